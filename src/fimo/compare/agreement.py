@@ -1,0 +1,67 @@
+"""Agreement of scores with the gold standard, over the last axis, `left_out`.
+
+Plain arrays in float64. Vectors are scaled to unit length before they are multiplied: the scores and effects compared
+here are often far below 1e-8, where a clamp on the norm would shrink the cosine. A vector without direction (all zero,
+or constant where a correlation is asked for) has agreement NaN; means leave it out and count the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Array = NDArray[np.float64]
+
+
+def _unit(vectors: Array) -> Array:
+    # Scaled by the largest entry first: squares of very small numbers would underflow.
+    largest = np.abs(vectors).max(-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vectors = vectors / largest
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _centred(vectors: Array) -> Array:
+    constant = np.ptp(vectors, axis=-1, keepdims=True) == 0
+    return np.where(constant, 0.0, vectors - vectors.mean(-1, keepdims=True))
+
+
+def cosine(scores: Array, effects: Array) -> Array:
+    """Cosine similarity `[…]` of vectors `[…, left_out]`; leading axes broadcast."""
+    return np.einsum("...i,...i->...", _unit(scores), _unit(effects))
+
+
+def pearson(scores: Array, effects: Array) -> Array:
+    """Pearson correlation `[…]` of vectors `[…, left_out]`: the cosine of both, centred."""
+    return cosine(_centred(scores), _centred(effects))
+
+
+def spearman(scores: Array, effects: Array) -> Array:
+    """Spearman correlation `[…]` of vectors `[…, left_out]`; ties get their mean rank."""
+    return pearson(rankdata(scores, axis=-1), rankdata(effects, axis=-1))
+
+
+def comparable(scores: Array, effects: Array) -> tuple[Array, Array]:
+    """Both without the left-out examples that have no effect at all (NaN throughout: their runs diverged)."""
+    kept = ~np.isnan(effects).all(axis=tuple(range(effects.ndim - 1)))
+    return scores[..., kept], effects[..., kept]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over test examples with its standard error; NaN entries are left out and not counted."""
+
+    mean: float
+    sem: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Array) -> Mean:
+        """Mean, standard error (NaN for fewer than two values) and count of `values [test]`."""
+        kept = values[~np.isnan(values)]
+        mean = float(kept.mean()) if len(kept) else float("nan")
+        sem = float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else float("nan")
+        return cls(mean, sem, len(kept))

@@ -1,0 +1,60 @@
+"""The effect of leaving a training example out, and its three adjustments (arXiv 2412.03906, eq. 13 and 17).
+
+Losses are a Dataset with `loss_before [test]`, `loss_full [step, test]` and `loss_left_out [step, test, left_out]`,
+each with an axis `seed` in front where several seeds are together. Sign: a positive effect is a rise of the test loss
+when the example is left out, so the example helped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+# none: loss after minus loss before further training; full: eq. 17; centred: eq. 17 and eq. 13.
+ADJUSTMENTS = ("none", "full", "centred")
+
+
+def effect(losses: xr.Dataset, adjustment: str) -> xr.DataArray:
+    """Effect of each left-out example on each test loss, `[…, step, test, left_out]`, in units of the loss.
+
+    `none` compares with the loss before further training, the others with the loss after further training on all
+    examples with the same seed: ℓ_j(θ_t(D∖i, ξ)) − ℓ_j(θ_t(D, ξ)), eq. 17. Centring (eq. 13) comes after the mean over
+    seeds, in `average`.
+    """
+    reference = losses["loss_before"] if adjustment == "none" else losses["loss_full"]
+    dims = losses["loss_left_out"].dims
+    return (losses["loss_left_out"] - reference).transpose(*dims)
+
+
+def average(effects: xr.DataArray, adjustment: str) -> xr.DataArray:
+    """The gold standard a* (or centred a*) `[step, test, left_out]`: the mean of `effects` over the axis `seed`.
+
+    A left-out example whose run diverged (NaN) for some seeds is averaged over the others; NaN where none is left.
+    """
+    mean = effects.mean("seed")
+    return centre(mean) if adjustment == "centred" else mean
+
+
+def centre(effects: xr.DataArray) -> xr.DataArray:
+    """Subtract the mean over left-out examples, eq. 13; a row of equal effects becomes exactly zero."""
+    constant = effects.max("left_out") == effects.min("left_out")
+    return (effects - effects.mean("left_out")).where(~constant, 0 * effects)
+
+
+def with_diverged_as_nan(losses: xr.Dataset) -> xr.Dataset:
+    """One seed's losses with NaN in the whole column of a left-out example whose run left the finite numbers.
+
+    A full run that diverged makes `loss_full` NaN, and with it every adjusted effect of the seed.
+    """
+    left_out, full = losses["loss_left_out"], losses["loss_full"]
+    return losses.assign(
+        loss_left_out=left_out.where(np.isfinite(left_out).all(["step", "test"])),
+        loss_full=full.where(np.isfinite(full).all()),
+    )
+
+
+def diverged(losses: xr.Dataset) -> list[str]:
+    """The runs of one seed that diverged: `left-out 17`, or `the full run`."""
+    bad = losses["left_out"].values[np.isnan(losses["loss_left_out"].isel(step=-1, test=0).values)]
+    full = ["the full run"] if bool(np.isnan(losses["loss_full"]).any()) else []
+    return full + [f"left-out {number}" for number in bad]

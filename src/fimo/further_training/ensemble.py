@@ -1,0 +1,177 @@
+"""Many runs of the same network, trained in lockstep as one stack of parameters."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from fimo.further_training.leave_out import Batch
+from fimo.problem import Parameters, Problem
+from fimo.rows import Inputs, map_inputs
+
+# An elementwise optimiser (SGD, Adam, AdamW, RMSprop, …): it must treat every number by itself, since the runs of a
+# chunk share its parameter tensors.
+OptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some runs of the ensemble: parameters `[run, *parameter shape]`, their optimiser, and which runs they are."""
+
+    runs: Tensor
+    parameters: Parameters
+    optimizer: torch.optim.Optimizer
+
+
+class Ensemble:
+    """Independent runs that start from θ_f and take their steps together.
+
+    Every step is one `vmap`ped loss, one backward pass through the sum of the runs' losses (which keeps the runs
+    independent) and one elementwise optimiser step, chunk by chunk. Results don't depend on the chunks.
+
+    Args:
+        problem: network, objective and rows, in the dtype and on the device of the training.
+        groups: `[run]`, a number for each run; runs of different numbers never share a chunk. Runs that skip a step
+            must differ here from those that don't: they would share the optimiser's step count otherwise.
+        optimizer: makes the optimiser of a list of stacked parameters.
+        width: runs in a chunk at the most.
+        clip: bound on each run's gradient norm, or none.
+    """
+
+    def __init__(
+        self, problem: Problem, groups: Tensor, optimizer: OptimizerFactory, width: int, clip: float | None = None
+    ) -> None:
+        self.problem, self.clip, self.size = problem, clip, len(groups)
+        self.vectorised = self._vmap_works()
+        self.chunks = [self._chunk(runs, optimizer) for runs in _split(groups, width if self.vectorised else 1)]
+
+    def _chunk(self, runs: Tensor, optimizer: OptimizerFactory) -> Chunk:
+        parameters = {name: p.requires_grad_() for name, p in self._copies(len(runs)).items()}
+        return Chunk(runs, parameters, optimizer(list(parameters.values())))
+
+    def _copies(self, count: int) -> Parameters:
+        return {name: p.expand(count, *p.shape).clone() for name, p in self.problem.parameters.items()}
+
+    def step(self, batch: Batch, randomness: int | None = None) -> None:
+        """One training step of every run that takes part; the others keep everything, optimiser state included.
+
+        Args:
+            batch: rows and weights of each run.
+            randomness: seed of what the network draws (dropout masks), the same for all runs.
+        """
+        with training_mode(self.problem.network, True):
+            for chunk in self.chunks:
+                if batch.takes_part[chunk.runs[0]]:  # as all of its chunk do, see `groups`
+                    with drawing(randomness):
+                        self._step(chunk, batch.index[chunk.runs], batch.weight[chunk.runs])
+
+    def _step(self, chunk: Chunk, index: Tensor, weight: Tensor) -> None:
+        inputs, targets = self.problem.train[index]
+        stacked = list(chunk.parameters.values())
+        losses = self._each_run(self._weighted_loss, 4)(chunk.parameters, inputs, targets, weight.to(stacked[0]))
+        gradients = torch.autograd.grad(losses.sum(), stacked, materialize_grads=True)
+        if self.clip is not None:
+            gradients = clipped(gradients, self.clip)
+        for parameter, gradient in zip(stacked, gradients, strict=True):
+            # torch's fused optimisers read a gradient's memory in the parameter's order, whatever its strides say.
+            parameter.grad = gradient.contiguous()
+        chunk.optimizer.step()
+
+    def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return weights @ self.problem.objective.loss(self.problem.outputs(parameters, inputs), targets)
+
+    @torch.no_grad()
+    def test_losses(self) -> Tensor:
+        """Loss of every run at every test example, `[run, test]` in float64, the network in eval mode."""
+        losses = torch.empty(self.size, len(self.problem.test), dtype=torch.float64)
+        with training_mode(self.problem.network, False):
+            for chunk in self.chunks:
+                outputs = self._each_run(self.problem.outputs, 1)(chunk.parameters, self.problem.test.inputs)
+                losses[chunk.runs] = test_losses(self.problem, outputs).cpu()
+        return losses
+
+    def _each_run(self, function: Callable[..., Tensor], stacked: int) -> Callable[..., Tensor]:
+        """`function` for every run of a chunk, results stacked; its first `stacked` arguments have an axis `run`."""
+
+        def only_run(*args: Inputs) -> Tensor:
+            first = (map_inputs(lambda tensor: tensor[0], argument) for argument in args[:stacked])
+            return function(*first, *args[stacked:])[None]
+
+        def all_runs(*args: Inputs) -> Tensor:
+            in_dims = tuple(0 if place < stacked else None for place in range(len(args)))
+            return vmap(function, in_dims, randomness="same")(*args)
+
+        return all_runs if self.vectorised else only_run
+
+    def _vmap_works(self) -> bool:
+        """Whether `vmap` takes the network; if not, runs go one after another, with the same results."""
+        self.vectorised = True
+        inputs, _ = self.problem.test[slice(0, 2)]
+        try:
+            with training_mode(self.problem.network, True), drawing(0), torch.no_grad():
+                self._each_run(self.problem.outputs, 1)(self._copies(2), inputs)
+        except (RuntimeError, ValueError) as reason:  # what vmap raises without a rule, or where data decides the way
+            print(f"further training: one run after another, since vmap does not take this network ({reason})")
+            return False
+        return True
+
+
+def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
+    """Losses at the test examples in float64, `[run, test]`, from outputs `[run, test, output]`.
+
+    The outputs are cast before the loss is taken: effects are differences of nearly equal losses.
+    """
+    targets = problem.test.targets
+    wide = targets.to(torch.float64) if targets.is_floating_point() else targets
+    return torch.stack([problem.objective.loss(run, wide) for run in outputs.to(torch.float64)])
+
+
+def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
+    """Scale each run's gradient to a norm of at most `bound`, as torch's `clip_grad_norm_` does for one run."""
+    norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
+    factors = (bound / (norms + 1e-6)).clamp(max=1)
+    return tuple(gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
+
+
+@contextlib.contextmanager
+def training_mode(network: nn.Module, training: bool) -> Iterator[None]:
+    """Dropout on or off. Batch normalisation keeps the final model's statistics in either mode."""
+    network.train(training)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    try:
+        yield
+    finally:
+        network.eval()
+
+
+@contextlib.contextmanager
+def drawing(randomness: int | None) -> Iterator[None]:
+    """Inside, torch's global generators are seeded with `randomness`; afterwards they are as they were."""
+    if randomness is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(randomness)
+        yield
+
+
+def seed_of(*numbers: int) -> int:
+    """One seed from several numbers, well mixed (torch's CPU generator only looks at 32 bits)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _split(groups: Tensor, width: int) -> list[Tensor]:
+    """Runs of each group in chunks of nearly equal size, at most `width`."""
+    chunks: list[Tensor] = []
+    for group in groups.unique():
+        runs = torch.nonzero(groups == group).flatten()
+        chunks += runs.tensor_split(-(-len(runs) // width))
+    return chunks

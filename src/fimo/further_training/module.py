@@ -1,0 +1,131 @@
+"""Further training as a Lightning module over a lockstep ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import xarray as xr
+from torch import Tensor
+
+from fimo.effect import with_diverged_as_nan
+from fimo.errors import UserError
+from fimo.further_training.ensemble import Ensemble, drawing, seed_of, training_mode
+from fimo.further_training.leave_out import FULL, SCHEMES, Batch
+from fimo.further_training.order import Order
+from fimo.further_training.plan import Plan
+from fimo.problem import Problem
+
+
+class FurtherTraining(pl.LightningModule):
+    """The full run and all left-out runs of some seeds, side by side.
+
+    One training step is one step of every run. Where the test losses are taken, `training_step` returns them, and
+    callbacks find them in the `outputs` of `on_train_batch_end`: `{"losses": Dataset}`, the newest evaluation with the
+    axes `seed, step, test, left_out` (see `fimo.effect`).
+
+    Args:
+        problem: in any dtype; it is cast to the plan's.
+        plan: what further training is.
+        seeds: of the order of examples (and of dropout masks), each with runs of its own.
+
+    Raises:
+        UserError: for several seeds of a network with dropout, whose masks are shared by all runs of one seed.
+    """
+
+    def __init__(self, problem: Problem, plan: Plan, seeds: Sequence[int]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.problem, self.plan, self.seeds = problem.to(dtype=plan.dtype), plan, list(seeds)
+        self.random = draws_at_random(self.problem)
+        if self.random and len(self.seeds) > 1:
+            raise UserError(
+                "further.seeds_at_once must be 1 for a network with dropout, whose masks all runs of a seed share; "
+                f"found {len(self.seeds)} seeds at once."
+            )
+        self.runs = torch.cat([torch.tensor([FULL]), problem.left_out])  # of one seed: what each leaves out
+        self.evaluated = plan.evaluated(problem)
+        self.taken = 0  # steps
+        self.losses = torch.full((len(self.seeds), len(self.evaluated), len(self.runs), len(problem.test)), torch.nan)
+        self.losses = self.losses.to(torch.float64)
+        groups = self._short_runs().repeat(len(self.seeds))
+        width = plan.width(self.problem, len(groups))
+        self.ensemble = Ensemble(self.problem, groups, plan.optimizer, width, plan.clip)
+        self.loss_before = self.ensemble.test_losses()[0]
+
+    def _short_runs(self) -> Tensor:
+        """Which runs of a seed skip the last step of an epoch: with `drop`, where n ≡ 1 mod batch size."""
+        skips = self.plan.leave_out == "drop" and len(self.problem.train) % self.plan.batch_size == 1
+        return self.runs.ne(FULL) & skips
+
+    def train_dataloader(self) -> LockstepBatches:
+        """Rows and weights of every run, step by step."""
+        return LockstepBatches(len(self.problem.train), self.plan, self.seeds, self.runs)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimisers of all chunks, which the ensemble calls."""
+        return [chunk.optimizer for chunk in self.ensemble.chunks]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """One step of every run; the newest losses where they were taken, else nothing."""
+        self.taken += 1
+        self.ensemble.step(batch, seed_of(self.seeds[0], self.taken) if self.random else None)
+        if self.taken not in self.evaluated:
+            return {}
+        place = self.evaluated.index(self.taken)
+        self.losses[:, place] = self.ensemble.test_losses().unflatten(0, (len(self.seeds), len(self.runs)))
+        return {"losses": xr.concat([self._dataset(seed, slice(place, place + 1)) for seed in self.seeds], "seed")}
+
+    def results(self) -> dict[int, xr.Dataset]:
+        """Each seed's losses after the last step, with NaN for runs that diverged (see `fimo.effect`)."""
+        return {seed: with_diverged_as_nan(self._dataset(seed, slice(None))) for seed in self.seeds}
+
+    def _dataset(self, seed: int, steps: slice) -> xr.Dataset:
+        losses = self.losses[self.seeds.index(seed), steps].numpy()
+        step = np.array(self.evaluated[steps])
+        return xr.Dataset(
+            {
+                "loss_before": ("test", self.loss_before.numpy()),
+                "loss_full": (("step", "test"), losses[:, 0]),
+                "loss_left_out": (("step", "test", "left_out"), losses[:, 1:].swapaxes(1, 2)),
+            },
+            coords={
+                "step": step,
+                "epoch": ("step", step / self.plan.steps_per_epoch(self.problem)),
+                **{axis: np.asarray(index) for axis, index in self.problem.coordinates.items()},
+            },
+        )
+
+
+class LockstepBatches:
+    """One epoch after another of what all runs of all seeds see in each step, seed by seed along the axis `run`."""
+
+    def __init__(self, rows: int, plan: Plan, seeds: Sequence[int], runs: Tensor) -> None:
+        self.orders = [Order(rows, plan.batch_size, seed) for seed in seeds]
+        self.plan, self.runs = plan, runs
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        return len(self.orders[0])
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The next epoch."""
+        scheme = SCHEMES[self.plan.leave_out]
+        permutations = [order.permutation() for order in self.orders]
+        for number in range(len(self)):
+            batches = [scheme(order, number, self.plan.batch_size, self.runs) for order in permutations]
+            yield Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+def draws_at_random(problem: Problem) -> bool:
+    """Whether the network in training mode draws random numbers (dropout): two passes differ."""
+    inputs, _ = problem.train[slice(0, 8)]
+    outputs = []
+    with training_mode(problem.network, True), torch.no_grad():
+        for seed in (0, 1):
+            with drawing(seed):
+                outputs.append(problem.network(inputs))
+    return not torch.equal(*outputs)

@@ -1,0 +1,99 @@
+"""What further training is, apart from its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fimo.errors import UserError
+from fimo.further_training.ensemble import OptimizerFactory
+from fimo.problem import Problem
+
+# Parameters, gradients, optimiser state and activations of the runs of one chunk, on a CPU: what its caches hold.
+CPU_BYTES = 24 * 2**20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The further training of every run.
+
+    Attributes:
+        optimizer: makes the (elementwise) optimiser of a list of parameters.
+        epochs: amount of further training.
+        batch_size: rows in a batch.
+        leave_out: `drop`, `mask` or `every_step` (see `leave_out.py`).
+        evaluate_every: evaluate after each epoch (None), after steps k, 2k, … and the last (an int k), or after the
+            listed steps.
+        clip: bound on the norm of each run's gradient, or none.
+        dtype: of parameters and rows.
+        runs_at_once: runs in a chunk of the ensemble; None chooses by the size of the network.
+    """
+
+    optimizer: OptimizerFactory
+    epochs: int
+    batch_size: int
+    leave_out: str = "every_step"
+    evaluate_every: int | Sequence[int] | None = None
+    clip: float | None = None
+    dtype: torch.dtype = torch.float32
+    runs_at_once: int | None = None
+
+    def steps_per_epoch(self, problem: Problem) -> int:
+        """Batches in an epoch of the full run."""
+        return -(-len(problem.train) // self.batch_size)
+
+    def evaluated(self, problem: Problem) -> list[int]:
+        """The steps after which the test losses are taken, ascending.
+
+        Raises:
+            UserError: where a listed step is not among the steps of the further training.
+        """
+        per_epoch = self.steps_per_epoch(problem)
+        last = self.epochs * per_epoch
+        if self.evaluate_every is None or isinstance(self.evaluate_every, int):
+            every = self.evaluate_every or per_epoch
+            return sorted({*range(every, last + 1, every), last})
+        outside = [step for step in self.evaluate_every if not 1 <= step <= last]
+        if outside or not self.evaluate_every:
+            raise UserError(
+                f"further.evaluate_every must list steps from 1 to {last} ({self.epochs} epochs of {per_epoch} "
+                f"steps), found {outside or 'an empty list'}: change it or further.epochs."
+            )
+        return sorted(set(self.evaluate_every))
+
+    def width(self, problem: Problem, runs: int) -> int:
+        """Runs in a chunk: `runs_at_once`, or as many of the `runs` as fit in the caches (CPU) or memory (GPU).
+
+        It depends on sizes alone on a CPU, so a repeated run rounds as the first one did.
+        """
+        if self.runs_at_once is not None:
+            return self.runs_at_once
+        if problem.device.type == "cuda":
+            budget = torch.cuda.mem_get_info(problem.device)[0] // 2
+        else:
+            budget = CPU_BYTES
+        return max(1, min(runs, budget // _bytes_per_run(problem, self.batch_size)))
+
+
+def _bytes_per_run(problem: Problem, batch_size: int) -> int:
+    """Four copies of the parameters (gradient and optimiser state), two of the activations (forward and backward)."""
+    parameters = list(problem.parameters.values())
+    activations = 0
+
+    def count(module: nn.Module, args: object, output: object) -> None:
+        nonlocal activations
+        if isinstance(output, Tensor) and not list(module.children()):
+            activations += output.numel()
+
+    hooks = [module.register_forward_hook(count) for module in problem.network.modules()]
+    try:
+        with torch.no_grad():
+            problem.network(problem.train[slice(0, 1)][0])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    numbers = 4 * sum(p.numel() for p in parameters) + 2 * batch_size * activations
+    return numbers * parameters[0].element_size()

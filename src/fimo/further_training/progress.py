@@ -1,0 +1,46 @@
+"""A progress bar over all seeds, with an estimate of the time left."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+from tqdm import tqdm
+
+
+class Progress(pl.Callback):
+    """Counts training steps of all seeds to come; on a terminal twice a second, in a log file every half minute.
+
+    Args:
+        seeds: how many are still to be computed.
+    """
+
+    def __init__(self, seeds: int) -> None:
+        self.seeds = seeds
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar with the first seed's steps known."""
+        if self.bar is None:
+            steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
+            self.bar = tqdm(
+                total=self.seeds * steps,
+                desc="further training",
+                unit="step",
+                unit_scale=True,
+                mininterval=0.5 if sys.stderr.isatty() else 30,
+                dynamic_ncols=True,
+            )
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """One step of every seed of the module."""
+        if self.bar is not None:
+            self.bar.update(len(pl_module.seeds))
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,78 @@
+"""The gold standard's seeds, one after another or several side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pytorch_lightning as pl
+import xarray as xr
+from pytorch_lightning.loggers import Logger
+
+from fimo.further_training.module import FurtherTraining
+from fimo.further_training.plan import Plan
+from fimo.further_training.progress import Progress
+from fimo.problem import Problem
+
+
+def further_train(
+    problem: Problem,
+    plan: Plan,
+    seeds: Sequence[int],
+    claim: Callable[[int], bool],
+    seeds_at_once: int = 1,
+    logger: Logger | None = None,
+    callbacks: Iterable[pl.Callback] = (),
+) -> Iterator[tuple[int, xr.Dataset, float]]:
+    """Train on from θ_f with every seed that can be claimed, and yield each seed as soon as it is finished.
+
+    Args:
+        problem: what to answer, on the device to compute on.
+        plan: what further training is.
+        seeds: in this order.
+        claim: whether this process may compute a seed; False where another one does or did.
+        seeds_at_once: seeds in one ensemble.
+        logger: of the live curves, or none.
+        callbacks: Lightning callbacks that follow every seed.
+
+    Yields:
+        The seed, its losses (see `fimo.effect`) and the seconds it took.
+    """
+    progress = Progress(len(seeds))
+    unclaimed = iter(seeds)
+    try:
+        while group := _next_group(unclaimed, claim, seeds_at_once):
+            start = time.perf_counter()
+            module = FurtherTraining(problem, plan, group)
+            _trainer(problem, plan, logger, [*callbacks, progress]).fit(module)
+            seconds = (time.perf_counter() - start) / len(group)
+            if module.taken < module.evaluated[-1]:
+                raise KeyboardInterrupt  # Lightning ends an interrupted fit quietly
+            for seed, losses in module.results().items():
+                yield seed, losses, seconds
+    finally:
+        progress.close()
+
+
+def _next_group(seeds: Iterator[int], claim: Callable[[int], bool], size: int) -> list[int]:
+    group: list[int] = []
+    for seed in seeds:
+        if claim(seed):
+            group.append(seed)
+        if len(group) == size:
+            break
+    return group
+
+
+def _trainer(problem: Problem, plan: Plan, logger: Logger | None, callbacks: list[pl.Callback]) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="gpu" if problem.device.type == "cuda" else "cpu",
+        devices=1,
+        max_epochs=plan.epochs,
+        logger=logger or False,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+    )

@@ -1,0 +1,1 @@
+"""Networks, objectives and the training of the final model."""

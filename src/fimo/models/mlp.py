@@ -1,0 +1,32 @@
+"""Multi-layer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them: inputs – hidden – … – hidden – outputs.
+
+    The parameters are named `linear_relu_stack.{0,2,4,…}.{weight,bias}`, as in the weight files of the paper's
+    authors, and are drawn in that order by PyTorch's default initialisation.
+
+    Args:
+        inputs: number of input features.
+        outputs: number of outputs, 1 for regression, the number of classes for classification.
+        hidden: width of each hidden layer.
+    """
+
+    def __init__(self, inputs: int, outputs: int, hidden: Sequence[int] = (128, 128)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise((inputs, *hidden, outputs)):
+            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+        self.linear_relu_stack = nn.Sequential(*layers[:-1])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs `[row, output]` from inputs `[row, input]`."""
+        return self.linear_relu_stack(inputs)

@@ -1,0 +1,62 @@
+"""The one question that the gold standard and every gradient-based method answer."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fimo.models.objective import Objective
+from fimo.rows import Inputs, Rows
+
+Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """How sensitive is a final model's loss at test examples to each of some training examples?
+
+    Attributes:
+        network: the final model; its parameters are θ_f. Maps inputs `[row, …]` to outputs `[row, output]`.
+        objective: the loss per example.
+        train: all training rows, D.
+        test: the test examples whose losses are watched.
+        left_out: `[left_out]`, positions in `train` of the examples that are left out in turn.
+    """
+
+    network: nn.Module
+    objective: Objective
+    train: Rows
+    test: Rows
+    left_out: Tensor
+
+    @property
+    def parameters(self) -> Parameters:
+        """θ_f by name, detached."""
+        return {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the final model and all rows are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def coordinates(self) -> dict[str, Tensor]:
+        """Positions in the full splits that label the axes `test` and `left_out` of every result."""
+        return {"test": self.test.index, "left_out": self.train.index[self.left_out]}
+
+    def outputs(self, parameters: Parameters, inputs: Inputs) -> Tensor:
+        """Outputs `[row, output]` of the network with other parameters in place of θ_f."""
+        return functional_call(self.network, parameters, (inputs,))
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Problem:
+        """A copy on `device` with real numbers as `dtype`; the network is copied too."""
+        return replace(
+            self,
+            network=copy.deepcopy(self.network).to(device=device, dtype=dtype),
+            train=self.train.to(device, dtype),
+            test=self.test.to(device, dtype),
+        )

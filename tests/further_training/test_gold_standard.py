@@ -1,0 +1,142 @@
+"""The lockstep ensemble against a plain loop over single runs with a DataLoader."""
+
+from functools import partial
+
+import naive
+import numpy as np
+import pytest
+import torch
+from problems import problem
+
+from fimo.errors import UserError
+from fimo.further_training.plan import Plan
+from fimo.further_training.sweep import further_train
+
+OPTIMIZERS = {
+    "sgd": partial(torch.optim.SGD, lr=0.05),
+    "sgd, momentum": partial(torch.optim.SGD, lr=0.02, momentum=0.9, weight_decay=0.1),
+    "adam": partial(torch.optim.Adam, lr=0.01),
+    "adam, fused, decay": partial(torch.optim.Adam, lr=0.01, weight_decay=0.1, fused=True),
+    "adamw": partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1),
+}
+SCHEMES = ["drop", "mask", "every_step"]
+ALL = ("loss_before", "loss_full", "loss_left_out")
+
+
+def sweep(question, seeds=(0,), seeds_at_once=1, **settings):
+    plan = Plan(**({"dtype": torch.float64, "batch_size": 8, "epochs": 3} | settings))
+    return {seed: losses for seed, losses, _ in further_train(question, plan, seeds, lambda _: True, seeds_at_once)}
+
+
+def assert_same(losses, expected, tolerance=1e-12):
+    for name, values in zip(ALL, expected, strict=True):
+        np.testing.assert_allclose(losses[name].values, values, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_equals_the_plain_loop(task, scheme, optimizer):
+    question = problem(task)
+    losses = sweep(question, seeds=[4], optimizer=OPTIMIZERS[optimizer], leave_out=scheme)[4]
+    assert losses["loss_left_out"].dims == ("step", "test", "left_out")
+    assert losses["step"].values.tolist() == [3, 6, 9] and losses["epoch"].values.tolist() == [1, 2, 3]
+    assert losses["left_out"].values.tolist() == [0, 3, 11, 22]
+    twin = partial(OPTIMIZERS[optimizer], fused=False) if "fused" in optimizer else OPTIMIZERS[optimizer]
+    assert_same(losses, naive.gold_standard(question, twin, 3, 8, scheme, seed=4))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("rows", [16, 17, 23])
+@pytest.mark.parametrize("optimizer", ["sgd, momentum", "adam"])
+def test_full_short_and_one_row_last_batches(scheme, rows, optimizer):
+    """17 = 2 · 8 + 1 rows: with `drop` a left-out run has no last batch, and skips it with its optimiser's state."""
+    question = problem("classification", rows=rows, left_out=(0, 9, 15))
+    losses = sweep(question, optimizer=OPTIMIZERS[optimizer], leave_out=scheme)[0]
+    assert_same(losses, naive.gold_standard(question, OPTIMIZERS[optimizer], 3, 8, scheme, seed=0))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_gradients_are_clipped_run_by_run(scheme):
+    question = problem()
+    losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out=scheme, clip=0.3)[0]
+    assert_same(losses, naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=0, clip=0.3))
+    free = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out=scheme)[0]
+    assert not np.allclose(losses["loss_full"], free["loss_full"])
+
+
+@pytest.mark.parametrize("every, steps", [(None, [3, 6, 9]), (4, [4, 8, 9]), ([9, 1, 5], [1, 5, 9])])
+def test_evaluated_steps(every, steps):
+    question = problem()
+    losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out="mask", evaluate_every=every)[0]
+    assert losses["step"].values.tolist() == steps
+    expected = naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, "mask", seed=0, evaluated=steps)
+    assert_same(losses, expected)
+
+
+@pytest.mark.parametrize("every", [[], [0], [10]])
+def test_evaluating_outside_further_training_is_an_error(every):
+    with pytest.raises(UserError, match=r"further.evaluate_every must list steps from 1 to 9 \(3 epochs of 3 steps\)"):
+        sweep(problem(), optimizer=OPTIMIZERS["sgd"], evaluate_every=every)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("network", ["mlp", "convolutional", "vmap-shy"])
+def test_independent_of_chunks_and_of_seed_groups(scheme, network):
+    question = problem("classification", network, rows=17, left_out=(0, 9, 15))
+    settings = {"optimizer": OPTIMIZERS["adam"], "leave_out": scheme}
+    reference = sweep(question, seeds=[0, 1, 2], **settings)
+    for width, together in [(1, 1), (2, 1), (2, 3), (5, 2), (100, 3)]:
+        other = sweep(question, seeds=[0, 1, 2], seeds_at_once=together, runs_at_once=width, **settings)
+        for seed, losses in reference.items():
+            assert_same(other[seed], [losses[name].values for name in ALL])
+
+
+@pytest.mark.parametrize("network", ["convolutional", "vmap-shy", "linear"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_any_network_equals_the_plain_loop(network, scheme):
+    question = problem("classification", network)
+    losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out=scheme)[0]
+    if network == "convolutional":  # the plain loop would update the statistics that stay those of the final model
+        question.network.body[1].eval()
+        question.network.body[1].train = lambda mode=True: question.network.body[1]
+    assert_same(losses, naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=0))
+
+
+def test_dropout_masks_are_shared_by_the_runs_of_a_seed_and_differ_between_seeds():
+    question = problem("classification", "dropout", rows=17, left_out=(0, 9, 15))
+    settings = {"optimizer": OPTIMIZERS["sgd"], "leave_out": "mask"}
+    reference = sweep(question, seeds=[0, 1], **settings)
+    chunked = sweep(question, seeds=[1], runs_at_once=2, **settings)
+    assert_same(chunked[1], [reference[1][name].values for name in ALL])
+    # Leaving nothing out is the full run: with a mask of its own it would not be.
+    nothing = sweep(question, seeds=[0], optimizer=OPTIMIZERS["sgd"], leave_out="every_step")[0]
+    assert np.abs(nothing["loss_left_out"] - nothing["loss_full"]).max() < 0.1
+    assert not np.allclose(reference[0]["loss_full"], reference[1]["loss_full"])
+    with pytest.raises(UserError, match="further.seeds_at_once must be 1 for a network with dropout"):
+        sweep(question, seeds=[0, 1], seeds_at_once=2, **settings)
+
+
+def test_float32_stores_float64_losses_near_the_float64_run():
+    question = problem("classification")
+    single = sweep(question, optimizer=OPTIMIZERS["sgd"], dtype=torch.float32)[0]
+    double = sweep(question, optimizer=OPTIMIZERS["sgd"])[0]
+    for name in ALL:
+        assert single[name].dtype == np.float64
+        np.testing.assert_allclose(single[name], double[name], rtol=1e-5)
+    assert not np.array_equal(single["loss_full"], double["loss_full"])
+
+
+def test_a_diverged_run_is_nan_and_the_others_are_untouched():
+    question = problem()
+    question.train.inputs[3] = 1e200  # its gradient overflows; only the run that leaves it out survives
+    losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out="drop")[0]
+    assert np.isnan(losses["loss_full"]).all()
+    finite = np.isfinite(losses["loss_left_out"])
+    assert finite.sel(left_out=3).all() and not finite.sel(left_out=[0, 11, 22]).any()
+
+
+def test_only_claimed_seeds_are_computed():
+    plan = Plan(optimizer=OPTIMIZERS["sgd"], epochs=1, batch_size=8)
+    done = [seed for seed, *_ in further_train(problem(), plan, range(6), lambda seed: seed % 2 == 0, seeds_at_once=2)]
+    assert done == [0, 2, 4]

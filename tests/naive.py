@@ -1,0 +1,129 @@
+"""Slow, obvious twins of what the package does fast: single runs, one example at a time, explicit loops."""
+
+import copy
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
+
+
+class Without(Sampler):
+    """torch's own random order, with one row removed from each epoch's permutation."""
+
+    def __init__(self, rows, generator, removed):
+        self.sampler = RandomSampler(range(rows), generator=generator)
+        self.rows, self.removed = rows, removed
+
+    def __iter__(self):
+        return (row for row in self.sampler if row != self.removed)
+
+    def __len__(self):
+        return self.rows - (self.removed is not None)
+
+
+def further_training(problem, optimizer, epochs, batch_size, scheme, seed, left_out=None, clip=None, evaluated=None):
+    """One run of further training: test losses in float64 after each epoch, or after the steps in `evaluated`.
+
+    `left_out` is None for the full run; `optimizer` takes a list of parameters.
+    """
+    network = copy.deepcopy(problem.network).train()
+    rows = len(problem.train)
+    data = TensorDataset(problem.train.inputs, problem.train.targets, torch.arange(rows))
+    generator = torch.Generator().manual_seed(seed)
+    removed = left_out if scheme == "drop" else None
+    loader = DataLoader(data, batch_size=batch_size, sampler=Without(rows, generator, removed))
+    update = optimizer(list(network.parameters()))
+    full_steps = -(-rows // batch_size)
+    losses, step = [], 0
+    for epoch in range(epochs):
+        for number, (inputs, targets, index) in enumerate(loader):
+            each = problem.objective.loss(network(inputs), targets)
+            if left_out is not None and scheme == "mask":
+                each = torch.where(index == left_out, torch.zeros_like(each), each)
+            loss = each.mean()
+            if left_out is not None and scheme == "every_step":
+                inputs, targets = problem.train[torch.tensor([left_out])]
+                loss = loss - problem.objective.loss(network(inputs), targets).sum() / rows
+            update.zero_grad()
+            loss.backward()
+            if clip is not None:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+            update.step()
+            step = epoch * full_steps + number + 1
+            if evaluated is not None and step in evaluated:
+                losses.append(test_losses(problem, network))
+        if evaluated is None:
+            losses.append(test_losses(problem, network))
+    return torch.stack(losses)
+
+
+def test_losses(problem, network):
+    network.eval()
+    with torch.no_grad():
+        targets = problem.test.targets
+        targets = targets.double() if targets.is_floating_point() else targets
+        losses = problem.objective.loss(network(problem.test.inputs).double(), targets)
+    network.train()
+    return losses
+
+
+def gold_standard(problem, optimizer, epochs, batch_size, scheme, seed, clip=None, evaluated=None):
+    """loss_before [test], loss_full [step, test] and loss_left_out [step, test, left_out] of one seed."""
+    settings = (epochs, batch_size, scheme, seed)
+    full = further_training(problem, optimizer, *settings, clip=clip, evaluated=evaluated)
+    left_out = [
+        further_training(problem, optimizer, *settings, left_out=int(i), clip=clip, evaluated=evaluated)
+        for i in problem.left_out
+    ]
+    before = test_losses(problem, copy.deepcopy(problem.network))
+    return before.numpy(), full.numpy(), torch.stack(left_out, -1).numpy()
+
+
+def gradient(problem, inputs, target):
+    """Flat gradient of the loss at one example."""
+    network = copy.deepcopy(problem.network).eval()
+    loss = problem.objective.loss(network(inputs[None]), target[None]).sum()
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
+
+
+def gradients(problem):
+    """Flat gradients of the test examples [test, parameter] and of the left-out ones [left_out, parameter]."""
+    test = [gradient(problem, *problem.test[torch.tensor(j)]) for j in range(len(problem.test))]
+    train = [gradient(problem, *problem.train[i]) for i in problem.left_out]
+    return torch.stack(test), torch.stack(train)
+
+
+def scores(problem, matrix, unit=False):
+    """score[j, i] = φ(g_j)ᵀ P φ(g_i) / n with an explicit matrix P (None for the identity)."""
+    test, train = gradients(problem)
+    result = torch.zeros(len(test), len(train), dtype=test.dtype)
+    for j, g_j in enumerate(test):
+        for i, g_i in enumerate(train):
+            if unit:
+                g_j, g_i = g_j / torch.linalg.norm(g_j), g_i / torch.linalg.norm(g_i)
+            result[j, i] = g_j @ (g_i if matrix is None else matrix @ g_i) / len(problem.train)
+    return result.numpy()
+
+
+def cosine(a, b):
+    return sum(x * y for x, y in zip(a, b)) / np.sqrt(sum(x * x for x in a)) / np.sqrt(sum(y * y for y in b))
+
+
+def reliability(effects, adjustment, splits, random):
+    """[step] from effects [seed, step, test, left_out], with explicit loops."""
+    seeds, steps, tests, _ = effects.shape
+    half = seeds // 2
+    drawn = [random.permutation(seeds) for _ in range(splits)]
+    result = []
+    for t in range(steps):
+        agreement = []
+        for order in drawn:
+            first = effects[order[:half], t].mean(0)
+            second = effects[order[half : 2 * half], t].mean(0)
+            if adjustment == "centred":
+                first = first - first.mean(-1, keepdims=True)
+                second = second - second.mean(-1, keepdims=True)
+            agreement.append(np.mean([cosine(first[j], second[j]) for j in range(tests)]))
+        c, k = np.mean(agreement), seeds / half
+        result.append(min(1.0, max(0.0, k * c / (1 + (k - 1) * c))))
+    return np.array(result)

@@ -1,0 +1,63 @@
+"""Small problems with every kind of network and objective that the tests need."""
+
+import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
+import torch
+from torch import nn
+
+from fimo.models.mlp import MLP
+from fimo.models.objective import OBJECTIVES
+from fimo.problem import Problem
+from fimo.rows import Rows
+
+
+class Convolutional(nn.Module):
+    """A network that is not made of linear layers alone, with batch normalisation."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten())
+        self.head = nn.Linear(4 * 3, outputs)
+
+    def forward(self, inputs):
+        return self.head(self.body(inputs[:, None]))
+
+
+class Shy(nn.Module):
+    """A network whose forward pass depends on the data in a way that vmap cannot follow."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.mlp = MLP(5, outputs, [7])
+
+    def forward(self, inputs):
+        outputs = self.mlp(inputs)
+        return outputs if outputs.sum().item() > 0 else outputs * 1.0
+
+
+NETWORKS = {
+    "mlp": lambda outputs: MLP(5, outputs, [7, 6]),
+    "linear": lambda outputs: nn.Linear(5, outputs),
+    "convolutional": Convolutional,
+    "dropout": lambda outputs: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs)),
+    "vmap-shy": Shy,
+    "in-place": lambda outputs: nn.Sequential(nn.Linear(5, 8), nn.ReLU(inplace=True), nn.Linear(8, outputs)),
+}
+
+
+def problem(task="regression", network="mlp", rows=23, tests=4, left_out=(0, 3, 11, 22), dtype=torch.float64, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(rows + tests, 5, generator=random)
+    hidden = torch.sin(inputs @ torch.randn(5, 3, generator=random))
+    if task == "regression":
+        targets, outputs = hidden.sum(1, keepdim=True) + 0.3 * torch.randn(rows + tests, 1, generator=random), 1
+    else:
+        targets, outputs = hidden.argmax(1), 3
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = NETWORKS[network](outputs)
+    everything = Rows(inputs, targets, torch.arange(rows + tests))
+    test = everything.keep(slice(rows, None))
+    test = Rows(test.inputs, test.targets, torch.arange(tests))
+    return Problem(
+        net.eval(), OBJECTIVES[task], everything.keep(slice(0, rows)), test, torch.tensor(left_out)
+    ).to(dtype=dtype)
