@@ -1,6 +1,7 @@
-import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
 import pytest
 import torch
+
+import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
 
 
 @pytest.fixture(autouse=True)

@@ -106,7 +106,9 @@ def scores(problem, matrix, unit=False):
 
 
 def cosine(a, b):
-    return sum(x * y for x, y in zip(a, b)) / np.sqrt(sum(x * x for x in a)) / np.sqrt(sum(y * y for y in b))
+    return (
+        sum(x * y for x, y in zip(a, b, strict=True)) / np.sqrt(sum(x * x for x in a)) / np.sqrt(sum(y * y for y in b))
+    )
 
 
 def reliability(effects, adjustment, splits, random):

@@ -1,9 +1,9 @@
 """Small problems with every kind of network and objective that the tests need."""
 
-import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
 import torch
 from torch import nn
 
+import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
 from fimo.models.mlp import MLP
 from fimo.models.objective import OBJECTIVES
 from fimo.problem import Problem
@@ -58,6 +58,6 @@ def problem(task="regression", network="mlp", rows=23, tests=4, left_out=(0, 3, 
     everything = Rows(inputs, targets, torch.arange(rows + tests))
     test = everything.keep(slice(rows, None))
     test = Rows(test.inputs, test.targets, torch.arange(tests))
-    return Problem(
-        net.eval(), OBJECTIVES[task], everything.keep(slice(0, rows)), test, torch.tensor(left_out)
-    ).to(dtype=dtype)
+    return Problem(net.eval(), OBJECTIVES[task], everything.keep(slice(0, rows)), test, torch.tensor(left_out)).to(
+        dtype=dtype
+    )

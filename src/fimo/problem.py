@@ -17,7 +17,7 @@ Parameters = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Problem:
-    """How sensitive is a final model's loss at test examples to each of some training examples?
+    """How sensitive is a final model's loss at test examples to each of some training examples.
 
     Attributes:
         network: the final model; its parameters are θ_f. Maps inputs `[row, …]` to outputs `[row, output]`.

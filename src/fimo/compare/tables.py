@@ -54,7 +54,9 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
             for size in (size for size in sorted({*GROUP_SIZES, len(seeds)}) if size <= len(seeds)):
                 for label, values in _grouped(scores, effects, adjustment, size).items():
                     by_group.setdefault((label, adjustment, size), []).append(values)
-    return Comparison(_sorted(curves), _best_steps(by_group), pd.DataFrame(ceilings).sort_values(["adjustment", "step"]))
+    return Comparison(
+        _sorted(curves), _best_steps(by_group), pd.DataFrame(ceilings).sort_values(["adjustment", "step"])
+    )
 
 
 def _blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:

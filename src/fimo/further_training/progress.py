@@ -33,9 +33,7 @@ class Progress(pl.Callback):
                 dynamic_ncols=True,
             )
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """One step of every seed of the module."""
         if self.bar is not None:
             self.bar.update(len(pl_module.seeds))

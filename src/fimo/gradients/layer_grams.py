@@ -20,7 +20,7 @@ from fimo.rows import Inputs, Rows
 
 @dataclass(frozen=True)
 class Layer:
-    """One linear layer: its inputs `[row, fan-in]`, loss gradients at its outputs `[row, fan-out]`, and whether it has a bias."""
+    """One linear layer: inputs `[row, fan-in]`, loss gradients at its outputs `[row, fan-out]`, bias or not."""
 
     inputs: Tensor
     deltas: Tensor
@@ -35,16 +35,22 @@ class LayerGradients:
 
     def products(self, other: LayerGradients) -> Tensor:
         """Inner products, `[row of self, row of other]`."""
-        return torch.stack([
-            (mine.inputs @ theirs.inputs.T + mine.bias) * (mine.deltas @ theirs.deltas.T)
-            for mine, theirs in zip(self.layers, other.layers, strict=True)
-        ]).sum(0)
+        return torch.stack(
+            [
+                (mine.inputs @ theirs.inputs.T + mine.bias) * (mine.deltas @ theirs.deltas.T)
+                for mine, theirs in zip(self.layers, other.layers, strict=True)
+            ]
+        ).sum(0)
 
     def norms(self) -> Tensor:
         """Euclidean norms, `[row]`."""
-        return torch.stack([
-            (layer.inputs.square().sum(1) + layer.bias) * layer.deltas.square().sum(1) for layer in self.layers
-        ]).sum(0).sqrt()
+        return (
+            torch.stack(
+                [(layer.inputs.square().sum(1) + layer.bias) * layer.deltas.square().sum(1) for layer in self.layers]
+            )
+            .sum(0)
+            .sqrt()
+        )
 
     def scaled(self, factors: Tensor) -> LayerGradients:
         """Each gradient times its factor, `factors [row]`."""

@@ -1,0 +1,73 @@
+"""What every app shares: the config, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
+from experiments import settings
+from experiments.errors import EXPECTED, sentence
+
+CONFIG_DIR = Path(__file__).parents[1] / "conf"
+# Hydra's own switch: tracebacks for everything.
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
+    """Make a Hydra app of a function that takes the config and returns an exit code.
+
+    0: done; 2: the user's error, told in one sentence; 3: done, but some runs of further training diverged.
+    """
+    codes = [0]
+
+    @wraps(function)
+    def job(cfg: DictConfig) -> None:
+        _quiet()
+        try:
+            settings.check(cfg)
+            if cfg.threads is not None:
+                torch.set_num_threads(cfg.threads)
+            codes.append(function(cfg))
+        except EXPECTED as error:
+            # Hydra would put a line of its own in front. In a multirun that line names the job and the others go on.
+            if HydraConfig.get().mode == RunMode.RUN:
+                _stop(error)
+            raise
+
+    def main() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions through instead of printing them
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job)()
+        except EXPECTED as error:
+            _stop(error)
+        sys.exit(max(codes))
+
+    return main
+
+
+def _stop(error: Exception) -> None:
+    text = sentence(error)
+    if FULL_ERROR or text is None:
+        raise error
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _quiet() -> None:
+    """Silence what Lightning says about hardware, workers and loggers that are not wanted here."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for source in ("pytorch_lightning", "lightning_fabric"):
+        warnings.filterwarnings("ignore", module=source)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

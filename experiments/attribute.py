@@ -1,0 +1,19 @@
+"""Stage 2: scores of the chosen methods. `python experiments/attribute.py experiment=energy method=paper`."""
+
+from functools import cache
+
+from omegaconf import DictConfig
+
+from experiments import stages
+from experiments.app import app
+
+
+@app
+def main(cfg: DictConfig) -> int:
+    """Compute the scores that aren't there."""
+    stages.attribute(cfg, cache(lambda: stages.problem_of(cfg)))
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Stage 3: the gold standard. `python experiments/further_train.py experiment=energy further.seeds=10`."""
+
+from functools import cache
+
+from omegaconf import DictConfig
+
+from experiments import stages
+from experiments.app import app
+
+
+@app
+def main(cfg: DictConfig) -> int:
+    """Compute the seeds that aren't there."""
+    stages.further_train(cfg, cache(lambda: stages.problem_of(cfg)))
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Where curves are logged: nowhere, in CSV files, or on Weights & Biases."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import requests
+from matplotlib.figure import Figure
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from fimo.compare.tables import Comparison
+
+
+class NoLog:
+    """Logs nothing."""
+
+    lightning: Logger | None = None
+
+    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
+        pass
+
+    def results(self, comparison: Comparison, figure: Figure) -> None:
+        """Log `cosine/<label>` (centred) once for each evaluated step against `epoch`."""
+        if self.lightning is None:
+            return
+        centred = comparison.curves.query("adjustment == 'centred'")
+        for step, rows in centred.groupby("step"):
+            metrics = {f"cosine/{row.method}": float(row.cosine_mean) for row in rows.itertuples()}
+            self.lightning.log_metrics({"epoch": float(rows["epoch"].iloc[0]), **metrics}, step=int(step))
+
+    def close(self) -> None:
+        """Write what is left to write."""
+
+
+class CSVLog(NoLog):
+    """`results/<name>/csv/version_<k>/metrics.csv`: a new version for each run."""
+
+    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
+        self.lightning = CSVLogger(folder, name="csv")
+        self.lightning.log_hyperparams(settings)
+
+    def close(self) -> None:
+        """Write the file."""
+        self.lightning.save()
+
+
+class WandbLog(NoLog):
+    """One W&B run for one `run.py`: live curves, config, final curves, table and figure. It never asks anything.
+
+    Args:
+        folder: results folder; offline runs lie in it.
+        name: of the run.
+        settings: the whole config, logged with it.
+        project: of the run.
+        entity: user or team, or None.
+        mode: `online`, `offline` or `disabled`; None is online where the user is logged in, and offline else.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        settings: dict[str, Any],
+        project: str = "fimo",
+        entity: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        mode = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+        os.environ.setdefault("WANDB_SILENT", "true")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.lightning = WandbLogger(
+            project=project, entity=entity, name=name, save_dir=folder, mode=mode, config=settings, log_model=False
+        )
+        run = self.lightning.experiment
+        run.define_metric("live/*", step_metric="live/epoch")
+        run.define_metric("cosine/*", step_metric="epoch")
+
+    def results(self, comparison: Comparison, figure: Figure) -> None:
+        """The curves step by step, then all of them as a table, and the figure."""
+        import wandb
+
+        super().results(comparison, figure)
+        run = self.lightning.experiment
+        run.log({"curves": wandb.Table(dataframe=comparison.curves), "figure": wandb.Image(figure)})
+
+    def close(self) -> None:
+        """End the W&B run."""
+        self.lightning.experiment.finish()
+
+
+def logged_in() -> bool:
+    """Whether W&B has a key for its server, in the environment or in the netrc file, without asking for one."""
+    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    return bool(os.environ.get("WANDB_API_KEY")) or requests.utils.get_netrc_auth(server) is not None

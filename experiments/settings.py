@@ -1,0 +1,167 @@
+"""The config: what is allowed, and which part of it determines which result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from fimo.artifacts import Artifact
+from fimo.data.splits import read_left_out
+from fimo.errors import UserError
+from fimo.further_training.leave_out import SCHEMES
+from fimo.further_training.plan import Plan
+from fimo.models.training import OPTIMIZERS
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+CHOICES = {
+    "device": ("auto", "cpu", "cuda"),
+    "final.optimizer": tuple(OPTIMIZERS),
+    "further.gold": ("leave_one_out",),
+    "further.leave_out": tuple(SCHEMES),
+    "further.dtype": tuple(DTYPES),
+}
+# Smallest allowed value; None and `auto` pass where the config has them.
+WHOLE = {
+    "seed": 0,
+    "threads": 1,
+    "data.batch_size": 1,
+    "data.train_rows": 1,
+    "data.test_count": 1,
+    "final.epochs": 1,
+    "final.batch_size": 1,
+    "further.epochs": 1,
+    "further.seeds": 1,
+    "further.first_seed": 0,
+    "further.runs_at_once": 1,
+    "further.seeds_at_once": 1,
+}
+POSITIVE = ("final.lr", "optimizer.lr", "further.clip")
+NOT_NEGATIVE = ("optimizer.momentum", "optimizer.weight_decay")
+# Where and how fast, not what: these change no result.
+ELSEWHERE = ("paths", "device", "threads", "logger", "name", "facts")
+HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed")
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse values that no run can have.
+
+    Raises:
+        UserError: naming key, what was expected and what was found.
+    """
+    for key, choices in CHOICES.items():
+        if (found := OmegaConf.select(cfg, key)) not in choices:
+            raise UserError(f"{key} must be one of {', '.join(choices)}, found {found!r}.")
+    for key, least in WHOLE.items():
+        found = OmegaConf.select(cfg, key)
+        if found not in (None, "auto") and (type(found) is not int or found < least):
+            raise UserError(f"{key} must be a whole number of at least {least}, found {found!r}.")
+    for key in (*POSITIVE, *NOT_NEGATIVE):
+        found, allow_zero = OmegaConf.select(cfg, key), key in NOT_NEGATIVE
+        if found is None:
+            continue
+        if type(found) not in (int, float) or not (0 <= found if allow_zero else 0 < found) or found == float("inf"):
+            raise UserError(f"{key} must be a number {'of at least' if allow_zero else 'above'} 0, found {found!r}.")
+    every = cfg.further.evaluate_every
+    steps = [] if every is None else [every] if isinstance(every, int) else every
+    if not OmegaConf.is_list(steps) and not isinstance(steps, list) or any(type(s) is not int or s < 1 for s in steps):
+        raise UserError(f"further.evaluate_every must be a whole number above 0 or a list of them, found {every!r}.")
+
+
+def device(cfg: DictConfig) -> torch.device:
+    """The device to compute on.
+
+    Raises:
+        UserError: for `cuda` where torch sees no GPU.
+    """
+    available = torch.cuda.is_available()
+    if cfg.device == "cuda" and not available:
+        raise UserError("device=cuda needs a GPU that torch can use, found none: choose device=cpu or device=auto.")
+    return torch.device("cuda" if available and cfg.device != "cpu" else "cpu")
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A config node as plain Python, interpolations resolved."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def _without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in keys}
+
+
+def final_config(cfg: DictConfig) -> dict[str, Any]:
+    """What determines the final model."""
+    data = plain(cfg.data)
+    source = _without(data["source"], "url", "page")
+    # Which rows are trained on depends on the left-out ones only where some rows are not kept.
+    chosen = {"left_out": read_left_out(data["left_out"])} if data["train_rows"] else {}
+    rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out")
+    config = {"data": {**rows, **chosen, "source": source}, "model": plain(cfg.model)}
+    if cfg.final.checkpoint is None:
+        return {**config, "final": plain(cfg.final), "seed": cfg.seed}
+    path = Path(cfg.final.checkpoint)
+    if not path.is_file():
+        raise UserError(f"final.checkpoint must be a file of weights, found nothing at {path}.")
+    return {**config, "final": {"checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
+
+
+def _question(cfg: DictConfig) -> dict[str, Any]:
+    """What determines the problem: the final model, the examples left out and those evaluated."""
+    left_out = read_left_out(plain(cfg.data)["left_out"])
+    return {**final_config(cfg), "left_out": left_out, "test_count": cfg.data.test_count}
+
+
+def final_artifact(cfg: DictConfig) -> Artifact:
+    """Where the final model lies."""
+    label = "checkpoint" if cfg.final.checkpoint else f"{cfg.final.optimizer}-{cfg.final.epochs}ep-seed{cfg.seed}"
+    return _artifact(cfg, "final", label, final_config(cfg))
+
+
+def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
+    """Where a method's scores lie."""
+    return _artifact(cfg, "scores", method, {**_question(cfg), "method": _without(plain(cfg.method[method]), "label")})
+
+
+def further_artifact(cfg: DictConfig) -> Artifact:
+    """Where the seeds of the gold standard lie."""
+    further = _without(plain(cfg.further), *HOW_FAST)
+    optimizer = _without(plain(cfg.optimizer), "fused")
+    name = str(optimizer["_target_"]).rpartition(".")[2].lower()
+    label = f"{name}-{cfg.further.leave_out}-{cfg.further.epochs}ep"
+    config = {**_question(cfg), "batch_size": cfg.data.batch_size, "optimizer": optimizer, "further": further}
+    return _artifact(cfg, "further", label, config)
+
+
+def _artifact(cfg: DictConfig, kind: str, label: str, config: dict[str, Any]) -> Artifact:
+    return Artifact(Path(cfg.paths.output_dir), cfg.data.name, kind, label, config)
+
+
+def seeds(cfg: DictConfig) -> range:
+    """The seeds that are asked for."""
+    return range(cfg.further.first_seed, cfg.further.first_seed + cfg.further.seeds)
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a whole config that two runs must share to have the same results."""
+    further = _without(config["further"], "runs_at_once", "seeds_at_once")
+    return {**_without(config, *ELSEWHERE), "further": further}
+
+
+def plan(cfg: DictConfig) -> Plan:
+    """What further training is."""
+    further = plain(cfg.further)
+    return Plan(
+        optimizer=instantiate(cfg.optimizer),
+        epochs=further["epochs"],
+        batch_size=cfg.data.batch_size,
+        leave_out=further["leave_out"],
+        evaluate_every=further["evaluate_every"],
+        clip=further["clip"],
+        dtype=DTYPES[further["dtype"]],
+        runs_at_once=None if further["runs_at_once"] == "auto" else further["runs_at_once"],
+    )

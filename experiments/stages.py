@@ -1,0 +1,195 @@
+"""The four stages: the final model, the methods' scores, further training, the comparison.
+
+Each looks at its address first and computes only what isn't there; two processes never compute the same thing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+import xarray as xr
+from filelock import BaseFileLock
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
+from torch import nn
+
+from fimo import artifacts
+from experiments import settings
+from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
+from fimo.attribution import attribute as attribute_problem
+from fimo.compare.tables import Comparison
+from fimo.compare.tables import compare as compare_arrays
+from fimo.data.module import Data
+from fimo.effect import diverged
+from fimo.errors import UserError
+from fimo.further_training.order import Order
+from fimo.further_training.sweep import further_train as further_train_problem
+from fimo.models.checkpoint import load_weights
+from fimo.models.objective import OBJECTIVES
+from fimo.models.training import FinalTraining, metrics, train_final
+from fimo.problem import Problem
+
+Scores = dict[str, xr.DataArray]
+
+
+def say(text: str) -> None:
+    """Tell the user, at once."""
+    print(text, flush=True)
+
+
+def train(cfg: DictConfig, problem: Callable[[], Problem]) -> None:
+    """Stage 1, the final model."""
+    artifact = settings.final_artifact(cfg)
+    if artifact.has(MODEL):
+        say(f"final model: found in {artifact.folder}")
+    else:
+        problem()
+
+
+def problem_of(cfg: DictConfig) -> Problem:
+    """Data and final model, which is trained (or taken from `final.checkpoint`) where it isn't there."""
+    data: Data = instantiate(cfg.data, _convert_="all").load()
+    torch.manual_seed(cfg.seed)  # nothing is drawn before the network: the final model's randomness is a recipe
+    network: nn.Module = instantiate(cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
+    artifact = settings.final_artifact(cfg)
+    with artifact.lock(MODEL):
+        if artifact.has(MODEL):
+            load_weights(network, artifacts.read_weights(artifact.path(MODEL)), artifact.folder)
+        else:
+            _make_final(cfg, data, network, artifact)
+    network.eval()
+    asked = Problem(network, OBJECTIVES[cfg.data.task], data.train, data.test, data.left_out)
+    return asked.to(settings.device(cfg))
+
+
+def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artifacts.Artifact) -> None:
+    start = time.perf_counter()
+    objective = OBJECTIVES[cfg.data.task]
+    if cfg.final.checkpoint is not None:
+        say(f"final model: taken from {cfg.final.checkpoint}")
+        load_weights(network, artifacts.read_weights(cfg.final.checkpoint), cfg.final.checkpoint)
+    else:
+        say(f"final model: training, {cfg.final.epochs} epochs")
+        order = Order(len(data.train), cfg.final.batch_size, cfg.seed)
+        module = FinalTraining(network, objective, cfg.final.optimizer, cfg.final.lr)
+        train_final(module, data.train, order, cfg.final.epochs, settings.device(cfg))
+        network.cpu()
+    found = {
+        split: metrics(network, objective, rows) for split, rows in (("train", data.train), ("test", data.test_all))
+    }
+    seconds = round(time.perf_counter() - start, 2)
+    artifact.write(METRICS, json.dumps(found, indent=1).encode(), seconds=seconds)
+    artifact.write(MODEL, artifacts.from_weights(network.state_dict()), seconds=seconds)
+    told = ", ".join(f"{name} {value:.4g}" for name, value in found["test"].items())
+    say(f"final model: test {told} ({seconds:.0f} s), in {artifact.folder}")
+
+
+def attribute(cfg: DictConfig, problem: Callable[[], Problem]) -> Scores:
+    """Stage 2, the scores of every chosen method, by label."""
+    scores = {}
+    for name in cfg.method:
+        artifact = settings.scores_artifact(cfg, str(name))
+        label = cfg.method[name].label
+        with artifact.lock(SCORES):
+            if artifact.has(SCORES):
+                say(f"{label}: scores found in {artifact.folder}")
+            else:
+                asked = problem().to(dtype=torch.float64)
+                start = time.perf_counter()
+                score = attribute_problem(asked, instantiate(cfg.method[name], _convert_="all"))
+                seconds = round(time.perf_counter() - start, 3)
+                artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), label=label, seconds=seconds)
+                say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
+        scores[label] = artifacts.open_dataset(artifact.path(SCORES))["score"].load()
+    return scores
+
+
+def further_train(
+    cfg: DictConfig,
+    problem: Callable[[], Problem],
+    logger: Logger | None = None,
+    callbacks: Iterable[pl.Callback] = (),
+) -> None:
+    """Stage 3, the gold standard: every seed that isn't there, shared with whoever else computes the same ones."""
+    artifact, wanted = settings.further_artifact(cfg), settings.seeds(cfg)
+    missing = [seed for seed in wanted if not artifact.has(seed_file(seed))]
+    say(f"further training: {len(wanted) - len(missing)} of {len(wanted)} seeds found in {artifact.folder}")
+    while missing:
+        _compute_seeds(cfg, problem(), artifact, missing, logger, callbacks)
+        missing = [seed for seed in missing if not artifact.has(seed_file(seed))]
+        if missing:  # another process is at these: wait for the first, and take it over if that process died
+            say(f"further training: waiting for seeds that another process computes: {missing}")
+            with artifact.lock(seed_file(missing[0])):
+                pass
+
+
+def _compute_seeds(
+    cfg: DictConfig,
+    problem: Problem,
+    artifact: artifacts.Artifact,
+    missing: list[int],
+    logger: Logger | None,
+    callbacks: Iterable[pl.Callback],
+) -> None:
+    plan = settings.plan(cfg)
+    locks: dict[int, BaseFileLock] = {}
+
+    def claim(seed: int) -> bool:
+        if lock := artifact.claim(seed_file(seed)):
+            locks[seed] = lock
+        return lock is not None
+
+    try:
+        together = 1 if cfg.further.seeds_at_once == "auto" else cfg.further.seeds_at_once
+        for seed, losses, seconds in further_train_problem(problem, plan, missing, claim, together, logger, callbacks):
+            artifact.write(seed_file(seed), artifacts.from_dataset(losses), seconds=round(seconds, 2))
+            locks.pop(seed).release()
+    finally:
+        for lock in locks.values():
+            lock.release()
+
+
+def compare(cfg: DictConfig) -> tuple[Comparison, Scores, list[str]]:
+    """Stage 4: hold what the stages before have left against each other; names of diverged runs come last.
+
+    Raises:
+        UserError: where scores or all seeds are missing.
+    """
+    scores = {}
+    for name in cfg.method:
+        artifact = settings.scores_artifact(cfg, str(name))
+        if not artifact.has(SCORES):
+            raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
+        scores[cfg.method[name].label] = artifacts.open_dataset(artifact.path(SCORES))["score"].load()
+    gold, wanted = settings.further_artifact(cfg), settings.seeds(cfg)
+    there = [seed for seed in wanted if gold.has(seed_file(seed))]
+    if not there:
+        raise UserError(f"{gold.folder} has no seeds: run experiments/further_train.py with the same options.")
+    if len(there) < len(wanted):
+        say(f"comparison: with the {len(there)} of {len(wanted)} seeds that are there")
+    losses = {seed: artifacts.open_dataset(gold.path(seed_file(seed))) for seed in there}
+    bad = [f"seed {seed}, {run}" for seed in there for run in diverged(losses[seed])]
+    return compare_arrays(scores, list(losses.values())), scores, bad
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Put the seconds spent inside into `seconds`."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 2)
+
+
+def finish(folder: Path, diverged: list[str]) -> int:
+    """Say what diverged and, last, where the results are; the exit code."""
+    if diverged:
+        say(f"further training diverged and was left out of the comparison: {'; '.join(diverged)}")
+    say(str(folder))
+    return 3 if diverged else 0

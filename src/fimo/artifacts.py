@@ -1,0 +1,210 @@
+"""Files: where results lie, and how they get there whole. Nothing else in the project knows a file's name.
+
+What is expensive lies at an address made of the part of the config that determines it. A file is written under a
+temporary name, entered into the folder's manifest with its SHA-256, and renamed: a file that is there is whole, and a
+manifest that names it says who wrote it. Locks belong to the operating system, which releases them when a process dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+import xarray as xr
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from fimo.errors import UserError
+
+# Part of every address: raise it when files of an older layout must not be read any more.
+LAYOUT = 1
+
+MODEL, METRICS, SCORES = "model.safetensors", "metrics.json", "scores.nc"
+CONFIG, MANIFEST = "config.yaml", "manifest.json"
+CURVES, SEEDS, RELIABILITY, TABLE, RUN = "curves.csv", "seeds.csv", "reliability.csv", "table.md", "run.json"
+ALL_SCORES = "scores.csv"
+
+
+def seed_file(seed: int) -> str:
+    """Name of the file that holds one seed of the gold standard."""
+    return f"seed-{seed:05d}.nc"
+
+
+def short_hash(config: Mapping[str, Any]) -> str:
+    """The first 8 hex digits of the SHA-256 of a config, whatever the order of its keys."""
+    canonical = json.dumps(config, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder at an address: `<output_dir>/<data>/<kind>/<label>-<hash of config>`.
+
+    Attributes:
+        output_dir: where all artifacts lie.
+        data: name of the data choice.
+        kind: `final`, `scores` or `further`.
+        label: something to read.
+        config: all that determines the content.
+    """
+
+    output_dir: Path
+    data: str
+    kind: str
+    label: str
+    config: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the artifact lies."""
+        return self.output_dir / self.data / self.kind / f"{self.label}-{self.hash}"
+
+    @property
+    def hash(self) -> str:
+        """Hash of the config and the layout."""
+        return short_hash({"layout": LAYOUT, **self.config})
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there (then it is whole)."""
+        return (self.folder / name).is_file()
+
+    def lock(self, name: str) -> filelock.BaseFileLock:
+        """The lock of a file, for `with`: nobody else writes the file while it is held."""
+        folder = self.folder / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(folder / f"{name}.lock")
+
+    def claim(self, name: str) -> filelock.BaseFileLock | None:
+        """The held lock of a file that is still to be made; None where it is there or another process makes it."""
+        lock = self.lock(name)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return None
+        if self.has(name):
+            lock.release()
+            return None
+        return lock
+
+    def write(self, name: str, content: bytes, **facts: Any) -> None:
+        """Write one file and its entry in the manifest, where `facts` are kept; call it with the file's lock held."""
+        for left_behind in self.folder.glob(f".{name}.*.tmp"):  # by a process that was killed while it wrote
+            left_behind.unlink(missing_ok=True)
+        if not self.has(CONFIG):
+            write(self.folder / CONFIG, yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True).encode())
+        entry = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **facts,
+        }
+        with self.lock(MANIFEST):
+            manifest = self.manifest()
+            manifest["files"][name] = entry
+            write(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+        write(self.folder / name, content)
+
+    def manifest(self) -> dict[str, Any]:
+        """`{"layout": …, "files": {name: {sha256, process, host, written, …}}}`."""
+        path = self.folder / MANIFEST
+        return json.loads(path.read_text()) if path.is_file() else {"layout": LAYOUT, "files": {}}
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What the manifest says of a file; nothing where it says nothing."""
+        return self.manifest()["files"].get(name, {})
+
+    def path(self, name: str) -> Path:
+        """Path of a file, whose content is the one that the manifest names.
+
+        Raises:
+            UserError: where the file was changed after it was written.
+        """
+        path = self.folder / name
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != self.facts(name).get("sha256"):
+            raise UserError(
+                f"{path} is not the file that was written there (its SHA-256 differs from {MANIFEST}): remove it, and "
+                "it is computed again."
+            )
+        return path
+
+
+def from_dataset(dataset: xr.Dataset) -> bytes:
+    """A NetCDF file (h5netcdf, zlib level 4)."""
+    encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+
+
+def open_dataset(path: Path) -> xr.Dataset:
+    """The Dataset in a NetCDF file; values are read when they are asked for."""
+    return xr.open_dataset(path, engine="h5netcdf")
+
+
+def from_weights(weights: Mapping[str, torch.Tensor]) -> bytes:
+    """A safetensors file."""
+    return save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Weights that a user brings: safetensors, or a state dict written by torch (which is never unpickled freely).
+
+    Raises:
+        UserError: where the file isn't there or is neither.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"final.checkpoint must be a file of weights, found nothing at {path}.")
+    try:
+        return load_safetensors(path)
+    except SafetensorError:
+        pass  # not safetensors, so it has to be torch's own format
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as reason:  # pickle's, zip's and torch's own errors all come through here
+        raise UserError(
+            f"{path} is neither safetensors nor a torch state dict that can be read safely ({type(reason).__name__})."
+        ) from reason
+    if not isinstance(weights, Mapping) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise UserError(f"{path} must hold a state dict (names and tensors), found a {type(weights).__name__}.")
+    return dict(weights)
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """What `run.json` of a results folder says, or None where no run has finished there."""
+    path = folder / RUN
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def write_results(folder: Path, files: Mapping[str, bytes], run: Mapping[str, Any]) -> None:
+    """Write a results folder, `run.json` last: where it is there, everything is."""
+    for name, content in files.items():
+        write(folder / name, content)
+    write(folder / RUN, json.dumps(run, indent=1, ensure_ascii=False).encode())

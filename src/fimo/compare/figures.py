@@ -1,0 +1,111 @@
+"""Figures of the comparison."""
+
+from __future__ import annotations
+
+import io
+from itertools import cycle
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fimo.compare.tables import Comparison
+
+# A method keeps its colour in every figure: hues of Okabe and Ito and of Tol, told apart without full colour vision.
+COLOURS = {
+    "Grad-Dot": "#0072B2",
+    "Grad-Cos": "#E69F00",
+    "DataInf": "#56B4E9",
+    "CG": "#D55E00",
+    "LiSSA": "#CC79A7",
+    "LiSSA-H": "#882255",
+    "EK-FAC": "#009E73",
+    "TRAK": "#999933",
+    "Exact-GN": "#000000",
+    "Unrolled-GN": "#332288",
+    "Matched-GN": "#AA4499",
+}
+MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X"), strict=False))
+ADJUSTED = {
+    "none": "loss after minus loss before further training",
+    "full": "minus the effect of further training alone",
+    "centred": "centred",
+}
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "font.size": 10,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "figure.dpi": 100,
+}
+
+
+def curves_figure(comparison: Comparison, title: str, adjustment: str = "centred") -> Figure:
+    """Cosine similarity against the amount of further training, as in the paper's Figure 2.
+
+    A line for each method with a band of one standard error over test examples, and the reliability ceiling dashed.
+    """
+    curves = comparison.curves.query("adjustment == @adjustment")
+    figure, axes = _figure(title)
+    for label, curve in curves.groupby("method", sort=False):
+        few = len(curve) <= 30
+        _line(axes, str(label), curve["epoch"], curve["cosine_mean"], curve["cosine_sem"], markers=few)
+    ceiling = comparison.reliability.query("adjustment == @adjustment")
+    if ceiling["ceiling"].notna().any():
+        epochs = curves.drop_duplicates("step").set_index("step")["epoch"].loc[ceiling["step"]]
+        axes.plot(epochs, ceiling["ceiling"], "--", color="#555555", label="reliability ceiling")
+    if curves["epoch"].max() >= 20 * curves["epoch"].min():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    axes.set_xlabel("amount of further training (epochs)")
+    axes.set_ylabel(f"cosine similarity ({adjustment})")
+    return _finished(figure, axes)
+
+
+def seeds_figure(comparison: Comparison, title: str, adjustment: str = "centred") -> Figure:
+    """Cosine similarity at the best step against the number of seeds averaged, as in the paper's Figure 3."""
+    figure, axes = _figure(title)
+    for label, rows in comparison.seeds.query("adjustment == @adjustment").groupby("method", sort=False):
+        _line(axes, str(label), rows["n_seeds"], rows["cosine_mean"], rows["cosine_sem"], markers=True)
+    sizes = sorted(comparison.seeds["n_seeds"].unique())
+    if sizes[-1] >= 20:
+        axes.set_xscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("seeds averaged")
+    axes.set_ylabel(f"cosine similarity at the best step ({adjustment})")
+    return _finished(figure, axes)
+
+
+def to_bytes(figure: Figure, kind: str) -> bytes:
+    """The figure as a `png` or `pdf` file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=200, metadata={"CreationDate": None} if kind == "pdf" else None)
+    return buffer.getvalue()
+
+
+def _figure(title: str) -> tuple[Figure, Axes]:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 4.2), layout="constrained")
+        axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11)
+    return figure, axes
+
+
+def _line(axes: Axes, label: str, x: pd.Series, mean: pd.Series, sem: pd.Series, markers: bool) -> None:
+    base = label.split(" (")[0]
+    colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
+    axes.plot(x, mean, color=colour, marker=marker if markers else None, markersize=5, label=label)
+    axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.2, linewidth=0)
+
+
+def _finished(figure: Figure, axes: Axes) -> Figure:
+    low = np.nanmin([np.nanmin(np.asarray(line.get_ydata(), dtype=float)) for line in axes.lines] + [0.0])
+    axes.set_ylim(min(0.0, low - 0.05), 1.02)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

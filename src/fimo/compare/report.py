@@ -1,0 +1,45 @@
+"""table.md: a row for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from fimo.compare.tables import Comparison
+
+
+def markdown_table(comparison: Comparison, seconds: Mapping[str, float | None], notes: Sequence[str] = ()) -> str:
+    """Agreement of each method at its best and at the last step, centred, with standard errors.
+
+    Args:
+        comparison: the curves.
+        seconds: spent on each method's scores, by label.
+        notes: sentences under the table.
+    """
+    centred = comparison.curves.query("adjustment == 'centred'")
+    lines = [
+        "| method | best epoch | cosine | Spearman | last epoch | cosine | Spearman | seconds |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for label, curve in centred.groupby("method", sort=False):
+        best = curve.loc[curve["cosine_mean"].idxmax()] if curve["cosine_mean"].notna().any() else curve.iloc[0]
+        cells = [_at(best), _at(curve.iloc[-1])]
+        spent = seconds.get(str(label))
+        lines.append(f"| {label} | {' | '.join(cells)} | {'–' if spent is None else f'{spent:.2f}'} |")
+    last = comparison.reliability.query("adjustment == 'centred'").iloc[-1]
+    if pd.notna(last["ceiling"]):
+        lines += ["", f"Reliability ceiling at the last step: {last['ceiling']:.3f}."]
+    count = centred.iloc[-1]
+    lines += [
+        "",
+        f"Centred (eq. 13 and 17), mean ± standard error over {count['n_test']} test examples; the gold "
+        f"standard is the mean over {count['n_seeds']} seeds.",
+    ]
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
+
+
+def _at(row: pd.Series) -> str:
+    cells = [f"{row['epoch']:g}"]
+    cells += [f"{row[f'{name}_mean']:.3f} ± {row[f'{name}_sem']:.3f}" for name in ("cosine", "spearman")]
+    return " | ".join(cells)
