@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
@@ -25,9 +26,10 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, OSError):
         if error.errno not in DISK:
             return None
+        where = os.fsdecode(error.filename) if error.filename else "while writing"
         return (
-            f"{DISK[error.errno]} ({error.filename or 'while writing'}): what is finished is kept, make room or choose "
-            "other paths.output_dir and paths.results_dir, and run the same command again."
+            f"{DISK[error.errno]} ({where}): what is finished is kept; make room or choose other paths.output_dir and "
+            "paths.results_dir, and run the same command again."
         )
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")

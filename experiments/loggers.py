@@ -38,12 +38,12 @@ class CSVLog(NoLog):
     """`results/<name>/csv/version_<k>/metrics.csv`: a new version for each run."""
 
     def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
-        self.lightning = CSVLogger(folder, name="csv")
-        self.lightning.log_hyperparams(settings)
+        self.lightning = self.csv = CSVLogger(folder, name="csv")
+        self.csv.log_hyperparams(settings)
 
     def close(self) -> None:
         """Write the file."""
-        self.lightning.save()
+        self.csv.save()
 
 
 class WandbLog(NoLog):
@@ -70,10 +70,10 @@ class WandbLog(NoLog):
         mode = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
         os.environ.setdefault("WANDB_SILENT", "true")
         folder.mkdir(parents=True, exist_ok=True)
-        self.lightning = WandbLogger(
+        self.lightning = self.wandb = WandbLogger(
             project=project, entity=entity, name=name, save_dir=folder, mode=mode, config=settings, log_model=False
         )
-        run = self.lightning.experiment
+        run = self.wandb.experiment
         run.define_metric("live/*", step_metric="live/epoch")
         run.define_metric("cosine/*", step_metric="epoch")
 
@@ -82,12 +82,12 @@ class WandbLog(NoLog):
         import wandb
 
         super().results(comparison, figure)
-        run = self.lightning.experiment
+        run = self.wandb.experiment
         run.log({"curves": wandb.Table(dataframe=comparison.curves), "figure": wandb.Image(figure)})
 
     def close(self) -> None:
         """End the W&B run."""
-        self.lightning.experiment.finish()
+        self.wandb.experiment.finish()
 
 
 def logged_in() -> bool:

@@ -48,8 +48,8 @@ def with_diverged_as_nan(losses: xr.Dataset) -> xr.Dataset:
     """
     left_out, full = losses["loss_left_out"], losses["loss_full"]
     return losses.assign(
-        loss_left_out=left_out.where(np.isfinite(left_out).all(["step", "test"])),
-        loss_full=full.where(np.isfinite(full).all()),
+        loss_left_out=left_out.where(xr.apply_ufunc(np.isfinite, left_out).all(["step", "test"])),
+        loss_full=full.where(xr.apply_ufunc(np.isfinite, full).all()),
     )
 
 

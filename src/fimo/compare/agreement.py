@@ -50,6 +50,13 @@ def comparable(scores: Array, effects: Array) -> tuple[Array, Array]:
     return scores[..., kept], effects[..., kept]
 
 
+def mean_of_finite(values: Array) -> Array:
+    """Mean over the first axis of what is not NaN; NaN where nothing is left."""
+    kept = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(kept, values, 0).sum(0) / kept.sum(0)
+
+
 @dataclass(frozen=True)
 class Mean:
     """Mean over test examples with its standard error; NaN entries are left out and not counted."""

@@ -28,12 +28,7 @@ COLOURS = {
     "Matched-GN": "#AA4499",
 }
 MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X"), strict=False))
-ADJUSTED = {
-    "none": "loss after minus loss before further training",
-    "full": "minus the effect of further training alone",
-    "centred": "centred",
-}
-STYLE = {
+STYLE: dict = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -45,6 +40,7 @@ STYLE = {
 }
 
 
+@matplotlib.rc_context(STYLE)
 def curves_figure(comparison: Comparison, title: str, adjustment: str = "centred") -> Figure:
     """Cosine similarity against the amount of further training, as in the paper's Figure 2.
 
@@ -67,6 +63,7 @@ def curves_figure(comparison: Comparison, title: str, adjustment: str = "centred
     return _finished(figure, axes)
 
 
+@matplotlib.rc_context(STYLE)
 def seeds_figure(comparison: Comparison, title: str, adjustment: str = "centred") -> Figure:
     """Cosine similarity at the best step against the number of seeds averaged, as in the paper's Figure 3."""
     figure, axes = _figure(title)
@@ -90,9 +87,8 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
 
 
 def _figure(title: str) -> tuple[Figure, Axes]:
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7, 4.2), layout="constrained")
-        axes = figure.subplots()
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=11)
     return figure, axes
 
@@ -105,7 +101,7 @@ def _line(axes: Axes, label: str, x: pd.Series, mean: pd.Series, sem: pd.Series,
 
 
 def _finished(figure: Figure, axes: Axes) -> Figure:
-    low = np.nanmin([np.nanmin(np.asarray(line.get_ydata(), dtype=float)) for line in axes.lines] + [0.0])
-    axes.set_ylim(min(0.0, low - 0.05), 1.02)
+    lowest = min((np.nanmin(line.get_ydata(), initial=0.0) for line in axes.lines), default=0.0)
+    axes.set_ylim(lowest - 0.05 if lowest < 0 else 0.0, 1.02)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.agreement import Mean, comparable, cosine, pearson, spearman
+from fimo.compare.agreement import Mean, comparable, cosine, mean_of_finite, pearson, spearman
 from fimo.compare.reliability import reliability
 from fimo.effect import ADJUSTMENTS, average, effect
 
@@ -38,25 +38,24 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
     """
     curves: list[dict] = []
     ceilings: list[dict] = []
-    by_group: dict[tuple[str, str, int], list[np.ndarray]] = {}
+    grouped: dict[tuple[str, str, int], list[np.ndarray]] = {}  # blocks of [step, test]
+    sizes = [size for size in sorted({*GROUP_SIZES, len(seeds)}) if size <= len(seeds)]
     for block in _blocks(seeds):
         for adjustment in ADJUSTMENTS:
             effects = effect(block, adjustment)
-            gold = average(effects, adjustment)
             # The same splits at every step, however the steps are blocked.
             r = reliability(effects, adjustment, np.random.default_rng(random_seed))
             ceilings += [
-                {"adjustment": adjustment, "step": step, "reliability": value, "ceiling": np.sqrt(value)}
+                {"adjustment": adjustment, "step": int(step), "reliability": value, "ceiling": np.sqrt(value)}
                 for step, value in zip(block["step"].values, r, strict=True)
             ]
+            gold = average(effects, adjustment)
             for label, score in scores.items():
-                curves += _curve(label, adjustment, _at(score, gold), gold, len(seeds))
-            for size in (size for size in sorted({*GROUP_SIZES, len(seeds)}) if size <= len(seeds)):
-                for label, values in _grouped(scores, effects, adjustment, size).items():
-                    by_group.setdefault((label, adjustment, size), []).append(values)
-    return Comparison(
-        _sorted(curves), _best_steps(by_group), pd.DataFrame(ceilings).sort_values(["adjustment", "step"])
-    )
+                curves += _curve(label, adjustment, score, gold, len(seeds))
+                for size in sizes:
+                    values = _grouped_cosine(score, effects, adjustment, size)
+                    grouped.setdefault((label, adjustment, size), []).append(values)
+    return Comparison(_ordered(curves, scores), _ordered(_best_steps(grouped), scores), _ordered(ceilings, scores))
 
 
 def _blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
@@ -68,65 +67,47 @@ def _blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
         yield xr.concat([seed.isel(step=steps).load() for seed in seeds], "seed", join="exact")
 
 
-def _at(score: xr.DataArray, gold: xr.DataArray) -> np.ndarray:
-    """Scores in the order of the gold standard's axes; with its steps where the score has any."""
+def _pair(score: xr.DataArray, gold: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays over the same steps (where the score has any), test and left-out examples."""
     wanted = {axis: gold[axis] for axis in gold.dims if axis in score.dims}
-    return score.sel(wanted).transpose(..., "test", "left_out").values
+    return comparable(score.sel(wanted).transpose(..., "test", "left_out").values, gold.values)
 
 
-def _curve(label: str, adjustment: str, score: np.ndarray, gold: xr.DataArray, n_seeds: int) -> list[dict]:
-    score, effects = comparable(score, gold.values)
+def _curve(label: str, adjustment: str, score: xr.DataArray, gold: xr.DataArray, n_seeds: int) -> list[dict]:
+    pair = _pair(score, gold)
     measured = {
-        name: [Mean.of(values) for values in measure(score, effects)]
+        name: [Mean.of(values) for values in measure(*pair)]
         for name, measure in (("cosine", cosine), ("pearson", pearson), ("spearman", spearman))
     }
-    return [
-        {
-            "method": label,
-            "adjustment": adjustment,
-            "step": int(gold["step"][t]),
-            "epoch": float(gold["epoch"][t]),
-            "cosine_mean": measured["cosine"][t].mean,
-            "cosine_sem": measured["cosine"][t].sem,
-            "pearson_mean": measured["pearson"][t].mean,
-            "pearson_sem": measured["pearson"][t].sem,
-            "spearman_mean": measured["spearman"][t].mean,
-            "spearman_sem": measured["spearman"][t].sem,
-            "n_test": measured["cosine"][t].count,
-            "n_seeds": n_seeds,
-        }
-        for t in range(gold.sizes["step"])
-    ]
-
-
-def _grouped(
-    scores: Mapping[str, xr.DataArray], effects: xr.DataArray, adjustment: str, size: int
-) -> dict[str, np.ndarray]:
-    """Cosine `[step, test]` by label, averaged over disjoint groups of `size` seeds."""
-    totals: dict[str, list[np.ndarray]] = {label: [] for label in scores}
-    for start in range(0, effects.sizes["seed"] - size + 1, size):
-        gold = average(effects.isel(seed=slice(start, start + size)), adjustment)
-        for label, score in scores.items():
-            totals[label].append(cosine(*comparable(_at(score, gold), gold.values)))
-    return {label: np.mean(values, axis=0) for label, values in totals.items()}
-
-
-def _best_steps(by_group: Mapping[tuple[str, str, int], list[np.ndarray]]) -> pd.DataFrame:
     rows = []
-    for (label, adjustment, size), blocks in by_group.items():
-        steps = [Mean.of(values) for values in np.concatenate(blocks)]
-        best = max(steps, key=lambda step: -np.inf if np.isnan(step.mean) else step.mean)
-        rows.append(
-            {"method": label, "adjustment": adjustment, "n_seeds": size}
-            | {"cosine_mean": best.mean, "cosine_sem": best.sem}
-        )
-    return pd.DataFrame(rows).sort_values(["method", "adjustment", "n_seeds"], kind="stable")
+    for t in range(gold.sizes["step"]):
+        row: dict = {"method": label, "adjustment": adjustment}
+        row |= {"step": int(gold["step"][t]), "epoch": float(gold["epoch"][t])}
+        for name, means in measured.items():
+            row |= {f"{name}_mean": means[t].mean, f"{name}_sem": means[t].sem}
+        rows.append(row | {"n_test": measured["cosine"][t].count, "n_seeds": n_seeds})
+    return rows
 
 
-def _sorted(curves: list[dict]) -> pd.DataFrame:
-    """Methods and adjustments in the order they were given, steps ascending, however the steps were blocked."""
-    table = pd.DataFrame(curves)
-    order = {label: number for number, label in enumerate(table["method"].unique())}
-    rank = {adjustment: number for number, adjustment in enumerate(ADJUSTMENTS)}
-    key = pd.DataFrame({"m": table["method"].map(order), "a": table["adjustment"].map(rank), "s": table["step"]})
-    return table.loc[key.sort_values(["m", "a", "s"]).index].reset_index(drop=True)
+def _grouped_cosine(score: xr.DataArray, effects: xr.DataArray, adjustment: str, size: int) -> np.ndarray:
+    """Cosine `[step, test]`, averaged over disjoint groups of `size` seeds."""
+    groups = range(0, effects.sizes["seed"] - size + 1, size)
+    golds = [average(effects.isel(seed=slice(start, start + size)), adjustment) for start in groups]
+    return mean_of_finite(np.stack([cosine(*_pair(score, gold)) for gold in golds]))
+
+
+def _best_steps(grouped: Mapping[tuple[str, str, int], list[np.ndarray]]) -> list[dict]:
+    rows = []
+    for (label, adjustment, size), blocks in grouped.items():
+        means = [Mean.of(values) for values in np.concatenate(blocks)]
+        best = max(means, key=lambda mean: -np.inf if np.isnan(mean.mean) else mean.mean)
+        row = {"method": label, "adjustment": adjustment, "n_seeds": size}
+        rows.append(row | {"cosine_mean": best.mean, "cosine_sem": best.sem})
+    return rows
+
+
+def _ordered(rows: list[dict], labels: Iterable[str]) -> pd.DataFrame:
+    """Methods and adjustments in the order they were given, then ascending, however the steps were blocked."""
+    rank = {name: number for number, name in enumerate([*labels, *ADJUSTMENTS])}
+    keys = [key for key in ("method", "adjustment", "step", "n_seeds") if key in rows[0]]
+    return pd.DataFrame(sorted(rows, key=lambda row: [rank.get(row[key], row[key]) for key in keys]))

@@ -69,10 +69,10 @@ class Ensemble:
             for chunk in self.chunks:
                 if batch.takes_part[chunk.runs[0]]:  # as all of its chunk do, see `groups`
                     with drawing(randomness):
-                        self._step(chunk, batch.index[chunk.runs], batch.weight[chunk.runs])
+                        self._step(chunk, batch.rows[chunk.runs], batch.weight[chunk.runs])
 
-    def _step(self, chunk: Chunk, index: Tensor, weight: Tensor) -> None:
-        inputs, targets = self.problem.train[index]
+    def _step(self, chunk: Chunk, rows: Tensor, weight: Tensor) -> None:
+        inputs, targets = self.problem.train[rows]
         stacked = list(chunk.parameters.values())
         losses = self._each_run(self._weighted_loss, 4)(chunk.parameters, inputs, targets, weight.to(stacked[0]))
         gradients = torch.autograd.grad(losses.sum(), stacked, materialize_grads=True)

@@ -1,7 +1,7 @@
 """Three ways to leave an example out of further training.
 
 Each says, for a batch of an epoch and for every run, which rows the run sees and with which weights: the loss that run
-r descends in this step is Σ_b weight[r, b] · ℓ(row index[r, b]). A run that leaves nothing out has `left_out` = −1.
+r descends in this step is Σ_b weight[r, b] · ℓ(rows[r, b]). A run that leaves nothing out has `left_out` = −1.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ FULL = -1
 
 
 class Batch(NamedTuple):
-    """One step: rows and (float64) weights `[run, row of the batch]`, and which runs take the step at all, `[run]`."""
+    """One step: rows and (float64) weights `[run, place in the batch]`, and which runs take part at all, `[run]`."""
 
-    index: Tensor
+    rows: Tensor
     weight: Tensor
     takes_part: Tensor
 

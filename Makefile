@@ -1,0 +1,48 @@
+# `make run` and `make test` work on a fresh machine with Python 3.11 or newer and make, in either order.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run smoke test test-slow lint format bench clean-results
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(INSTALLED)  ## make .venv with the pinned packages, if it isn't up to date
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "fimo needs Python 3.11 or newer, found $$($(PYTHON) --version): use make PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing the pinned packages into $(VENV) (some minutes the first time)'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: setup  ## the main job on the default experiment: final model, scores, further training, curves
+	@$(BIN)/python experiments/run.py
+
+smoke: setup  ## the main job in seconds, to see that it runs; no number from it means anything
+	@$(BIN)/python experiments/run.py size=smoke name=smoke
+
+test: setup lint  ## lint, then the quick tests
+	@$(BIN)/python -m pytest --junitxml=results/tests.xml
+
+test-slow: setup  ## the tests that take minutes
+	@$(BIN)/python -m pytest -m slow
+
+lint: setup  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+format: setup  ## let ruff format and sort
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+bench: setup  ## throughput and memory, as ratios to the plain loop
+	@$(BIN)/python experiments/benchmark.py
+
+clean-results:  ## remove results/, never outputs/
+	rm -rf results
