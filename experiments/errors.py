@@ -39,6 +39,6 @@ def sentence(error: Exception) -> str | None:
         group = str(cause.full_key).rpartition(".")[0]
         return (
             f"{cause.full_key} is not a config key: expected one of "
-            f"{', '.join(f'{group}.{key}' if group else str(key) for key in cause.parent_node)}."
+            f"{', '.join(f'{group}.{key!s}'.lstrip('.') for key in cause.parent_node)}."
         )
     return " ".join(str(error).split())
