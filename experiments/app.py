@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 
 import hydra
 import torch
@@ -16,11 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
 from experiments import settings
-from experiments.errors import EXPECTED, sentence
+from experiments.errors import CONFIG_DIR, EXPECTED, sentence
 
-CONFIG_DIR = Path(__file__).parents[1] / "conf"
 # Hydra's own switch: tracebacks for everything.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -34,7 +31,7 @@ def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
 
     @wraps(function)
     def job(cfg: DictConfig) -> None:
-        _quiet()
+        quiet()
         try:
             settings.check(cfg)
             if cfg.threads is not None:
@@ -65,7 +62,7 @@ def _stop(error: Exception) -> None:
     sys.exit(2)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence what Lightning says about hardware, workers and loggers that are not wanted here."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     for source in ("pytorch_lightning", "lightning_fabric"):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from fimo.errors import UserError
 
+CONFIG_DIR = Path(__file__).parents[1] / "conf"
 # Anything else is a bug and keeps its traceback; so does an OSError that is none of these.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError)
 DISK = {
@@ -23,6 +25,9 @@ DISK = {
 
 def sentence(error: Exception) -> str | None:
     """The error in one line, or None where it is not the user's."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException):
+        return _missing_choice(text)
     if isinstance(error, OSError):
         if error.errno not in DISK:
             return None
@@ -31,14 +36,20 @@ def sentence(error: Exception) -> str | None:
             f"{DISK[error.errno]} ({where}): what is finished is kept; make room or choose other paths.output_dir and "
             "paths.results_dir, and run the same command again."
         )
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, choice = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
-        return f"{group}={choice} is not a choice: expected one of {', '.join(sorted(error.options))}."
-    cause = error.__cause__
-    if isinstance(cause, ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
-        group = str(cause.full_key).rpartition(".")[0]
-        return (
-            f"{cause.full_key} is not a config key: expected one of "
-            f"{', '.join(f'{group}.{key!s}'.lstrip('.') for key in cause.parent_node)}."
-        )
-    return " ".join(str(error).split())
+    if unknown := re.match(r"Could not override '([^']+)'", text):
+        return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups."
+    if isinstance(error, HydraException) and "override_grammar" in text:
+        return f"An option can't be read: {text.partition(' See https')[0]} (lists are written [1,2,3], in quotes)."
+    return text
+
+
+def _missing_choice(text: str) -> str:
+    """Hydra says of some wrong choices which there are, and of members of a list it does not."""
+    found = re.search(r"Could not (?:find|load) '(.+?)/([^/']+)'", text)
+    if found is None:
+        return text
+    group, choice = found.groups()
+    choices = sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+    if not choices:
+        return f"{group} is not a config group: `--help` lists all groups."
+    return f"{group}={choice} is not a choice: expected one of {', '.join(choices)}."

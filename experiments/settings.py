@@ -54,6 +54,9 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: naming key, what was expected and what was found.
     """
+    if not cfg.get("method"):
+        raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
+    device(cfg)
     for key, choices in CHOICES.items():
         if (found := OmegaConf.select(cfg, key)) not in choices:
             raise UserError(f"{key} must be one of {', '.join(choices)}, found {found!r}.")

@@ -31,11 +31,12 @@ def read_left_out(wanted: LeftOut) -> int | list[int]:
             f"data.left_out must be a count, a list of row numbers or a readable file of them, found {wanted!r} "
             f"({getattr(reason, 'strerror', None) or reason})."
         ) from reason
+    if not text.lstrip().startswith("["):
+        return _integers([int(word) if word.lstrip("-").isdigit() else word for word in text.split()], wanted)
     try:
-        numbers = json.loads(text) if text.lstrip().startswith("[") else [int(line) for line in text.split()]
-    except ValueError as reason:
+        return _integers(json.loads(text), wanted)
+    except json.JSONDecodeError as reason:
         raise UserError(f"{path} must be a JSON list of integers or one integer a line ({reason}).") from reason
-    return _integers(numbers, str(path))
 
 
 def _integers(numbers: list, where: str) -> list[int]:
