@@ -45,8 +45,13 @@ def spearman(scores: Array, effects: Array) -> Array:
 
 
 def comparable(scores: Array, effects: Array) -> tuple[Array, Array]:
-    """Both without the left-out examples that have no effect at all (NaN throughout: their runs diverged)."""
+    """Both without the left-out examples that have no effect at all (NaN throughout: their runs diverged).
+
+    Where none would be left both stay as they are, and their agreement is NaN.
+    """
     kept = ~np.isnan(effects).all(axis=tuple(range(effects.ndim - 1)))
+    if not kept.any():
+        return scores, effects
     return scores[..., kept], effects[..., kept]
 
 

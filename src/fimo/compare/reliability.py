@@ -38,7 +38,8 @@ def reliability(
     for _ in range(splits):
         order = random.permutation(count)
         groups = (effects.isel(seed=order[:half]), effects.isel(seed=order[half : 2 * half]))
-        first, second = comparable(*(average(group, adjustment).values for group in groups))
+        first, second = (average(group, adjustment).values for group in groups)
+        second, first = comparable(*reversed(comparable(first, second)))
         agreement.append(mean_of_finite(np.moveaxis(cosine(first, second), -1, 0)))
     c, k = mean_of_finite(np.stack(agreement)), count / half
     return np.clip(k * c / (1 + (k - 1) * c), 0, 1)

@@ -1,0 +1,181 @@
+"""Effects, reliability and the tables on made-up losses with known answers."""
+
+import naive
+import numpy as np
+import pytest
+import xarray as xr
+
+from fimo.compare import tables
+from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
+from fimo.compare.live import LiveAgreement
+from fimo.compare.reliability import reliability
+from fimo.compare.report import markdown_table
+from fimo.effect import ADJUSTMENTS, average, diverged, effect, with_diverged_as_nan
+
+STEPS, TESTS, LEFT_OUT = 4, 6, 30
+
+
+def truth(random):
+    return random.normal(size=(STEPS, TESTS, LEFT_OUT))
+
+
+def seed_losses(effects, random):
+    """Losses of one seed whose eq. 17 is `effects`, with a further-training effect common to all left-out runs."""
+    before, full = random.normal(size=TESTS) + 5, random.normal(size=(STEPS, TESTS)) + 3
+    return xr.Dataset(
+        {
+            "loss_before": ("test", before),
+            "loss_full": (("step", "test"), full),
+            "loss_left_out": (("step", "test", "left_out"), full[:, :, None] + effects),
+        },
+        coords={
+            "step": np.arange(1, STEPS + 1) * 10,
+            "epoch": ("step", np.arange(1.0, STEPS + 1)),
+            "test": np.arange(TESTS),
+            "left_out": np.arange(LEFT_OUT) * 3,
+        },
+    )
+
+
+def simulated(seeds, noise, seed=0):
+    random = np.random.default_rng(seed)
+    a = truth(random)
+    return a, [seed_losses(a + noise * random.normal(size=a.shape), random) for _ in range(seeds)]
+
+
+def score_of(values, losses):
+    return xr.DataArray(values, {k: losses[k] for k in ("test", "left_out")}, ("test", "left_out"))
+
+
+def test_the_three_adjustments_by_hand():
+    _, (losses, other) = simulated(2, 0.1)
+    both = xr.concat([losses, other], "seed")
+    for adjustment in ADJUSTMENTS:
+        gold = average(effect(both, adjustment), adjustment)
+        assert gold.dims == ("step", "test", "left_out")
+        t, j = 2, 3
+        base = losses["loss_before"][j] if adjustment == "none" else losses["loss_full"][t, j]
+        again = other["loss_before"][j] if adjustment == "none" else other["loss_full"][t, j]
+        by_hand = (losses["loss_left_out"][t, j] - base + other["loss_left_out"][t, j] - again).values / 2
+        if adjustment == "centred":
+            by_hand = by_hand - by_hand.mean()
+        np.testing.assert_allclose(gold[t, j], by_hand, rtol=1e-12)
+
+
+def test_equal_effects_are_centred_to_zero_exactly():
+    _, (losses,) = simulated(1, 0)
+    losses["loss_left_out"][:] = 0.1 + 0.2
+    assert (average(effect(losses.expand_dims("seed"), "centred"), "centred") == 0).all()
+
+
+def test_curves_of_a_perfect_and_of_a_useless_score():
+    a, seeds = simulated(3, 0.0)
+    scores = {"Grad-Dot": score_of(a[1], seeds[0]), "Grad-Cos": score_of(np.ones_like(a[1]), seeds[0])}
+    curves = tables.compare(scores, seeds).curves.set_index(["method", "adjustment", "step"])
+    perfect = curves.loc[("Grad-Dot", "full", 20)]
+    assert perfect["cosine_mean"] == pytest.approx(1) and perfect["pearson_mean"] == pytest.approx(1)
+    assert perfect["spearman_mean"] == pytest.approx(1) and perfect["epoch"] == 2 and perfect["n_seeds"] == 3
+    assert abs(curves.loc[("Grad-Dot", "full", 30), "cosine_mean"]) < 0.3
+    assert curves.loc[("Grad-Cos", "full", 20), "n_test"] == TESTS
+    assert np.isnan(curves.loc[("Grad-Cos", "full", 20), "pearson_mean"])
+    assert (curves["cosine_sem"] >= 0).all() and curves.index.is_unique
+
+
+def test_reliability_equals_the_loops():
+    _, seeds = simulated(5, 1.0)
+    effects = effect(xr.concat(seeds, "seed"), "centred")
+    for adjustment in ("full", "centred"):
+        fast = reliability(effects, adjustment, np.random.default_rng(3), splits=7)
+        slow = naive.reliability(effects.values, adjustment, 7, np.random.default_rng(3))
+        np.testing.assert_allclose(fast, slow, rtol=1e-10)
+
+
+@pytest.mark.parametrize("noise, seeds", [(0.5, 4), (2.0, 10), (2.0, 11), (4.0, 16)])
+def test_a_perfect_score_reaches_the_ceiling(noise, seeds):
+    """Simulated truth plus noise: the cosine of the truth with the measured mean is √r, within .01."""
+    reached, ceilings = [], []
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        a = random.normal(size=(1, 100, 200))
+        effects = xr.DataArray(
+            a + noise * random.normal(size=(seeds, 1, 100, 200)), dims=("seed", "step", "test", "left_out")
+        )
+        reached.append(tables.cosine(a, average(effects, "full").values).mean())
+        ceilings.append(np.sqrt(reliability(effects, "full", random))[0])
+    assert np.mean(reached) == pytest.approx(np.mean(ceilings), abs=0.01)
+    assert np.mean(reached) < 0.99
+
+
+def test_one_seed_has_no_reliability():
+    a, seeds = simulated(1, 1.0)
+    comparison = tables.compare({"Grad-Dot": score_of(a[0], seeds[0])}, seeds)
+    assert comparison.reliability["reliability"].isna().all()
+    assert comparison.seeds["n_seeds"].unique().tolist() == [1]
+
+
+def test_agreement_grows_with_the_seeds_averaged():
+    a, seeds = simulated(20, 3.0)
+    table = tables.compare({"Grad-Dot": score_of(a[2], seeds[0])}, seeds).seeds.query("adjustment == 'full'")
+    assert table["n_seeds"].tolist() == [1, 2, 3, 5, 7, 10, 15, 20]
+    assert table["cosine_mean"].is_monotonic_increasing
+    one = [tables.cosine(a[2], effect(s, "full").values[2]) for s in seeds]
+    assert table["cosine_mean"].iloc[0] == pytest.approx(np.mean(one))
+
+
+def test_blocks_of_steps_change_nothing(monkeypatch):
+    a, seeds = simulated(5, 1.0)
+    scores = {"Grad-Dot": score_of(a[2], seeds[0]), "Grad-Cos": score_of(a[1], seeds[0])}
+    whole = tables.compare(scores, seeds)
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1)
+    blocks = tables.compare(scores, seeds)
+    for name in ("curves", "seeds", "reliability"):
+        parts = (getattr(comparison, name).select_dtypes("number") for comparison in (whole, blocks))
+        np.testing.assert_allclose(*parts, rtol=1e-12)
+
+
+def test_scores_with_steps_are_compared_step_by_step():
+    a, seeds = simulated(2, 0.0)
+    score = xr.DataArray(a, {k: seeds[0][k] for k in ("step", "test", "left_out")}, ("step", "test", "left_out"))
+    curves = tables.compare({"Unrolled-GN": score.isel(step=[3, 1, 0, 2])}, seeds).curves
+    np.testing.assert_allclose(curves.query("adjustment == 'full'")["cosine_mean"], 1)
+
+
+def test_diverged_runs_are_named_and_left_out():
+    a, seeds = simulated(3, 0.0)
+    seeds[1]["loss_left_out"][2:, :, 7] = np.inf
+    seeds[2]["loss_full"][3, 0] = np.nan
+    marked = [with_diverged_as_nan(losses) for losses in seeds]
+    assert [diverged(losses) for losses in marked] == [[], ["left-out 21"], ["the full run"]]
+    assert np.isnan(marked[1]["loss_left_out"][0, :, 7]).all()
+    comparison = tables.compare({"Grad-Dot": score_of(a[1], seeds[0])}, marked)
+    assert comparison.curves.query("adjustment == 'full' and step == 20")["cosine_mean"].item() == pytest.approx(1)
+    assert comparison.seeds["cosine_mean"].notna().all()
+
+
+def test_live_agreement_is_that_of_the_table_once_all_seeds_are_in():
+    a, seeds = simulated(3, 1.0)
+    scores = {"Grad-Dot": score_of(a[1], seeds[0])}
+    live = LiveAgreement(scores)
+    for losses in seeds:
+        for t in range(STEPS):
+            metrics = live.update(losses.expand_dims("seed").isel(step=[t]))
+    table = tables.compare(scores, seeds).curves.query("adjustment == 'centred' and step == 40")
+    assert metrics == pytest.approx(
+        {"live/epoch": 4.0, "live/seeds": 3.0, "live/cosine/Grad-Dot": table["cosine_mean"].item()}
+    )
+
+
+def test_figures_and_table_are_repeatable_and_complete():
+    a, seeds = simulated(3, 1.0)
+    scores = {"Grad-Dot": score_of(a[1], seeds[0]), "CG (λ = 10 λ0)": score_of(a[2], seeds[0])}
+    comparison = tables.compare(scores, seeds)
+    for draw in (curves_figure, seeds_figure):
+        figure = draw(comparison, "title")
+        labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        assert labels[:2] == ["Grad-Dot", "CG (λ = 10 λ0)"]
+        assert ("reliability ceiling" in labels) == (draw is curves_figure)
+        for kind in ("png", "pdf"):
+            assert to_bytes(draw(comparison, "title"), kind) == to_bytes(draw(comparison, "title"), kind)
+    table = markdown_table(comparison, {"Grad-Dot": 0.5}, ["A note."])
+    assert "| Grad-Dot | 2 | " in table and "0.50 |" in table and table.endswith("A note.\n")
+    assert "Reliability ceiling at the last step: 0." in table

@@ -1,0 +1,90 @@
+"""Per-example gradients, two ways, against autograd one example at a time."""
+
+import naive
+import numpy as np
+import pytest
+import torch
+from problems import NETWORKS, problem
+from torch import nn
+
+from fimo.gradients import PHI, gradient_source
+from fimo.gradients.layer_grams import layer_gradients, made_of_linear_layers
+from fimo.gradients.per_example import per_example_gradients
+
+TASKS = ["regression", "classification"]
+LINEAR = ["mlp", "linear", "in-place"]
+
+
+class Shared(nn.Module):
+    """Two calls of one layer."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.inner, self.head = nn.Linear(5, 5), nn.Linear(5, outputs)
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(self.inner(torch.tanh(self.inner(inputs)))))
+
+
+class Furtive(nn.Module):
+    """Uses a layer's weight a second time, where no hook sees it."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.inner, self.head = nn.Linear(5, 5), nn.Linear(5, outputs)
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(self.inner(inputs)) + inputs @ self.inner.weight.T)
+
+
+class Sequence(nn.Module):
+    """A linear layer over a sequence: not a matrix."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.inner, self.head = nn.Linear(1, 3), nn.Linear(3, outputs)
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(self.inner(inputs[..., None])).mean(1))
+
+
+OTHERS = {"shared": Shared, "furtive": Furtive, "sequence": Sequence}
+NETWORKS |= OTHERS
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("network", ["mlp", "linear", "in-place", "convolutional", "dropout", *OTHERS])
+def test_both_ways_equal_autograd(task, network):
+    question = problem(task, network)
+    test, train = naive.gradients(question)
+    rows = question.train.keep(question.left_out)
+    ways = [per_example_gradients]
+    if gradient_source(question) is layer_gradients:
+        ways.append(layer_gradients)
+    assert (layer_gradients in ways) == (network in [*LINEAR, "dropout"])
+    for way in ways:
+        g_test, g_train = way(question, question.test), way(question, rows)
+        np.testing.assert_allclose(g_test.products(g_train), test @ train.T, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(g_test.norms(), torch.linalg.norm(test, dim=1), rtol=1e-10)
+
+
+def test_the_look_at_the_modules():
+    for network, expected in {**dict.fromkeys(LINEAR, True), "convolutional": False, "shared": False}.items():
+        question = problem(network=network)
+        assert made_of_linear_layers(question.network, question.train[slice(0, 2)][0]) is expected
+
+
+def test_unit_length():
+    question = problem("classification")
+    for way in (per_example_gradients, layer_gradients):
+        unit = PHI["unit_length"](way(question, question.test))
+        np.testing.assert_allclose(unit.norms(), 1, rtol=1e-12)
+        np.testing.assert_allclose(unit.products(unit).diagonal(), 1, rtol=1e-12)
+
+
+def test_a_zero_gradient_stays_zero():
+    question = problem(network="linear")
+    with torch.no_grad():
+        question.test.targets[0] = question.network(question.test.inputs[:1])[0]
+    norms = PHI["unit_length"](layer_gradients(question, question.test)).norms()
+    assert norms[0] == 0 and torch.isfinite(norms).all()
