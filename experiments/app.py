@@ -51,6 +51,7 @@ def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
             _stop(error)
         sys.exit(max(codes))
 
+    main.__wrapped__ = function  # type: ignore[attr-defined]  # what a caller with a config of its own wants
     return main
 
 

@@ -1,0 +1,45 @@
+"""Configs as the apps see them, and the apps' functions run in this process."""
+
+import os
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import open_dict
+
+import experiments  # noqa: F401  (first: it imports fimo)
+from experiments import compare, run
+from experiments.app import quiet
+from experiments.errors import CONFIG_DIR
+from experiments.settings import check
+
+DATA = os.environ.get("FIMO_DATA_DIR")
+needs_data = pytest.mark.skipif(DATA is None, reason="FIMO_DATA_DIR is not set")
+APPS = {"run": run, "compare": compare}
+
+
+def config(*overrides):
+    """The composed config; the apps' HydraConfig is set too."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def data_module(name, data_dir, *overrides, **changes):
+    cfg = config(f"data={name}", f"paths.data_dir={data_dir}", *overrides).data
+    with open_dict(cfg):
+        cfg.update(changes)
+    return instantiate(cfg, _convert_="all")
+
+
+def app(folder, *overrides, name="run", size="smoke"):
+    """Run an app of `experiments/` in this process, its files below `folder`: exit code."""
+    quiet()
+    paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
+    cfg = config(f"size={size}", *paths, *overrides)
+    check(cfg)
+    return APPS[name].main.__wrapped__(cfg)

@@ -1,0 +1,172 @@
+"""Tables: real workbooks, splits, and what is said of bad ones."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.datasets
+from configs import DATA, data_module, needs_data
+from sklearn.model_selection import train_test_split
+
+from fimo.data.module import TabularData
+from fimo.data.splits import kept_rows, left_out_rows, read_left_out
+from fimo.data.tables import Bundled
+from fimo.errors import UserError
+
+REAL = {"concrete": (927, 103, range(0, 900, 9)), "energy": (691, 77, [*range(0, 693, 7), 690])}
+
+
+@pytest.fixture
+def workbook(tmp_path):
+    """Writes the energy workbook with changes, where the config looks for it, and loads it."""
+
+    def load(change, *overrides):
+        table = change(pd.read_excel(Path(DATA) / "energy/ENB2012_data.xlsx", engine="calamine"))
+        (tmp_path / "energy").mkdir(exist_ok=True)
+        table.to_excel(tmp_path / "energy/ENB2012_data.xlsx", index=False)
+        return data_module("energy", tmp_path, *overrides).load()
+
+    return load
+
+
+@needs_data
+@pytest.mark.parametrize("name", REAL)
+def test_the_papers_splits_of_the_real_workbooks(name):
+    train, test, left_out = REAL[name]
+    data = data_module(name, DATA).load()
+    assert (len(data.train), len(data.test), data.inputs, data.outputs) == (train, test, 8, 1)
+    assert data.left_out.tolist() == list(left_out) and data.train.index.tolist() == list(range(train))
+    for values in (data.train.inputs, data.train.targets):
+        np.testing.assert_allclose(values.mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(values.std(0, correction=0), 1, rtol=1e-5)
+    file = {"concrete": "concrete/Concrete_Data.xls", "energy": "energy/ENB2012_data.xlsx"}[name]
+    raw = pd.read_excel(Path(DATA) / file, engine="calamine").to_numpy()
+    rows, held_out = train_test_split(raw, test_size=0.1, random_state=0)
+    target = 8  # the first of energy's two targets, concrete's only one
+    expected = (held_out[:, target] - rows[:, target].mean()) / rows[:, target].std()
+    np.testing.assert_allclose(data.test.targets[:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        data.test.inputs, (held_out[:, :8] - rows[:, :8].mean(0)) / rows[:, :8].std(0), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name, rows, features, outputs", [("diabetes", 442, 10, 1), ("breast_cancer", 569, 30, 2)])
+def test_embedded_tables(name, rows, features, outputs, tmp_path):
+    data = data_module(name, tmp_path).load()
+    assert len(data.train) + len(data.test_all) == rows and len(data.test) == 50 and len(data.left_out) == 50
+    assert (data.inputs, data.outputs) == (features, outputs)
+    if outputs == 2:
+        _, targets = sklearn.datasets.load_breast_cancer(return_X_y=True)
+        assert data.train.targets.tolist() == train_test_split(targets, test_size=0.2, random_state=0)[0].tolist()
+
+
+def test_fewer_training_rows_keep_the_left_out_ones_and_their_numbers(tmp_path):
+    whole = data_module("diabetes", tmp_path, left_out=[3, 100, 352]).load()
+    part = data_module("diabetes", tmp_path, left_out=[3, 100, 352], train_rows=20).load()
+    assert len(part.train) == 20 and part.train.index[part.left_out].tolist() == [3, 100, 352]
+    np.testing.assert_array_equal(part.train.inputs, whole.train.inputs[part.train.index])
+    np.testing.assert_array_equal(part.test.inputs, whole.test.inputs)
+    assert len(data_module("diabetes", tmp_path, train_rows=10**6).load().train) == len(whole.train)
+
+
+def test_test_count_takes_the_first(tmp_path):
+    five, all_ = (data_module("diabetes", tmp_path, test_count=count).load() for count in (5, None))
+    assert len(five.test) == 5 and len(five.test_all) == len(all_.test) == 89
+    np.testing.assert_array_equal(five.test.inputs, all_.test.inputs[:5])
+    with pytest.raises(UserError, match=r"data.test_count must be from 1 to 89 .*, found 90"):
+        data_module("diabetes", tmp_path, test_count=90).load()
+
+
+def test_left_out_as_count_list_and_file(tmp_path):
+    assert left_out_rows(4, 10) == [0, 2, 5, 7]
+    assert left_out_rows([7, 1], 10) == [7, 1]
+    (tmp_path / "a.json").write_text("[7, 1]")
+    (tmp_path / "a.txt").write_text("7\n1\n")
+    assert left_out_rows(str(tmp_path / "a.json"), 10) == left_out_rows(str(tmp_path / "a.txt"), 10) == [7, 1]
+    assert kept_rows(10, 4, [9, 0]).tolist() == [0, 1, 5, 9]
+    with pytest.raises(UserError, match="data.train_rows must be at least the 3 left-out examples, found 2"):
+        kept_rows(10, 2, [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "wanted, text",
+    [
+        ([0, 10], "data.left_out must name training rows from 0 to 9, found 10"),
+        ([-1], "data.left_out must name training rows from 0 to 9, found -1"),
+        ([1, 2, 1], "data.left_out must name each training row once, found 1 twice"),
+        (0, r"data.left_out must be a count from 1 to 10 \(the training rows\), found 0"),
+        (11, "found 11"),
+        ([1.5], "data.left_out must hold integers, found 1.5"),
+        ([], "data.left_out must hold integers, found 'none'"),
+        ("nowhere.json", "readable file of them, found 'nowhere.json'"),
+    ],
+)
+def test_bad_left_out(wanted, text):
+    with pytest.raises(UserError, match=text):
+        left_out_rows(wanted, 10)
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        ("[1, 2", "must be a JSON list of integers or one integer a line"),
+        ('[1, "x"]', "must hold integers, found 'x'"),
+        ("[true]", "must hold integers, found True"),
+        ("3\nx7\n", "must hold integers, found 'x7'"),
+        ("", "must hold integers, found 'none'"),
+    ],
+)
+def test_bad_left_out_file(content, text, tmp_path):
+    (tmp_path / "rows").write_text(content)
+    with pytest.raises(UserError, match=text):
+        read_left_out(str(tmp_path / "rows"))
+
+
+@needs_data
+class TestBadWorkbooks:
+    def test_missing_column(self, workbook):
+        with pytest.raises(UserError, match=r"lacks the columns \['X3', 'Y1'\]: expected \['X1'.*found \['X1', 'X2', "):
+            workbook(lambda table: table.drop(columns=["X3", "Y1"]))
+
+    def test_text(self, workbook):
+        def change(table):
+            table = table.astype(object)
+            table.loc[3, "X2"] = "many"
+            return table
+
+        with pytest.raises(UserError, match="must hold numbers, found 'many' in row 5 of column 'X2'"):
+            workbook(change)
+
+    def test_nan(self, workbook):
+        with pytest.raises(UserError, match=r"must hold numbers, found an empty cell in row 2 of column 'Y1'"):
+            workbook(lambda table: table.assign(Y1=table["Y1"].where(table.index > 0)))
+
+    def test_too_few_rows(self, workbook):
+        with pytest.raises(UserError, match="has 700 rows, expected 768"):
+            workbook(lambda table: table.head(700))
+
+    def test_other_numbers(self, workbook):
+        def change(table):
+            return table.assign(X1=table["X1"] + 1)
+
+        with pytest.raises(UserError, match="holds other numbers than the published table"):
+            workbook(change)
+        assert len(workbook(change, "data.source.sha256=null").train) == 691
+
+    def test_not_a_workbook(self, tmp_path):
+        (tmp_path / "energy").mkdir()
+        (tmp_path / "energy/ENB2012_data.xlsx").write_bytes(b"<html>not found</html>")
+        with pytest.raises(UserError, match="is not an Excel workbook that can be read"):
+            data_module("energy", tmp_path).load()
+
+    def test_an_unchanged_copy_is_taken(self, tmp_path):
+        shutil.copytree(Path(DATA) / "energy", tmp_path / "energy")
+        assert len(data_module("energy", tmp_path).load().train) == 691
+
+
+def test_classification_needs_no_standardised_target():
+    settings = {"name": "x", "batch_size": 8, "data_dir": ".", "left_out": 3, "test_size": 0.5}
+    data = TabularData(source=Bundled("load_wine"), task="classification", **settings).load()
+    assert data.outputs == 3 and set(data.train.targets.tolist()) == {0, 1, 2}
