@@ -88,8 +88,9 @@ def _numbers(sheet: pd.DataFrame, path: Path) -> pd.DataFrame:
     if len(bad):
         row, column = bad[0]
         value = sheet.iloc[row, column]
+        found = "an empty cell" if pd.isna(value) else repr(value)
         raise UserError(
-            f"{path} must hold numbers, found {'an empty cell' if pd.isna(value) else repr(value)} in row {row + 2} of column "
+            f"{path} must hold numbers, found {found} in row {row + 2} of column "
             f"'{table.columns[column]}' ({len(bad)} such cells): mend or remove these rows."
         )
     return table

@@ -1,0 +1,120 @@
+"""Bad input, one clear sentence each: by the real commands where Hydra is in between."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from configs import config
+from hydra.errors import ConfigCompositionException
+
+from experiments.errors import sentence
+from experiments.settings import check, device
+from fimo.errors import UserError
+
+RUN = Path(__file__).parents[2] / "experiments" / "run.py"
+
+
+def command(tmp_path, *overrides, app=RUN, **environment):
+    import os
+
+    paths = (f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results")
+    return subprocess.run(
+        [sys.executable, str(app), "size=smoke", *paths, *overrides],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+@pytest.mark.parametrize(
+    "override, text",
+    [
+        (
+            "experiment=nope",
+            "experiment=nope is not a choice: expected one of breast_cancer, concrete, diabetes, energy",
+        ),
+        ("method=[grad_dot,nope]", "method=nope is not a choice: expected one of grad_cos, grad_dot, paper"),
+        ("optimizer=nope", "optimizer=nope is not a choice: expected one of adam, adamw, sgd"),
+        ("data.left_out=[0,9999]", "data.left_out must name training rows from 0 to 352, found 9999"),
+        ("further.epoch=3", "further.epoch is not a config key or group"),
+    ],
+)
+def test_the_real_command_says_it_in_one_line(tmp_path, override, text):
+    done = command(tmp_path, override)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"error: {text}")
+
+
+def test_tracebacks_when_they_are_wanted(tmp_path):
+    done = command(tmp_path, "further.epochs=0", HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "UserError: further.epochs" in done.stderr
+
+
+def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
+    done = command(tmp_path, "-m", "name=mine", "further.epochs=0,1", "data.left_out=3", "data.test_count=3")
+    if done.returncode == 2 and "unrecognized" in done.stderr:
+        raise AssertionError("-m has to come first")
+    assert done.returncode == 2 and "error: further.epochs must be a whole number of at least 1" in done.stderr
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine-further.epochs=1"]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "override, text",
+    [
+        ("further.epochs=0", "further.epochs must be a whole number of at least 1, found 0"),
+        ("further.epochs=-1", "found -1"),
+        ("further.epochs=1.5", "found 1.5"),
+        ("further.epochs=many", "found 'many'"),
+        ("further.seeds=0", "further.seeds must be a whole number of at least 1, found 0"),
+        ("further.seeds=-2", "found -2"),
+        ("further.first_seed=-1", "further.first_seed must be a whole number of at least 0"),
+        ("further.runs_at_once=0", "further.runs_at_once must be a whole number"),
+        ("further.leave_out=skip", "further.leave_out must be one of drop, mask, every_step, found 'skip'"),
+        ("further.gold=tangents", "further.gold must be one of leave_one_out, found 'tangents'"),
+        ("further.dtype=half", "further.dtype must be one of float32, float64, found 'half'"),
+        ("further.evaluate_every=0", "further.evaluate_every must be a whole number above 0 or a list"),
+        ("further.evaluate_every=[1,x]", "further.evaluate_every must be a whole number above 0 or a list"),
+        ("further.evaluate_every=often", "further.evaluate_every must be a whole number above 0 or a list"),
+        ("further.clip=0", "further.clip must be a number above 0, found 0"),
+        ("optimizer.lr=0", "optimizer.lr must be a number above 0, found 0"),
+        ("optimizer.lr=-0.1", "found -0.1"),
+        ("optimizer.lr=.inf", "found inf"),
+        ("optimizer.lr=nan", "found nan"),
+        ("optimizer.momentum=-1", "optimizer.momentum must be a number of at least 0, found -1"),
+        ("final.lr=0", "final.lr must be a number above 0, found 0"),
+        ("final.epochs=0", "final.epochs must be a whole number of at least 1, found 0"),
+        ("final.optimizer=lion", "final.optimizer must be one of sgd, adam, adamw, found 'lion'"),
+        ("data.batch_size=0", "data.batch_size must be a whole number of at least 1, found 0"),
+        ("threads=0", "threads must be a whole number of at least 1, found 0"),
+        ("device=tpu", "device must be one of auto, cpu, cuda, found 'tpu'"),
+        ("method=[]", "method must name at least one method"),
+    ],
+)
+def test_values_that_no_run_can_have(override, text):
+    with pytest.raises(UserError, match=text):
+        check(config(override))
+
+
+def test_every_experiment_passes_the_check():
+    for experiment in ("diabetes", "breast_cancer", "concrete", "energy"):
+        check(config(f"experiment={experiment}", "optimizer=adam"))
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="device=cuda needs a GPU that torch can use, found none"):
+        device(config("device=cuda"))
+    assert str(device(config())) == "cpu"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert str(device(config())) == "cuda" and str(device(config("device=cpu"))) == "cpu"
+
+
+def test_sentences():
+    assert sentence(ConfigCompositionException("one\n  two")) == "one two"
+    assert sentence(OSError(28, "No space left", "/x/y")).startswith(
+        "No space is left on the disk (/x/y): what is finished"
+    )
+    assert sentence(FileNotFoundError(2, "gone", "/x")) is None  # a bug: it keeps its traceback

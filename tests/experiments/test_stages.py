@@ -1,0 +1,185 @@
+"""The four stages: what is computed, what is found, where it goes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from configs import app, config
+
+from experiments import attribute, further_train, stages, train
+from fimo.artifacts import Artifact, read_run, write
+from fimo.errors import UserError
+
+BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
+
+
+@pytest.fixture
+def seeds_computed(monkeypatch):
+    """The seeds that further training computes, as they come."""
+    seeds = []
+    inner = stages.further_train_problem
+
+    def spy(*args, **kwargs):
+        for result in inner(*args, **kwargs):
+            seeds.append(result[0])
+            yield result
+
+    monkeypatch.setattr(stages, "further_train_problem", spy)
+    return seeds
+
+
+def files(folder):
+    return {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts
+    }
+
+
+def test_the_second_run_computes_nothing_and_says_so(tmp_path, seeds_computed, capsys):
+    assert app(tmp_path, *BASE) == 0
+    before, told = files(tmp_path), capsys.readouterr().out
+    assert told.splitlines()[-1] == str(tmp_path / "results/diabetes") and seeds_computed == [0, 1]
+    assert app(tmp_path, *BASE) == 0
+    told = capsys.readouterr().out
+    for words in ("final model: found", "Grad-Dot: scores found", "2 of 2 seeds found", "comparison: found"):
+        assert words in told
+    assert files(tmp_path) == before and seeds_computed == [0, 1]
+
+
+def test_more_seeds_cost_only_the_new_ones(tmp_path, seeds_computed):
+    assert app(tmp_path, *BASE) == 0
+    (folder,) = tmp_path.glob("outputs/diabetes/further/*")
+    before = files(folder)
+    assert app(tmp_path, *BASE, "further.seeds=4", "further.seeds_at_once=2", "name=four") == 0
+    assert seeds_computed == [0, 1, 2, 3]
+    assert {k: v for k, v in files(folder).items() if k in before and k.suffix == ".nc"} == {
+        k: v for k, v in before.items() if k.suffix == ".nc"
+    }
+    assert set(pd.read_csv(tmp_path / "results/four/curves.csv")["n_seeds"]) == {4}
+    assert app(tmp_path, *BASE, "further.first_seed=2", "further.seeds=2", "name=two") == 0
+    assert seeds_computed == [0, 1, 2, 3]
+
+
+def test_another_method_recomputes_scores_only(tmp_path, seeds_computed, capsys):
+    assert app(tmp_path, *BASE, "method=grad_dot") == 0
+    capsys.readouterr()
+    assert app(tmp_path, *BASE, "method=[grad_cos,grad_dot]", "name=both") == 0
+    told = capsys.readouterr().out
+    assert "Grad-Cos: scores computed" in told and "Grad-Dot: scores found" in told and "final model: found" in told
+    assert seeds_computed == [0, 1]
+    assert list(pd.read_csv(tmp_path / "results/both/curves.csv")["method"].unique()) == ["Grad-Cos", "Grad-Dot"]
+
+
+def test_each_stage_is_an_app(tmp_path, capsys):
+    cfg = config("size=smoke", *BASE, f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results")
+    with pytest.raises(UserError, match="has no scores: run experiments/attribute.py"):
+        app(tmp_path, *BASE, name="compare")
+    for module, words in ((train, "test loss"), (attribute, "scores computed"), (further_train, "0 of 2 seeds found")):
+        capsys.readouterr()
+        assert module.main.__wrapped__(cfg) == 0
+        assert words in capsys.readouterr().out
+    assert app(tmp_path, *BASE, name="compare") == 0
+    staged = (tmp_path / "results/diabetes/curves.csv").read_bytes()
+    assert app(tmp_path / "other", *BASE) == 0
+    assert (tmp_path / "other/results/diabetes/curves.csv").read_bytes() == staged
+
+
+def test_comparing_without_seeds_is_an_error_and_with_some_is_said(tmp_path, capsys):
+    assert app(tmp_path, *BASE) == 0
+    assert app(tmp_path, *BASE, "further.seeds=3", "name=three", name="compare") == 0
+    assert "with the 2 of 3 seeds that are there" in capsys.readouterr().out
+    with pytest.raises(UserError, match="has no seeds: run experiments/further_train.py"):
+        app(tmp_path, *BASE, "further.epochs=3", "name=other", name="compare")
+
+
+def test_results_of_another_config_are_not_overwritten(tmp_path, capsys):
+    assert app(tmp_path, *BASE, "name=mine") == 0
+    before = files(tmp_path / "results/mine")
+    capsys.readouterr()
+    assert app(tmp_path, *BASE, "name=mine", "optimizer=adam") == 0
+    (other,) = tmp_path.glob("results/mine-*")
+    assert f"holds the results of another config: these go to {other}" in capsys.readouterr().out
+    assert files(tmp_path / "results/mine") == before and (other / "run.json").is_file()
+    # How fast and where is no other config.
+    assert app(tmp_path, *BASE, "name=mine", "further.runs_at_once=2", "threads=1") == 0
+    assert len(list((tmp_path / "results").iterdir())) == 2
+
+
+def test_files_hold_what_the_contract_says(tmp_path):
+    assert app(tmp_path, *BASE, "further.evaluate_every=10") == 0
+    results = tmp_path / "results/diabetes"
+    curves = pd.read_csv(results / "curves.csv")
+    assert curves["step"].unique().tolist() == [10, 20, 24] and curves["epoch"].iloc[-1] == 2
+    assert len(curves) == 2 * 3 * 3 and (curves["n_test"] == 6).all()
+    scores = pd.read_csv(results / "scores.csv")
+    assert list(scores) == ["method", "step", "test", "left_out", "score"] and scores["step"].isna().all()
+    assert scores["left_out"].unique().tolist() == [353 * k // 8 for k in range(8)]
+    told = json.loads((results / "run.json").read_text())
+    assert set(told["seconds"]) == {"train", "attribute", "further_train", "compare"} and told["device"] == "cpu"
+    assert told["config"]["further"]["evaluate_every"] == 10 and told["diverged"] == []
+    (folder,) = tmp_path.glob("outputs/diabetes/further/sgd-every_step-2ep-*")
+    with xr.open_dataset(folder / "seed-00000.nc") as losses:
+        assert losses["loss_left_out"].dims == ("step", "test", "left_out")
+        assert {str(losses[name].dtype) for name in losses.data_vars} == {"float64"}
+        assert losses["test"].values.tolist() == list(range(6))
+        encoding = losses["loss_left_out"].encoding
+    assert encoding.get("complevel", encoding.get("compression_opts")) == 4
+    entry = json.loads((folder / "manifest.json").read_text())["files"]["seed-00000.nc"]
+    assert entry["process"] and entry["host"] and len(entry["sha256"]) == 64
+
+
+def test_scores_keep_their_sign_through_the_files(tmp_path):
+    """After a little further training Grad-Dot agrees, positively, with the gold standard of the files."""
+    assert app(tmp_path, *BASE, "final.epochs=30", "further.epochs=1") == 0
+    curves = pd.read_csv(tmp_path / "results/diabetes/curves.csv").query("adjustment == 'centred'")
+    assert (curves["cosine_mean"] > 0.5).all()
+
+
+def test_a_diverging_run_is_named_kept_out_and_not_computed_again(tmp_path, seeds_computed, capsys, monkeypatch):
+    inner = stages.further_train_problem
+
+    def diverging(*args, **kwargs):
+        for seed, losses, seconds in inner(*args, **kwargs):
+            if seed == 1:
+                losses["loss_left_out"][:, :, 3] = np.nan
+            yield seed, losses, seconds
+
+    monkeypatch.setattr(stages, "further_train_problem", diverging)
+    assert app(tmp_path, *BASE) == 3
+    told = capsys.readouterr().out
+    assert "diverged and was left out of the comparison: seed 1, left-out 132" in told
+    assert pd.read_csv(tmp_path / "results/diabetes/curves.csv")["cosine_mean"].notna().all()
+    assert "seed 1, left-out 132" in (tmp_path / "results/diabetes/table.md").read_text()
+    assert app(tmp_path, *BASE) == 3 and seeds_computed == [0, 1]
+    assert read_run(tmp_path / "results/diabetes")["diverged"] == ["seed 1, left-out 132"]
+
+
+def test_further_training_that_diverges_altogether_still_writes_what_there_is(tmp_path, capsys):
+    assert app(tmp_path, *BASE, "optimizer.lr=1e30") == 3
+    assert "seed 0, the full run" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "results/diabetes/curves.csv")["cosine_mean"].isna().all()
+    assert (tmp_path / "results/diabetes/curves.png").is_file()
+
+
+def test_a_changed_file_is_refused(tmp_path):
+    assert app(tmp_path, *BASE) == 0
+    (seed,) = tmp_path.glob("outputs/diabetes/further/*/seed-00001.nc")
+    seed.write_bytes(seed.read_bytes()[:-1])
+    with pytest.raises(UserError, match="seed-00001.nc is not the file that was written there .*remove it"):
+        app(tmp_path, *BASE, "name=again")
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    write(tmp_path / "a/file", b"old")
+    monkeypatch.setattr("os.replace", lambda *args: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(OSError):
+        write(tmp_path / "a/file", b"new")
+    assert (tmp_path / "a/file").read_bytes() == b"old" and len(list((tmp_path / "a").iterdir())) == 1
+
+
+def test_addresses_are_the_configs(tmp_path):
+    def folder(**config):
+        return Artifact(tmp_path, "data", "further", "sgd", config).folder.name
+
+    assert folder(a=1, b={"c": 2, "d": 3}) == folder(b={"d": 3, "c": 2}, a=1) != folder(a=2, b={"c": 2, "d": 3})

@@ -1,0 +1,86 @@
+"""Every experiment × optimizer × size composes to the paper's settings, and every config file runs."""
+
+from pathlib import Path
+
+import pytest
+from configs import DATA, app, config
+
+from experiments.errors import CONFIG_DIR
+
+EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
+METHODS = sorted(path.stem for path in (CONFIG_DIR / "method").glob("*.yaml"))
+DOWNLOADED = {"concrete", "energy"}
+# The paper's settings: final lr, batch size and epochs, further lr by optimiser, epochs and seeds of further training.
+PAPER = {
+    "concrete": (0.3, 128, 1000, {"sgd": 3e-2, "adam": 1e-4}, 500, 100),
+    "energy": (0.3, 128, 1000, {"sgd": 3e-2, "adam": 1e-4}, 500, 100),
+}
+
+
+@pytest.mark.parametrize("experiment", PAPER)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("size", ["paper", "laptop", "smoke"])
+def test_the_papers_settings(experiment, optimizer, size):
+    lr, batch_size, final_epochs, rates, epochs, seeds = PAPER[experiment]
+    cfg = config(f"experiment={experiment}", f"optimizer={optimizer}", f"size={size}")
+    assert (cfg.final.optimizer, cfg.final.lr, cfg.final.batch_size, cfg.seed) == ("sgd", lr, batch_size, 0)
+    assert cfg.optimizer.lr == rates[optimizer] and cfg.optimizer.weight_decay == 0
+    assert cfg.data.batch_size == 128 and cfg.data.test_size == 0.1 and cfg.data.random_state == 0
+    assert list(cfg.model.hidden) == [128, 128] and len(cfg.data.left_out) == 100 and cfg.name == experiment
+    assert cfg.final.epochs == (2 if size == "smoke" else final_epochs)
+    assert cfg.further.epochs == {"paper": epochs, "laptop": 100, "smoke": 2}[size]
+    assert cfg.further.seeds == {"paper": seeds, "laptop": 3, "smoke": 2}[size]
+    assert cfg.further.leave_out == ("drop" if size == "paper" else "every_step")
+    assert cfg.data.train_rows == (500 if size == "smoke" else None)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_is_a_short_difference_that_begins_with_its_command(experiment):
+    lines = (CONFIG_DIR / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    assert f"python experiments/run.py experiment={experiment}" in lines[1] and len(lines) < 30
+    keys = [line.partition(":")[0] for line in lines if line[:1].isalpha()]
+    assert not {"optimizer", "further", "method"} & set(keys)
+    for optimizer in ("sgd", "adam", "adamw"):
+        for size in ("paper", "laptop", "smoke"):
+            cfg = config(f"experiment={experiment}", f"optimizer={optimizer}", f"size={size}")
+            assert cfg.optimizer.lr > 0 and cfg.further.epochs >= 1 and cfg.final.lr > 0
+
+
+@pytest.mark.parametrize(
+    "chosen, expected",
+    [
+        ("method=grad_dot", ["grad_dot"]),
+        ("method=[grad_cos,grad_dot]", ["grad_cos", "grad_dot"]),
+        ("method=paper", ["grad_dot", "grad_cos"]),
+    ],
+)
+def test_one_method_several_or_the_papers(chosen, expected):
+    cfg = config(chosen, "method.grad_dot.phi=raw") if "dot" in chosen else config(chosen)
+    assert list(cfg.method) == expected
+    assert [cfg.method[name].label for name in expected] == [
+        {"grad_dot": "Grad-Dot", "grad_cos": "Grad-Cos"}[name] for name in expected
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("configs")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_and_method_runs(experiment, method, folder):
+    if experiment in DOWNLOADED and DATA is None:
+        pytest.skip("FIMO_DATA_DIR is not set")
+    assert app(folder, f"experiment={experiment}", f"method={method}", f"name={experiment}-{method}") == 0
+    assert (folder / "results" / f"{experiment}-{method}" / "curves.png").stat().st_size > 0
+    assert len(list(folder.glob(f"outputs/{experiment}/further/*"))) == 1  # shared by the methods
+
+
+@pytest.mark.parametrize("optimizer", sorted(path.stem for path in (CONFIG_DIR / "optimizer").glob("*.yaml")))
+@pytest.mark.parametrize("scheme", ["drop", "mask", "every_step"])
+def test_every_optimizer_and_leave_out_scheme_runs(optimizer, scheme, folder):
+    name = f"{optimizer}-{scheme}"
+    settings = ("further.epochs=1", "further.clip=1", "further.dtype=float64", f"name={name}")
+    assert app(folder, f"optimizer={optimizer}", f"further.leave_out={scheme}", *settings) == 0
+    assert Path(folder, "results", name, "run.json").is_file()
