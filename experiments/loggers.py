@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import wandb
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
@@ -68,26 +69,25 @@ class WandbLog(NoLog):
         mode: str | None = None,
     ) -> None:
         mode = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
-        os.environ.setdefault("WANDB_SILENT", "true")
         folder.mkdir(parents=True, exist_ok=True)
-        self.lightning = self.wandb = WandbLogger(
-            project=project, entity=entity, name=name, save_dir=folder, mode=mode, config=settings, log_model=False
+        quiet = wandb.Settings(silent=True, console="off")
+        run = wandb.init(
+            project=project, entity=entity, name=name, dir=folder, mode=mode, config=settings, settings=quiet
         )
-        run = self.wandb.experiment
+        where = run.url if mode == "online" else f"{mode} run in {Path(run.dir).parent}"
+        print(f"Weights & Biases: {where}", flush=True)
+        self.lightning, self.run = WandbLogger(experiment=run), run
         run.define_metric("live/*", step_metric="live/epoch")
         run.define_metric("cosine/*", step_metric="epoch")
 
     def results(self, comparison: Comparison, figure: Figure) -> None:
         """The curves step by step, then all of them as a table, and the figure."""
-        import wandb
-
         super().results(comparison, figure)
-        run = self.wandb.experiment
-        run.log({"curves": wandb.Table(dataframe=comparison.curves), "figure": wandb.Image(figure)})
+        self.run.log({"curves": wandb.Table(dataframe=comparison.curves), "figure": wandb.Image(figure)})
 
     def close(self) -> None:
         """End the W&B run."""
-        self.wandb.experiment.finish()
+        self.run.finish()
 
 
 def logged_in() -> bool:

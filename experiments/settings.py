@@ -19,12 +19,13 @@ from fimo.further_training.plan import Plan
 from fimo.models.training import OPTIMIZERS
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-CHOICES = {
+CHOICES: dict[str, tuple[str | None, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "final.optimizer": tuple(OPTIMIZERS),
     "further.gold": ("leave_one_out",),
     "further.leave_out": tuple(SCHEMES),
     "further.dtype": tuple(DTYPES),
+    "logger.mode": (None, "online", "offline", "disabled"),
 }
 # Smallest allowed value; None and `auto` pass where the config has them.
 WHOLE = {
@@ -59,7 +60,7 @@ def check(cfg: DictConfig) -> None:
     device(cfg)
     for key, choices in CHOICES.items():
         if (found := OmegaConf.select(cfg, key)) not in choices:
-            raise UserError(f"{key} must be one of {', '.join(choices)}, found {found!r}.")
+            raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {found!r}.")
     for key, least in WHOLE.items():
         found = OmegaConf.select(cfg, key)
         if found not in (None, "auto") and (type(found) is not int or found < least):
@@ -152,7 +153,7 @@ def seeds(cfg: DictConfig) -> range:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a whole config that two runs must share to have the same results."""
     further = _without(config["further"], "runs_at_once", "seeds_at_once")
-    return {**_without(config, *ELSEWHERE), "further": further}
+    return {**_without(config, *ELSEWHERE), "data": _without(config["data"], "data_dir"), "further": further}
 
 
 def plan(cfg: DictConfig) -> Plan:

@@ -140,6 +140,7 @@ def _compute_seeds(
 ) -> None:
     plan = settings.plan(cfg)
     locks: dict[int, BaseFileLock] = {}
+    computed: list[int] = []
 
     def claim(seed: int) -> bool:
         if lock := artifact.claim(seed_file(seed)):
@@ -151,6 +152,8 @@ def _compute_seeds(
         for seed, losses, seconds in further_train_problem(problem, plan, missing, claim, together, logger, callbacks):
             artifact.write(seed_file(seed), artifacts.from_dataset(losses), seconds=round(seconds, 2))
             locks.pop(seed).release()
+            computed.append(seed)
+        say(f"further training: computed seeds {computed}")
     finally:
         for lock in locks.values():
             lock.release()
