@@ -30,7 +30,7 @@ test: setup lint  ## lint, then the quick tests
 	@$(BIN)/python -m pytest --junitxml=results/tests.xml
 
 test-slow: setup  ## the tests that take minutes
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow -n 0
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check .

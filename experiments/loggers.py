@@ -68,13 +68,13 @@ class WandbLog(NoLog):
         entity: str | None = None,
         mode: str | None = None,
     ) -> None:
-        mode = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
+        chosen: Any = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
         folder.mkdir(parents=True, exist_ok=True)
         quiet = wandb.Settings(silent=True, console="off")
         run = wandb.init(
-            project=project, entity=entity, name=name, dir=folder, mode=mode, config=settings, settings=quiet
+            project=project, entity=entity, name=name, dir=folder, mode=chosen, config=settings, settings=quiet
         )
-        where = run.url if mode == "online" else f"{mode} run in {Path(run.dir).parent}"
+        where = run.url if chosen == "online" else f"{chosen} run in {Path(run.dir).parent}"
         print(f"Weights & Biases: {where}", flush=True)
         self.lightning, self.run = WandbLogger(experiment=run), run
         run.define_metric("live/*", step_metric="live/epoch")

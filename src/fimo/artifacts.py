@@ -158,8 +158,15 @@ class Artifact:
 
 
 def from_dataset(dataset: xr.Dataset) -> bytes:
-    """A NetCDF file (h5netcdf, zlib level 4)."""
-    encoding = {name: {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+    """A NetCDF file (h5netcdf, zlib level 4), in chunks of one step: steps are what is read apart from each other."""
+    encoding = {
+        name: {
+            "zlib": True,
+            "complevel": 4,
+            "chunksizes": tuple(1 if d == "step" else n for d, n in array.sizes.items()),
+        }
+        for name, array in dataset.data_vars.items()
+    }
     return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
 
 

@@ -52,8 +52,8 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
             gold = average(effects, adjustment)
             for label, score in scores.items():
                 curves += _curve(label, adjustment, score, gold, len(seeds))
-                for size in sizes:
-                    values = _grouped_cosine(score, effects, adjustment, size)
+            for size in sizes:
+                for label, values in _grouped_cosines(scores, effects, adjustment, size).items():
                     grouped.setdefault((label, adjustment, size), []).append(values)
     return Comparison(_ordered(curves, scores), _ordered(_best_steps(grouped), scores), _ordered(ceilings, scores))
 
@@ -89,11 +89,16 @@ def _curve(label: str, adjustment: str, score: xr.DataArray, gold: xr.DataArray,
     return rows
 
 
-def _grouped_cosine(score: xr.DataArray, effects: xr.DataArray, adjustment: str, size: int) -> np.ndarray:
-    """Cosine `[step, test]`, averaged over disjoint groups of `size` seeds."""
-    groups = range(0, effects.sizes["seed"] - size + 1, size)
-    golds = [average(effects.isel(seed=slice(start, start + size)), adjustment) for start in groups]
-    return mean_of_finite(np.stack([cosine(*_pair(score, gold)) for gold in golds]))
+def _grouped_cosines(
+    scores: Mapping[str, xr.DataArray], effects: xr.DataArray, adjustment: str, size: int
+) -> dict[str, np.ndarray]:
+    """Cosine `[step, test]` of each score, averaged over disjoint groups of `size` seeds."""
+    cosines: dict[str, list[np.ndarray]] = {label: [] for label in scores}
+    for start in range(0, effects.sizes["seed"] - size + 1, size):
+        gold = average(effects.isel(seed=slice(start, start + size)), adjustment)
+        for label, score in scores.items():
+            cosines[label].append(cosine(*_pair(score, gold)))
+    return {label: mean_of_finite(np.stack(values)) for label, values in cosines.items()}
 
 
 def _best_steps(grouped: Mapping[tuple[str, str, int], list[np.ndarray]]) -> list[dict]:
