@@ -31,7 +31,7 @@ def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int
     Returns:
         `[test, left_out]`, labelled with positions in the full splits.
     """
-    gradients = gradient_source(problem)
+    gradients = gradient_source(problem, preconditioner.factored)
     network_bytes = sum(p.numel() * p.element_size() for p in problem.parameters.values())
     rows = max(1, block_bytes // network_bytes)
     P, phi, n = preconditioner.fit(problem), preconditioner.phi, len(problem.train)

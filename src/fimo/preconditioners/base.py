@@ -15,7 +15,12 @@ class Preconditioner(ABC):
     Args:
         label: the method's name in legends and files.
         phi: what is done to each gradient first, `raw` or `unit_length`.
+
+    Attributes:
+        factored: whether `@` takes gradients in any form; without it they come as `MatrixGradients`.
     """
+
+    factored = True
 
     def __init__(self, label: str, phi: str = "raw") -> None:
         self.label = label

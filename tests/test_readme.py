@@ -1,0 +1,55 @@
+"""What the README says is so."""
+
+import re
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+import torch
+from configs import app, config
+from problems import problem
+
+from experiments.errors import CONFIG_DIR
+from fimo.attribution import attribute
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "convolutional")])
+def test_its_example_of_a_method_equals_the_explicit_matrix(task, network):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    question = problem(task, network)
+    everything = [naive.gradient(question, *question.train[torch.tensor(i)]) for i in range(len(question.train))]
+    matrix = torch.diag(1 / (torch.stack(everything).square().mean(0) + 0.01))
+    scores = attribute(question, names["Diagonal"]("Diagonal", damping=0.01))
+    np.testing.assert_allclose(scores, naive.scores(question, matrix), rtol=1e-9, atol=1e-14)
+
+
+def test_its_commands_compose():
+    commands = re.findall(r"python experiments/(\w+)\.py (?!-m|--)([^`#\n]+)", README)
+    assert len(commands) >= 4
+    for stage, overrides in commands:
+        assert (ROOT / "experiments" / f"{stage}.py").is_file()
+        if "diagonal" not in overrides:  # the method that a reader adds
+            config(*overrides.split())
+
+
+def test_its_files_are_there():
+    for path in re.findall(r"\]\(((?:src|docs)/[^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+
+
+def test_its_tables_name_every_experiment_and_method():
+    for path in [*(CONFIG_DIR / "experiment").glob("*.yaml"), *(CONFIG_DIR / "optimizer").glob("*.yaml")]:
+        assert f"`{path.stem}`" in README
+    for path in (CONFIG_DIR / "method").glob("*.yaml"):
+        assert f"`method={path.stem}`" in README
+
+
+def test_a_network_of_ones_own_is_chosen_by_its_target(tmp_path):
+    assert app(tmp_path, "model._target_=problems.Own", "~model.hidden", "data.left_out=4", "data.test_count=4") == 0
+    assert (tmp_path / "results/diabetes/table.md").is_file()
