@@ -25,7 +25,8 @@ FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
     """Make a Hydra app of a function that takes the config and returns an exit code.
 
-    0: done; 2: the user's error, told in one sentence; 3: done, but some runs of further training diverged.
+    0: done; 2: the user's error, told in one sentence; 3: done, but some runs of further training diverged; 130:
+    interrupted.
     """
     codes = [0]
 
@@ -49,6 +50,9 @@ def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job)()
         except EXPECTED as error:
             _stop(error)
+        except KeyboardInterrupt:
+            print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
+            sys.exit(130)
         sys.exit(max(codes))
 
     main.__wrapped__ = function  # type: ignore[attr-defined]  # what a caller with a config of its own wants

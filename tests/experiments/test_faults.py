@@ -78,6 +78,15 @@ def test_killed_and_run_again(moment, tmp_path, uninterrupted):
     assert [path for path in tmp_path.rglob("*.tmp")] == []
 
 
+def test_interrupted_by_the_user(tmp_path):
+    process = start(tmp_path)
+    wait_for(process, lambda: SEEDS[0] in there(tmp_path / "outputs"))
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert code == 130 and err.strip().splitlines()[-1].startswith("interrupted: what is finished is kept")
+    assert "Traceback" not in err and SEEDS[0] in there(tmp_path / "outputs")
+
+
 def test_two_processes_share_the_seeds(tmp_path, uninterrupted):
     processes = [start(tmp_path), start(tmp_path)]
     ends = [finish(process) for process in processes]

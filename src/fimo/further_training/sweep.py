@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import Logger
 from fimo.further_training.module import FurtherTraining
 from fimo.further_training.plan import Plan
 from fimo.further_training.progress import Progress
+from fimo.models.fitting import fit
 from fimo.problem import Problem
 
 
@@ -44,10 +45,8 @@ def further_train(
         while group := _next_group(unclaimed, claim, seeds_at_once):
             start = time.perf_counter()
             module = FurtherTraining(problem, plan, group)
-            _trainer(problem, plan, logger, [*callbacks, progress]).fit(module)
+            fit(module, plan.epochs, problem.device, logger=logger, callbacks=[*callbacks, progress])
             seconds = (time.perf_counter() - start) / len(group)
-            if module.taken < module.evaluated[-1]:
-                raise KeyboardInterrupt  # Lightning ends an interrupted fit quietly
             for seed, losses in module.results().items():
                 yield seed, losses, seconds
     finally:
@@ -62,17 +61,3 @@ def _next_group(seeds: Iterator[int], claim: Callable[[int], bool], size: int) -
         if len(group) == size:
             break
     return group
-
-
-def _trainer(problem: Problem, plan: Plan, logger: Logger | None, callbacks: list[pl.Callback]) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="gpu" if problem.device.type == "cuda" else "cpu",
-        devices=1,
-        max_epochs=plan.epochs,
-        logger=logger or False,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-    )

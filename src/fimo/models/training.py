@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fimo.errors import UserError
+from fimo.models.fitting import fit
 from fimo.models.objective import Objective
 from fimo.rows import Rows
 
@@ -57,16 +58,7 @@ def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, devi
     """Train `module.network` for some epochs on the batches of row positions that `order` yields anew each epoch."""
     dataset: Dataset = rows  # type: ignore[assignment]
     loader: DataLoader = DataLoader(dataset, sampler=order, batch_size=None)
-    pl.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        num_sanity_val_steps=0,
-    ).fit(module, loader)
+    fit(module, epochs, device, loader)
 
 
 @torch.no_grad()
