@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -45,6 +46,7 @@ def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
             raise
 
     def main() -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: as if interrupted
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions through instead of printing them
         try:
             hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job)()

@@ -9,12 +9,10 @@ from experiments.app import app
 @app
 def main(cfg: DictConfig) -> int:
     """Compare anew, with the seeds that are there, and write the results folder."""
-    folder = results.folder_of(cfg)
-    seconds: dict[str, float] = {}
-    with stages.timed(seconds, "compare"):
-        comparison, scores, diverged = stages.compare(cfg)
-    results.write(cfg, folder, comparison, scores, diverged, seconds)
-    return stages.finish(folder, diverged)
+    folder, _, diverged = results.compared(cfg, {}, anew=True)
+    code = stages.exit_code(diverged)
+    stages.say(str(folder))
+    return code
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from experiments.app import app
 def main(cfg: DictConfig) -> int:
     """Compute the seeds that aren't there."""
     stages.further_train(cfg, cache(lambda: stages.problem_of(cfg)))
-    return 0
+    return stages.exit_code(stages.diverged_runs(stages.finished_seeds(cfg)))
 
 
 if __name__ == "__main__":

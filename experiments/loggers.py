@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 import wandb
@@ -31,8 +31,14 @@ class NoLog:
             metrics = {f"cosine/{row.method}": float(row.cosine_mean) for row in rows.itertuples()}
             self.lightning.log_metrics({"epoch": float(rows["epoch"].iloc[0]), **metrics}, step=int(step))
 
-    def close(self) -> None:
-        """Write what is left to write."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self.close(failed=kind is not None)
+
+    def close(self, failed: bool) -> None:
+        """Write what is left to write; `failed` where an error ended the run."""
 
 
 class CSVLog(NoLog):
@@ -42,7 +48,7 @@ class CSVLog(NoLog):
         self.lightning = self.csv = CSVLogger(folder, name="csv")
         self.csv.log_hyperparams(settings)
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         """Write the file."""
         self.csv.save()
 
@@ -85,9 +91,9 @@ class WandbLog(NoLog):
         super().results(comparison, figure)
         self.run.log({"curves": wandb.Table(dataframe=comparison.curves), "figure": wandb.Image(figure)})
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         """End the W&B run."""
-        self.run.finish()
+        self.run.finish(exit_code=int(failed))
 
 
 def logged_in() -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,7 +20,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from fimo import artifacts
-from experiments import settings
+from experiments import settings, stages
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
 from fimo.compare.report import markdown_table
 from fimo.compare.tables import Comparison
@@ -35,22 +37,36 @@ def run_name(cfg: DictConfig) -> str:
     asked = OmegaConf.load(plan).hydra.overrides.task
     swept = {o.key_or_group for o in OverridesParser.create().parse_overrides(list(asked)) if o.is_sweep_override()}
     swept.discard("name")
-    if cfg.name == job.runtime.choices.get("experiment"):
-        swept.discard("experiment")  # the name says it
     parts = [override for override in job.overrides.task if override.partition("=")[0] in swept]
     return "-".join([str(cfg.name), *(part.replace("/", "_") for part in parts)])
 
 
 def folder_of(cfg: DictConfig) -> Path:
-    """`results/<name>`, with a short hash where a run of another config has that name."""
-    folder = Path(cfg.paths.results_dir) / run_name(cfg)
+    """`results/<name>`, with a short hash where a run that compared something else has that name."""
+    folder, own = Path(cfg.paths.results_dir) / run_name(cfg), settings.inputs(cfg)
     previous = artifacts.read_run(folder)
-    own = settings.identity(settings.plain(cfg))
-    if previous is not None and settings.identity(previous["config"]) != own:
-        other = folder.with_name(f"{folder.name}-{artifacts.short_hash(own)}")
-        print(f"{folder} holds the results of another config: these go to {other}", flush=True)
-        return other
-    return folder
+    if previous is None or previous.get("inputs") == own:
+        return folder
+    return folder.with_name(f"{folder.name}-{artifacts.short_hash(own)}")
+
+
+@contextmanager
+def reserved(cfg: DictConfig) -> Iterator[Path]:
+    """The results folder; inside, nobody else decides on its name or writes into it."""
+    plain_name = Path(cfg.paths.results_dir) / run_name(cfg)
+    with artifacts.results_lock(plain_name):
+        folder = folder_of(cfg)
+        if folder != plain_name:
+            stages.say(f"{plain_name} holds the results of another config: these go to {folder}")
+        yield folder
+
+
+def finished(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
+    """What `run.json` says where all files are there and all seeds that are asked for were compared, else None."""
+    run = artifacts.read_run(folder)
+    if run is None or run["compared"] != list(settings.seeds(cfg)):
+        return None
+    return run if all((folder / name).is_file() for name in run["files"]) else None
 
 
 def read(folder: Path) -> Comparison:
@@ -68,15 +84,36 @@ def figures(cfg: DictConfig, comparison: Comparison) -> dict[str, Figure]:
     return {"curves": curves_figure(comparison, title), "seeds": seeds_figure(comparison, title)}
 
 
+def compared(cfg: DictConfig, seconds: dict[str, float], anew: bool = False) -> tuple[Path, Comparison, list[str]]:
+    """Stage 4 into the results folder, unless it is finished: the folder, its tables, and the runs that diverged.
+
+    Args:
+        cfg: the config.
+        seconds: of the stages before, for `run.json`.
+        anew: compare even where the folder is finished.
+    """
+    with reserved(cfg) as folder:
+        run = finished(cfg, folder)
+        if run is not None and not anew:
+            stages.say(f"comparison: found in {folder}")
+            return folder, read(folder), run["diverged"]
+        with stages.timed(seconds, "compare"):
+            comparison, scores, losses = stages.compare(cfg)
+        diverged = stages.diverged_runs(losses)
+        write(cfg, folder, comparison, scores, list(losses), diverged, seconds)
+        return folder, comparison, diverged
+
+
 def write(
     cfg: DictConfig,
     folder: Path,
     comparison: Comparison,
     scores: Mapping[str, xr.DataArray],
+    compared: list[int],
     diverged: list[str],
     seconds: Mapping[str, float],
 ) -> None:
-    """Write the results folder."""
+    """Write the results folder: what the seeds `compared` gave, without the runs that `diverged`."""
     by_label = {
         cfg.method[name].label: settings.scores_artifact(cfg, str(name)).facts(artifacts.SCORES).get("seconds")
         for name in cfg.method
@@ -93,6 +130,8 @@ def write(
         files |= {f"{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "pdf")}
     run = {
         "config": settings.plain(cfg),
+        "inputs": settings.inputs(cfg),
+        "compared": compared,
         "versions": {package: version(package) for package in PACKAGES},
         "commit": _commit(),
         "seconds": dict(seconds),
@@ -118,9 +157,12 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 
 def _commit() -> str | None:
-    """The commit of the code, with `+` where files were changed since; None outside a checkout."""
+    """The commit of the code, with `+` where files were changed since; None outside a checkout, or without git."""
     git = ["git", "-C", str(Path(__file__).parent)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:  # a machine without git
+        return None
     if commit.returncode != 0:
         return None
     changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout

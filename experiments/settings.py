@@ -18,6 +18,8 @@ from fimo.further_training.leave_out import SCHEMES
 from fimo.further_training.plan import Plan
 from fimo.models.training import OPTIMIZERS
 
+# Raise it when the files of a results folder change: folders of an older layout are not taken for finished then.
+RESULTS_LAYOUT = 1
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "device": ("auto", "cpu", "cuda"),
@@ -27,25 +29,24 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "further.dtype": tuple(DTYPES),
     "logger.mode": (None, "online", "offline", "disabled"),
 }
-# Smallest allowed value; None and `auto` pass where the config has them.
-WHOLE = {
-    "seed": 0,
-    "threads": 1,
-    "data.batch_size": 1,
-    "data.train_rows": 1,
-    "data.test_count": 1,
-    "final.epochs": 1,
-    "final.batch_size": 1,
-    "further.epochs": 1,
-    "further.seeds": 1,
-    "further.first_seed": 0,
-    "further.runs_at_once": 1,
-    "further.seeds_at_once": 1,
+# Smallest allowed value, and what else is allowed.
+WHOLE: dict[str, tuple[int, object]] = {
+    "seed": (0, ...),
+    "threads": (1, None),
+    "data.batch_size": (1, ...),
+    "data.train_rows": (1, None),
+    "data.test_count": (1, None),
+    "final.epochs": (1, ...),
+    "final.batch_size": (1, ...),
+    "further.epochs": (1, ...),
+    "further.seeds": (1, ...),
+    "further.first_seed": (0, ...),
+    "further.runs_at_once": (1, "auto"),
+    "further.seeds_at_once": (1, "auto"),
 }
 POSITIVE = ("final.lr", "optimizer.lr", "further.clip")
 NOT_NEGATIVE = ("optimizer.momentum", "optimizer.weight_decay")
-# Where and how fast, not what: these change no result.
-ELSEWHERE = ("paths", "device", "threads", "logger", "name", "facts")
+# How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed")
 
 
@@ -61,13 +62,13 @@ def check(cfg: DictConfig) -> None:
     for key, choices in CHOICES.items():
         if (found := OmegaConf.select(cfg, key)) not in choices:
             raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {found!r}.")
-    for key, least in WHOLE.items():
+    for key, (least, other) in WHOLE.items():
         found = OmegaConf.select(cfg, key)
-        if found not in (None, "auto") and (type(found) is not int or found < least):
+        if found != other and (type(found) is not int or found < least):
             raise UserError(f"{key} must be a whole number of at least {least}, found {found!r}.")
     for key in (*POSITIVE, *NOT_NEGATIVE):
-        found, allow_zero = OmegaConf.select(cfg, key), key in NOT_NEGATIVE
-        if found is None:
+        found, allow_zero = OmegaConf.select(cfg, key, default=1), key in NOT_NEGATIVE
+        if found is None and key == "further.clip":
             continue
         if type(found) not in (int, float) or not (0 <= found if allow_zero else 0 < found) or found == float("inf"):
             raise UserError(f"{key} must be a number {'of at least' if allow_zero else 'above'} 0, found {found!r}.")
@@ -102,6 +103,8 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     """What determines the final model."""
     data = plain(cfg.data)
     source = _without(data["source"], "url", "page")
+    if "sha256" in source and source["sha256"] is None:  # any content is accepted, so the address has to tell it
+        source["file_sha256"] = _digest(Path(data["data_dir"]) / source["file"])
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = {"left_out": read_left_out(data["left_out"])} if data["train_rows"] else {}
     rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out")
@@ -111,7 +114,11 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     path = Path(cfg.final.checkpoint)
     if not path.is_file():
         raise UserError(f"final.checkpoint must be a file of weights, found nothing at {path}.")
-    return {**config, "final": {"checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
+    return {**config, "final": {"checkpoint_sha256": _digest(path)}}
+
+
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _question(cfg: DictConfig) -> dict[str, Any]:
@@ -150,10 +157,14 @@ def seeds(cfg: DictConfig) -> range:
     return range(cfg.further.first_seed, cfg.further.first_seed + cfg.further.seeds)
 
 
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a whole config that two runs must share to have the same results."""
-    further = _without(config["further"], "runs_at_once", "seeds_at_once")
-    return {**_without(config, *ELSEWHERE), "data": _without(config["data"], "data_dir"), "further": further}
+def inputs(cfg: DictConfig) -> dict[str, Any]:
+    """What determines a results folder: the scores and the seeds that are compared."""
+    return {
+        "layout": RESULTS_LAYOUT,
+        "scores": {cfg.method[name].label: scores_artifact(cfg, str(name)).hash for name in cfg.method},
+        "further": further_artifact(cfg).hash,
+        "seeds": list(seeds(cfg)),
+    }
 
 
 def plan(cfg: DictConfig) -> Plan:

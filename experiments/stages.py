@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -159,8 +158,23 @@ def _compute_seeds(
             lock.release()
 
 
-def compare(cfg: DictConfig) -> tuple[Comparison, Scores, list[str]]:
-    """Stage 4: hold what the stages before have left against each other; names of diverged runs come last.
+def finished_seeds(cfg: DictConfig) -> dict[int, xr.Dataset]:
+    """Losses of the seeds that are there, of those asked for."""
+    gold = settings.further_artifact(cfg)
+    there = [seed for seed in settings.seeds(cfg) if gold.has(seed_file(seed))]
+    return {seed: artifacts.open_dataset(gold.path(seed_file(seed))) for seed in there}
+
+
+def diverged_runs(losses: Mapping[int, xr.Dataset]) -> list[str]:
+    """`seed 3, left-out 17` for each run that diverged."""
+    return [f"seed {seed}, {run}" for seed, dataset in losses.items() for run in diverged(dataset)]
+
+
+def compare(cfg: DictConfig) -> tuple[Comparison, Scores, dict[int, xr.Dataset]]:
+    """Stage 4: hold what the stages before have left against each other.
+
+    Returns:
+        The comparison, the scores by label, and the losses of the seeds that were compared.
 
     Raises:
         UserError: where scores or all seeds are missing.
@@ -171,15 +185,13 @@ def compare(cfg: DictConfig) -> tuple[Comparison, Scores, list[str]]:
         if not artifact.has(SCORES):
             raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
         scores[cfg.method[name].label] = artifacts.open_dataset(artifact.path(SCORES))["score"].load()
-    gold, wanted = settings.further_artifact(cfg), settings.seeds(cfg)
-    there = [seed for seed in wanted if gold.has(seed_file(seed))]
-    if not there:
-        raise UserError(f"{gold.folder} has no seeds: run experiments/further_train.py with the same options.")
-    if len(there) < len(wanted):
-        say(f"comparison: with the {len(there)} of {len(wanted)} seeds that are there")
-    losses = {seed: artifacts.open_dataset(gold.path(seed_file(seed))) for seed in there}
-    bad = [f"seed {seed}, {run}" for seed in there for run in diverged(losses[seed])]
-    return compare_arrays(scores, list(losses.values())), scores, bad
+    losses, wanted = finished_seeds(cfg), settings.seeds(cfg)
+    if not losses:
+        folder = settings.further_artifact(cfg).folder
+        raise UserError(f"{folder} has no seeds: run experiments/further_train.py with the same options.")
+    if len(losses) < len(wanted):
+        say(f"comparison: with the {len(losses)} of {len(wanted)} seeds that are there")
+    return compare_arrays(scores, list(losses.values())), scores, losses
 
 
 @contextmanager
@@ -190,9 +202,8 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.perf_counter() - start, 2)
 
 
-def finish(folder: Path, diverged: list[str]) -> int:
-    """Say what diverged and, last, where the results are; the exit code."""
+def exit_code(diverged: list[str]) -> int:
+    """3 where runs diverged, and say which; else 0."""
     if diverged:
         say(f"further training diverged and was left out of the comparison: {'; '.join(diverged)}")
-    say(str(folder))
     return 3 if diverged else 0

@@ -9,14 +9,14 @@ from hydra.utils import instantiate
 from omegaconf import open_dict
 
 import experiments  # noqa: F401  (first: it imports fimo)
-from experiments import compare, run
+from experiments import compare, further_train, run
 from experiments.app import quiet
 from experiments.errors import CONFIG_DIR
 from experiments.settings import check
 
 DATA = os.environ.get("FIMO_DATA_DIR")
 needs_data = pytest.mark.skipif(DATA is None, reason="FIMO_DATA_DIR is not set")
-APPS = {"run": run, "compare": compare}
+APPS = {"run": run, "compare": compare, "further_train": further_train}
 
 
 def config(*overrides):
@@ -43,3 +43,9 @@ def app(folder, *overrides, name="run", size="smoke"):
     cfg = config(f"size={size}", *paths, *overrides)
     check(cfg)
     return APPS[name].main.__wrapped__(cfg)
+
+
+def files(folder):
+    """When each file was written."""
+    there = (path for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts)
+    return {path: path.stat().st_mtime_ns for path in there}

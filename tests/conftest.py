@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
+from experiments import stages
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +12,18 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def seeds_computed(monkeypatch):
+    """The seeds that further training computes, as they come."""
+    seeds = []
+    inner = stages.further_train_problem
+
+    def spy(*args, **kwargs):
+        for result in inner(*args, **kwargs):
+            seeds.append(result[0])
+            yield result
+
+    monkeypatch.setattr(stages, "further_train_problem", spy)
+    return seeds

@@ -21,10 +21,13 @@ class Without(Sampler):
         return self.rows - (self.removed is not None)
 
 
-def further_training(problem, optimizer, epochs, batch_size, scheme, seed, left_out=None, clip=None, evaluated=None):
+def further_training(
+    problem, optimizer, epochs, batch_size, scheme, seed, left_out=None, clip=None, evaluated=None, draw=None
+):
     """One run of further training: test losses in float64 after each epoch, or after the steps in `evaluated`.
 
-    `left_out` is None for the full run; `optimizer` takes a list of parameters.
+    `left_out` is None for the full run; `optimizer` takes a list of parameters. `draw(step)` and `draw(step, 1)` seed
+    what the network draws for the batch and for the left-out example.
     """
     network = copy.deepcopy(problem.network).train()
     rows = len(problem.train)
@@ -37,19 +40,23 @@ def further_training(problem, optimizer, epochs, batch_size, scheme, seed, left_
     losses, step = [], 0
     for epoch in range(epochs):
         for number, (inputs, targets, index) in enumerate(loader):
+            step = epoch * full_steps + number + 1
+            if draw:
+                draw(step)
             each = problem.objective.loss(network(inputs), targets)
             if left_out is not None and scheme == "mask":
                 each = torch.where(index == left_out, torch.zeros_like(each), each)
             loss = each.mean()
             if left_out is not None and scheme == "every_step":
                 inputs, targets = problem.train[torch.tensor([left_out])]
+                if draw:
+                    draw(step, 1)
                 loss = loss - problem.objective.loss(network(inputs), targets).sum() / rows
             update.zero_grad()
             loss.backward()
             if clip is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
             update.step()
-            step = epoch * full_steps + number + 1
             if evaluated is not None and step in evaluated:
                 losses.append(test_losses(problem, network))
         if evaluated is None:
@@ -67,14 +74,11 @@ def test_losses(problem, network):
     return losses
 
 
-def gold_standard(problem, optimizer, epochs, batch_size, scheme, seed, clip=None, evaluated=None):
+def gold_standard(problem, optimizer, epochs, batch_size, scheme, seed, **options):
     """loss_before [test], loss_full [step, test] and loss_left_out [step, test, left_out] of one seed."""
     settings = (epochs, batch_size, scheme, seed)
-    full = further_training(problem, optimizer, *settings, clip=clip, evaluated=evaluated)
-    left_out = [
-        further_training(problem, optimizer, *settings, left_out=int(i), clip=clip, evaluated=evaluated)
-        for i in problem.left_out
-    ]
+    full = further_training(problem, optimizer, *settings, **options)
+    left_out = [further_training(problem, optimizer, *settings, left_out=int(i), **options) for i in problem.left_out]
     before = test_losses(problem, copy.deepcopy(problem.network))
     return before.numpy(), full.numpy(), torch.stack(left_out, -1).numpy()
 
@@ -83,7 +87,8 @@ def gradient(problem, inputs, target):
     """Flat gradient of the loss at one example."""
     network = copy.deepcopy(problem.network).eval()
     loss = problem.objective.loss(network(inputs[None]), target[None]).sum()
-    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
+    gradient = torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True)
+    return torch.cat([block.flatten() for block in gradient])
 
 
 def gradients(problem):
@@ -126,6 +131,6 @@ def reliability(effects, adjustment, splits, random):
                 first = first - first.mean(-1, keepdims=True)
                 second = second - second.mean(-1, keepdims=True)
             agreement.append(np.mean([cosine(first[j], second[j]) for j in range(tests)]))
-        c, k = np.mean(agreement), seeds / half
+        c, k = max(0.0, np.mean(agreement)), seeds / half
         result.append(min(1.0, max(0.0, k * c / (1 + (k - 1) * c))))
     return np.array(result)

@@ -34,11 +34,27 @@ class Shy(nn.Module):
         return outputs if outputs.sum().item() > 0 else outputs * 1.0
 
 
+class Transposed(nn.Module):
+    """Parameters whose memory is not in the order of their axes."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 6).T)
+        self.head = nn.Linear(6, outputs)
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(inputs @ self.weight.T))
+
+
 NETWORKS = {
     "mlp": lambda outputs: MLP(5, outputs, [7, 6]),
     "linear": lambda outputs: nn.Linear(5, outputs),
     "convolutional": Convolutional,
     "dropout": lambda outputs: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs)),
+    "two dropouts": lambda outputs: nn.Sequential(
+        nn.Dropout(0.2), nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs)
+    ),
+    "transposed": Transposed,
     "vmap-shy": Shy,
     "in-place": lambda outputs: nn.Sequential(nn.Linear(5, 8), nn.ReLU(inplace=True), nn.Linear(8, outputs)),
 }

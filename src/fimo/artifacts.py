@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,15 @@ def short_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
+def lock_at(path: Path) -> filelock.BaseFileLock:
+    """A lock that the operating system keeps, and releases when its process dies."""
+    return filelock.FileLock(path, fallback_to_soft=False)
+
+
 def write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -98,7 +104,7 @@ class Artifact:
         """The lock of a file, for `with`: nobody else writes the file while it is held."""
         folder = self.folder / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(folder / f"{name}.lock")
+        return lock_at(folder / f"{name}.lock")
 
     def claim(self, name: str) -> filelock.BaseFileLock | None:
         """The held lock of a file that is still to be made; None where it is there or another process makes it."""
@@ -114,10 +120,6 @@ class Artifact:
 
     def write(self, name: str, content: bytes, **facts: Any) -> None:
         """Write one file and its entry in the manifest, where `facts` are kept; call it with the file's lock held."""
-        for left_behind in self.folder.glob(f".{name}.*.tmp"):  # by a process that was killed while it wrote
-            left_behind.unlink(missing_ok=True)
-        if not self.has(CONFIG):
-            write(self.folder / CONFIG, yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True).encode())
         entry = {
             "sha256": hashlib.sha256(content).hexdigest(),
             "process": os.getpid(),
@@ -126,6 +128,12 @@ class Artifact:
             **facts,
         }
         with self.lock(MANIFEST):
+            for left_behind in (CONFIG, MANIFEST, name):  # by a process that was killed while it wrote
+                for temporary in self.folder.glob(f".{left_behind}.*.tmp"):
+                    temporary.unlink(missing_ok=True)
+            if not self.has(CONFIG):
+                config = yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
+                write(self.folder / CONFIG, config.encode())
             manifest = self.manifest()
             manifest["files"][name] = entry
             write(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode())
@@ -204,6 +212,12 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     return dict(weights)
 
 
+def results_lock(folder: Path) -> filelock.BaseFileLock:
+    """The lock of a results folder, which it makes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return lock_at(folder / ".lock")
+
+
 def read_run(folder: Path) -> dict[str, Any] | None:
     """What `run.json` of a results folder says, or None where no run has finished there."""
     path = folder / RUN
@@ -211,7 +225,8 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 
 def write_results(folder: Path, files: Mapping[str, bytes], run: Mapping[str, Any]) -> None:
-    """Write a results folder, `run.json` last: where it is there, everything is."""
+    """Write a results folder: while `run.json` is there, everything else is, and belongs to it."""
+    (folder / RUN).unlink(missing_ok=True)
     for name, content in files.items():
         write(folder / name, content)
-    write(folder / RUN, json.dumps(run, indent=1, ensure_ascii=False).encode())
+    write(folder / RUN, json.dumps({**run, "files": sorted(files)}, indent=1, ensure_ascii=False).encode())

@@ -7,6 +7,8 @@ when the example is left out, so the example helped.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -27,18 +29,15 @@ def effect(losses: xr.Dataset, adjustment: str) -> xr.DataArray:
 
 
 def average(effects: xr.DataArray, adjustment: str) -> xr.DataArray:
-    """The gold standard a* (or centred a*) `[step, test, left_out]`: the mean of `effects` over the axis `seed`.
-
-    A left-out example whose run diverged (NaN) for some seeds is averaged over the others; NaN where none is left.
-    """
-    mean = effects.mean("seed")
+    """The gold standard a* (or centred a*) `[step, test, left_out]`: the mean of `effects` over the axis `seed`."""
+    mean = effects.mean("seed", skipna=False)
     return centre(mean) if adjustment == "centred" else mean
 
 
 def centre(effects: xr.DataArray) -> xr.DataArray:
     """Subtract the mean over left-out examples, eq. 13; a row of equal effects becomes exactly zero."""
-    constant = effects.max("left_out") == effects.min("left_out")
-    return (effects - effects.mean("left_out")).where(~constant, 0 * effects)
+    constant = effects.max("left_out", skipna=False) == effects.min("left_out", skipna=False)
+    return (effects - effects.mean("left_out", skipna=False)).where(~constant, 0)
 
 
 def with_diverged_as_nan(losses: xr.Dataset) -> xr.Dataset:
@@ -58,3 +57,15 @@ def diverged(losses: xr.Dataset) -> list[str]:
     bad = losses["left_out"].values[np.isnan(losses["loss_left_out"].isel(step=-1, test=0).values)]
     full = ["the full run"] if bool(np.isnan(losses["loss_full"]).any()) else []
     return full + [f"left-out {number}" for number in bad]
+
+
+def without_diverged(seeds: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """What can be compared: seeds whose full run is finite, and left-out examples that are finite for all of these.
+
+    All seeds have to keep the same examples: what is common to all examples of a seed (which centring removes) would
+    otherwise fall on some of them alone. Where nothing would be left, everything stays, and no agreement is a number.
+    """
+    finite = [losses for losses in seeds if not bool(np.isnan(losses["loss_full"]).any())]
+    columns = [~np.isnan(losses["loss_left_out"].isel(step=-1, test=0).values) for losses in finite]
+    kept = np.logical_and.reduce(columns) if columns else np.array(False)
+    return [losses.isel(left_out=kept) for losses in finite] if kept.any() else list(seeds)

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from fimo.compare.agreement import Mean, comparable, cosine, mean_of_finite, pearson, spearman
+from fimo.compare.agreement import Mean, cosine, mean_of_finite, pearson, spearman
 
 
 @pytest.fixture
@@ -52,12 +52,3 @@ def test_mean_and_standard_error():
     assert mean.sem == pytest.approx(scipy.stats.sem([1, 2, 6]))
     assert np.isnan(Mean.of(np.array([np.nan])).mean)
     np.testing.assert_array_equal(mean_of_finite(np.array([[1, np.nan], [3, np.nan]])), [2, np.nan])
-
-
-def test_diverged_examples_are_taken_out_of_both(pair):
-    scores, effects = pair
-    expected = cosine(np.delete(scores, 4, -1), np.delete(effects, 4, -1))
-    effects[..., 4] = np.nan
-    np.testing.assert_allclose(cosine(*comparable(scores, effects)), expected, rtol=1e-12)
-    effects[:] = np.nan
-    assert np.isnan(cosine(*comparable(scores, effects))).all()

@@ -149,14 +149,42 @@ def test_diverged_runs_are_named_and_left_out():
     assert np.isnan(marked[1]["loss_left_out"][0, :, 7]).all()
     comparison = tables.compare({"Grad-Dot": score_of(a[1], seeds[0])}, marked)
     assert comparison.curves.query("adjustment == 'full' and step == 20")["cosine_mean"].item() == pytest.approx(1)
-    assert comparison.seeds["cosine_mean"].notna().all()
+    assert comparison.seeds["cosine_mean"].notna().all() and set(comparison.curves["n_seeds"]) == {2}
+
+
+def test_a_diverged_run_does_not_skew_its_example():
+    """What is common to all examples of one seed must not fall on the example that lacks that seed."""
+    a, seeds = simulated(5, 0.0)
+    seeds[1]["loss_left_out"] = seeds[1]["loss_left_out"] + 100.0
+    seeds[1]["loss_left_out"][:, :, 7] = np.nan
+    comparison = tables.compare({"Grad-Dot": score_of(a[1], seeds[0])}, seeds)
+    centred = comparison.curves.query("adjustment == 'centred' and step == 20")
+    assert centred["pearson_mean"].item() == pytest.approx(1)
+
+
+def test_nothing_left_to_compare_is_nan_everywhere():
+    a, seeds = simulated(2, 0.0)
+    for losses in seeds:
+        losses["loss_left_out"][:] = np.nan
+    comparison = tables.compare({"Grad-Dot": score_of(a[1], seeds[0])}, seeds)
+    assert comparison.curves["cosine_mean"].isna().all() and comparison.reliability["ceiling"].isna().all()
+    assert LiveAgreement({"Grad-Dot": score_of(a[1], seeds[0])}).update(seeds[0].expand_dims("seed").isel(step=[0]))[
+        "live/epoch"
+    ]
+
+
+def test_groups_that_disagree_have_no_reliability():
+    """A negative agreement of the halves is none: the formula would turn it into a perfect one."""
+    effects = xr.DataArray(np.zeros((3, 1, 1, 2)), dims=("seed", "step", "test", "left_out"))
+    effects[:, 0, 0] = [[1, 0], [-0.5, 0.8], [-0.5, -0.8]]
+    assert reliability(effects, "full", np.random.default_rng(0)) == 0
 
 
 def test_live_agreement_is_that_of_the_table_once_all_seeds_are_in():
     a, seeds = simulated(3, 1.0)
     scores = {"Grad-Dot": score_of(a[1], seeds[0])}
-    live = LiveAgreement(scores)
-    for losses in seeds:
+    live = LiveAgreement(scores, finished=seeds[:1])  # one was there before
+    for losses in seeds[1:]:
         for t in range(STEPS):
             metrics = live.update(losses.expand_dims("seed").isel(step=[t]))
     table = tables.compare(scores, seeds).curves.query("adjustment == 'centred' and step == 40")

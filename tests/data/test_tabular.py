@@ -100,6 +100,7 @@ def test_left_out_as_count_list_and_file(tmp_path):
         (11, "found 11"),
         ([1.5], "data.left_out must hold integers, found 1.5"),
         ([], "data.left_out must hold integers, found 'none'"),
+        (None, "data.left_out must hold integers, found 'none'"),
         ("nowhere.json", "readable file of them, found 'nowhere.json'"),
     ],
 )
@@ -115,6 +116,7 @@ def test_bad_left_out(wanted, text):
         ('[1, "x"]', "must hold integers, found 'x'"),
         ("[true]", "must hold integers, found True"),
         ("3\nx7\n", "must hold integers, found 'x7'"),
+        ("--5", "must hold integers, found '--5'"),
         ("", "must hold integers, found 'none'"),
     ],
 )

@@ -87,6 +87,11 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
         ("data.batch_size=0", "data.batch_size must be a whole number of at least 1, found 0"),
         ("threads=0", "threads must be a whole number of at least 1, found 0"),
         ("device=tpu", "device must be one of auto, cpu, cuda, found 'tpu'"),
+        ("further.epochs=auto", "further.epochs must be a whole number of at least 1, found 'auto'"),
+        ("further.seeds=null", "further.seeds must be a whole number of at least 1, found None"),
+        ("seed=null", "seed must be a whole number of at least 0, found None"),
+        ("threads=auto", "threads must be a whole number of at least 1, found 'auto'"),
+        ("final.lr=null", "final.lr must be a number above 0, found None"),
         ("method=[]", "method must name at least one method"),
     ],
 )

@@ -15,7 +15,7 @@ from fimo.artifacts import Artifact
 
 RUN = Path(__file__).parents[2] / "experiments" / "run.py"
 # A seed takes about a second: long enough to be killed in, short enough to be repeated.
-BASE = ("experiment=diabetes", "further.epochs=40", "further.seeds=4", "threads=1", "name=fault")
+BASE = ("experiment=diabetes", "final.epochs=200", "further.epochs=40", "further.seeds=4", "threads=1", "name=fault")
 SEEDS = [f"seed-{seed:05d}.nc" for seed in range(4)]
 
 
@@ -78,10 +78,11 @@ def test_killed_and_run_again(moment, tmp_path, uninterrupted):
     assert [path for path in tmp_path.rglob("*.tmp")] == []
 
 
-def test_interrupted_by_the_user(tmp_path):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_or_asked_to_end(signal_number, tmp_path):
     process = start(tmp_path)
     wait_for(process, lambda: SEEDS[0] in there(tmp_path / "outputs"))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal_number)
     code, _, err = finish(process)
     assert code == 130 and err.strip().splitlines()[-1].startswith("interrupted: what is finished is kept")
     assert "Traceback" not in err and SEEDS[0] in there(tmp_path / "outputs")
@@ -106,14 +107,15 @@ def test_two_processes_share_the_seeds(tmp_path, uninterrupted):
 def test_a_waiting_process_takes_over_from_one_that_was_killed(tmp_path, uninterrupted):
     first = start(tmp_path)
     wait_for(first, lambda: SEEDS[2] in there(tmp_path / "outputs"))
-    second = start(tmp_path)
     os.kill(first.pid, signal.SIGSTOP)  # it holds the last seed, and its lock, and does nothing
-    time.sleep(20)
+    second = start(tmp_path)
+    for line in second.stdout:
+        if "waiting for seeds that another process computes: [3]" in line:
+            break
     assert second.poll() is None
     os.kill(first.pid, signal.SIGKILL)
     code, out, err = finish(second)
     assert code == 0 and computed(out) == [3], (out, err)
-    assert "waiting for seeds that another process computes: [3]" in out
     finish(first)
     assert_same_results(tmp_path, uninterrupted)
 

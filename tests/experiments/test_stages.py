@@ -6,34 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from configs import app, config
+from configs import app, config, files
 
 from experiments import attribute, further_train, stages, train
 from fimo.artifacts import Artifact, read_run, write
 from fimo.errors import UserError
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
-
-
-@pytest.fixture
-def seeds_computed(monkeypatch):
-    """The seeds that further training computes, as they come."""
-    seeds = []
-    inner = stages.further_train_problem
-
-    def spy(*args, **kwargs):
-        for result in inner(*args, **kwargs):
-            seeds.append(result[0])
-            yield result
-
-    monkeypatch.setattr(stages, "further_train_problem", spy)
-    return seeds
-
-
-def files(folder):
-    """When each file was written."""
-    there = (path for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts)
-    return {path: path.stat().st_mtime_ns for path in there}
 
 
 def test_the_second_run_computes_nothing_and_says_so(tmp_path, seeds_computed, capsys):
@@ -93,19 +72,6 @@ def test_comparing_without_seeds_is_an_error_and_with_some_is_said(tmp_path, cap
         app(tmp_path, *BASE, "further.epochs=3", "name=other", name="compare")
 
 
-def test_results_of_another_config_are_not_overwritten(tmp_path, capsys):
-    assert app(tmp_path, *BASE, "name=mine") == 0
-    before = files(tmp_path / "results/mine")
-    capsys.readouterr()
-    assert app(tmp_path, *BASE, "name=mine", "optimizer=adam") == 0
-    (other,) = tmp_path.glob("results/mine-*")
-    assert f"holds the results of another config: these go to {other}" in capsys.readouterr().out
-    assert files(tmp_path / "results/mine") == before and (other / "run.json").is_file()
-    # How fast and where is no other config.
-    assert app(tmp_path, *BASE, "name=mine", "further.runs_at_once=2", "threads=1") == 0
-    assert len(list((tmp_path / "results").iterdir())) == 2
-
-
 def test_files_hold_what_the_contract_says(tmp_path):
     assert app(tmp_path, *BASE, "further.evaluate_every=10") == 0
     results = tmp_path / "results/diabetes"
@@ -156,6 +122,8 @@ def test_a_diverging_run_is_named_kept_out_and_not_computed_again(tmp_path, seed
 
 
 def test_further_training_that_diverges_altogether_still_writes_what_there_is(tmp_path, capsys):
+    assert app(tmp_path, *BASE, "optimizer.lr=1e30", name="further_train") == 3
+    assert "seed 0, the full run" in capsys.readouterr().out
     assert app(tmp_path, *BASE, "optimizer.lr=1e30") == 3
     assert "seed 0, the full run" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "results/diabetes/curves.csv")["cosine_mean"].isna().all()

@@ -9,6 +9,7 @@ import torch
 from problems import problem
 
 from fimo.errors import UserError
+from fimo.further_training.ensemble import seed_of
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
 
@@ -16,7 +17,7 @@ OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05),
     "sgd, momentum": partial(torch.optim.SGD, lr=0.02, momentum=0.9, weight_decay=0.1),
     "adam": partial(torch.optim.Adam, lr=0.01),
-    "adam, fused, decay": partial(torch.optim.Adam, lr=0.01, weight_decay=0.1, fused=True),
+    "adam, decay": partial(torch.optim.Adam, lr=0.01, weight_decay=0.1),
     "adamw": partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1),
 }
 SCHEMES = ["drop", "mask", "every_step"]
@@ -36,24 +37,33 @@ def assert_same(losses, expected, tolerance=1e-12):
 @pytest.mark.parametrize("task", ["regression", "classification"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_equals_the_plain_loop(task, scheme, optimizer):
+@pytest.mark.parametrize("fused", [True, False])
+def test_equals_the_plain_loop(task, scheme, optimizer, fused):
     question = problem(task)
-    losses = sweep(question, seeds=[4], optimizer=OPTIMIZERS[optimizer], leave_out=scheme)[4]
+    optimizer = OPTIMIZERS[optimizer]
+    losses = sweep(question, seeds=[4], optimizer=partial(optimizer, fused=fused), leave_out=scheme)[4]
     assert losses["loss_left_out"].dims == ("step", "test", "left_out")
     assert losses["step"].values.tolist() == [3, 6, 9] and losses["epoch"].values.tolist() == [1, 2, 3]
     assert losses["left_out"].values.tolist() == [0, 3, 11, 22]
-    twin = partial(OPTIMIZERS[optimizer], fused=False) if "fused" in optimizer else OPTIMIZERS[optimizer]
-    assert_same(losses, naive.gold_standard(question, twin, 3, 8, scheme, seed=4))
+    assert_same(losses, naive.gold_standard(question, optimizer, 3, 8, scheme, seed=4))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("rows", [16, 17, 23])
+@pytest.mark.parametrize("rows, batch_size", [(16, 8), (17, 8), (23, 8), (16, 1), (16, 16), (16, 100)])
 @pytest.mark.parametrize("optimizer", ["sgd, momentum", "adam"])
-def test_full_short_and_one_row_last_batches(scheme, rows, optimizer):
+def test_full_short_and_one_row_last_batches(scheme, rows, batch_size, optimizer):
     """17 = 2 · 8 + 1 rows: with `drop` a left-out run has no last batch, and skips it with its optimiser's state."""
     question = problem("classification", rows=rows, left_out=(0, 9, 15))
-    losses = sweep(question, optimizer=OPTIMIZERS[optimizer], leave_out=scheme)[0]
-    assert_same(losses, naive.gold_standard(question, OPTIMIZERS[optimizer], 3, 8, scheme, seed=0))
+    losses = sweep(question, optimizer=OPTIMIZERS[optimizer], leave_out=scheme, batch_size=batch_size)[0]
+    assert_same(losses, naive.gold_standard(question, OPTIMIZERS[optimizer], 3, batch_size, scheme, seed=0))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_parameters_with_transposed_memory(optimizer):
+    question = problem("classification", "transposed")
+    optimizer = OPTIMIZERS[optimizer]
+    losses = sweep(question, optimizer=partial(optimizer, fused=True), leave_out="mask")[0]
+    assert_same(losses, naive.gold_standard(question, optimizer, 3, 8, "mask", seed=0))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -65,7 +75,7 @@ def test_gradients_are_clipped_run_by_run(scheme):
     assert not np.allclose(losses["loss_full"], free["loss_full"])
 
 
-@pytest.mark.parametrize("every, steps", [(None, [3, 6, 9]), (4, [4, 8, 9]), ([9, 1, 5], [1, 5, 9])])
+@pytest.mark.parametrize("every, steps", [(None, [3, 6, 9]), (4, [4, 8, 9]), ([9, 1, 5], [1, 5, 9]), ([4, 2], [2, 4])])
 def test_evaluated_steps(every, steps):
     question = problem()
     losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out="mask", evaluate_every=every)[0]
@@ -103,16 +113,30 @@ def test_any_network_equals_the_plain_loop(network, scheme):
     assert_same(losses, naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=0))
 
 
-def test_dropout_masks_are_shared_by_the_runs_of_a_seed_and_differ_between_seeds():
+@pytest.mark.parametrize("network", ["dropout", "two dropouts"])
+@pytest.mark.parametrize("scheme", ["mask", "every_step"])
+@pytest.mark.parametrize("width", [None, 2])
+def test_dropout_equals_a_loop_with_the_same_masks(network, scheme, width):
+    """Masks belong to a seed and a step: those of the batch, and those of the example that every step subtracts."""
+    question = problem("classification", network, rows=17, left_out=(0, 9, 15))
+    losses = sweep(question, seeds=[5], optimizer=OPTIMIZERS["sgd"], leave_out=scheme, runs_at_once=width)[5]
+
+    def draw(step, *place):
+        torch.manual_seed(seed_of(5, step, *place))
+
+    with torch.random.fork_rng():
+        expected = naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=5, draw=draw)
+    assert_same(losses, expected)
+
+
+def test_dropout_seeds_differ_and_go_one_at_a_time():
     question = problem("classification", "dropout", rows=17, left_out=(0, 9, 15))
-    settings = {"optimizer": OPTIMIZERS["sgd"], "leave_out": "mask"}
-    reference = sweep(question, seeds=[0, 1], **settings)
-    chunked = sweep(question, seeds=[1], runs_at_once=2, **settings)
-    assert_same(chunked[1], [reference[1][name].values for name in ALL])
-    # Leaving nothing out is the full run: with a mask of its own it would not be.
-    nothing = sweep(question, seeds=[0], optimizer=OPTIMIZERS["sgd"], leave_out="every_step")[0]
-    assert np.abs(nothing["loss_left_out"] - nothing["loss_full"]).max() < 0.1
-    assert not np.allclose(reference[0]["loss_full"], reference[1]["loss_full"])
+    settings = {"optimizer": OPTIMIZERS["sgd"], "batch_size": 17}  # the same batch for both: only masks differ
+    zero, one = sweep(question, seeds=[0, 1], **settings).values()
+    assert not np.allclose(zero["loss_full"], one["loss_full"])
+    state = torch.get_rng_state()
+    sweep(question, seeds=[0], **settings)
+    assert torch.equal(state, torch.get_rng_state())  # nobody else's random numbers were used
     with pytest.raises(UserError, match="further.seeds_at_once must be 1 for a network with dropout"):
         sweep(question, seeds=[0, 1], seeds_at_once=2, **settings)
 
@@ -140,3 +164,16 @@ def test_only_claimed_seeds_are_computed():
     plan = Plan(optimizer=OPTIMIZERS["sgd"], epochs=1, batch_size=8)
     done = [seed for seed, *_ in further_train(problem(), plan, range(6), lambda seed: seed % 2 == 0, seeds_at_once=2)]
     assert done == [0, 2, 4]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("network", ["mlp", "convolutional", "dropout"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_gpu_gives_the_same(network, scheme):
+    question = problem("classification", network, rows=17, left_out=(0, 9, 15))
+    here = sweep(question, optimizer=OPTIMIZERS["adam"], leave_out=scheme)[0]
+    there = sweep(question.to("cuda"), optimizer=OPTIMIZERS["adam"], leave_out=scheme)[0]
+    if network == "dropout":  # a GPU draws other masks
+        assert all(np.isfinite(there[name]).all() for name in ALL)
+    else:
+        assert_same(there, [here[name].values for name in ALL], tolerance=1e-9)

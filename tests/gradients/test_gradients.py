@@ -12,7 +12,7 @@ from fimo.gradients.layer_grams import layer_gradients, made_of_linear_layers
 from fimo.gradients.per_example import per_example_gradients
 
 TASKS = ["regression", "classification"]
-LINEAR = ["mlp", "linear", "in-place"]
+LINEAR = ["mlp", "linear", "in-place", "unused"]
 
 
 class Shared(nn.Module):
@@ -48,12 +48,24 @@ class Sequence(nn.Module):
         return self.head(torch.tanh(self.inner(inputs[..., None])).mean(1))
 
 
+class Unused(nn.Module):
+    """A layer that is called and plays no part in the outputs."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.aside, self.head = nn.Linear(5, 5), nn.Linear(5, outputs)
+
+    def forward(self, inputs):
+        self.aside(inputs)
+        return self.head(inputs)
+
+
 OTHERS = {"shared": Shared, "furtive": Furtive, "sequence": Sequence}
-NETWORKS |= OTHERS
+NETWORKS |= OTHERS | {"unused": Unused}
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("network", ["mlp", "linear", "in-place", "convolutional", "dropout", *OTHERS])
+@pytest.mark.parametrize("network", [*LINEAR, "convolutional", "transposed", "dropout", *OTHERS])
 def test_both_ways_equal_autograd(task, network):
     question = problem(task, network)
     test, train = naive.gradients(question)

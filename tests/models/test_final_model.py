@@ -117,6 +117,7 @@ class TestCheckpoints:
             ),
             (lambda w: {k: v for k, v in w.items() if k != "linear_relu_stack.4.bias"}, "4.bias is missing"),
             (lambda w: w | {"other": torch.zeros(1)}, "other is not a name in it"),
+            (lambda w: {k: v * torch.nan for k, v in w.items()}, "must be finite numbers, found NaN or infinity"),
         ],
     )
     def test_weights_that_do_not_fit(self, change, text):

@@ -44,17 +44,6 @@ def spearman(scores: Array, effects: Array) -> Array:
     return pearson(rankdata(scores, axis=-1), rankdata(effects, axis=-1))
 
 
-def comparable(scores: Array, effects: Array) -> tuple[Array, Array]:
-    """Both without the left-out examples that have no effect at all (NaN throughout: their runs diverged).
-
-    Where none would be left both stay as they are, and their agreement is NaN.
-    """
-    kept = ~np.isnan(effects).all(axis=tuple(range(effects.ndim - 1)))
-    if not kept.any():
-        return scores, effects
-    return scores[..., kept], effects[..., kept]
-
-
 def mean_of_finite(values: Array) -> Array:
     """Mean over the first axis of what is not NaN; NaN where nothing is left."""
     kept = ~np.isnan(values)

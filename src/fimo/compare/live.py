@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import xarray as xr
 
-from fimo.compare.agreement import Mean, comparable, cosine
+from fimo.compare.agreement import Mean, cosine
 from fimo.effect import average, effect
 
 
@@ -16,18 +17,24 @@ class LiveAgreement(pl.Callback):
     """Logs the mean centred cosine of each method at every evaluation.
 
     The gold standard is the mean over the seeds that have come so far to this evaluation, the current ones among them:
-    `live/cosine/<label>` against `live/epoch`, with their number as `live/seeds`.
+    `live/cosine/<label>` against `live/epoch`, with their number as `live/seeds`. Left-out examples with a run that
+    diverged are not compared.
 
     Args:
         scores: `[test, left_out]`, or `[step, test, left_out]`, by label.
+        finished: losses of seeds that were finished before.
         adjustment: of the effects, one of `fimo.effect.ADJUSTMENTS`.
     """
 
-    def __init__(self, scores: Mapping[str, xr.DataArray], adjustment: str = "centred") -> None:
+    def __init__(
+        self, scores: Mapping[str, xr.DataArray], finished: Iterable[xr.Dataset] = (), adjustment: str = "centred"
+    ) -> None:
         self.scores, self.adjustment = scores, adjustment
-        self.totals: dict[int, xr.DataArray] = {}  # sum of effects over seeds, by step
+        self.totals: dict[int, np.ndarray] = {}  # sum of effects over seeds, [test, left_out], by step
         self.seeds: dict[int, int] = {}
         self.logged = 0
+        for losses in finished:
+            self._add(losses.expand_dims("seed"))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -39,13 +46,20 @@ class LiveAgreement(pl.Callback):
 
     def update(self, losses: xr.Dataset) -> dict[str, float]:
         """Add some seeds' losses at one step to the mean, and compare."""
+        self._add(losses)
         step = int(losses["step"][0])
-        effects = effect(losses, self.adjustment).isel(step=0)
-        self.totals[step] = self.totals.get(step, 0) + effects.sum("seed", skipna=False)
-        self.seeds[step] = self.seeds.get(step, 0) + losses.sizes["seed"]
-        gold = average((self.totals[step] / self.seeds[step]).expand_dims("seed"), self.adjustment)
+        mean = self.totals[step] / self.seeds[step]
+        kept = np.isfinite(mean).all(0)
+        gold = losses["loss_left_out"].isel(seed=[0], step=0).copy(data=mean[None]).isel(left_out=kept)
         metrics = {"live/epoch": float(losses["epoch"][0]), "live/seeds": float(self.seeds[step])}
         for label, score in self.scores.items():
-            at_step = score.sel(step=step) if "step" in score.dims else score
-            metrics[f"live/cosine/{label}"] = Mean.of(cosine(*comparable(at_step.values, gold.values))).mean
+            at_step = (score.sel(step=step) if "step" in score.dims else score).isel(left_out=kept)
+            agreement = cosine(at_step.values, average(gold, self.adjustment).values) if kept.any() else np.array([])
+            metrics[f"live/cosine/{label}"] = Mean.of(agreement).mean
         return metrics
+
+    def _add(self, losses: xr.Dataset) -> None:
+        effects = effect(losses, self.adjustment)
+        for step, values in zip(losses["step"].values, effects.sum("seed", skipna=False).values, strict=True):
+            self.totals[int(step)] = self.totals.get(int(step), 0) + values
+            self.seeds[int(step)] = self.seeds.get(int(step), 0) + losses.sizes["seed"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from fimo.compare.agreement import comparable, cosine, mean_of_finite
+from fimo.compare.agreement import cosine, mean_of_finite
 from fimo.effect import average
 
 SPLITS = 20
@@ -39,7 +39,6 @@ def reliability(
         order = random.permutation(count)
         groups = (effects.isel(seed=order[:half]), effects.isel(seed=order[half : 2 * half]))
         first, second = (average(group, adjustment).values for group in groups)
-        second, first = comparable(*reversed(comparable(first, second)))
         agreement.append(mean_of_finite(np.moveaxis(cosine(first, second), -1, 0)))
-    c, k = mean_of_finite(np.stack(agreement)), count / half
+    c, k = np.maximum(mean_of_finite(np.stack(agreement)), 0), count / half
     return np.clip(k * c / (1 + (k - 1) * c), 0, 1)

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.agreement import Mean, comparable, cosine, mean_of_finite, pearson, spearman
+from fimo.compare.agreement import Mean, cosine, mean_of_finite, pearson, spearman
 from fimo.compare.reliability import reliability
-from fimo.effect import ADJUSTMENTS, average, effect
+from fimo.effect import ADJUSTMENTS, average, effect, without_diverged
 
 # The losses of all seeds are read a few evaluations at a time, so that a hundred seeds fit in memory.
 BLOCK_BYTES = 256 * 2**20
@@ -33,9 +33,10 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
     Args:
         scores: by label, `[test, left_out]`, or `[step, test, left_out]` for a method that depends on the step.
         seeds: the losses of each seed (see `fimo.effect`), with coordinates `step`, `epoch`, `test`, `left_out`.
-            They may be open files: values are read in blocks of steps.
+            They may be open files: values are read in blocks of steps. Diverged runs are left out.
         random_seed: of the splits that measure reliability.
     """
+    seeds = without_diverged(seeds)
     curves: list[dict] = []
     ceilings: list[dict] = []
     grouped: dict[tuple[str, str, int], list[np.ndarray]] = {}  # blocks of [step, test]
@@ -70,7 +71,7 @@ def _blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
 def _pair(score: xr.DataArray, gold: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays over the same steps (where the score has any), test and left-out examples."""
     wanted = {axis: gold[axis] for axis in gold.dims if axis in score.dims}
-    return comparable(score.sel(wanted).transpose(..., "test", "left_out").values, gold.values)
+    return score.sel(wanted).transpose(..., "test", "left_out").values, gold.values
 
 
 def _curve(label: str, adjustment: str, score: xr.DataArray, gold: xr.DataArray, n_seeds: int) -> list[dict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def read_left_out(wanted: LeftOut) -> int | list[int]:
     if isinstance(wanted, int):
         return wanted
     if not isinstance(wanted, str):
-        return _integers(list(wanted), "data.left_out")
+        return _integers(list(wanted or ()), "data.left_out")
     path = Path(wanted)
     try:
         text = path.read_text()
@@ -32,11 +33,15 @@ def read_left_out(wanted: LeftOut) -> int | list[int]:
             f"({getattr(reason, 'strerror', None) or reason})."
         ) from reason
     if not text.lstrip().startswith("["):
-        return _integers([int(word) if word.lstrip("-").isdigit() else word for word in text.split()], wanted)
+        return _integers([_integer(word) for word in text.split()], wanted)
     try:
         return _integers(json.loads(text), wanted)
     except json.JSONDecodeError as reason:
         raise UserError(f"{path} must be a JSON list of integers or one integer a line ({reason}).") from reason
+
+
+def _integer(word: str) -> int | str:
+    return int(word) if re.fullmatch(r"-?[0-9]+", word) else word
 
 
 def _integers(numbers: list, where: str) -> list[int]:

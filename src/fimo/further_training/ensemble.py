@@ -33,7 +33,7 @@ class Ensemble:
     """Independent runs that start from θ_f and take their steps together.
 
     Every step is one `vmap`ped loss, one backward pass through the sum of the runs' losses (which keeps the runs
-    independent) and one elementwise optimiser step, chunk by chunk. Results don't depend on the chunks.
+    independent), and one elementwise optimiser step, chunk by chunk. Results don't depend on the chunks.
 
     Args:
         problem: network, objective and rows, in the dtype and on the device of the training.
@@ -56,32 +56,48 @@ class Ensemble:
         return Chunk(runs, parameters, optimizer(list(parameters.values())))
 
     def _copies(self, count: int) -> Parameters:
-        return {name: p.expand(count, *p.shape).clone() for name, p in self.problem.parameters.items()}
+        # Contiguous whatever the network's own strides: torch's fused optimisers rely on it.
+        return {
+            name: p.expand(count, *p.shape).clone(memory_format=torch.contiguous_format)
+            for name, p in self.problem.parameters.items()
+        }
 
-    def step(self, batch: Batch, randomness: int | None = None) -> None:
+    def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
         """One training step of every run that takes part; the others keep everything, optimiser state included.
 
         Args:
             batch: rows and weights of each run.
-            randomness: seed of what the network draws (dropout masks), the same for all runs.
+            randomness: for a network that draws at random (dropout masks), the seeds of the batch's forward pass and of
+                that of the places apart; the draws are the same for all runs.
         """
         with training_mode(self.problem.network, True):
             for chunk in self.chunks:
                 if batch.takes_part[chunk.runs[0]]:  # as all of its chunk do, see `groups`
-                    with drawing(randomness):
-                        self._step(chunk, batch.rows[chunk.runs], batch.weight[chunk.runs])
+                    self._step(chunk, batch, randomness)
 
-    def _step(self, chunk: Chunk, rows: Tensor, weight: Tensor) -> None:
-        inputs, targets = self.problem.train[rows]
+    def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
+        rows, weight = batch.rows[chunk.runs], batch.weight[chunk.runs]
+        if randomness is None or batch.apart == 0:
+            loss = self._loss(chunk, rows, weight, randomness and randomness[0])
+        else:
+            cut = rows.shape[1] - batch.apart
+            loss = self._loss(chunk, rows[:, :cut], weight[:, :cut], randomness[0])
+            loss = loss + self._loss(chunk, rows[:, cut:], weight[:, cut:], randomness[1])
         stacked = list(chunk.parameters.values())
-        losses = self._each_run(self._weighted_loss, 4)(chunk.parameters, inputs, targets, weight.to(stacked[0]))
-        gradients = torch.autograd.grad(losses.sum(), stacked, materialize_grads=True)
+        gradients = torch.autograd.grad(loss, stacked, materialize_grads=True)
         if self.clip is not None:
             gradients = clipped(gradients, self.clip)
         for parameter, gradient in zip(stacked, gradients, strict=True):
             # torch's fused optimisers read a gradient's memory in the parameter's order, whatever its strides say.
             parameter.grad = gradient.contiguous()
         chunk.optimizer.step()
+
+    def _loss(self, chunk: Chunk, rows: Tensor, weight: Tensor, randomness: int | None) -> Tensor:
+        """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own."""
+        inputs, targets = self.problem.train[rows]
+        weight = weight.to(next(iter(chunk.parameters.values())))
+        with drawing(randomness):
+            return self._each_run(self._weighted_loss, 4)(chunk.parameters, inputs, targets, weight).sum()
 
     def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         return weights @ self.problem.objective.loss(self.problem.outputs(parameters, inputs), targets)

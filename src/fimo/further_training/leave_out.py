@@ -16,11 +16,19 @@ FULL = -1
 
 
 class Batch(NamedTuple):
-    """One step: rows and (float64) weights `[run, place in the batch]`, and which runs take part at all, `[run]`."""
+    """One step of every run.
+
+    Attributes:
+        rows: `[run, place in the batch]`.
+        weight: of each row in the run's loss, float64.
+        takes_part: `[run]`, whether the run takes this step at all.
+        apart: how many of the last places a network that draws at random sees in a forward pass of their own.
+    """
 
     rows: Tensor
     weight: Tensor
     takes_part: Tensor
+    apart: int = 0
 
 
 Scheme = Callable[[Tensor, int, int, Tensor], Batch]
@@ -61,14 +69,15 @@ def mask(permutation: Tensor, number: int, batch_size: int, left_out: Tensor) ->
 def every_step(permutation: Tensor, number: int, batch_size: int, left_out: Tensor) -> Batch:
     """The full batch's mean loss minus ℓ_i/n in every step, whether i is in the batch or not. Arguments as `drop`.
 
-    The example takes part as one more row of the batch, with weight −1/n.
+    The example takes part as one more row of the batch, with weight −1/n. A network with dropout sees it apart, so that
+    the masks of the batch are those of the full run under every scheme.
     """
     batch = permutation[number * batch_size : (number + 1) * batch_size]
     away = left_out != FULL
     index = torch.cat([batch.expand(len(left_out), -1), left_out.clamp(min=0)[:, None]], dim=1)
     weight = torch.full(index.shape, 1 / len(batch), dtype=torch.float64)
     weight[:, -1] = -away.to(weight.dtype) / len(permutation)
-    return Batch(index, weight, torch.ones(len(left_out), dtype=torch.bool))
+    return Batch(index, weight, torch.ones(len(left_out), dtype=torch.bool), apart=1)
 
 
 SCHEMES: dict[str, Scheme] = {"drop": drop, "mask": mask, "every_step": every_step}

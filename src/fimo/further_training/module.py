@@ -58,7 +58,7 @@ class FurtherTraining(pl.LightningModule):
 
     def _short_runs(self) -> Tensor:
         """Which runs of a seed skip the last step of an epoch: with `drop`, where n ≡ 1 mod batch size."""
-        skips = self.plan.leave_out == "drop" and len(self.problem.train) % self.plan.batch_size == 1
+        skips = self.plan.leave_out == "drop" and (len(self.problem.train) - 1) % self.plan.batch_size == 0
         return self.runs.ne(FULL) & skips
 
     def train_dataloader(self) -> LockstepBatches:
@@ -72,9 +72,11 @@ class FurtherTraining(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One step of every run; the newest losses where they were taken, else nothing."""
         self.taken += 1
-        self.ensemble.step(batch, seed_of(self.seeds[0], self.taken) if self.random else None)
+        step = (self.seeds[0], self.taken)
+        self.ensemble.step(batch, (seed_of(*step), seed_of(*step, 1)) if self.random else None)
         if self.taken not in self.evaluated:
             return {}
+        self.trainer.should_stop = self.taken == self.evaluated[-1]
         place = self.evaluated.index(self.taken)
         self.losses[:, place] = self.ensemble.test_losses().unflatten(0, (len(self.seeds), len(self.runs)))
         return {"losses": xr.concat([self._dataset(seed, slice(place, place + 1)) for seed in self.seeds], "seed")}
@@ -117,15 +119,14 @@ class LockstepBatches:
         permutations = [order.permutation() for order in self.orders]
         for number in range(len(self)):
             batches = [scheme(order, number, self.plan.batch_size, self.runs) for order in permutations]
-            yield Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+            rows, weight, takes_part, apart = zip(*batches, strict=True)
+            yield Batch(torch.cat(rows), torch.cat(weight), torch.cat(takes_part), apart[0])
 
 
 def draws_at_random(problem: Problem) -> bool:
-    """Whether the network in training mode draws random numbers (dropout): two passes differ."""
-    inputs, _ = problem.train[slice(0, 8)]
-    outputs = []
-    with training_mode(problem.network, True), torch.no_grad():
-        for seed in (0, 1):
-            with drawing(seed):
-                outputs.append(problem.network(inputs))
-    return not torch.equal(*outputs)
+    """Whether a pass of the network in training mode draws random numbers (dropout): the generator moves on."""
+    state = torch.cuda.get_rng_state if problem.device.type == "cuda" else torch.get_rng_state
+    with training_mode(problem.network, True), torch.no_grad(), drawing(0):
+        before = state()
+        problem.network(problem.train[slice(0, 2)][0])
+        return not torch.equal(before, state())

@@ -64,7 +64,9 @@ def layer_gradients(problem: Problem, rows: Rows) -> LayerGradients:
     linears = _linear_modules(problem.network)
     outputs, calls = _forward(problem.network, linears, rows.inputs)
     inputs, results = zip(*(calls[linear][0] for linear in linears), strict=True)
-    deltas = torch.autograd.grad(problem.objective.loss(outputs, rows.targets).sum(), results)
+    losses = problem.objective.loss(outputs, rows.targets)
+    # Zero for a layer whose output the loss doesn't use.
+    deltas = torch.autograd.grad(losses.sum(), results, allow_unused=True, materialize_grads=True)
     return LayerGradients(
         tuple(
             Layer(layer_inputs.detach(), delta, linear.bias is not None)

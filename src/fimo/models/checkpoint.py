@@ -18,7 +18,7 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: obje
         source: where they come from, for the error.
 
     Raises:
-        UserError: where names or shapes are not those of the network.
+        UserError: where names or shapes are not those of the network, or a weight is not finite.
     """
     expected = network.state_dict()
     differences = (
@@ -36,4 +36,6 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: obje
             f"The weights in {source} don't fit the network {type(network).__name__}: {differences[0]}{more}; choose "
             "the model config that they were trained with."
         )
+    if bad := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
+        raise UserError(f"The weights in {source} must be finite numbers, found NaN or infinity in {bad[0]}.")
     network.load_state_dict(weights)

@@ -1,0 +1,99 @@
+"""The results folder: whose it is, when it is written again, and that it is whole."""
+
+import pandas as pd
+import pytest
+import torch
+import wandb
+from configs import DATA, app, files, needs_data
+
+from fimo import artifacts
+from fimo.artifacts import read_run
+from fimo.errors import UserError
+from fimo.models.mlp import MLP
+
+BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
+
+
+def test_results_of_another_config_are_not_overwritten(tmp_path, capsys):
+    assert app(tmp_path, *BASE, "name=mine") == 0
+    before = files(tmp_path / "results/mine")
+    capsys.readouterr()
+    assert app(tmp_path, *BASE, "name=mine", "optimizer=adam") == 0
+    (other,) = tmp_path.glob("results/mine-*")
+    assert f"holds the results of another config: these go to {other}" in capsys.readouterr().out
+    assert files(tmp_path / "results/mine") == before and (other / "run.json").is_file()
+    # How fast and where is no other config.
+    assert app(tmp_path, *BASE, "name=mine", "further.runs_at_once=2", "threads=1") == 0
+    assert len(list((tmp_path / "results").iterdir())) == 2
+
+
+def test_results_follow_what_they_were_made_from(tmp_path, capsys):
+    """Not "found" after more seeds arrived, another model lay at the same path, or the left-out file was edited."""
+    assert app(tmp_path, *BASE) == 0
+    assert app(tmp_path, *BASE, "further.seeds=3", "name=three", name="compare") == 0  # two of three
+    assert app(tmp_path, *BASE, "further.seeds=3", "name=three") == 0
+    assert set(pd.read_csv(tmp_path / "results/three/curves.csv")["n_seeds"]) == {3}
+
+    weights, rows = tmp_path / "mine.pt", tmp_path / "rows.txt"
+    rows.write_text("1 2 3")
+    mine = (*BASE[:2], f"data.left_out={rows}", f"final.checkpoint={weights}", "name=mine")
+    for seed, listed in ((1, "1 2 3"), (2, "1 2 3"), (2, "4 5 6")):
+        torch.manual_seed(seed)
+        torch.save(MLP(10, 1, [64, 64]).state_dict(), weights)
+        rows.write_text(listed)
+        capsys.readouterr()
+        assert app(tmp_path, *mine) == 0
+        told = capsys.readouterr().out
+        assert "comparison: found" not in told and "scores computed" in told
+        scores = pd.read_csv(told.splitlines()[-1] + "/scores.csv")
+        assert scores["left_out"].unique().tolist() == [int(row) for row in listed.split()]
+
+
+@needs_data
+def test_an_edited_workbook_is_another_problem(tmp_path, seeds_computed):
+    (tmp_path / "energy").mkdir()
+    path = tmp_path / "energy/ENB2012_data.xlsx"
+    table = pd.read_excel(f"{DATA}/energy/ENB2012_data.xlsx", engine="calamine")
+    for number in range(2):
+        table.assign(Y1=table["Y1"] + number * table["X1"]).to_excel(path, index=False)
+        edited = ("experiment=energy", f"paths.data_dir={tmp_path}", "data.source.sha256=null", "data.left_out=3")
+        assert app(tmp_path, *edited) == 0
+    assert seeds_computed == [0, 1, 0, 1]
+
+
+def test_a_missing_result_file_is_written_again(tmp_path):
+    assert app(tmp_path, *BASE) == 0
+    (tmp_path / "results/diabetes/curves.csv").unlink()
+    assert app(tmp_path, *BASE) == 0
+    assert (tmp_path / "results/diabetes/curves.csv").is_file()
+
+
+def test_results_that_are_written_halfway_are_not_finished(tmp_path, monkeypatch):
+    assert app(tmp_path, *BASE) == 0
+    folder = tmp_path / "results/diabetes"
+    run, written = read_run(folder), []
+    inner = artifacts.write
+
+    def failing(path, content):
+        if len(written) == 2:
+            raise OSError(28, "full")
+        written.append(path)
+        inner(path, content)
+
+    monkeypatch.setattr(artifacts, "write", failing)
+    with pytest.raises(OSError):
+        artifacts.write_results(folder, {name: b"new" for name in run["files"]}, run)
+    assert read_run(folder) is None
+
+
+def test_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert app(tmp_path, *BASE) == 0
+    assert read_run(tmp_path / "results/diabetes")["commit"] is None
+
+
+def test_a_failure_ends_the_log(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with pytest.raises(UserError, match="found 9999"):
+        app(tmp_path, "data.left_out=[9999]", "logger=wandb", "logger.mode=offline")
+    assert wandb.run is None
