@@ -20,6 +20,8 @@ DISK = {
     errno.EDQUOT: "The disk quota is used up",
     errno.EACCES: "No permission to write",
     errno.EROFS: "The file system is read-only",
+    errno.ENOTDIR: "A file is where a folder is needed",
+    errno.EEXIST: "A file is where a folder is needed",
 }
 
 

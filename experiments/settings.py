@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ WHOLE: dict[str, tuple[int, object]] = {
     "seed": (0, ...),
     "threads": (1, None),
     "data.batch_size": (1, ...),
+    "data.random_state": (0, ...),
     "data.train_rows": (1, None),
     "data.test_count": (1, None),
     "final.epochs": (1, ...),
@@ -62,8 +64,13 @@ def check(cfg: DictConfig) -> None:
     for key, choices in CHOICES.items():
         if (found := OmegaConf.select(cfg, key)) not in choices:
             raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {found!r}.")
+    if not isinstance(cfg.name, str) or not re.fullmatch(r"[^/\s.][^/]*", cfg.name):
+        raise UserError(f"name must be the name of a folder, without a slash or a dot in front, found {cfg.name!r}.")
+    size = OmegaConf.select(cfg, "data.test_size", default=0.5)
+    if type(size) is not float or not 0 < size < 1:
+        raise UserError(f"data.test_size must be a share of the rows between 0 and 1, found {size!r}.")
     for key, (least, other) in WHOLE.items():
-        found = OmegaConf.select(cfg, key)
+        found = OmegaConf.select(cfg, key, default=least)
         if found != other and (type(found) is not int or found < least):
             raise UserError(f"{key} must be a whole number of at least {least}, found {found!r}.")
     for key in (*POSITIVE, *NOT_NEGATIVE):

@@ -142,7 +142,14 @@ class Artifact:
     def manifest(self) -> dict[str, Any]:
         """`{"layout": …, "files": {name: {sha256, process, host, written, …}}}`."""
         path = self.folder / MANIFEST
-        return json.loads(path.read_text()) if path.is_file() else {"layout": LAYOUT, "files": {}}
+        if not path.is_file():
+            return {"layout": LAYOUT, "files": {}}
+        try:
+            return json.loads(path.read_text())
+        except ValueError as reason:
+            raise UserError(
+                f"{path} can't be read ({reason}): remove {self.folder}, and what was in it is computed again."
+            ) from reason
 
     def facts(self, name: str) -> dict[str, Any]:
         """What the manifest says of a file; nothing where it says nothing."""
@@ -219,9 +226,16 @@ def results_lock(folder: Path) -> filelock.BaseFileLock:
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """What `run.json` of a results folder says, or None where no run has finished there."""
+    """What `run.json` of a results folder says, or None where no run has finished there.
+
+    Raises:
+        UserError: where it can't be read.
+    """
     path = folder / RUN
-    return json.loads(path.read_text()) if path.is_file() else None
+    try:
+        return json.loads(path.read_text()) if path.is_file() else None
+    except ValueError as reason:
+        raise UserError(f"{path} can't be read ({reason}): remove it, and the folder is written again.") from reason
 
 
 def write_results(folder: Path, files: Mapping[str, bytes], run: Mapping[str, Any]) -> None:

@@ -99,8 +99,9 @@ def test_left_out_as_count_list_and_file(tmp_path):
         (0, r"data.left_out must be a count from 1 to 10 \(the training rows\), found 0"),
         (11, "found 11"),
         ([1.5], "data.left_out must hold integers, found 1.5"),
+        (1.5, "data.left_out must hold integers, found 1.5"),
         ([], "data.left_out must hold integers, found 'none'"),
-        (None, "data.left_out must hold integers, found 'none'"),
+        (None, "data.left_out must hold integers, found None"),
         ("nowhere.json", "readable file of them, found 'nowhere.json'"),
     ],
 )

@@ -12,6 +12,7 @@ from hydra.errors import ConfigCompositionException
 from experiments.errors import sentence
 from experiments.settings import check, device
 from fimo.errors import UserError
+from fimo.models.mlp import MLP
 
 RUN = Path(__file__).parents[2] / "experiments" / "run.py"
 
@@ -87,6 +88,11 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
         ("data.batch_size=0", "data.batch_size must be a whole number of at least 1, found 0"),
         ("threads=0", "threads must be a whole number of at least 1, found 0"),
         ("device=tpu", "device must be one of auto, cpu, cuda, found 'tpu'"),
+        ("name=null", "name must be the name of a folder, .* found None"),
+        ("name=a/b", "found 'a/b'"),
+        ("name=../x", "found '../x'"),
+        ("data.test_size=2", "data.test_size must be a share of the rows between 0 and 1, found 2"),
+        ("data.random_state=-1", "data.random_state must be a whole number of at least 0, found -1"),
         ("further.epochs=auto", "further.epochs must be a whole number of at least 1, found 'auto'"),
         ("further.seeds=null", "further.seeds must be a whole number of at least 1, found None"),
         ("seed=null", "seed must be a whole number of at least 0, found None"),
@@ -112,6 +118,19 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     assert str(device(config())) == "cpu"
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert str(device(config())) == "cuda" and str(device(config("device=cpu"))) == "cpu"
+
+
+def test_a_hidden_layer_without_width():
+    with pytest.raises(UserError, match=r"model.hidden must list whole numbers of at least 1, found \[8, 0\]"):
+        MLP(3, 1, [8, 0])
+    assert sum(p.numel() for p in MLP(3, 1, []).parameters()) == 4
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path):
+    (tmp_path / "outputs").write_text("a file")
+    done = command(tmp_path)
+    assert done.returncode == 2 and "error: A file is where a folder is needed" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_sentences():

@@ -86,6 +86,19 @@ def test_results_that_are_written_halfway_are_not_finished(tmp_path, monkeypatch
     assert read_run(folder) is None
 
 
+def test_files_that_cannot_be_read(tmp_path):
+    assert app(tmp_path, *BASE) == 0
+    run = tmp_path / "results/diabetes/run.json"
+    run.write_text("{")
+    with pytest.raises(UserError, match="run.json can't be read .*: remove it"):
+        app(tmp_path, *BASE)
+    run.unlink()
+    (manifest,) = tmp_path.glob("outputs/diabetes/further/*/manifest.json")
+    manifest.write_text("")
+    with pytest.raises(UserError, match="manifest.json can't be read .*: remove"):
+        app(tmp_path, *BASE)
+
+
 def test_without_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert app(tmp_path, *BASE) == 0

@@ -23,7 +23,7 @@ def read_left_out(wanted: LeftOut) -> int | list[int]:
     if isinstance(wanted, int):
         return wanted
     if not isinstance(wanted, str):
-        return _integers(list(wanted or ()), "data.left_out")
+        return _integers(list(wanted) if isinstance(wanted, Sequence) else [wanted], "data.left_out")
     path = Path(wanted)
     try:
         text = path.read_text()

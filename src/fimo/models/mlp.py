@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from fimo.errors import UserError
+
 
 class MLP(nn.Module):
     """Linear layers with ReLU between them: inputs – hidden – … – hidden – outputs.
@@ -17,11 +19,16 @@ class MLP(nn.Module):
     Args:
         inputs: number of input features.
         outputs: number of outputs, 1 for regression, the number of classes for classification.
-        hidden: width of each hidden layer.
+        hidden: width of each hidden layer; none makes a linear model.
+
+    Raises:
+        UserError: for a width that is no whole number above 0.
     """
 
     def __init__(self, inputs: int, outputs: int, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
+        if any(type(width) is not int or width < 1 for width in hidden):
+            raise UserError(f"model.hidden must list whole numbers of at least 1, found {list(hidden)}.")
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise((inputs, *hidden, outputs)):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
