@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ SEEDS = [f"seed-{seed:05d}.nc" for seed in range(4)]
 def start(folder, *overrides, output_dir=None):
     paths = (f"paths.output_dir={output_dir or folder / 'outputs'}", f"paths.results_dir={folder}/results")
     command = [sys.executable, str(RUN), "size=smoke", *BASE, *paths, *overrides]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Where these tests run in the background of a shell they inherit an ignored SIGINT: a user's process does not.
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default)
 
 
 def finish(process):
