@@ -29,6 +29,12 @@ def test_its_example_of_a_method_equals_the_explicit_matrix(task, network):
     np.testing.assert_allclose(scores, naive.scores(question, matrix), rtol=1e-9, atol=1e-14)
 
 
+def test_its_config_of_a_method_is_read_by_hydra():
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert text.startswith("# @package method.diagonal\n")  # Hydra looks at the first line only
+    assert "label: Diagonal" in text and "damping:" in text
+
+
 def test_its_commands_compose():
     commands = re.findall(r"python experiments/(\w+)\.py (?!-m|--)([^`#\n]+)", README)
     assert len(commands) >= 4
