@@ -30,7 +30,7 @@ from fimo.effect import diverged
 from fimo.errors import UserError
 from fimo.further_training.order import Order
 from fimo.further_training.sweep import further_train as further_train_problem
-from fimo.models.checkpoint import load_weights
+from fimo.models.checkpoint import check_outputs, load_weights
 from fimo.models.objective import OBJECTIVES
 from fimo.models.training import FinalTraining, metrics, train_final
 from fimo.problem import Problem
@@ -57,6 +57,7 @@ def problem_of(cfg: DictConfig) -> Problem:
     data: Data = instantiate(cfg.data, _convert_="all").load()
     torch.manual_seed(cfg.seed)  # nothing is drawn before the network: the final model's randomness is a recipe
     network: nn.Module = instantiate(cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
+    check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)
     artifact = settings.final_artifact(cfg)
     with artifact.lock(MODEL):
         if artifact.has(MODEL):
@@ -205,5 +206,6 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def exit_code(diverged: list[str]) -> int:
     """3 where runs diverged, and say which; else 0."""
     if diverged:
-        say(f"further training diverged and was left out of the comparison: {'; '.join(diverged)}")
+        more = f" and {len(diverged) - 5} more (a smaller optimizer.lr may help)" if len(diverged) > 5 else ""
+        say(f"further training diverged and was left out of the comparison: {'; '.join(diverged[:5])}{more}")
     return 3 if diverged else 0

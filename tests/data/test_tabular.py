@@ -173,3 +173,12 @@ def test_classification_needs_no_standardised_target():
     settings = {"name": "x", "batch_size": 8, "data_dir": ".", "left_out": 3, "test_size": 0.5}
     data = TabularData(source=Bundled("load_wine"), task="classification", **settings).load()
     assert data.outputs == 3 and set(data.train.targets.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "task, text",
+    [("classification", "class numbers 0, 1, …, found 25 to 346: choose data.task"), ("ranking", "found 'ranking'")],
+)
+def test_a_task_that_the_targets_dont_fit(task, text, tmp_path):
+    with pytest.raises(UserError, match=text):
+        data_module("diabetes", tmp_path, task=task).load()

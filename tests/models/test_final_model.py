@@ -16,7 +16,7 @@ from experiments import stages
 from fimo.artifacts import read_weights
 from fimo.errors import UserError
 from fimo.further_training.order import Order
-from fimo.models.checkpoint import load_weights
+from fimo.models.checkpoint import check_outputs, load_weights
 from fimo.models.mlp import MLP
 from fimo.models.objective import OBJECTIVES
 from fimo.models.training import FinalTraining, train_final
@@ -81,6 +81,14 @@ def test_the_network_is_drawn_first_after_the_seed(tmp_path):
     torch.manual_seed(7)
     for parameter, expected in zip(network.parameters(), MLP(10, 1, [64, 64]).parameters(), strict=True):
         torch.testing.assert_close(parameter, expected)
+
+
+@pytest.mark.parametrize("outputs, shape", [(2, r"\[2, 2\]"), (None, r"\[2\]")])
+def test_a_network_whose_outputs_would_be_broadcast(outputs, shape):
+    network = MLP(10, outputs or 1, []) if outputs else nn.Sequential(MLP(10, 1, []), nn.Flatten(0))
+    with pytest.raises(UserError, match=r"must give outputs \[row, 1\] for these data, found the shape " + shape):
+        check_outputs(network, torch.zeros(2, 10), 1)
+    check_outputs(MLP(10, 1, []), torch.zeros(2, 10), 1)
 
 
 class TestCheckpoints:

@@ -105,7 +105,15 @@ class TabularData:
 
     def _targets(self, targets: np.ndarray, train: np.ndarray) -> tuple[torch.Tensor, int]:
         """Targets as `Rows` wants them, and the number of outputs that they need."""
+        if self.task not in ("regression", "classification"):
+            raise UserError(f"data.task must be regression or classification, found {self.task!r}.")
         if self.task == "regression":
             column = targets[:, None]
             return torch.from_numpy(StandardScaler().fit(column[train]).transform(column)).float(), 1
-        return torch.from_numpy(targets).long(), int(targets.max()) + 1
+        classes = np.unique(targets)
+        if not np.array_equal(classes, np.arange(len(classes))):
+            raise UserError(
+                f"data.task=classification needs targets that are class numbers 0, 1, …, found {classes[0]:g} to "
+                f"{classes[-1]:g}: choose data.task=regression."
+            )
+        return torch.from_numpy(targets).long(), len(classes)

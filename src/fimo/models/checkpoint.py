@@ -1,12 +1,34 @@
-"""Weights into a network, with an error a person can read where they don't fit."""
+"""Does a network fit its data, do weights fit a network: an error a person can read where they don't."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError
+from fimo.rows import Inputs
+
+
+def check_outputs(network: nn.Module, inputs: Inputs, outputs: int) -> None:
+    """Refuse a network whose outputs would be broadcast against the targets.
+
+    Args:
+        network: left in eval mode.
+        inputs: of two rows.
+        outputs: how many each row needs.
+
+    Raises:
+        UserError: where the outputs are not `[row, outputs]`.
+    """
+    with torch.no_grad():
+        found = tuple(network.eval()(inputs).shape)
+    if found != (2, outputs):
+        raise UserError(
+            f"The network {type(network).__name__} must give outputs [row, {outputs}] for these data, found the shape "
+            f"{list(found)} for two rows."
+        )
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: object) -> None:
