@@ -11,15 +11,34 @@ from fimo.rows import Rows
 
 
 class Convolutional(nn.Module):
-    """A network that is not made of linear layers alone, with batch normalisation."""
+    """A network that is not made of linear layers alone, with batch normalisation whose statistics say something."""
 
     def __init__(self, outputs):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten())
+        norm = nn.BatchNorm2d(4)
+        norm.running_mean.copy_(torch.tensor([0.1, -0.2, 0.0, 0.3]))
+        norm.running_var.copy_(torch.tensor([0.8, 1.5, 1.0, 0.6]))
+        self.body = nn.Sequential(nn.Conv2d(1, 4, (1, 3)), norm, nn.ReLU(), nn.Flatten())
         self.head = nn.Linear(4 * 3, outputs)
 
     def forward(self, inputs):
-        return self.head(self.body(inputs[:, None]))
+        return self.head(self.body(inputs[:, None, None]))
+
+
+class Transformer(nn.Module):
+    """Five numbers as five tokens: embedding, one head of attention, layer normalisation, mean."""
+
+    def __init__(self, outputs, width=4):
+        super().__init__()
+        self.place = nn.Parameter(torch.randn(5, width))
+        self.embed, self.norm = nn.Linear(1, width), nn.LayerNorm(width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, inputs):
+        tokens = self.embed(inputs[..., None]) + self.place
+        attention = torch.softmax(self.query(tokens) @ self.key(tokens).mT / 2, -1)
+        return self.head(self.norm(tokens + attention @ self.value(tokens)).mean(1))
 
 
 class Shy(nn.Module):
@@ -50,6 +69,7 @@ NETWORKS = {
     "mlp": lambda outputs: MLP(5, outputs, [7, 6]),
     "linear": lambda outputs: nn.Linear(5, outputs),
     "convolutional": Convolutional,
+    "transformer": Transformer,
     "dropout": lambda outputs: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs)),
     "two dropouts": lambda outputs: nn.Sequential(
         nn.Dropout(0.2), nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs)

@@ -6,12 +6,9 @@ import numpy as np
 import torch
 import xarray as xr
 
-from fimo.gradients import gradient_source
+from fimo.gradients.source import BLOCK_BYTES, GradientSource
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
-
-# Gradients are made and used in blocks of rows that would fit in this much memory as plain matrices.
-BLOCK_BYTES = 256 * 2**20
 
 
 def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int = BLOCK_BYTES) -> xr.DataArray:
@@ -21,7 +18,7 @@ def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int
 
     g_j and g_i are the gradients at θ_f of the loss at test example j and training example i, n = |D|. A positive
     score says that leaving i out raises the loss at j: the example helped. The sign and the 1/n are fixed here for
-    every method.
+    every method. P is multiplied with the smaller set of gradients, or with the test examples' where P isn't symmetric.
 
     Args:
         problem: in the dtype that the scores are wanted in; float64 is right for small networks.
@@ -31,16 +28,15 @@ def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int
     Returns:
         `[test, left_out]`, labelled with positions in the full splits.
     """
-    gradients = gradient_source(problem, preconditioner.factored)
-    network_bytes = sum(p.numel() * p.element_size() for p in problem.parameters.values())
-    rows = max(1, block_bytes // network_bytes)
     P, phi, n = preconditioner.fit(problem), preconditioner.phi, len(problem.train)
-    tests = torch.arange(len(problem.test)).split(rows)
+    source = GradientSource(problem, P.factored, block_bytes)
+    test, left_out = problem.test, problem.train.keep(problem.left_out)
+    swapped = P.symmetric and len(left_out) < len(test)
+    solved, others = (left_out, test) if swapped else (test, left_out)
     scores = []
-    for left_out in problem.left_out.split(rows):
-        g_train = P @ phi(gradients(problem, problem.train.keep(left_out)))
-        g_tests = (phi(gradients(problem, problem.test.keep(test))) for test in tests)
-        scores.append(torch.cat([g_test.products(g_train) / n for g_test in g_tests]))
-    values = torch.cat(scores, dim=1).to(torch.float64).cpu().numpy()
+    for block in source.blocks(solved):
+        P_g = P @ phi(block)
+        scores.append(torch.cat([P_g.products(phi(g)) / n for g in source.blocks(others)], dim=1))
+    values = torch.cat(scores).to(torch.float64).cpu().numpy()
     coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
-    return xr.DataArray(values, coordinates, ("test", "left_out"), name="score")
+    return xr.DataArray(values.T if swapped else values, coordinates, ("test", "left_out"), name="score")

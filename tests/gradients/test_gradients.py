@@ -7,7 +7,7 @@ import torch
 from problems import NETWORKS, problem
 from torch import nn
 
-from fimo.gradients import PHI, gradient_source
+from fimo.gradients import PHI, GradientSource
 from fimo.gradients.layer_grams import layer_gradients, made_of_linear_layers
 from fimo.gradients.per_example import per_example_gradients
 
@@ -65,15 +65,17 @@ NETWORKS |= OTHERS | {"unused": Unused}
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("network", [*LINEAR, "convolutional", "transposed", "dropout", *OTHERS])
+@pytest.mark.parametrize(
+    "network", [*LINEAR, "convolutional", "transformer", "transposed", "dropout", "vmap-shy", *OTHERS]
+)
 def test_both_ways_equal_autograd(task, network):
     question = problem(task, network)
     test, train = naive.gradients(question)
     rows = question.train.keep(question.left_out)
     ways = [per_example_gradients]
-    if gradient_source(question) is layer_gradients:
+    if GradientSource(question).factored:
         ways.append(layer_gradients)
-    assert (layer_gradients in ways) == (network in [*LINEAR, "dropout"])
+    assert (layer_gradients in ways) == (network in [*LINEAR, "dropout", "vmap-shy"])
     for way in ways:
         g_test, g_train = way(question, question.test), way(question, rows)
         np.testing.assert_allclose(g_test.products(g_train), test @ train.T, rtol=1e-10, atol=1e-12)

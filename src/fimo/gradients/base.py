@@ -1,28 +1,65 @@
-"""What the attribution equation asks of a set of per-example gradients."""
+"""What the attribution equation and the preconditioners ask of a set of per-example gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
+# Weights of linear combinations, `[new row, row]`: the same for all parameter tensors, or by the name of each.
+Weights = Tensor | Mapping[str, Tensor]
 
-class Gradients(Protocol):
-    """Gradients of the loss at several examples, g_1, g_2, …, in whatever form is cheap for the network."""
 
-    def products(self, other: Any) -> Tensor:
-        """Inner products g_j · g_i over all parameters, `[row of self, row of other]`; `other` is of the same form."""
+class Vectors(Protocol):
+    """Vectors in the space of the parameters, such as P times gradients: all that is asked is to multiply them."""
+
+    def products(self, gradients: Any) -> Tensor:
+        """Inner products with gradients over all parameters, `[row of self, row of gradients]`."""
         ...
+
+
+class Combined(Vectors, Protocol):
+    """Linear combinations of gradients, which can be added."""
+
+    def __add__(self, other: Any) -> Self:
+        """Row by row."""
+        ...
+
+
+class Gradients(ABC):
+    """Rows g_1, g_2, … of gradients of scalars at single examples, in whatever form is cheap for the network."""
+
+    @abstractmethod
+    def tensor_products(self, other: Any) -> dict[str, Tensor]:
+        """Inner products over each parameter tensor by itself, by name: `[row of self, row of other]`."""
+
+    @abstractmethod
+    def products(self, other: Any) -> Tensor:
+        """Inner products over all parameters, `[row of self, row of other]`; `other` is of the same form."""
+
+    @abstractmethod
+    def squares(self) -> dict[str, Tensor]:
+        """Squared Euclidean norms over each parameter tensor by itself, by name: `[row]`."""
 
     def norms(self) -> Tensor:
-        """Euclidean norms, `[row]`."""
-        ...
+        """Euclidean norms over all parameters, `[row]`."""
+        return torch.stack(list(self.squares().values())).sum(0).sqrt()
 
+    @abstractmethod
     def scaled(self, factors: Tensor) -> Self:
-        """Each gradient times its factor, `factors [row]`."""
-        ...
+        """Each row times its factor, `factors [row]`."""
+
+    @abstractmethod
+    def combined(self, weights: Weights) -> Combined:
+        """Linear combinations of the rows."""
+
+
+def weights_of(weights: Weights, name: str) -> Tensor:
+    """The weights for one parameter tensor."""
+    return weights if isinstance(weights, Tensor) else weights[name]
 
 
 def raw(gradients: Gradients) -> Gradients:

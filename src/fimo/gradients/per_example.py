@@ -7,27 +7,31 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import vjp, vmap
 
+from fimo.gradients.base import Gradients, Weights, weights_of
+from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, Rows, map_inputs
 
 
 @dataclass(frozen=True)
-class MatrixGradients:
+class MatrixGradients(Gradients):
     """Gradients as they are: a tensor `[row, *parameter shape]` for each parameter."""
 
     blocks: Mapping[str, Tensor]
 
-    def products(self, other: MatrixGradients) -> Tensor:
-        """Inner products, `[row of self, row of other]`."""
-        return torch.stack(
-            [block.flatten(1) @ other.blocks[name].flatten(1).T for name, block in self.blocks.items()]
-        ).sum(0)
+    def tensor_products(self, other: MatrixGradients) -> dict[str, Tensor]:
+        """Inner products over each parameter tensor, `[row of self, row of other]`."""
+        return {name: block.flatten(1) @ other.blocks[name].flatten(1).T for name, block in self.blocks.items()}
 
-    def norms(self) -> Tensor:
-        """Euclidean norms, `[row]`."""
-        return torch.stack([block.flatten(1).square().sum(1) for block in self.blocks.values()]).sum(0).sqrt()
+    def products(self, other: MatrixGradients) -> Tensor:
+        """Inner products over all parameters, `[row of self, row of other]`."""
+        return torch.stack(list(self.tensor_products(other).values())).sum(0)
+
+    def squares(self) -> dict[str, Tensor]:
+        """Squared norms over each parameter tensor, `[row]`."""
+        return {name: block.flatten(1).square().sum(1) for name, block in self.blocks.items()}
 
     def scaled(self, factors: Tensor) -> MatrixGradients:
         """Each gradient times its factor, `factors [row]`."""
@@ -35,12 +39,62 @@ class MatrixGradients:
             {name: block * factors.reshape(-1, *[1] * (block.dim() - 1)) for name, block in self.blocks.items()}
         )
 
+    def combined(self, weights: Weights) -> MatrixGradients:
+        """Linear combinations of the rows, weights `[new row, row]`."""
+        return MatrixGradients(
+            {name: torch.tensordot(weights_of(weights, name), block, 1) for name, block in self.blocks.items()}
+        )
 
-def per_example_gradients(problem: Problem, rows: Rows) -> MatrixGradients:
-    """Gradients of the loss at θ_f of all `rows`, the network as it is (eval mode)."""
+    def __add__(self, other: MatrixGradients) -> MatrixGradients:
+        """Row by row."""
+        return MatrixGradients({name: block + other.blocks[name] for name, block in self.blocks.items()})
 
-    def loss(parameters: Parameters, inputs: Inputs, target: Tensor) -> Tensor:
-        outputs = problem.outputs(parameters, map_inputs(lambda tensor: tensor[None], inputs))
-        return problem.objective.loss(outputs, target[None]).squeeze(0)
+    def flat(self) -> Tensor:
+        """One row for each gradient, `[row, param]`, parameters in the network's order."""
+        return torch.cat([block.flatten(1) for block in self.blocks.values()], dim=1)
 
-    return MatrixGradients(vmap(grad(loss), in_dims=(None, 0, 0))(problem.parameters, rows.inputs, rows.targets))
+    @classmethod
+    def of_flat(cls, matrix: Tensor, parameters: Parameters) -> MatrixGradients:
+        """The inverse of `flat`."""
+        sizes = [parameter.numel() for parameter in parameters.values()]
+        parts = zip(parameters.items(), matrix.split(sizes, dim=1), strict=True)
+        return cls({name: part.reshape(-1, *parameter.shape) for (name, parameter), part in parts})
+
+
+def per_example_gradients(problem: Problem, rows: Rows, cotangents: Cotangents = of_loss) -> MatrixGradients:
+    """Gradients at θ_f of the scalars that `cotangents` gives, the network as it is (eval mode).
+
+    Args:
+        problem: network and objective.
+        rows: the examples.
+        cotangents: the loss by default.
+
+    Returns:
+        Row after row; where an example has several scalars they follow each other.
+    """
+    with torch.no_grad():
+        chosen = cotangents(problem.objective, problem.outputs(problem.parameters, rows.inputs), rows.targets)
+
+    def pulled_back(inputs: Inputs, cotangent: Tensor) -> Parameters:
+        single = map_inputs(lambda tensor: tensor[None], inputs)
+        back = vjp(lambda parameters: problem.outputs(parameters, single).squeeze(0), problem.parameters)[1]
+        return vmap(lambda vector: back(vector)[0])(cotangent.T)
+
+    try:
+        blocks = vmap(pulled_back)(rows.inputs, chosen)
+    except (RuntimeError, ValueError):  # vmap has no rule for what the network does, or data decides its way
+        return _one_by_one(problem, rows, chosen)
+    return MatrixGradients({name: block.flatten(0, 1) for name, block in blocks.items()})
+
+
+def _one_by_one(problem: Problem, rows: Rows, chosen: Tensor) -> MatrixGradients:
+    parameters = {name: parameter.clone().requires_grad_() for name, parameter in problem.parameters.items()}
+    found = []
+    for row, cotangent in enumerate(chosen):
+        inputs, _ = rows[slice(row, row + 1)]
+        with torch.enable_grad():
+            output = problem.outputs(parameters, inputs).squeeze(0)
+        for vector in cotangent.T:
+            options = {"retain_graph": True, "materialize_grads": True}
+            found.append(torch.autograd.grad(output, list(parameters.values()), vector, **options))
+    return MatrixGradients({name: torch.stack(g) for name, g in zip(parameters, zip(*found, strict=True), strict=True)})

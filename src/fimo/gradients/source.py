@@ -1,27 +1,79 @@
-"""The cheapest right way to a network's per-example gradients."""
+"""The cheapest right way to a problem's per-example gradients, and a few means over its training rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 
 from fimo.gradients.base import Gradients
+from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.layer_grams import layer_gradients, made_of_linear_layers
 from fimo.gradients.per_example import per_example_gradients
 from fimo.problem import Problem
 from fimo.rows import Rows
 
+# Gradients are made and used in blocks of rows that would fit in this much memory as plain matrices.
+BLOCK_BYTES = 256 * 2**20
 
-def gradient_source(problem: Problem, factored: bool = True) -> Callable[[Problem, Rows], Gradients]:
-    """`layer_gradients` where the network is made of linear layers, `per_example_gradients` otherwise.
+
+class GradientSource:
+    """Gradients as factors of each layer where the network is made of linear layers, as plain matrices otherwise.
 
     The structure is read off the modules; a network that uses a layer's weight behind the module's back would pass
-    that look, so both ways are compared on a few rows before the short one is taken. With `factored` False it never is.
+    that look, so both ways are compared on a few rows before the short one is taken.
+
+    Args:
+        problem: the question.
+        factored: False for plain matrices in any case.
+        block_bytes: bound on the memory of one block of gradients.
     """
+
+    def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
+        self.problem = problem
+        self.factored = factored and factors_exist(problem)
+        network_bytes = sum(p.numel() * p.element_size() for p in problem.parameters.values())
+        self.block_rows = max(1, block_bytes // network_bytes)
+
+    def __call__(self, rows: Rows, cotangents: Cotangents = of_loss) -> Gradients:
+        """Gradients of the loss, or of other scalars, at all `rows`; see `per_example_gradients`."""
+        return (layer_gradients if self.factored else per_example_gradients)(self.problem, rows, cotangents)
+
+    def blocks(self, rows: Rows, cotangents: Cotangents = of_loss) -> Iterator[Gradients]:
+        """The same, as many rows at a time as fit."""
+        size = max(1, self.block_rows // self._scalars(rows.keep(slice(0, 1)), cotangents))
+        for start in range(0, len(rows), size):
+            yield self(rows.keep(slice(start, start + size)), cotangents)
+
+    @torch.no_grad()
+    def _scalars(self, row: Rows, cotangents: Cotangents) -> int:
+        outputs = self.problem.outputs(self.problem.parameters, row.inputs)
+        return cotangents(self.problem.objective, outputs, row.targets).shape[-1]
+
+
+def factors_exist(problem: Problem) -> bool:
+    """Whether `layer_gradients` is right for the problem's network."""
     few = problem.train.keep(slice(0, 4))
-    if factored and made_of_linear_layers(problem.network, few.inputs):
-        short, long = layer_gradients(problem, few), per_example_gradients(problem, few)
-        if torch.allclose(short.products(short), long.products(long), rtol=1e-4, atol=0):
-            return layer_gradients
-    return per_example_gradients
+    if not made_of_linear_layers(problem.network, few.inputs):
+        return False
+    short, long = layer_gradients(problem, few), per_example_gradients(problem, few)
+    return torch.allclose(short.products(short), long.products(long), rtol=1e-4, atol=0)
+
+
+def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> dict[str, float]:
+    """Mean over training rows and entries of the squared gradient, by parameter tensor.
+
+    With `of_curvature` it is the mean eigenvalue of the Gauss–Newton matrix's block for each tensor.
+    """
+    problem, totals = source.problem, dict.fromkeys(source.problem.parameters, 0.0)
+    for block in source.blocks(problem.train, cotangents):
+        for name, squares in block.squares().items():
+            totals[name] += float(squares.sum())
+    return {name: total / (len(problem.train) * problem.parameters[name].numel()) for name, total in totals.items()}
+
+
+def mean_square(source: GradientSource, cotangents: Cotangents = of_loss) -> float:
+    """Mean over training rows and all parameters of the squared gradient: λ0, the paper's unit of damping."""
+    sizes = {name: parameter.numel() for name, parameter in source.problem.parameters.items()}
+    means = mean_squares(source, cotangents)
+    return sum(means[name] * size for name, size in sizes.items()) / sum(sizes.values())

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Any, Self
 
-from fimo.gradients import PHI, Gradients
+from fimo.errors import UserError
+from fimo.gradients import PHI, Gradients, Vectors
 from fimo.problem import Problem
 
 
 class Preconditioner(ABC):
-    """The symmetric matrix P of score[j, i] = φ(g_j)ᵀ P φ(g_i) / n, with the φ that goes with it.
+    """The matrix P of score[j, i] = φ(g_j)ᵀ P φ(g_i) / n, with the φ that goes with it.
 
     Args:
         label: the method's name in legends and files.
         phi: what is done to each gradient first, `raw` or `unit_length`.
 
     Attributes:
-        factored: whether `@` takes gradients in any form; without it they come as `MatrixGradients`.
+        factored: whether `@` takes gradients in any form; without it they come as `MatrixGradients`. `fit` may set it.
+        symmetric: whether P = Pᵀ. Then the smaller set of gradients is multiplied; otherwise always the test examples',
+            and `@` stands for Pᵀ.
+        facts: what is told of a fit and its products: numbers by name, and `notes`, sentences for the reader.
     """
 
     factored = True
+    symmetric = True
 
     def __init__(self, label: str, phi: str = "raw") -> None:
+        if phi not in PHI:
+            raise UserError(f"phi of {label} must be one of {', '.join(PHI)}, found {phi!r}.")
         self.label = label
         self.phi = PHI[phi]
+        self.facts: dict[str, Any] = {}
 
     def fit(self, problem: Problem) -> Self:
         """Do what is done once for a problem. Without an override: nothing."""
         return self
 
     @abstractmethod
-    def __matmul__(self, gradients: Gradients) -> Gradients:
+    def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient."""
+
+    def note(self, text: str, warn: bool = False) -> None:
+        """Keep a sentence for the reader of the results, and warn with it where it is a warning."""
+        notes = self.facts.setdefault("notes", [])
+        if text not in notes:
+            notes.append(text)
+        if warn:
+            warnings.warn(f"{self.label}: {text}", stacklevel=3)
+
+
+def whole(name: str, value: object, least: int = 1) -> int:
+    """A whole number of at least `least`.
+
+    Raises:
+        UserError: where `value` is something else.
+    """
+    if type(value) is not int or value < least:
+        raise UserError(f"{name} must be a whole number of at least {least}, found {value!r}.")
+    return value

@@ -1,0 +1,45 @@
+"""Which scalars of the outputs are differentiated: every gradient used here is vᵀJ, a cotangent times the Jacobian.
+
+J is the Jacobian of the outputs f with respect to the parameters, at one example and at θ_f. A cotangent function takes
+the objective, outputs `[row, output]` and targets and returns `[row, output, scalar]`, one cotangent for each scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.func import grad, hessian, jacrev, vmap
+
+from fimo.models.objective import Objective
+
+Cotangents = Callable[[Objective, Tensor, Tensor], Tensor]
+
+
+def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """∂ℓ/∂f, one scalar: the gradient of the loss."""
+    return vmap(grad(_alone(objective)))(outputs, targets)[..., None]
+
+
+def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """A root R of the loss's Hessian in the outputs, R Rᵀ = ∂²ℓ/∂f²; the Gauss–Newton matrix is the mean of JᵀRRᵀJ.
+
+    As many scalars as the Hessian has rank: one less than there are classes for the cross-entropy.
+    """
+    values, vectors = torch.linalg.eigh(vmap(hessian(_alone(objective)))(outputs, targets))
+    rank = objective.curvature_rank(outputs.shape[-1])
+    return (vectors * values.clamp(min=0).sqrt()[..., None, :])[..., -rank:]
+
+
+def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """∂o/∂f of the objective's output function o: what TRAK linearises."""
+
+    def alone(output: Tensor, target: Tensor) -> Tensor:
+        return objective.output(output[None], target[None]).squeeze(0)
+
+    return vmap(jacrev(alone))(outputs, targets).mT
+
+
+def _alone(objective: Objective) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda output, target: objective.loss(output[None], target[None]).squeeze(0)

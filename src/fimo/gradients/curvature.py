@@ -1,0 +1,185 @@
+"""Curvature of the mean training loss at θ_f, as products with columns: Gauss–Newton or Hessian, dual or primal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from curvlinops.ggn import make_batch_ggn_matrix_product
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vjp, vmap
+
+from fimo.gradients.gauss_newton_rows import GaussNewtonRows, gram_bytes
+from fimo.gradients.per_example import MatrixGradients
+from fimo.gradients.source import BLOCK_BYTES, GradientSource
+from fimo.gradients.space import Space
+from fimo.models.objective import Objective
+from fimo.problem import Problem
+from fimo.rows import Inputs
+
+# The dual's Gram matrix may take so much memory; about three times as much is used for a moment when it is made.
+DUAL_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class PrimalSpace(Space):
+    """Vectors as they are, `[param, column]`."""
+
+    curvature: PrimalCurvature
+    gradients: Tensor
+
+    @property
+    def start(self) -> Tensor:
+        """The gradients, `[param, column]`."""
+        return self.gradients
+
+    def select(self, columns: Tensor) -> PrimalSpace:
+        """The same for some of the gradients."""
+        return PrimalSpace(self.curvature, self.gradients[:, columns])
+
+    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+        """C times vectors, C the mean over all training rows or over those in `batch`."""
+        return self.curvature.times(vectors, batch)
+
+    def inner(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products, `[column]`."""
+        return (left * right).sum(0)
+
+    def vectors(self, coordinates: Tensor) -> MatrixGradients:
+        """As gradients, a row for each column."""
+        return MatrixGradients.of_flat(coordinates.T, self.curvature.problem.parameters)
+
+
+class MeanLoss(nn.Module):
+    """The mean of an objective over rows, as a module."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean."""
+        return self.objective.loss(outputs, targets).mean()
+
+
+def hessian_matrix_product(network: nn.Module, loss: nn.Module, parameters: tuple[nn.Parameter, ...]) -> Callable:
+    """Products of a mini-batch's Hessian with columns, in the form of curvlinops' `make_batch_ggn_matrix_product`.
+
+    Backward through backward. Forward through backward, which is the usual way, is silently wrong for the scale of a
+    layer normalisation in torch 2.13 (the result isn't even symmetric).
+    """
+    names = [name for name, _ in network.named_parameters()]
+
+    def product(inputs: Inputs, targets: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+        def of(values: tuple[Tensor, ...]) -> Tensor:
+            return loss(functional_call(network, dict(zip(names, values, strict=True)), (inputs,)), targets)
+
+        _, back = vjp(grad(of), tuple(p.detach() for p in parameters))
+        axes = tuple(p.dim() for p in parameters)  # the axis of the columns is the last
+        return vmap(lambda vector: back(vector)[0], in_dims=(axes,), out_dims=axes)(columns)
+
+    return product
+
+
+PRODUCTS = {"gauss_newton": make_batch_ggn_matrix_product, "hessian": hessian_matrix_product}
+
+
+@dataclass(frozen=True)
+class PrimalCurvature:
+    """A curvature of any network, by products of mini-batches with all columns at once (curvlinops).
+
+    Attributes:
+        problem: the question.
+        kind: `gauss_newton` or `hessian`.
+        block_bytes: bound on the memory of the activations of one mini-batch for all columns.
+    """
+
+    problem: Problem
+    kind: str
+    block_bytes: int = BLOCK_BYTES
+    _product: Callable = field(init=False, repr=False)
+    _row_bytes: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        network = self.problem.network
+        arguments = (network, MeanLoss(self.problem.objective), tuple(network.parameters()))
+        object.__setattr__(self, "_product", PRODUCTS[self.kind](*arguments))
+        object.__setattr__(self, "_row_bytes", activation_bytes(self.problem))
+
+    def space(self, gradients: MatrixGradients) -> PrimalSpace:
+        """Where the solutions for `gradients` lie."""
+        return PrimalSpace(self, gradients.flat().T.contiguous())
+
+    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+        """C times vectors `[param, column]`."""
+        columns = vectors.shape[1]
+        parameters = self.problem.parameters.values()
+        parts = vectors.split([p.numel() for p in parameters])
+        matrix = [part.reshape(*p.shape, columns) for p, part in zip(parameters, parts, strict=True)]
+        rows = torch.arange(len(self.problem.train)) if batch is None else batch
+        total = torch.zeros_like(vectors)
+        for some in rows.split(max(1, self.block_bytes // (self._row_bytes * columns))):
+            product = self._product(*self.problem.train[some], *matrix)
+            total += torch.cat([part.reshape(-1, columns) for part in product]) * (len(some) / len(rows))
+        return total
+
+
+def activation_bytes(problem: Problem) -> int:
+    """Memory of what one row's forward pass keeps for its backward pass, parameters aside."""
+    kept: dict[int, int] = {}
+    weights = {p.data_ptr() for p in problem.network.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        problem.network(problem.train[slice(0, 1)][0]).sum()
+    return max(1, sum(kept.values()))
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """A curvature with the gradients that go with it.
+
+    Attributes:
+        source: gradients in the form that `space` takes.
+        space: from gradients to the space of the solutions.
+        dual: whether that space is the dual one.
+    """
+
+    source: GradientSource
+    space: Callable[..., Space]
+    dual: bool
+
+
+def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curvature:
+    """The cheapest right way to multiply with a curvature.
+
+    The dual for Gauss–Newton where the network is made of linear layers and the Gram fits into `dual_bytes`.
+    """
+    source = GradientSource(problem)
+    if kind == "gauss_newton" and source.factored and gram_bytes(problem) <= dual_bytes:
+        return Curvature(source, GaussNewtonRows.of(problem, source).space, True)
+    return Curvature(GradientSource(problem, factored=False), PrimalCurvature(problem, kind).space, False)
+
+
+def lowest_ritz_value(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> float:
+    """An upper bound on the lowest eigenvalue: the lowest Ritz value of a Krylov space from a random vector."""
+    size = sum(p.numel() for p in curvature.problem.parameters.values())
+    like = next(iter(curvature.problem.parameters.values()))
+    vector = torch.randn(size, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(like)
+    basis, images = vector[:, :0], vector[:, :0]
+    for _ in range(min(steps, size)):
+        for _ in range(2):  # once is not orthogonal to rounding
+            vector = vector - basis @ (basis.T @ vector)
+        norm = torch.linalg.vector_norm(vector)
+        if norm == 0:
+            break
+        basis = torch.cat([basis, vector / norm], 1)
+        vector = curvature.times(basis[:, -1:])
+        images = torch.cat([images, vector], 1)
+    projected = basis.T @ images
+    return float(torch.linalg.eigvalsh((projected + projected.T) / 2)[0])

@@ -1,0 +1,114 @@
+"""The Gauss–Newton matrix as G = AᵀA/n, and the dual A Aᵀ, which is small where there are few examples.
+
+The rows of A are R_kᵀJ_k for each training example k: a root of the loss's Hessian in the outputs times their Jacobian,
+as many rows for an example as that Hessian has rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fimo.errors import UserError
+from fimo.gradients.base import Gradients, Vectors
+from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.source import GradientSource
+from fimo.gradients.space import Space
+from fimo.problem import Problem
+
+
+@dataclass(frozen=True)
+class GaussNewtonRows:
+    """A, with its Gram.
+
+    Attributes:
+        rows: A, n·rank rows, those of one example after those of the one before.
+        gram: K = A Aᵀ, `[n·rank, n·rank]`.
+        n: number of training examples.
+    """
+
+    rows: Gradients
+    gram: Tensor
+    n: int
+
+    @property
+    def rank(self) -> int:
+        """Rows for each example."""
+        return len(self.gram) // self.n
+
+    @classmethod
+    def of(cls, problem: Problem, source: GradientSource) -> GaussNewtonRows:
+        """Both, for all training rows; ask `gram_bytes` first whether they fit."""
+        rows = source(problem.train, of_curvature)
+        return cls(rows, rows.products(rows), len(problem.train))
+
+    def space(self, gradients: Gradients) -> DualSpace:
+        """Where the solutions for `gradients` lie."""
+        return DualSpace(self, gradients, self.rows.products(gradients), gradients.norms().square())
+
+
+def gram_bytes(problem: Problem) -> int:
+    """Memory of `GaussNewtonRows.gram`."""
+    one = problem.train.keep(slice(0, 1))
+    outputs = problem.outputs(problem.parameters, one.inputs)
+    return (len(problem.train) * problem.objective.curvature_rank(outputs.shape[-1])) ** 2 * outputs.element_size()
+
+
+@dataclass(frozen=True)
+class DualSpace(Space):
+    """Vectors a·g + Aᵀw for given gradients g: one column of coordinates (w, a) for each gradient.
+
+    Solvers of (G + λI)x = g never leave this space, so they need no parameter-sized tensor: `[n·rank + 1, column]`.
+    """
+
+    dual: GaussNewtonRows
+    gradients: Gradients
+    projected: Tensor  # A g, [n·rank, column]
+    squares: Tensor  # g·g, [column]
+
+    @property
+    def start(self) -> Tensor:
+        """The gradients themselves: w = 0, a = 1."""
+        coordinates = self.projected.new_zeros(len(self.projected) + 1, self.projected.shape[1])
+        coordinates[-1] = 1
+        return coordinates
+
+    def select(self, columns: Tensor) -> DualSpace:
+        """The same for some of the gradients (`gradients` keeps all of them: assemble with the whole space)."""
+        return DualSpace(self.dual, self.gradients, self.projected[:, columns], self.squares[columns])
+
+    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+        """G times vectors; with `batch` (training rows, repeated ones count again) G is the mean over those rows."""
+        product = torch.zeros_like(vectors)
+        if batch is None:
+            torch.addmm(self.projected * vectors[-1], self.dual.gram, vectors[:-1], out=product[:-1])
+            return product.div_(self.dual.n)
+        rank = self.dual.rank
+        rows = (batch[:, None] * rank + torch.arange(rank, device=batch.device)).flatten()
+        part = torch.addmm(self.projected[rows] * vectors[-1], self.dual.gram[rows], vectors[:-1])
+        return product.index_add_(0, rows, part.div_(len(batch)))
+
+    def inner(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products in the space of the parameters, column by column."""
+        w, a = right[:-1], right[-1]
+        upper = (left[:-1] * torch.addmm(self.projected * a, self.dual.gram, w)).sum(0)
+        return upper + left[-1] * ((self.projected * w).sum(0) + self.squares * a)
+
+    def vectors(self, coordinates: Tensor) -> Vectors:
+        """The vectors that have these coordinates, a row for each column."""
+        return self.dual.rows.combined(coordinates[:-1].T) + self.gradients.combined(torch.diag(coordinates[-1]))
+
+
+def require_memory(problem: Problem, limit: int, label: str) -> None:
+    """Refuse a dual that is too large.
+
+    Raises:
+        UserError: naming both sizes.
+    """
+    if (needed := gram_bytes(problem)) > limit:
+        raise UserError(
+            f"{label} needs {needed / 2**30:.2f} GiB for the Gram matrix of {len(problem.train)} training rows, more "
+            f"than dual_bytes allows ({limit / 2**30:.2f} GiB): raise it, or keep fewer rows with data.train_rows."
+        )

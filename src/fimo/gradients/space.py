@@ -1,0 +1,42 @@
+"""Where solvers work: coordinates of vectors, whatever they stand for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+from torch import Tensor
+
+from fimo.gradients.base import Vectors
+
+
+class Space(ABC):
+    """What a solver asks of a curvature C and of the gradients that it is solved for.
+
+    Vectors are tensors of coordinates `[coordinate, column]`, a column for each gradient.
+    """
+
+    @property
+    @abstractmethod
+    def start(self) -> Tensor:
+        """The gradients."""
+
+    @abstractmethod
+    def select(self, columns: Tensor) -> Self:
+        """The same for some of the gradients."""
+
+    @abstractmethod
+    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+        """C times vectors, C the mean over all training rows or over those in `batch`."""
+
+    @abstractmethod
+    def inner(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products in the space of the parameters, `[column]`."""
+
+    @abstractmethod
+    def vectors(self, coordinates: Tensor) -> Vectors:
+        """Out of coordinates."""
+
+    def lengths(self, vectors: Tensor) -> Tensor:
+        """Euclidean norms in the space of the parameters, `[column]`."""
+        return self.inner(vectors, vectors).clamp(min=0).sqrt()  # rounding can make a square a little negative

@@ -1,0 +1,65 @@
+"""DataInf (Kwon et al. 2024): the mean of damped inverses of rank one, in place of the inverse of the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fimo.gradients import Gradients, GradientSource, Vectors
+from fimo.gradients.source import mean_squares
+from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.damping import Damping, vanishing
+from fimo.problem import Problem
+
+
+class MeanOfInverses(Preconditioner):
+    """P is block-diagonal, P_l = mean over training rows k of (g_kl g_klᵀ + λ_l I)⁻¹ for each parameter tensor l.
+
+    By Sherman–Morrison P_l g_l = (g_l − mean over k of g_kl (g_kl·g_l) / (λ_l + ‖g_kl‖²)) / λ_l, all training rows.
+
+    Args:
+        label: the method's name.
+        damping: λ_l; `mean_eigenvalue` is the mean of g_l² over training rows and entries, tensor by tensor.
+        phi: see `Preconditioner`.
+    """
+
+    def __init__(self, label: str, damping: Damping, phi: str = "raw") -> None:
+        super().__init__(label, phi)
+        self.damping = damping
+
+    def fit(self, problem: Problem) -> Self:
+        """The dampings of all tensors."""
+        self.source = GradientSource(problem)
+        self.n = len(problem.train)
+        means = mean_squares(self.source)
+        gone = vanishing(means, next(iter(problem.parameters.values())).dtype)
+        self.values = {
+            name: self.damping.value(self.source, partial(float, mean))
+            for name, mean in means.items()
+            if name not in gone
+        }
+        if gone:
+            self.note(f"P = 0 for parameters whose gradient is zero but for rounding ({', '.join(sorted(gone))})")
+        self.facts |= {"damping": str(self.damping), "damping_value": self.values}
+        return self
+
+    def __matmul__(self, gradients: Gradients) -> Vectors:
+        """P times each gradient."""
+        result = gradients.combined(dict(self._own(gradients)))
+        for block in self.source.blocks(self.source.problem.train):
+            result = result + block.combined(dict(self._weights(block, gradients)))
+        return result
+
+    def _own(self, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
+        for name, squares in gradients.squares().items():
+            yield name, torch.diag(torch.full_like(squares, 1 / self.values.get(name, torch.inf)))
+
+    def _weights(self, block: Gradients, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
+        squares = block.squares()
+        for name, products in gradients.tensor_products(block).items():
+            value = self.values.get(name, torch.inf)
+            yield name, products / (value + squares[name]) / (-self.n * value)  # 0 where λ is infinite: P = 0

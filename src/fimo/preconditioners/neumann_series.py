@@ -1,0 +1,133 @@
+"""P ≈ (C + λI)⁻¹ by a truncated Neumann series on mini-batches: LiSSA (Agarwal et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fimo.errors import UserError
+from fimo.gradients import Gradients, Vectors
+from fimo.gradients.curvature import DUAL_BYTES, PRODUCTS, PrimalCurvature, Space, curvature, lowest_ritz_value
+from fimo.preconditioners.base import Preconditioner, whole
+from fimo.preconditioners.damping import Damping
+from fimo.problem import Problem
+
+# How often the recursion looks whether it has diverged.
+CHECK_EVERY = 100
+
+
+class NeumannSeries(Preconditioner):
+    """h ← g + h − (C_B h + λh)/s from h = g, `depth` times with a new batch B each; P g = h / s, mean over repeats.
+
+    The paper's list of scales s is tried in turn; a column takes the first with which it doesn't diverge, and is NaN
+    where there is none. A column diverged when it is not finite, or longer than it could be with a positive definite
+    C_B + λI of norm below 2s: ‖P g‖ ≤ 2‖g‖/λ, for Gauss–Newton also ‖h‖ ≤ (depth + 1)‖g‖.
+
+    Args:
+        label: the method's name.
+        curvature: C, `gauss_newton` or `hessian`.
+        damping: λ.
+        depth: steps of the recursion.
+        batch_size: rows of a batch, drawn with replacement; None for all rows in every step.
+        scales: tried in this order.
+        scale: taken in their place where it is given.
+        repeat: recursions with other batches that are averaged.
+        seed: of the batches.
+        dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
+        phi: see `Preconditioner`.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        curvature: str,
+        damping: Damping,
+        depth: int,
+        batch_size: int | None,
+        scales: Sequence[float],
+        scale: float | None = None,
+        repeat: int = 1,
+        seed: int = 0,
+        dual_bytes: int = DUAL_BYTES,
+        phi: str = "raw",
+    ) -> None:
+        super().__init__(label, phi)
+        if curvature not in PRODUCTS:
+            raise UserError(f"curvature of {label} must be one of {', '.join(PRODUCTS)}, found {curvature!r}.")
+        scales = list(scales) if scale is None else [scale]
+        if not scales or not all(type(s) in (int, float) and 0 < s < float("inf") for s in scales):
+            raise UserError(f"scales of {label} must be a list of numbers above 0, found {scales!r}.")
+        self.kind, self.damping, self.scales, self.dual_bytes = curvature, damping, scales, dual_bytes
+        self.depth = whole(f"depth of {label}", depth)
+        self.repeat = whole(f"repeat of {label}", repeat)
+        self.seed = whole(f"seed of {label}", seed, least=0)
+        self.batch_size = batch_size if batch_size is None else whole(f"batch_size of {label}", batch_size)
+        self.symmetric = batch_size is None
+
+    def fit(self, problem: Problem) -> Self:
+        """The curvature's products, λ, the batches; for the Hessian also whether it is indefinite."""
+        self.curvature = curvature(problem, self.kind, self.dual_bytes)
+        self.factored = self.curvature.source.factored
+        self.value = self.damping.of_curvature(self.curvature.source, self.facts)
+        self.batches = [self._draw(len(problem.train), number) for number in range(self.repeat)]
+        self.facts |= {"path": "dual" if self.curvature.dual else "primal", "scales": {}}
+        if self.kind == "hessian":
+            lowest = lowest_ritz_value(PrimalCurvature(problem, "hessian"))
+            self.facts |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
+            if self.facts["indefinite"]:
+                self.note(f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}")
+        return self
+
+    def _draw(self, n: int, number: int) -> list[Tensor | None]:
+        if self.batch_size is None:
+            return [None] * self.depth
+        generator = torch.Generator().manual_seed(self.seed + number)
+        return list(torch.randint(n, (self.depth, self.batch_size), generator=generator))
+
+    def __matmul__(self, gradients: Gradients) -> Vectors:
+        """P times each gradient; the scales that were taken go to `facts`."""
+        space = self.curvature.space(gradients)
+        result = torch.full_like(space.start, torch.nan)
+        left = torch.arange(result.shape[1], device=result.device)
+        for scale in self.scales:
+            found, converged = self._mean(space.select(left), scale)
+            result[:, left[converged]] = found[:, converged]
+            if count := int(converged.sum()):
+                self.facts["scales"][f"{scale:g}"] = self.facts["scales"].get(f"{scale:g}", 0) + count
+            left = left[~converged]
+            if len(left) == 0:
+                break
+        else:
+            tried = ", ".join(f"{scale:g}" for scale in self.scales)
+            self.note(f"{len(left)} of {result.shape[1]} columns diverged with every scale ({tried})", warn=True)
+        return space.vectors(result)
+
+    def _mean(self, space: Space, scale: float) -> tuple[Tensor, Tensor]:
+        """Mean over the repeats of h / s, and which columns diverged in none of them."""
+        total, converged = torch.zeros_like(space.start), torch.ones_like(space.start[0], dtype=torch.bool)
+        for batches in self.batches:
+            h, good = self._recursion(space, scale, batches)
+            total, converged = total + h / (scale * self.repeat), converged & good
+        return total, converged
+
+    def _recursion(self, space: Space, scale: float, batches: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+        g = space.start
+        h, lengths = g.clone(), space.lengths(g)
+        good = torch.ones_like(lengths, dtype=torch.bool)
+        for step, batch in enumerate(batches, 1):
+            product = space.times(h, batch)
+            h.mul_(1 - self.value / scale).add_(g).sub_(product, alpha=1 / scale)
+            if step % CHECK_EVERY == 0 or step == len(batches):
+                now = space.lengths(h)
+                good &= now.isfinite() & (now <= self._longest(step, scale) * lengths)
+                if not good.any():
+                    break
+        return h, good
+
+    def _longest(self, step: int, scale: float) -> float:
+        """Bound on ‖h‖/‖g‖, with room for rounding."""
+        bound = 2 * scale / self.value
+        return 1.001 * (min(bound, step + 1.0) if self.kind == "gauss_newton" else bound)

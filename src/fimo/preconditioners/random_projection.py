@@ -1,0 +1,153 @@
+"""TRAK (Park et al. 2023): the Gauss–Newton matrix of the output function, in a random subspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fimo.errors import UserError
+from fimo.gradients import Gradients, GradientSource, MatrixGradients
+from fimo.gradients.cotangents import of_output
+from fimo.gradients.source import BLOCK_BYTES
+from fimo.preconditioners.base import Preconditioner, whole
+from fimo.preconditioners.damping import Damping
+from fimo.problem import Problem
+
+# The paper's sizes: the first below so many training rows, the second from there on.
+SIZES, MANY_ROWS = (512, 2048), 4096
+
+
+class Projection:
+    """S, `[param, size]`: independent ±1/√size, so that Sᵀ keeps inner products on average; made as it is used.
+
+    Args:
+        parameters: rows of S.
+        size: columns of S; None for S = I.
+        seed: of its entries.
+    """
+
+    def __init__(self, parameters: int, size: int | None, seed: int) -> None:
+        self.parameters, self.size, self.seed = parameters, size, seed
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """S in blocks of rows, float32; the same in every call."""
+        assert self.size is not None
+        generator = torch.Generator().manual_seed(self.seed)
+        rows = max(1, BLOCK_BYTES // (16 * self.size))
+        for start in range(0, self.parameters, rows):
+            stop = min(start + rows, self.parameters)
+            signs = torch.randint(2, (stop - start, self.size), generator=generator, dtype=torch.int8)
+            yield slice(start, stop), (signs * 2 - 1) * self.size**-0.5
+
+    def __call__(self, gradients: Gradients) -> Tensor:
+        """Rows of gradients times S, multiplied in float32 (S = I: as they are), `[row, size]` in their own dtype."""
+        assert isinstance(gradients, MatrixGradients)
+        flat = gradients.flat()
+        if self.size is None:
+            return flat
+        narrow = flat.float()
+        total = narrow.new_zeros(len(narrow), self.size)
+        for some, signs in self.blocks():
+            total.addmm_(narrow[:, some], signs.to(narrow.device))
+        return total.to(flat.dtype)
+
+
+@dataclass(frozen=True)
+class Projected:
+    """P times gradients, known by what it gives when multiplied: one term for each projection."""
+
+    terms: tuple[tuple[Projection, Tensor], ...]
+
+    def products(self, gradients: Gradients) -> Tensor:
+        """Inner products, mean over the projections, `[row of self, row of gradients]`."""
+        return torch.stack([solved @ projection(gradients).T for projection, solved in self.terms]).mean(0)
+
+
+class RandomProjection(Preconditioner):
+    """P = S (SᵀJᵀJS/n + λI)⁻¹ Sᵀ, J the Jacobian of the output function, S random; mean over several S.
+
+    Args:
+        label: the method's name.
+        projection: columns of S; `auto` for the paper's, 512 or 2048 (halved until it is below the numbers of training
+            rows and of parameters, where the kernel would be singular); None for S = I.
+        ridge: λ, `mean_eigenvalue` being the kernel's; None for none.
+        projections: how many S are averaged: the scores of one are mostly noise.
+        seed: of the first S, the others follow.
+        phi: see `Preconditioner`.
+    """
+
+    factored = False
+
+    def __init__(
+        self,
+        label: str,
+        projection: int | str | None = "auto",
+        ridge: Damping | None = None,
+        projections: int = 1,
+        seed: int = 0,
+        phi: str = "raw",
+    ) -> None:
+        super().__init__(label, phi)
+        if projection is not None and projection != "auto":
+            whole(f"projection of {label}", projection)
+        self.size = projection
+        self.projections = whole(f"projections of {label}", projections)
+        self.ridge, self.seed = ridge, whole(f"seed of {label}", seed, least=0)
+
+    def fit(self, problem: Problem) -> Self:
+        """The kernels of all projections, factored.
+
+        Raises:
+            UserError: where one is singular.
+        """
+        source, n = GradientSource(problem, factored=False), len(problem.train)
+        parameters = sum(p.numel() for p in problem.parameters.values())
+        size = automatic_size(n, parameters) if isinstance(self.size, str) else self.size
+        projections = [Projection(parameters, size, self.seed + number) for number in range(self.projections)]
+        like = next(iter(problem.parameters.values()))
+        kernels = [like.new_zeros(size or parameters, size or parameters) for _ in projections]
+        for block in source.blocks(problem.train, of_output):
+            for projection, kernel in zip(projections, kernels, strict=True):
+                features = projection(block)
+                kernel.addmm_(features.T, features, alpha=1 / n)
+        self.factors = [(p, self._factor(kernel, source)) for p, kernel in zip(projections, kernels, strict=True)]
+        self.facts |= {"projection": size, "projections": self.projections, "damping": str(self.ridge or 0)}
+        return self
+
+    def _factor(self, kernel: Tensor, source: GradientSource) -> Tensor:
+        """Cholesky factor of the kernel with the ridge on it."""
+        ridge = 0.0
+        if self.ridge is not None:
+            ridge = self.ridge.value(source, partial(float, kernel.diagonal().mean()))
+        damped = kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+        eigenvalues = torch.linalg.eigvalsh(damped)
+        # Features are products in float32, so smaller eigenvalues are rounding.
+        if eigenvalues[0] <= torch.finfo(torch.float32).eps * eigenvalues[-1]:
+            raise UserError(
+                f"The kernel of {self.label} is singular with projection size {len(kernel)}, "
+                f"n = {len(source.problem.train)} training rows and ridge {ridge:g}: choose a smaller projection or a "
+                "larger ridge."
+            )
+        return torch.linalg.cholesky(damped)
+
+    def __matmul__(self, gradients: Gradients) -> Projected:
+        """P times each gradient."""
+        return Projected(
+            tuple(
+                (projection, torch.cholesky_solve(projection(gradients).T, factor).T)
+                for projection, factor in self.factors
+            )
+        )
+
+
+def automatic_size(n: int, parameters: int) -> int:
+    """The paper's projection size, halved until it is below n and the number of parameters."""
+    size = SIZES[n >= MANY_ROWS]
+    while size >= min(n, parameters):
+        size //= 2
+    return max(size, 1)
