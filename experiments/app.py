@@ -71,6 +71,7 @@ def _stop(error: Exception) -> None:
 
 def quiet() -> None:
     """Silence what Lightning says about hardware, workers and loggers that are not wanted here."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # not where in the code it came from
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     for source in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=source)

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from fimo.errors import UserError
@@ -27,6 +27,8 @@ DISK = {
 
 def sentence(error: Exception) -> str | None:
     """The error in one line, or None where it is not the user's."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, UserError):
+        error = error.__cause__  # what an object of the config says of its arguments
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException):
         return _missing_choice(text)

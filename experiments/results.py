@@ -25,7 +25,7 @@ from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
 from fimo.compare.report import markdown_table
 from fimo.compare.tables import Comparison
 
-PACKAGES = ("torch", "pytorch-lightning", "numpy", "scipy", "xarray", "hydra-core")
+PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "scipy", "xarray", "hydra-core")
 
 
 def run_name(cfg: DictConfig) -> str:
@@ -114,17 +114,14 @@ def write(
     seconds: Mapping[str, float],
 ) -> None:
     """Write the results folder: what the seeds `compared` gave, without the runs that `diverged`."""
-    by_label = {
-        cfg.method[name].label: settings.scores_artifact(cfg, str(name)).facts(artifacts.SCORES).get("seconds")
-        for name in cfg.method
-    }
+    methods = {label: method_facts(settings.scores_artifact(cfg, name)) for name, label in settings.labels(cfg).items()}
     notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
     files = {
         artifacts.CURVES: _csv(comparison.curves),
         artifacts.SEEDS: _csv(comparison.seeds),
         artifacts.RELIABILITY: _csv(comparison.reliability),
         artifacts.ALL_SCORES: _csv(_score_rows(scores)),
-        artifacts.TABLE: markdown_table(comparison, by_label, notes).encode(),
+        artifacts.TABLE: markdown_table(comparison, methods, notes).encode(),
     }
     for name, figure in figures(cfg, comparison).items():
         files |= {f"{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "pdf")}
@@ -135,12 +132,19 @@ def write(
         "versions": {package: version(package) for package in PACKAGES},
         "commit": _commit(),
         "seconds": dict(seconds),
+        "methods": methods,
         "device": str(settings.device(cfg)),
         "threads": torch.get_num_threads(),
         "diverged": diverged,
         "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     artifacts.write_results(folder, files, run)
+
+
+def method_facts(artifact: artifacts.Artifact) -> dict[str, Any]:
+    """What a method told of its scores: damping, seconds, residuals, scales, notes."""
+    about_the_file = ("sha256", "process", "host", "written")
+    return {key: value for key, value in artifact.facts(artifacts.SCORES).items() if key not in about_the_file}
 
 
 def _score_rows(scores: Mapping[str, xr.DataArray]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Mapping
@@ -12,12 +13,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.errors import CONFIG_DIR
 from fimo.artifacts import Artifact
 from fimo.data.splits import read_left_out
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.further_training.plan import Plan
 from fimo.models.training import OPTIMIZERS
+from fimo.preconditioners.damping import Damping
 
 # Raise it when the files of a results folder change: folders of an older layout are not taken for finished then.
 RESULTS_LAYOUT = 1
@@ -48,8 +51,9 @@ WHOLE: dict[str, tuple[int, object]] = {
 }
 POSITIVE = ("final.lr", "optimizer.lr", "further.clip")
 NOT_NEGATIVE = ("optimizer.momentum", "optimizer.weight_decay")
-# How much and how fast, not what: these change no seed's file.
+# How much and how fast, not what: these change no seed's file, and no score.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed")
+HOW_SCORED = ("label", "dual_bytes")
 
 
 def check(cfg: DictConfig) -> None:
@@ -60,6 +64,9 @@ def check(cfg: DictConfig) -> None:
     """
     if not cfg.get("method"):
         raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
+    for name in cfg.method:
+        instantiate(cfg.method[name], _convert_="all")  # a method looks at its own settings
+    labels(cfg)
     device(cfg)
     for key, choices in CHOICES.items():
         if (found := OmegaConf.select(cfg, key)) not in choices:
@@ -95,6 +102,36 @@ def device(cfg: DictConfig) -> torch.device:
     if cfg.device == "cuda" and not available:
         raise UserError("device=cuda needs a GPU that torch can use, found none: choose device=cpu or device=auto.")
     return torch.device("cuda" if available and cfg.device != "cpu" else "cpu")
+
+
+def labels(cfg: DictConfig) -> dict[str, str]:
+    """The label of each chosen method, a variant's with its difference from the method's own config in brackets.
+
+    Raises:
+        UserError: where two are the same.
+    """
+    found = {str(name): _label(cfg, str(name)) for name in cfg.method}
+    if len(set(found.values())) < len(found):
+        raise UserError(f"method labels must differ from each other, found {', '.join(found.values())}.")
+    return found
+
+
+def _label(cfg: DictConfig, name: str) -> str:
+    node = plain(cfg.method[name])
+    path = CONFIG_DIR / "method" / f"{name}.yaml"
+    own = copy.deepcopy(cfg)
+    OmegaConf.update(own, f"method.{name}", OmegaConf.load(path) if path.is_file() else node, merge=False)
+    usual = plain(own.method[name])
+    if node["label"] != usual["label"]:  # the user's own
+        return str(node["label"])
+    changed = [key for key in node if key not in HOW_SCORED and node[key] != usual.get(key)]
+    return f"{node['label']} ({', '.join(_told(key, node[key]) for key in changed)})" if changed else str(node["label"])
+
+
+def _told(key: str, value: Any) -> str:
+    if isinstance(value, dict) and {"scale", "unit"} <= value.keys():
+        return f"λ = {Damping(value['scale'], value['unit'])}"
+    return f"{key.replace('_', ' ')} = {value}"
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -142,7 +179,9 @@ def final_artifact(cfg: DictConfig) -> Artifact:
 
 def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
     """Where a method's scores lie."""
-    return _artifact(cfg, "scores", method, {**_question(cfg), "method": _without(plain(cfg.method[method]), "label")})
+    return _artifact(
+        cfg, "scores", method, {**_question(cfg), "method": _without(plain(cfg.method[method]), *HOW_SCORED)}
+    )
 
 
 def further_artifact(cfg: DictConfig) -> Artifact:
@@ -168,7 +207,7 @@ def inputs(cfg: DictConfig) -> dict[str, Any]:
     """What determines a results folder: the scores and the seeds that are compared."""
     return {
         "layout": RESULTS_LAYOUT,
-        "scores": {cfg.method[name].label: scores_artifact(cfg, str(name)).hash for name in cfg.method},
+        "scores": {label: scores_artifact(cfg, name).hash for name, label in labels(cfg).items()},
         "further": further_artifact(cfg).hash,
         "seeds": list(seeds(cfg)),
     }

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 
 import pytorch_lightning as pl
 import torch
@@ -33,6 +34,7 @@ from fimo.further_training.sweep import further_train as further_train_problem
 from fimo.models.checkpoint import check_outputs, load_weights
 from fimo.models.objective import OBJECTIVES
 from fimo.models.training import FinalTraining, metrics, train_final
+from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 
 Scores = dict[str, xr.DataArray]
@@ -93,20 +95,39 @@ def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artif
 
 def attribute(cfg: DictConfig, problem: Callable[[], Problem]) -> Scores:
     """Stage 2, the scores of every chosen method, by label."""
-    scores = {}
-    for name in cfg.method:
-        artifact = settings.scores_artifact(cfg, str(name))
-        label = cfg.method[name].label
+    typed = cache(lambda dtype: problem().to(dtype=dtype))
+    for name, label in settings.labels(cfg).items():
+        artifact = settings.scores_artifact(cfg, name)
         with artifact.lock(SCORES):
             if artifact.has(SCORES):
                 say(f"{label}: scores found in {artifact.folder}")
             else:
-                asked = problem().to(dtype=torch.float64)
-                start = time.perf_counter()
-                score = attribute_problem(asked, instantiate(cfg.method[name], _convert_="all"))
-                seconds = round(time.perf_counter() - start, 3)
-                artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), label=label, seconds=seconds)
-                say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
+                method: Preconditioner = instantiate(cfg.method[name], _convert_="all")
+                _compute_scores(artifact, label, typed(method.dtype), method)
+    return read_scores(cfg)
+
+
+def _compute_scores(artifact: artifacts.Artifact, label: str, problem: Problem, method: Preconditioner) -> None:
+    start = time.perf_counter()
+    score = attribute_problem(problem, method)
+    seconds = round(time.perf_counter() - start, 3)
+    artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), seconds=seconds, **method.facts)
+    say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
+    for note in method.facts.get("notes", []):
+        say(f"{label}: {note}")
+
+
+def read_scores(cfg: DictConfig) -> Scores:
+    """The scores of every chosen method, by label.
+
+    Raises:
+        UserError: where one has none.
+    """
+    scores = {}
+    for name, label in settings.labels(cfg).items():
+        artifact = settings.scores_artifact(cfg, name)
+        if not artifact.has(SCORES):
+            raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
         scores[label] = artifacts.open_dataset(artifact.path(SCORES))["score"].load()
     return scores
 
@@ -180,12 +201,7 @@ def compare(cfg: DictConfig) -> tuple[Comparison, Scores, dict[int, xr.Dataset]]
     Raises:
         UserError: where scores or all seeds are missing.
     """
-    scores = {}
-    for name in cfg.method:
-        artifact = settings.scores_artifact(cfg, str(name))
-        if not artifact.has(SCORES):
-            raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
-        scores[cfg.method[name].label] = artifacts.open_dataset(artifact.path(SCORES))["score"].load()
+    scores = read_scores(cfg)
     losses, wanted = finished_seeds(cfg), settings.seeds(cfg)
     if not losses:
         folder = settings.further_artifact(cfg).folder

@@ -14,7 +14,7 @@ from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import Projection, RandomProjection
 
-SCALE, DEPTH, BATCH, SIZE = 20.0, 60, 6, 5
+SCALE, DEPTH, BATCH, SIZE = 20.0, 60, 6, 3
 SHARE, HALF = Damping(0.1, "mean_eigenvalue"), Damping(0.5, "absolute")
 LISSA = {"damping": HALF, "depth": DEPTH, "batch_size": BATCH, "scales": [SCALE]}
 

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from fimo.compare.tables import Comparison
 
 
-def markdown_table(comparison: Comparison, seconds: Mapping[str, float | None], notes: Sequence[str] = ()) -> str:
+def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
     """Agreement of each method at its best and at the last step, centred, with standard errors.
 
     Args:
         comparison: the curves.
-        seconds: spent on each method's scores, by label.
+        methods: what is known of each method's scores, by label: `damping`, `seconds`, `notes`.
         notes: sentences under the table.
     """
     centred = comparison.curves.query("adjustment == 'centred'")
     lines = [
-        "| method | best epoch | cosine | Spearman | last epoch | cosine | Spearman | seconds |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| method | best epoch | cosine | Spearman | last epoch | cosine | Spearman | damping | seconds |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for label, curve in centred.groupby("method", sort=False):
         best = curve.loc[curve["cosine_mean"].idxmax()] if curve["cosine_mean"].notna().any() else curve.iloc[0]
         cells = [_at(best), _at(curve.iloc[-1])]
-        spent = seconds.get(str(label))
-        lines.append(f"| {label} | {' | '.join(cells)} | {'–' if spent is None else f'{spent:.2f}'} |")
+        facts = methods.get(str(label), {})
+        seconds = f"{facts['seconds']:.2f}" if "seconds" in facts else "–"
+        lines.append(f"| {label} | {' | '.join(cells)} | {facts.get('damping', '–')} | {seconds} |")
     last = comparison.reliability.query("adjustment == 'centred'").iloc[-1]
     if pd.notna(last["ceiling"]):
         lines += ["", f"Reliability ceiling at the last step: {last['ceiling']:.3f}."]
@@ -34,9 +36,10 @@ def markdown_table(comparison: Comparison, seconds: Mapping[str, float | None], 
     lines += [
         "",
         f"Centred (eq. 13 and 17), mean ± standard error over {count['n_test']} test examples; the gold "
-        f"standard is the mean over {count['n_seeds']} seeds.",
+        f"standard is the mean over {count['n_seeds']} seed{'s' if count['n_seeds'] > 1 else ''}.",
     ]
-    return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
+    told = [f"{label}: {note}." for label, facts in methods.items() for note in facts.get("notes", [])]
+    return "\n".join([*lines, *(f"\n{note}" for note in [*told, *notes])]) + "\n"
 
 
 def _at(row: pd.Series) -> str:

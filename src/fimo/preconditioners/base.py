@@ -6,6 +6,8 @@ import warnings
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
+import torch
+
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
 from fimo.problem import Problem
@@ -22,11 +24,13 @@ class Preconditioner(ABC):
         factored: whether `@` takes gradients in any form; without it they come as `MatrixGradients`. `fit` may set it.
         symmetric: whether P = Pᵀ. Then the smaller set of gradients is multiplied; otherwise always the test examples',
             and `@` stands for Pᵀ.
+        dtype: that the problem is wanted in.
         facts: what is told of a fit and its products: numbers by name, and `notes`, sentences for the reader.
     """
 
     factored = True
     symmetric = True
+    dtype = torch.float64
 
     def __init__(self, label: str, phi: str = "raw") -> None:
         if phi not in PHI:

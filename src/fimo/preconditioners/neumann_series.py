@@ -17,6 +17,7 @@ from fimo.problem import Problem
 
 # How often the recursion looks whether it has diverged.
 CHECK_EVERY = 100
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 class NeumannSeries(Preconditioner):
@@ -36,6 +37,7 @@ class NeumannSeries(Preconditioner):
         scale: taken in their place where it is given.
         repeat: recursions with other batches that are averaged.
         seed: of the batches.
+        dtype: to compute in, `float64` or `float32`.
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
     """
@@ -51,6 +53,7 @@ class NeumannSeries(Preconditioner):
         scale: float | None = None,
         repeat: int = 1,
         seed: int = 0,
+        dtype: str = "float64",
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
     ) -> None:
@@ -66,6 +69,9 @@ class NeumannSeries(Preconditioner):
         self.seed = whole(f"seed of {label}", seed, least=0)
         self.batch_size = batch_size if batch_size is None else whole(f"batch_size of {label}", batch_size)
         self.symmetric = batch_size is None
+        if dtype not in DTYPES:
+            raise UserError(f"dtype of {label} must be one of {', '.join(DTYPES)}, found {dtype!r}.")
+        self.dtype = DTYPES[dtype]
 
     def fit(self, problem: Problem) -> Self:
         """The curvature's products, λ, the batches; for the Hessian also whether it is indefinite."""
@@ -114,18 +120,26 @@ class NeumannSeries(Preconditioner):
         return total, converged
 
     def _recursion(self, space: Space, scale: float, batches: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
-        g = space.start
-        h, lengths = g.clone(), space.lengths(g)
-        good = torch.ones_like(lengths, dtype=torch.bool)
+        """H after the last batch, and which columns didn't diverge; those that did take no part any more."""
+        result = torch.zeros_like(space.start)
+        left = torch.arange(result.shape[1], device=result.device)
+        g, lengths = space.start, space.lengths(space.start)
+        h = g.clone()
         for step, batch in enumerate(batches, 1):
             product = space.times(h, batch)
             h.mul_(1 - self.value / scale).add_(g).sub_(product, alpha=1 / scale)
             if step % CHECK_EVERY == 0 or step == len(batches):
                 now = space.lengths(h)
-                good &= now.isfinite() & (now <= self._longest(step, scale) * lengths)
-                if not good.any():
+                good = now.isfinite() & (now <= self._longest(step, scale) * lengths)
+                if not good.all():
+                    space, left, lengths, h = space.select(good), left[good], lengths[good], h[:, good]
+                    g = space.start
+                if len(left) == 0:
                     break
-        return h, good
+        result[:, left] = h
+        converged = torch.zeros(result.shape[1], dtype=torch.bool, device=result.device)
+        converged[left] = True
+        return result, converged
 
     def _longest(self, step: int, scale: float) -> float:
         """Bound on ‖h‖/‖g‖, with room for rounding."""
