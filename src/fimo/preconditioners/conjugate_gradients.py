@@ -80,7 +80,7 @@ class ConjugateGradients(Preconditioner):
         """The solution of (G + λI) x = residual, and how many steps it took; finished columns take no part."""
         solution = torch.zeros_like(residual)
         active = torch.arange(residual.shape[1], device=residual.device)
-        some, x, r = space, solution, residual
+        some, x, r = space, torch.zeros_like(residual), residual
         direction, square = r, some.inner(r, r)
         for iteration in range(self.max_iterations + 1):
             keep = square > (self.tolerance * norms[active]).square()

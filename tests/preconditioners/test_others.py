@@ -1,0 +1,227 @@
+"""DataInf, EK-FAC and TRAK; dampings and their units."""
+
+import naive
+import naive_methods as dense
+import numpy as np
+import pytest
+import torch
+from curvlinops import EKFACLinearOperator
+from methods import SIZE
+from problems import problem
+from torch import nn
+
+from fimo.attribution import attribute
+from fimo.errors import UserError
+from fimo.gradients import GradientSource
+from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.source import mean_square, mean_squares
+from fimo.preconditioners.conjugate_gradients import ConjugateGradients
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
+from fimo.preconditioners.identity import Identity
+from fimo.preconditioners.kronecker_factors import KroneckerFactors
+from fimo.preconditioners.mean_of_inverses import MeanOfInverses
+from fimo.preconditioners.neumann_series import NeumannSeries
+from fimo.preconditioners.random_projection import RandomProjection, automatic_size
+
+TASKS = ["regression", "classification"]
+HALF = Damping(0.5)
+
+
+class TestDamping:
+    @pytest.mark.parametrize("network", ["mlp", "convolutional"])
+    @pytest.mark.parametrize("task", TASKS)
+    def test_units(self, task, network):
+        question = problem(task, network)
+        source, G = GradientSource(question), dense.gauss_newton(question)
+        assert mean_square(source) == pytest.approx(dense.lambda_0(question), rel=1e-10)
+        assert mean_square(source, of_curvature) == pytest.approx(G.trace().item() / len(G), rel=1e-10)
+        facts: dict = {}
+        assert Damping(3, "lambda_0").of_curvature(source, facts) == pytest.approx(3 * dense.lambda_0(question))
+        assert facts["damping"] == "3 λ0" and facts["damping_value"] > 0
+        mean = Damping(0.1, "mean_eigenvalue").of_curvature(source, facts)
+        assert mean == pytest.approx(0.1 * G.trace().item() / len(G))
+        assert Damping(0.25).of_curvature(source, facts) == 0.25 and facts["damping"] == "0.25"
+
+    def test_blocks_of_rows_dont_matter(self):
+        question = problem("classification")
+        whole, small = mean_squares(GradientSource(question)), mean_squares(GradientSource(question, block_bytes=1))
+        assert whole == pytest.approx(small, rel=1e-12)
+
+    @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), "much", None, True])
+    def test_a_scale_that_is_no_damping(self, scale):
+        with pytest.raises(UserError, match=f"damping.scale must be a number above 0, found {scale!r}"):
+            Damping(scale)
+
+    def test_a_unit_that_is_none(self):
+        with pytest.raises(UserError, match="damping.unit must be one of absolute, lambda_0, .*, found 'x'"):
+            Damping(1, "x")
+
+    def test_a_unit_that_is_zero(self):
+        question = problem(network="linear")
+        question.train.targets.copy_(question.network(question.train.inputs).detach())
+        with pytest.raises(UserError, match="a damping of 10 λ0 is 0.0, since all gradients vanish"):
+            attribute(question, ConjugateGradients("CG", Damping(10, "lambda_0")))
+
+
+class TestMeanOfInverses:
+    @pytest.mark.parametrize("network", ["mlp", "convolutional"])
+    def test_an_absolute_damping(self, network):
+        question = problem("classification", network)
+        expected = naive.scores(question, dense.mean_of_inverses(question, damping=0.5))
+        np.testing.assert_allclose(attribute(question, MeanOfInverses("DataInf", HALF)), expected, rtol=1e-9)
+
+    def test_training_rows_in_blocks(self):
+        question = problem("classification", "convolutional")
+        method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue")).fit(question)
+        whole = (method @ method.source(question.test)).flat()
+        method.source.block_rows = 5
+        np.testing.assert_allclose((method @ method.source(question.test)).flat(), whole, rtol=1e-10, atol=1e-13)
+
+    def test_a_gradient_that_is_only_rounding_stays_out(self):
+        """The bias of an attention layer's keys: softmax doesn't see it."""
+        method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue"))
+        attribute(problem("classification", "transformer"), method)
+        assert method.facts["notes"] == ["P = 0 for parameters whose gradient is zero but for rounding (key.bias)"]
+
+
+class TestKroneckerFactors:
+    @pytest.mark.parametrize("outputs", [1, 3])
+    def test_exact_for_one_linear_layer_with_squared_error(self, outputs):
+        question = problem(network="linear")
+        if outputs > 1:
+            torch.manual_seed(3)
+            question = wider(question, outputs)
+        expected = naive.scores(question, dense.damped_inverse(dense.gauss_newton(question), 0.5))
+        np.testing.assert_allclose(attribute(question, KroneckerFactors("EK-FAC", HALF)), expected, rtol=1e-9)
+
+    @pytest.mark.parametrize("task", TASKS)
+    @pytest.mark.parametrize("network", ["mlp", "convolutional", "transformer"])
+    def test_equals_curvlinops(self, task, network):
+        """Each layer's block of the operator as a dense matrix, damped by its own mean eigenvalue and inverted."""
+        question = problem(task, network)
+        modules = [m for m in question.network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        expected = 0
+        for module in modules:
+            parameters = list(module.parameters())
+            operator = EKFACLinearOperator(
+                question.network,
+                question.objective.criterion,
+                parameters,
+                [question.train[slice(None)]],
+                fisher_type="type-2",
+                separate_weight_and_bias=False,
+                num_per_example_loss_terms=1,
+            )
+            matrix = operator @ torch.eye(sum(p.numel() for p in parameters), dtype=torch.float64)
+            inverse = dense.damped_inverse(matrix, 0.1 * matrix.trace() / len(matrix))
+            places = places_of(question.network, parameters)
+            test, train = naive.gradients(question)
+            expected = expected + test[:, places] @ inverse @ train[:, places].T / len(question.train)
+        method = KroneckerFactors("EK-FAC", Damping(0.1, "mean_eigenvalue"))
+        np.testing.assert_allclose(attribute(question, method), expected, rtol=1e-7, atol=1e-9 * expected.abs().max())
+        assert ("notes" in method.facts) == (network != "mlp")
+
+    def test_parameters_elsewhere_are_named(self):
+        method = KroneckerFactors("EK-FAC", Damping(0.1, "mean_eigenvalue"))
+        attribute(problem("regression", "convolutional"), method)
+        assert method.facts["notes"] == [
+            "P = 0 for parameters outside linear and convolution layers, or without effect (body.1.weight, body.1.bias)"
+        ]
+
+    def test_a_network_without_such_layers(self):
+        class Scale(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(5, 1))
+
+            def forward(self, inputs):
+                return torch.tanh(inputs @ self.weight.double())
+
+        question = problem()
+        question = type(question)(Scale(), question.objective, question.train, question.test, question.left_out)
+        with pytest.raises(UserError, match=r"EK-FAC needs a network with linear .* layers \(Scale has none\): choose"):
+            attribute(question, KroneckerFactors("EK-FAC", HALF))
+
+
+def wider(question, outputs):
+    """The same rows with several targets."""
+    inputs = (question.train.inputs, question.test.inputs)
+    targets = [torch.cat([torch.sin(k * x.sum(1, keepdim=True)) for k in range(1, outputs + 1)], 1) for x in inputs]
+    train, test = (
+        type(rows)(rows.inputs, y, rows.index) for rows, y in zip((question.train, question.test), targets, strict=True)
+    )
+    return type(question)(nn.Linear(5, outputs).double(), question.objective, train, test, question.left_out)
+
+
+def places_of(network, parameters):
+    """Where some parameters lie among all, flat."""
+    places, start = {}, 0
+    for parameter in network.parameters():
+        places[id(parameter)] = torch.arange(start, start + parameter.numel())
+        start += parameter.numel()
+    return torch.cat([places[id(parameter)] for parameter in parameters])
+
+
+class TestRandomProjection:
+    @pytest.mark.parametrize("network", ["mlp", "convolutional"])
+    @pytest.mark.parametrize("task", TASKS)
+    def test_without_projection_it_is_the_dense_solution(self, task, network):
+        question = problem(task, network)
+        method = RandomProjection("TRAK", projection=None, ridge=HALF)
+        identity = torch.eye(sum(p.numel() for p in question.network.parameters()), dtype=torch.float64)
+        expected = naive.scores(question, dense.random_projection(question, identity, 0.5))
+        np.testing.assert_allclose(attribute(question, method), expected, rtol=1e-8)
+
+    def test_for_squared_error_it_is_twice_gauss_newton_with_twice_the_damping(self):
+        question = problem()
+        trak = attribute(question, RandomProjection("TRAK", projection=None, ridge=HALF))
+        exact = attribute(question, ExactGaussNewton("Exact-GN", Damping(1.0)))
+        np.testing.assert_allclose(trak, 2 * exact, rtol=1e-8)
+
+    def test_several_projections_are_averaged(self):
+        question = problem("classification")
+        single = [attribute(question, RandomProjection("TRAK", SIZE, seed=seed)) for seed in (4, 5, 6)]
+        together = attribute(question, RandomProjection("TRAK", SIZE, seed=4, projections=3))
+        assert np.abs(single[0] - single[1]).max() > 1e-3 * np.abs(single[0]).max()
+        np.testing.assert_allclose(together, np.mean(single, 0), rtol=1e-9)
+
+    def test_a_singular_kernel_is_an_error(self):
+        text = "The kernel of TRAK is singular with projection size 40, n = 23 training rows and ridge 0: choose a sma"
+        with pytest.raises(UserError, match=text):
+            attribute(problem(), RandomProjection("TRAK", 40))
+        attribute(problem(), RandomProjection("TRAK", 40, ridge=Damping(0.01, "mean_eigenvalue")))
+
+    def test_the_papers_sizes(self):
+        sizes = [automatic_size(n, 10**6) for n in (5, 353, 691, 4095, 4096, 67349)]
+        assert sizes == [4, 256, 512, 512, 2048, 2048] and automatic_size(691, 100) == 64
+
+
+LISSA = {"damping": HALF, "depth": 5, "batch_size": 4, "scales": [10]}
+
+
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (lambda: Identity("Grad-Dot", phi="half"), "phi of Grad-Dot must be one of raw, unit_length, found 'half'"),
+        (lambda: RandomProjection("TRAK", 0), "projection of TRAK must be a whole number of at least 1, found 0"),
+        (lambda: RandomProjection("TRAK", "big"), "projection of TRAK must be a whole number .*, found 'big'"),
+        (lambda: RandomProjection("TRAK", 5, projections=0), "projections of TRAK must be .* found 0"),
+        (lambda: RandomProjection("TRAK", 5, seed=-1), "seed of TRAK must be .* at least 0, found -1"),
+        (lambda: ConjugateGradients("CG", HALF, tolerance=0), "tolerance of CG must be between 0 and 1, found 0"),
+        (lambda: ConjugateGradients("CG", HALF, max_iterations=0), "max_iterations of CG must be .* found 0"),
+        (lambda: NeumannSeries("LiSSA", "gauss_newton", **{**LISSA, "depth": 0}), "depth of LiSSA must .*, found 0"),
+        (lambda: NeumannSeries("LiSSA", "fisher", **LISSA), "curvature of LiSSA must be one of .*, found 'fisher'"),
+        (lambda: NeumannSeries("LiSSA", "hessian", **{**LISSA, "scales": []}), "scales of LiSSA must be a list"),
+        (lambda: NeumannSeries("LiSSA", "hessian", **LISSA, scale=-1), r"numbers above 0, found \[-1\]"),
+        (lambda: NeumannSeries("LiSSA", "hessian", **LISSA, repeat=0), "repeat of LiSSA must .*, found 0"),
+        (lambda: NeumannSeries("LiSSA", "hessian", **LISSA, dtype="half"), "dtype of LiSSA must be one of float64, fl"),
+        (
+            lambda: NeumannSeries("LiSSA", "hessian", **{**LISSA, "batch_size": 0}),
+            "batch_size of LiSSA .* found 0",
+        ),
+    ],
+)
+def test_settings_that_no_method_can_have(make, text):
+    with pytest.raises(UserError, match=text):
+        make()
