@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from experiments import settings
 from experiments.errors import CONFIG_DIR, EXPECTED, sentence
+from fimo.preconditioners.base import MethodWarning
 
 # Hydra's own switch: tracebacks for everything.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -71,7 +72,7 @@ def _stop(error: Exception) -> None:
 
 def quiet() -> None:
     """Silence what Lightning says about hardware, workers and loggers that are not wanted here."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # not where in the code it came from
+    warnings.filterwarnings("ignore", category=MethodWarning)  # said with the method's scores
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     for source in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=source)

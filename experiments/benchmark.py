@@ -1,8 +1,11 @@
-"""Speed and memory, as ratios measured in one process: `python experiments/benchmark.py`, a JSON object a line."""
+"""Speed and memory, as ratios measured in one process: `python experiments/benchmark.py`, a JSON object a line.
+
+`python experiments/benchmark.py methods` measures the methods alone, `further_training` and `memory` the others.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import platform
 import resource
@@ -11,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -22,27 +25,48 @@ from hydra import compose, initialize_config_dir
 from experiments import stages
 from experiments.app import quiet
 from experiments.errors import CONFIG_DIR
+from fimo.attribution import attribute
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
+from fimo.gradients.source import GradientSource, mean_square
+from fimo.preconditioners.conjugate_gradients import ConjugateGradients
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
+from fimo.preconditioners.kronecker_factors import KroneckerFactors
+from fimo.preconditioners.mean_of_inverses import MeanOfInverses
+from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.problem import Problem
 
 ROUNDS = 7
 EPOCHS = 10
+DEPTH = 5000
+LISSA_STEPS = 100  # of the plain recursion, scaled to its depth
+FOUR = (1, 10, 100, 1000)
+MOST = 300  # iterations of the plain conjugate gradients: a lower bound on their time where they need more
 LOOP_RUNS = 5  # of the 101: a loop's time per run doesn't depend on how many there are
 
 
 def main() -> None:
-    """Further training on energy with one and two threads, then the memory of a whole run."""
+    """The methods, further training with one and two threads, the memory of a whole run; or those that are named."""
     quiet()
+    parts = sys.argv[1:] or ["methods", "further_training", "memory"]
     with tempfile.TemporaryDirectory() as folder:
         paths = [f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results"]
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            cfg = compose("config", ["experiment=energy", "final.epochs=1", *paths])
+            cfg = compose(
+                "config", ["experiment=energy", *paths, *(["final.epochs=1"] if "methods" not in parts else [])]
+            )
         problem = stages.problem_of(cfg)
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            report(further_training(problem), threads=threads)
-        report(whole_run(["experiment=energy", "size=laptop", *paths]), threads=torch.get_num_threads())
+        if "methods" in parts:
+            torch.set_num_threads(1)
+            for measured in methods(problem.to(dtype=torch.float64)):
+                report(measured, threads=1)
+        if "further_training" in parts:
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                report(further_training(problem), threads=threads)
+        if "memory" in parts:
+            report(whole_run(["experiment=energy", "size=laptop", *paths]), threads=torch.get_num_threads())
 
 
 def report(measured: dict, threads: int) -> None:
@@ -50,9 +74,69 @@ def report(measured: dict, threads: int) -> None:
     print(json.dumps({**measured, "threads": threads, "device": f"{platform.machine()} CPU"}), flush=True)
 
 
+def methods(problem: Problem) -> Iterator[dict]:
+    """Scores of each method, against plain loops for one test example, scaled to all of them."""
+    naive, plain = load("naive"), load("naive_solvers")
+    g = naive.gradient(problem, *problem.test[torch.tensor(0)])
+    tests = len(problem.test)
+    λ0 = mean_square(GradientSource(problem))
+    damping, share = Damping(1000 * λ0), Damping(0.1, "mean_eigenvalue")
+    batches = list(torch.randint(len(problem.train), (LISSA_STEPS, 128)))
+    dense = load("naive_methods")
+
+    def cg(scales: Sequence[float] = (1000,)) -> float:
+        return tests * seconds(lambda: [plain.conjugate_gradients(problem, g, s * λ0, 1e-5, MOST) for s in scales])
+
+    def lissa() -> float:
+        spent = seconds(lambda: dense.influence_by_batches(problem, g, batches, damping.scale, 10.0))
+        return tests * spent * DEPTH / LISSA_STEPS
+
+    def datainf() -> float:
+        start = time.perf_counter()
+        gradients = plain.training_gradients(problem)
+        once = time.perf_counter() - start
+        return once + tests * seconds(lambda: plain.mean_of_inverses(problem, g, gradients, 0.1))
+
+    def ekfac() -> float:
+        start = time.perf_counter()
+        bases = plain.kronecker_bases(problem)
+        once = time.perf_counter() - start
+        return once + tests * seconds(lambda: plain.kronecker_factors(problem, g, bases, 0.1))
+
+    lissa_method = NeumannSeries("LiSSA", "gauss_newton", damping, DEPTH, 128, [10])
+    compared: dict[str, tuple[Callable[[], object], Callable[[], float]]] = {
+        "Exact-GN, 1, 10, 100 and 1000 λ0": (partial(exact, problem, FOUR), partial(cg, FOUR)),
+        f"LiSSA, depth {DEPTH}": (partial(attribute, problem, lissa_method), lissa),
+        "DataInf": (partial(attribute, problem, MeanOfInverses("DataInf", share)), datainf),
+        "EK-FAC": (partial(attribute, problem, KroneckerFactors("EK-FAC", share)), ekfac),
+        "CG, 1000 λ0, 1e-5": (partial(attribute, problem, ConjugateGradients("CG", damping)), cg),
+    }
+    for what, (fast, slow) in compared.items():
+        fast()  # once to warm up
+        spent = statistics.median(seconds(fast) for _ in range(ROUNDS))
+        scaled = slow()
+        size = f"energy, {tests} × {len(problem.train)}, one test example scaled to {tests}"
+        yield {
+            "what": what,
+            "size": size,
+            "seconds": round(spent, 3),
+            "loop": round(scaled, 1),
+            "ratio": round(scaled / spent),
+        }
+
+
+def exact(problem: Problem, scales: Sequence[float]) -> None:
+    """Scores with several dampings from one fit."""
+    method = ExactGaussNewton("Exact-GN", Damping(1)).fit(problem)
+    source = GradientSource(problem)
+    test, left_out = source(problem.test), source(problem.train.keep(problem.left_out))
+    for scale in scales:
+        (method.damped(Damping(scale, "lambda_0")) @ test).products(left_out)
+
+
 def further_training(problem: Problem) -> dict:
     """All runs of one seed in lockstep, against a plain loop over single runs with a DataLoader, in turn."""
-    naive = load_naive()
+    naive = load("naive")
     optimizer = partial(torch.optim.SGD, lr=3e-2)
     plan = Plan(optimizer=partial(optimizer, fused=True), epochs=EPOCHS, batch_size=128, leave_out="every_step")
     runs = 1 + len(problem.left_out)
@@ -89,14 +173,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def load_naive() -> ModuleType:
+def load(name: str) -> ModuleType:
     """The plain twins of the tests."""
-    path = Path(__file__).parents[1] / "tests" / "naive.py"
-    spec = importlib.util.spec_from_file_location("naive", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    folder = str(Path(__file__).parents[1] / "tests")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from fimo import artifacts
 from experiments import settings
 from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
 from fimo.attribution import attribute as attribute_problem
+from fimo.compare.report import sentences
 from fimo.compare.tables import Comparison
 from fimo.compare.tables import compare as compare_arrays
 from fimo.data.module import Data
@@ -113,7 +114,7 @@ def _compute_scores(artifact: artifacts.Artifact, label: str, problem: Problem, 
     seconds = round(time.perf_counter() - start, 3)
     artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), seconds=seconds, **method.facts)
     say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
-    for note in method.facts.get("notes", []):
+    for note in sentences(method.facts):
         say(f"{label}: {note}")
 
 

@@ -109,3 +109,14 @@ class Own(nn.Module):
 
     def forward(self, inputs):
         return self.head(torch.tanh(self.scale * inputs))
+
+
+class NoLayers(nn.Module):
+    """A network without a layer that Kronecker factors exist for."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(inputs, outputs))
+
+    def forward(self, inputs):
+        return torch.tanh(inputs @ self.weight)

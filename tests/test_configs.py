@@ -6,10 +6,22 @@ import pytest
 from configs import DATA, app, config
 
 from experiments.errors import CONFIG_DIR
+from experiments.settings import labels
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 METHODS = sorted(path.stem for path in (CONFIG_DIR / "method").glob("*.yaml"))
 DOWNLOADED = {"concrete", "energy"}
+LABELS = {
+    "grad_dot": "Grad-Dot",
+    "grad_cos": "Grad-Cos",
+    "datainf": "DataInf",
+    "cg": "CG",
+    "lissa": "LiSSA",
+    "lissa_h": "LiSSA-H",
+    "ekfac": "EK-FAC",
+    "trak": "TRAK",
+    "exact_gn": "Exact-GN",
+}
 # The paper's settings: final lr, batch size and epochs, further lr by optimiser, epochs and seeds of further training.
 PAPER = {
     "concrete": (0.3, 128, 1000, {"sgd": 3e-2, "adam": 1e-4}, 500, 100),
@@ -51,15 +63,46 @@ def test_an_experiment_is_a_short_difference_that_begins_with_its_command(experi
     [
         ("method=grad_dot", ["grad_dot"]),
         ("method=[grad_cos,grad_dot]", ["grad_cos", "grad_dot"]),
-        ("method=paper", ["grad_dot", "grad_cos"]),
+        ("method=paper", ["grad_dot", "grad_cos", "datainf", "cg", "lissa", "lissa_h", "ekfac", "trak"]),
+        ("method=exact_gn", ["exact_gn"]),
     ],
 )
 def test_one_method_several_or_the_papers(chosen, expected):
-    cfg = config(chosen, "method.grad_dot.phi=raw") if "dot" in chosen else config(chosen)
-    assert list(cfg.method) == expected
-    assert [cfg.method[name].label for name in expected] == [
-        {"grad_dot": "Grad-Dot", "grad_cos": "Grad-Cos"}[name] for name in expected
-    ]
+    assert labels(config(chosen)) == {name: LABELS[name] for name in expected}
+
+
+@pytest.mark.parametrize(
+    "overrides, label",
+    [
+        (["method=cg", "method.cg.damping.scale=10"], "CG (λ = 10 λ0)"),
+        (["method=cg", "method.cg.damping.scale=100"], "CG"),
+        (["method=cg", "experiment=energy", "method.cg.damping.scale=100"], "CG (λ = 100 λ0)"),
+        (["method=cg", "method.cg.damping.scale=0.5", "method.cg.damping.unit=absolute"], "CG (λ = 0.5)"),
+        (["method=paper", "method.lissa_h.depth=100", "method.lissa_h.scale=20"], "LiSSA-H (depth = 100, scale = 20)"),
+        (["method=trak", "method.trak.projections=1"], "TRAK (projections = 1)"),
+        (["method=cg", "method.cg.dual_bytes=0"], "CG"),
+        (["method=lissa", "size=smoke"], "LiSSA"),
+        (["method=cg", "method.cg.label=Mine", "method.cg.damping.scale=10"], "Mine"),
+    ],
+)
+def test_a_variant_says_what_differs(overrides, label):
+    assert label in labels(config(*overrides)).values()
+
+
+def test_the_papers_settings_of_the_methods():
+    for experiment, scale in {"energy": 1000, "concrete": 1000, "diabetes": 100, "breast_cancer": 100}.items():
+        method = config(f"experiment={experiment}", "method=[paper,exact_gn]").method
+        for name in ("cg", "lissa", "lissa_h", "exact_gn"):
+            assert (method[name].damping.scale, method[name].damping.unit) == (scale, "lambda_0")
+        assert method.cg.tolerance == 1e-5
+        for name, curvature in {"lissa": "gauss_newton", "lissa_h": "hessian"}.items():
+            node = method[name]
+            assert (node.depth, node.repeat, node.curvature) == (5000, 1, curvature)
+            assert list(node.scales)[:4] == [10, 20, 50, 100]
+        for name in ("datainf", "ekfac"):
+            assert (method[name].damping.scale, method[name].damping.unit) == (0.1, "mean_eigenvalue")
+        assert method.trak.projection == "auto" and method.trak.projections == 5
+    assert config("experiment=energy", "method=lissa").method.lissa.batch_size == 128
 
 
 @pytest.fixture(scope="module")

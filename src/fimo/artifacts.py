@@ -101,8 +101,11 @@ class Artifact:
         return (self.folder / name).is_file()
 
     def lock(self, name: str) -> filelock.BaseFileLock:
-        """The lock of a file, for `with`: nobody else writes the file while it is held."""
-        folder = self.folder / ".locks"
+        """The lock of a file, for `with`: nobody else writes the file while it is held.
+
+        It lies apart from the folder, which is there only once it has a config and a manifest.
+        """
+        folder = self.output_dir / ".locks" / self.folder.relative_to(self.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         return lock_at(folder / f"{name}.lock")
 

@@ -34,14 +34,32 @@ def command(tmp_path, *overrides, app=RUN, **environment):
             "experiment=nope",
             "experiment=nope is not a choice: expected one of breast_cancer, concrete, ",
         ),
-        ("method=[grad_dot,nope]", "method=nope is not a choice: expected one of grad_cos, grad_dot, paper"),
+        (
+            "method=[grad_dot,nope]",
+            "method=nope is not a choice: expected one of cg, datainf, ekfac, exact_gn, ",
+        ),
         ("optimizer=nope", "optimizer=nope is not a choice: expected one of adam, adamw, sgd"),
         ("data.left_out=[0,9999]", "data.left_out must name training rows from 0 to 352, found 9999"),
         ("further.epoch=3", "further.epoch is not a config key or group"),
+        ("method=cg method.cg.damping.scale=-1", "damping.scale must be a number above 0, found -1"),
+        ("method=lissa method.lissa.depth=0", "depth of LiSSA must be a whole number of at least 1, found 0"),
+        ("method=trak method.trak.projection=0", "projection of TRAK must be a whole number of at least 1, found 0"),
+        (
+            "method=trak method.trak.projection=400",
+            "The kernel of TRAK is singular with projection size 400, n = 353 training rows and ridge 0: choose a sma",
+        ),
+        (
+            "method=exact_gn method.exact_gn.dual_bytes=1000",
+            "Exact-GN needs 0.00 GiB for the Gram matrix of 353 training rows, more than dual_bytes allows",
+        ),
+        (
+            "model._target_=problems.NoLayers ~model.hidden method=ekfac",
+            "EK-FAC needs a network with linear or two-dimensional convolution layers (NoLayers has none): choose",
+        ),
     ],
 )
 def test_the_real_command_says_it_in_one_line(tmp_path, override, text):
-    done = command(tmp_path, override)
+    done = command(tmp_path, *override.split(" "), PYTHONPATH=str(RUN.parents[1] / "tests"))
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"error: {text}")
@@ -99,6 +117,7 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
         ("threads=auto", "threads must be a whole number of at least 1, found 'auto'"),
         ("final.lr=null", "final.lr must be a number above 0, found None"),
         ("method=[]", "method must name at least one method"),
+        ("method.grad_cos.label=Grad-Dot", "method labels must differ from each other, found Grad-Dot, Grad-Dot"),
     ],
 )
 def test_values_that_no_run_can_have(override, text):

@@ -1,5 +1,7 @@
 """DataInf, EK-FAC and TRAK; dampings and their units."""
 
+from dataclasses import replace
+
 import naive
 import naive_methods as dense
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 from curvlinops import EKFACLinearOperator
 from methods import SIZE
-from problems import problem
+from problems import NoLayers, problem
 from torch import nn
 
 from fimo.attribution import attribute
@@ -130,17 +132,10 @@ class TestKroneckerFactors:
         ]
 
     def test_a_network_without_such_layers(self):
-        class Scale(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.weight = nn.Parameter(torch.ones(5, 1))
-
-            def forward(self, inputs):
-                return torch.tanh(inputs @ self.weight.double())
-
-        question = problem()
-        question = type(question)(Scale(), question.objective, question.train, question.test, question.left_out)
-        with pytest.raises(UserError, match=r"EK-FAC needs a network with linear .* layers \(Scale has none\): choose"):
+        question = replace(problem(), network=NoLayers(5, 1).double())
+        with pytest.raises(
+            UserError, match=r"EK-FAC needs .* layers \(NoLayers has none\): choose"
+        ):
             attribute(question, KroneckerFactors("EK-FAC", HALF))
 
 

@@ -28,6 +28,7 @@ COLOURS = {
     "Matched-GN": "#AA4499",
 }
 MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X"), strict=False))
+EXACT = ("Exact-GN",)
 STYLE: dict = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -96,8 +97,10 @@ def _figure(title: str) -> tuple[Figure, Axes]:
 def _line(axes: Axes, label: str, x: pd.Series, mean: pd.Series, sem: pd.Series, markers: bool) -> None:
     base = label.split(" (")[0]
     colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
-    axes.plot(x, mean, color=colour, marker=marker if markers else None, markersize=5, label=label)
-    axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.2, linewidth=0)
+    # The exact solution lies on top of the method that reaches it: dots let that one show through.
+    style = ":" if base in EXACT else "-"
+    axes.plot(x, mean, style, color=colour, marker=marker if markers else None, markersize=5, label=label)
+    axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.12, linewidth=0)
 
 
 def _finished(figure: Figure, axes: Axes) -> Figure:

@@ -13,6 +13,10 @@ from fimo.gradients import PHI, Gradients, Vectors
 from fimo.problem import Problem
 
 
+class MethodWarning(UserWarning):
+    """A method's scores are there, but not what was asked for."""
+
+
 class Preconditioner(ABC):
     """The matrix P of score[j, i] = φ(g_j)ᵀ P φ(g_i) / n, with the φ that goes with it.
 
@@ -53,7 +57,7 @@ class Preconditioner(ABC):
         if text not in notes:
             notes.append(text)
         if warn:
-            warnings.warn(f"{self.label}: {text}", stacklevel=3)
+            warnings.warn(f"{self.label}: {text}", MethodWarning, stacklevel=3)
 
 
 def whole(name: str, value: object, least: int = 1) -> int:
