@@ -40,7 +40,8 @@ def app(folder, *overrides, name="run", size="smoke"):
     """Run an app of `experiments/` in this process, its files below `folder`: exit code."""
     quiet()
     paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
-    cfg = config(f"size={size}", *paths, *overrides)
+    few = () if any(override.startswith("method") for override in overrides) else ("method=[grad_dot,grad_cos]",)
+    cfg = config(f"size={size}", *paths, *few, *overrides)
     check(cfg)
     return APPS[name].main.__wrapped__(cfg)
 

@@ -133,9 +133,7 @@ class TestKroneckerFactors:
 
     def test_a_network_without_such_layers(self):
         question = replace(problem(), network=NoLayers(5, 1).double())
-        with pytest.raises(
-            UserError, match=r"EK-FAC needs .* layers \(NoLayers has none\): choose"
-        ):
+        with pytest.raises(UserError, match=r"EK-FAC needs .* layers \(NoLayers has none\): choose"):
             attribute(question, KroneckerFactors("EK-FAC", HALF))
 
 

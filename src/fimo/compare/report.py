@@ -44,7 +44,7 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
     """What a reader should know of how a method's scores were made."""
-    scales = [f"{scale} ({count} columns)" for scale, count in facts.get("scales", {}).items()]
+    scales = [f"{scale} ({count} column{'s' if count > 1 else ''})" for scale, count in facts.get("scales", {}).items()]
     return [*facts.get("notes", []), *([f"scale {', '.join(scales)}"] if scales else [])]
 
 

@@ -38,6 +38,12 @@ class GaussNewtonRows:
         """Rows for each example."""
         return len(self.gram) // self.n
 
+    def rows_of(self, examples: Tensor) -> Tensor:
+        """Positions of the examples' rows."""
+        if self.rank == 1:
+            return examples
+        return (examples[:, None] * self.rank + torch.arange(self.rank, device=examples.device)).flatten()
+
     @classmethod
     def of(cls, problem: Problem, source: GradientSource) -> GaussNewtonRows:
         """Both, for all training rows; ask `gram_bytes` first whether they fit."""
@@ -81,14 +87,29 @@ class DualSpace(Space):
 
     def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
         """G times vectors; with `batch` (training rows, repeated ones count again) G is the mean over those rows."""
-        product = torch.zeros_like(vectors)
+        return self._add(torch.zeros_like(vectors), self._rows_of_product(vectors, batch), batch, 1.0)
+
+    def step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
+        """In place: vectors ← keep·vectors + gradients − rate·G vectors; w changes in the rows of the batch only."""
+        product = self._rows_of_product(vectors, batch)
+        vectors.mul_(keep)
+        vectors[-1] += 1
+        return self._add(vectors, product, batch, -rate)
+
+    def _rows_of_product(self, vectors: Tensor, batch: Tensor | None) -> Tensor:
+        """A times vectors, in the rows of the batch."""
+        gram, projected = self.dual.gram, self.projected
+        if batch is not None:
+            rows = self.dual.rows_of(batch)
+            gram, projected = gram.index_select(0, rows), projected.index_select(0, rows)
+        return (gram @ vectors[:-1]).addcmul_(projected, vectors[-1])
+
+    def _add(self, total: Tensor, product: Tensor, batch: Tensor | None, factor: float) -> Tensor:
+        """Add factor times the mean over the batch to the coordinates w."""
         if batch is None:
-            torch.addmm(self.projected * vectors[-1], self.dual.gram, vectors[:-1], out=product[:-1])
-            return product.div_(self.dual.n)
-        rank = self.dual.rank
-        rows = (batch[:, None] * rank + torch.arange(rank, device=batch.device)).flatten()
-        part = torch.addmm(self.projected[rows] * vectors[-1], self.dual.gram[rows], vectors[:-1])
-        return product.index_add_(0, rows, part.div_(len(batch)))
+            total[:-1].add_(product, alpha=factor / self.dual.n)
+            return total
+        return total.index_add_(0, self.dual.rows_of(batch), product, alpha=factor / len(batch))
 
     def inner(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products in the space of the parameters, column by column."""

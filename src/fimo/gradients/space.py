@@ -40,3 +40,8 @@ class Space(ABC):
     def lengths(self, vectors: Tensor) -> Tensor:
         """Euclidean norms in the space of the parameters, `[column]`."""
         return self.inner(vectors, vectors).clamp(min=0).sqrt()  # rounding can make a square a little negative
+
+    def step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
+        """In place: vectors ← keep·vectors + gradients − rate·C vectors, C the mean over the batch."""
+        product = self.times(vectors, batch)
+        return vectors.mul_(keep).add_(self.start).sub_(product, alpha=rate)

@@ -123,17 +123,14 @@ class NeumannSeries(Preconditioner):
         """H after the last batch, and which columns didn't diverge; those that did take no part any more."""
         result = torch.zeros_like(space.start)
         left = torch.arange(result.shape[1], device=result.device)
-        g, lengths = space.start, space.lengths(space.start)
-        h = g.clone()
+        h, lengths = space.start.clone(), space.lengths(space.start)
         for step, batch in enumerate(batches, 1):
-            product = space.times(h, batch)
-            h.mul_(1 - self.value / scale).add_(g).sub_(product, alpha=1 / scale)
+            space.step(h, batch, keep=1 - self.value / scale, rate=1 / scale)
             if step % CHECK_EVERY == 0 or step == len(batches):
                 now = space.lengths(h)
                 good = now.isfinite() & (now <= self._longest(step, scale) * lengths)
                 if not good.all():
                     space, left, lengths, h = space.select(good), left[good], lengths[good], h[:, good]
-                    g = space.start
                 if len(left) == 0:
                     break
         result[:, left] = h
