@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import CONFIG_DIR
@@ -178,10 +179,10 @@ def final_artifact(cfg: DictConfig) -> Artifact:
 
 
 def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
-    """Where a method's scores lie."""
-    return _artifact(
-        cfg, "scores", method, {**_question(cfg), "method": _without(plain(cfg.method[method]), *HOW_SCORED)}
-    )
+    """Where a method's scores lie: its config, and the file that its class is written in, determine them."""
+    own = _without(plain(cfg.method[method]), *HOW_SCORED)
+    code = _digest(Path(inspect.getfile(get_class(own["_target_"]))))
+    return _artifact(cfg, "scores", method, {**_question(cfg), "method": own, "code_sha256": code})
 
 
 def further_artifact(cfg: DictConfig) -> Artifact:

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from configs import app, config, files
 
-from experiments import attribute, further_train, stages, train
+from experiments import attribute, further_train, settings, stages, train
 from fimo.artifacts import Artifact, read_run, write
 from fimo.errors import UserError
 
@@ -151,3 +151,30 @@ def test_addresses_are_the_configs(tmp_path):
         return Artifact(tmp_path, "data", "further", "sgd", config).folder.name
 
     assert folder(a=1, b={"c": 2, "d": 3}) == folder(b={"d": 3, "c": 2}, a=1) != folder(a=2, b={"c": 2, "d": 3})
+
+
+def test_what_the_methods_tell_is_in_the_results(tmp_path):
+    assert app(tmp_path, *BASE, "method=[cg,lissa_h,ekfac,grad_dot]", "name=told") == 0
+    told = json.loads((tmp_path / "results/told/run.json").read_text())["methods"]
+    assert list(told) == ["CG", "LiSSA-H", "EK-FAC", "Grad-Dot"]
+    assert len(told["CG"]["residuals"]) > 2 and max(told["CG"]["residuals"]) < 1.1e-5
+    assert told["CG"]["damping"] == "100 λ0" and told["CG"]["damping_value"] > 0 and told["CG"]["seconds"] >= 0
+    assert isinstance(told["LiSSA-H"]["indefinite"], bool) and told["LiSSA-H"]["lowest_ritz_value"] < 1
+    table = (tmp_path / "results/told/table.md").read_text()
+    assert "| CG | " in table and "| 100 λ0 |" in table and "LiSSA-H: scale " in table
+    assert "| EK-FAC | " in table and "| 0.1 mean eigenvalue |" in table
+
+
+def test_another_code_is_another_method(tmp_path, monkeypatch):
+    """Scores are found again only where the file that the method's class is written in is the same."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    target = ("method=grad_dot", "method.grad_dot._target_=mine.Mine", "method.grad_dot.label=Mine")
+    addresses = set()
+    for text in ("", "# changed"):
+        (folder / "mine.py").write_text(
+            f"from fimo.preconditioners.identity import Identity\nclass Mine(Identity):\n    pass\n{text}"
+        )
+        addresses.add(settings.scores_artifact(config("size=smoke", *target), "grad_dot").hash)
+    assert len(addresses) == 2

@@ -78,7 +78,7 @@ class NeumannSeries(Preconditioner):
         self.curvature = curvature(problem, self.kind, self.dual_bytes)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.facts)
-        self.batches = [self._draw(len(problem.train), number) for number in range(self.repeat)]
+        self.batches = [self._draw(problem, number) for number in range(self.repeat)]
         self.facts |= {"path": "dual" if self.curvature.dual else "primal", "scales": {}}
         if self.kind == "hessian":
             lowest = lowest_ritz_value(PrimalCurvature(problem, "hessian"))
@@ -87,11 +87,13 @@ class NeumannSeries(Preconditioner):
                 self.note(f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}")
         return self
 
-    def _draw(self, n: int, number: int) -> list[Tensor | None]:
+    def _draw(self, problem: Problem, number: int) -> list[Tensor | None]:
         if self.batch_size is None:
             return [None] * self.depth
         generator = torch.Generator().manual_seed(self.seed + number)
-        return list(torch.randint(n, (self.depth, self.batch_size), generator=generator))
+        # Drawn on the CPU, so that they are the same wherever the rest is computed.
+        rows = torch.randint(len(problem.train), (self.depth, self.batch_size), generator=generator)
+        return list(rows.to(problem.device))
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient; the scales that were taken go to `facts`."""
