@@ -39,7 +39,7 @@ from fimo.problem import Problem
 
 ROUNDS = 7
 EPOCHS = 10
-DEPTH = 5000
+DEPTH, BATCH = 5000, 128
 LISSA_STEPS = 100  # of the plain recursion, scaled to its depth
 FOUR = (1, 10, 100, 1000)
 MOST = 300  # iterations of the plain conjugate gradients: a lower bound on their time where they need more
@@ -76,53 +76,68 @@ def report(measured: dict, threads: int) -> None:
 
 def methods(problem: Problem) -> Iterator[dict]:
     """Scores of each method, against plain loops for one test example, scaled to all of them."""
-    naive, plain = load("naive"), load("naive_solvers")
-    g = naive.gradient(problem, *problem.test[torch.tensor(0)])
-    tests = len(problem.test)
-    λ0 = mean_square(GradientSource(problem))
+    λ0, tests = mean_square(GradientSource(problem)), len(problem.test)
     damping, share = Damping(1000 * λ0), Damping(0.1, "mean_eigenvalue")
-    batches = list(torch.randint(len(problem.train), (LISSA_STEPS, 128)))
-    dense = load("naive_methods")
-
-    def cg(scales: Sequence[float] = (1000,)) -> float:
-        return tests * seconds(lambda: [plain.conjugate_gradients(problem, g, s * λ0, 1e-5, MOST) for s in scales])
-
-    def lissa() -> float:
-        spent = seconds(lambda: dense.influence_by_batches(problem, g, batches, damping.scale, 10.0))
-        return tests * spent * DEPTH / LISSA_STEPS
-
-    def datainf() -> float:
-        start = time.perf_counter()
-        gradients = plain.training_gradients(problem)
-        once = time.perf_counter() - start
-        return once + tests * seconds(lambda: plain.mean_of_inverses(problem, g, gradients, 0.1))
-
-    def ekfac() -> float:
-        start = time.perf_counter()
-        bases = plain.kronecker_bases(problem)
-        once = time.perf_counter() - start
-        return once + tests * seconds(lambda: plain.kronecker_factors(problem, g, bases, 0.1))
-
-    lissa_method = NeumannSeries("LiSSA", "gauss_newton", damping, DEPTH, 128, [10])
+    lissa = NeumannSeries("LiSSA", "gauss_newton", damping, DEPTH, BATCH, [10])
     compared: dict[str, tuple[Callable[[], object], Callable[[], float]]] = {
-        "Exact-GN, 1, 10, 100 and 1000 λ0": (partial(exact, problem, FOUR), partial(cg, FOUR)),
-        f"LiSSA, depth {DEPTH}": (partial(attribute, problem, lissa_method), lissa),
-        "DataInf": (partial(attribute, problem, MeanOfInverses("DataInf", share)), datainf),
-        "EK-FAC": (partial(attribute, problem, KroneckerFactors("EK-FAC", share)), ekfac),
-        "CG, 1000 λ0, 1e-5": (partial(attribute, problem, ConjugateGradients("CG", damping)), cg),
+        "Exact-GN, 1, 10, 100 and 1000 λ0": (
+            partial(exact, problem, FOUR),
+            partial(loop_cg, problem, [s * λ0 for s in FOUR]),
+        ),
+        f"LiSSA, depth {DEPTH}": (partial(attribute, problem, lissa), partial(loop_lissa, problem, damping.scale)),
+        "DataInf": (partial(attribute, problem, MeanOfInverses("DataInf", share)), partial(loop_datainf, problem)),
+        "EK-FAC": (partial(attribute, problem, KroneckerFactors("EK-FAC", share)), partial(loop_ekfac, problem)),
+        "CG, 1000 λ0, 1e-5": (
+            partial(attribute, problem, ConjugateGradients("CG", damping)),
+            partial(loop_cg, problem, [damping.scale]),
+        ),
     }
     for what, (fast, slow) in compared.items():
         fast()  # once to warm up
-        spent = statistics.median(seconds(fast) for _ in range(ROUNDS))
-        scaled = slow()
-        size = f"energy, {tests} × {len(problem.train)}, one test example scaled to {tests}"
+        spent, loop = statistics.median(seconds(fast) for _ in range(ROUNDS)), slow()
+        size = f"energy, {tests} × {len(problem.train)}, float64; the loop: one test example, scaled to {tests}"
         yield {
             "what": what,
             "size": size,
             "seconds": round(spent, 3),
-            "loop": round(scaled, 1),
-            "ratio": round(scaled / spent),
+            "loop": round(loop, 1),
+            "ratio": round(loop / spent),
         }
+
+
+def first_gradient(problem: Problem) -> torch.Tensor:
+    """The first test example's, flat."""
+    return load("naive").gradient(problem, *problem.test[torch.tensor(0)])
+
+
+def loop_cg(problem: Problem, dampings: Sequence[float]) -> float:
+    """Seconds of plain conjugate gradients for all test examples, from one."""
+    solve, g = load("naive_solvers").conjugate_gradients, first_gradient(problem)
+    return len(problem.test) * seconds(lambda: [solve(problem, g, damping, 1e-5, MOST) for damping in dampings])
+
+
+def loop_lissa(problem: Problem, damping: float) -> float:
+    """Seconds of the plain recursion for all test examples and its whole depth, from one and some steps."""
+    batches = list(torch.randint(len(problem.train), (LISSA_STEPS, BATCH)))
+    recursion, g = load("naive_methods").influence_by_batches, first_gradient(problem)
+    spent = seconds(lambda: recursion(problem, g, batches, damping, 10.0))
+    return len(problem.test) * spent * DEPTH / LISSA_STEPS
+
+
+def loop_datainf(problem: Problem) -> float:
+    """Seconds of all training gradients and, from one test example, of P times each test gradient."""
+    plain, g = load("naive_solvers"), first_gradient(problem)
+    gradients: list = []
+    once = seconds(lambda: gradients.extend(plain.training_gradients(problem)))
+    return once + len(problem.test) * seconds(lambda: plain.mean_of_inverses(problem, g, gradients, 0.1))
+
+
+def loop_ekfac(problem: Problem) -> float:
+    """Seconds of the bases and, from one test example, of P times each test gradient."""
+    plain, g = load("naive_solvers"), first_gradient(problem)
+    bases: list = []
+    once = seconds(lambda: bases.extend(plain.kronecker_bases(problem)))
+    return once + len(problem.test) * seconds(lambda: plain.kronecker_factors(problem, g, bases, 0.1))
 
 
 def exact(problem: Problem, scales: Sequence[float]) -> None:

@@ -65,9 +65,6 @@ def check(cfg: DictConfig) -> None:
     """
     if not cfg.get("method"):
         raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
-    for name in cfg.method:
-        instantiate(cfg.method[name], _convert_="all")  # a method looks at its own settings
-    labels(cfg)
     device(cfg)
     for key, choices in CHOICES.items():
         if (found := OmegaConf.select(cfg, key)) not in choices:
@@ -91,6 +88,9 @@ def check(cfg: DictConfig) -> None:
     steps = [] if every is None else [every] if isinstance(every, int) else every
     if not OmegaConf.is_list(steps) and not isinstance(steps, list) or any(type(s) is not int or s < 1 for s in steps):
         raise UserError(f"further.evaluate_every must be a whole number above 0 or a list of them, found {every!r}.")
+    for name in cfg.method:
+        instantiate(cfg.method[name], _convert_="all")  # a method looks at its own settings
+    labels(cfg)
 
 
 def device(cfg: DictConfig) -> torch.device:
