@@ -15,7 +15,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import CONFIG_DIR
-from fimo.artifacts import Artifact
+from fimo.artifacts import Artifact, short_hash
 from fimo.data.splits import read_left_out
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
@@ -179,10 +179,18 @@ def final_artifact(cfg: DictConfig) -> Artifact:
 
 
 def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
-    """Where a method's scores lie: its config, and the file that its class is written in, determine them."""
+    """Where a method's scores lie: its config, and the code that computes them, determine them."""
     own = _without(plain(cfg.method[method]), *HOW_SCORED)
-    code = _digest(Path(inspect.getfile(get_class(own["_target_"]))))
-    return _artifact(cfg, "scores", method, {**_question(cfg), "method": own, "code_sha256": code})
+    code = short_hash({path.name: _digest(path) for path in _scoring_code(own["_target_"])})
+    return _artifact(cfg, "scores", method, {**_question(cfg), "method": own, "code": code})
+
+
+def _scoring_code(target: str) -> list[Path]:
+    """The file that the method's class is written in, and what every method is computed with."""
+    package = Path(inspect.getfile(Damping)).parents[1]
+    shared = [package / name for name in ("attribution.py", "problem.py", "models/objective.py")]
+    shared += [package / "preconditioners" / name for name in ("base.py", "damping.py")]
+    return [Path(inspect.getfile(get_class(target))), *shared, *sorted((package / "gradients").glob("*.py"))]
 
 
 def further_artifact(cfg: DictConfig) -> Artifact:

@@ -24,7 +24,6 @@ from fimo import artifacts
 from experiments import settings
 from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
 from fimo.attribution import attribute as attribute_problem
-from fimo.compare.report import sentences
 from fimo.compare.tables import Comparison
 from fimo.compare.tables import compare as compare_arrays
 from fimo.data.module import Data
@@ -67,7 +66,7 @@ def problem_of(cfg: DictConfig) -> Problem:
             load_weights(network, artifacts.read_weights(artifact.path(MODEL)), artifact.folder)
         else:
             _make_final(cfg, data, network, artifact)
-    network.eval()
+    network.eval().requires_grad_()  # all parameters are θ, frozen ones too
     asked = Problem(network, OBJECTIVES[cfg.data.task], data.train, data.test, data.left_out)
     return asked.to(settings.device(cfg))
 
@@ -112,9 +111,10 @@ def _compute_scores(artifact: artifacts.Artifact, label: str, problem: Problem, 
     start = time.perf_counter()
     score = attribute_problem(problem, method)
     seconds = round(time.perf_counter() - start, 3)
-    artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), seconds=seconds, **method.facts)
+    facts = {"seconds": seconds, **method.facts, "notes": list(method.notes.values())}
+    artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), **facts)
     say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
-    for note in sentences(method.facts):
+    for note in method.notes.values():
         say(f"{label}: {note}")
 
 

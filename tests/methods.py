@@ -13,6 +13,7 @@ from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import Projection, RandomProjection
+from fimo.randomness import seed_of
 
 SCALE, DEPTH, BATCH, SIZE = 20.0, 60, 6, 3
 SHARE, HALF = Damping(0.1, "mean_eigenvalue"), Damping(0.5, "absolute")
@@ -20,13 +21,15 @@ LISSA = {"damping": HALF, "depth": DEPTH, "batch_size": BATCH, "scales": [SCALE]
 
 
 def batches(problem, size=BATCH):
-    return list(torch.randint(len(problem.train), (DEPTH, size), generator=torch.Generator().manual_seed(0)))
+    return list(
+        torch.randint(len(problem.train), (DEPTH, size), generator=torch.Generator().manual_seed(seed_of(0, 0)))
+    )
 
 
 def projections(problem, count=2, size=SIZE):
     parameters = sum(p.numel() for p in problem.network.parameters())
     for seed in range(count):
-        yield torch.cat([block for _, block in Projection(parameters, size, seed).blocks()]).double()
+        yield torch.cat([block for _, block in Projection(parameters, size, seed_of(0, seed)).blocks()]).double()
 
 
 def trak(problem):

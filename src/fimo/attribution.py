@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 import xarray as xr
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fimo.errors import UserError
 from fimo.gradients.source import BLOCK_BYTES, GradientSource
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
@@ -27,7 +32,18 @@ def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int
 
     Returns:
         `[test, left_out]`, labelled with positions in the full splits.
+
+    Raises:
+        UserError: where the network isn't ready, or doesn't suit the method.
     """
+    ready(problem)
+    with differentiable_attention():
+        values, swapped = _scores(problem, preconditioner, block_bytes)
+    coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
+    return xr.DataArray(values.T if swapped else values, coordinates, ("test", "left_out"), name="score")
+
+
+def _scores(problem: Problem, preconditioner: Preconditioner, block_bytes: int) -> tuple[np.ndarray, bool]:
     P, phi, n = preconditioner.fit(problem), preconditioner.phi, len(problem.train)
     source = GradientSource(problem, P.factored, block_bytes)
     test, left_out = problem.test, problem.train.keep(problem.left_out)
@@ -37,6 +53,28 @@ def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int
     for block in source.blocks(solved):
         P_g = P @ phi(block)
         scores.append(torch.cat([P_g.products(phi(g)) / n for g in source.blocks(others)], dim=1))
-    values = torch.cat(scores).to(torch.float64).cpu().numpy()
-    coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
-    return xr.DataArray(values.T if swapped else values, coordinates, ("test", "left_out"), name="score")
+    return torch.cat(scores).to(torch.float64).cpu().numpy(), swapped
+
+
+def ready(problem: Problem) -> None:
+    """Refuse a network whose gradients would be random, or would leave a part of θ out.
+
+    Raises:
+        UserError: where it is in training mode, or a parameter is frozen.
+    """
+    if any(module.training for module in problem.network.modules()):
+        raise UserError("Scores are those of a final model in eval mode: call network.eval() first.")
+    if frozen := [name for name, p in problem.network.named_parameters() if not p.requires_grad]:
+        raise UserError(f"All parameters are part of θ, but {frozen[0]} is frozen: call network.requires_grad_().")
+
+
+@contextmanager
+def differentiable_attention() -> Iterator[None]:
+    """Attention by plain matrix products, which can be differentiated twice and forward."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

@@ -204,8 +204,8 @@ def test_figures_and_table_are_repeatable_and_complete():
         assert ("reliability ceiling" in labels) == (draw is curves_figure)
         for kind in ("png", "pdf"):
             assert to_bytes(draw(comparison, "title"), kind) == to_bytes(draw(comparison, "title"), kind)
-    facts = {"seconds": 0.5, "damping": "10 λ0", "scales": {"10": 3, "20": 1}, "notes": ["one column is late"]}
+    facts = {"seconds": 0.5, "damping": "10 λ0", "notes": ["one column is late", "scale 10"]}
     table = markdown_table(comparison, {"Grad-Dot": facts}, ["A note."])
     assert "| Grad-Dot | 2 | " in table and "| 10 λ0 | 0.50 |" in table and table.endswith("A note.\n")
-    assert "Grad-Dot: one column is late.\n\nGrad-Dot: scale 10 (3 columns), 20 (1 column).\n" in table
+    assert "Grad-Dot: one column is late.\n\nGrad-Dot: scale 10.\n" in table
     assert "Reliability ceiling at the last step: 0." in table

@@ -50,7 +50,7 @@ def command(tmp_path, *overrides, app=RUN, **environment):
         ),
         (
             "method=exact_gn method.exact_gn.dual_bytes=1000",
-            "Exact-GN needs 0.00 GiB for the Gram matrix of 353 training rows, more than dual_bytes allows",
+            "Exact-GN needs 0.00 GiB for the dual of 353 training rows, more than dual_bytes allows",
         ),
         (
             "model._target_=problems.NoLayers ~model.hidden method=ekfac",

@@ -9,9 +9,9 @@ import torch
 from problems import problem
 
 from fimo.errors import UserError
-from fimo.further_training.ensemble import seed_of
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
+from fimo.randomness import seed_of
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05),

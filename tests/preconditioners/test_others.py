@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from curvlinops import EKFACLinearOperator
-from methods import SIZE
+from methods import SIZE, projections
 from problems import NoLayers, problem
 from torch import nn
 
@@ -17,6 +17,7 @@ from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.source import mean_square, mean_squares
+from fimo.preconditioners import random_projection
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -84,7 +85,7 @@ class TestMeanOfInverses:
         """The bias of an attention layer's keys: softmax doesn't see it."""
         method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue"))
         attribute(problem("classification", "transformer"), method)
-        assert method.facts["notes"] == ["P = 0 for parameters whose gradient is zero but for rounding (key.bias)"]
+        assert method.notes == {"left out": "P = 0 for parameters whose gradient is zero but for rounding (key.bias)"}
 
 
 class TestKroneckerFactors:
@@ -122,17 +123,16 @@ class TestKroneckerFactors:
             expected = expected + test[:, places] @ inverse @ train[:, places].T / len(question.train)
         method = KroneckerFactors("EK-FAC", Damping(0.1, "mean_eigenvalue"))
         np.testing.assert_allclose(attribute(question, method), expected, rtol=1e-7, atol=1e-9 * expected.abs().max())
-        assert ("notes" in method.facts) == (network != "mlp")
+        assert ("left out" in method.notes) == (network != "mlp")
 
     def test_parameters_elsewhere_are_named(self):
         method = KroneckerFactors("EK-FAC", Damping(0.1, "mean_eigenvalue"))
         attribute(problem("regression", "convolutional"), method)
-        assert method.facts["notes"] == [
-            "P = 0 for parameters outside linear and convolution layers, or without effect (body.1.weight, body.1.bias)"
-        ]
+        left_out = "outside linear and convolution layers, or without effect (body.1.weight, body.1.bias)"
+        assert method.notes == {"left out": f"P = 0 for parameters {left_out}"}
 
     def test_a_network_without_such_layers(self):
-        question = replace(problem(), network=NoLayers(5, 1).double())
+        question = replace(problem(), network=NoLayers(5, 1).double().eval())
         with pytest.raises(UserError, match=r"EK-FAC needs .* layers \(NoLayers has none\): choose"):
             attribute(question, KroneckerFactors("EK-FAC", HALF))
 
@@ -144,7 +144,7 @@ def wider(question, outputs):
     train, test = (
         type(rows)(rows.inputs, y, rows.index) for rows, y in zip((question.train, question.test), targets, strict=True)
     )
-    return type(question)(nn.Linear(5, outputs).double(), question.objective, train, test, question.left_out)
+    return type(question)(nn.Linear(5, outputs).double().eval(), question.objective, train, test, question.left_out)
 
 
 def places_of(network, parameters):
@@ -174,10 +174,22 @@ class TestRandomProjection:
 
     def test_several_projections_are_averaged(self):
         question = problem("classification")
-        single = [attribute(question, RandomProjection("TRAK", SIZE, seed=seed)) for seed in (4, 5, 6)]
-        together = attribute(question, RandomProjection("TRAK", SIZE, seed=4, projections=3))
-        assert np.abs(single[0] - single[1]).max() > 1e-3 * np.abs(single[0]).max()
-        np.testing.assert_allclose(together, np.mean(single, 0), rtol=1e-9)
+        matrices = [dense.random_projection(question, S) for S in projections(question, 3)]
+        expected = [naive.scores(question, matrix) for matrix in matrices]
+        assert np.abs(expected[0] - expected[1]).max() > 1e-3 * np.abs(expected[0]).max()
+        scores = attribute(question, RandomProjection("TRAK", SIZE, projections=3))
+        np.testing.assert_allclose(scores, np.mean(expected, 0), rtol=1e-3, atol=1e-4 * np.abs(scores).max())
+
+    def test_another_seed_shares_no_projection(self):
+        """The spread over seeds is that of independent projections."""
+        first, second = (RandomProjection("TRAK", SIZE, projections=5, seed=seed).fit(problem()) for seed in (0, 1))
+        assert len({p.seed for p, _ in [*first.factors, *second.factors]}) == 10
+
+    def test_projections_that_are_not_kept_are_drawn_again(self, monkeypatch):
+        question = problem("classification")
+        kept = attribute(question, RandomProjection("TRAK", SIZE))
+        monkeypatch.setattr(random_projection, "KEPT_BYTES", 0)
+        np.testing.assert_array_equal(attribute(question, RandomProjection("TRAK", SIZE)), kept)
 
     def test_a_singular_kernel_is_an_error(self):
         text = "The kernel of TRAK is singular with projection size 40, n = 23 training rows and ridge 0: choose a sma"

@@ -38,14 +38,8 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
         f"Centred (eq. 13 and 17), mean ± standard error over {count['n_test']} test examples; the gold "
         f"standard is the mean over {count['n_seeds']} seed{'s' if count['n_seeds'] > 1 else ''}.",
     ]
-    told = [f"{label}: {note}." for label, facts in methods.items() for note in sentences(facts)]
+    told = [f"{label}: {note}." for label, facts in methods.items() for note in facts.get("notes", [])]
     return "\n".join([*lines, *(f"\n{note}" for note in [*told, *notes])]) + "\n"
-
-
-def sentences(facts: Mapping[str, Any]) -> list[str]:
-    """What a reader should know of how a method's scores were made."""
-    scales = [f"{scale} ({count} column{'s' if count > 1 else ''})" for scale, count in facts.get("scales", {}).items()]
-    return [*facts.get("notes", []), *([f"scale {', '.join(scales)}"] if scales else [])]
 
 
 def _at(row: pd.Series) -> str:

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
@@ -177,11 +176,6 @@ def drawing(randomness: int | None) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(randomness)
         yield
-
-
-def seed_of(*numbers: int) -> int:
-    """One seed from several numbers, well mixed (torch's CPU generator only looks at 32 bits)."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _split(groups: Tensor, width: int) -> list[Tensor]:

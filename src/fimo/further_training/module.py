@@ -13,11 +13,12 @@ from torch import Tensor
 
 from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
-from fimo.further_training.ensemble import Ensemble, drawing, seed_of, training_mode
+from fimo.further_training.ensemble import Ensemble, drawing, training_mode
 from fimo.further_training.leave_out import FULL, SCHEMES, Batch
 from fimo.further_training.order import Order
 from fimo.further_training.plan import Plan
 from fimo.problem import Problem
+from fimo.randomness import seed_of
 
 
 class FurtherTraining(pl.LightningModule):

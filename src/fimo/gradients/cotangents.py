@@ -29,7 +29,7 @@ def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tens
     """
     values, vectors = torch.linalg.eigh(vmap(hessian(_alone(objective)))(outputs, targets))
     rank = objective.curvature_rank(outputs.shape[-1])
-    return (vectors * values.clamp(min=0).sqrt()[..., None, :])[..., -rank:]
+    return (vectors * values.clamp(min=0).sqrt()[..., None, :])[..., outputs.shape[-1] - rank :]
 
 
 def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:

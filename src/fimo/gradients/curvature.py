@@ -10,7 +10,8 @@ from curvlinops.ggn import make_batch_ggn_matrix_product
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
-from fimo.gradients.gauss_newton_rows import GaussNewtonRows, gram_bytes
+from fimo.errors import UserError
+from fimo.gradients.gauss_newton_rows import GaussNewtonRows, dual_memory
 from fimo.gradients.per_example import MatrixGradients
 from fimo.gradients.source import BLOCK_BYTES, GradientSource
 from fimo.gradients.space import Space
@@ -18,7 +19,7 @@ from fimo.models.objective import Objective
 from fimo.problem import Problem
 from fimo.rows import Inputs
 
-# The dual's Gram matrix may take so much memory; about three times as much is used for a moment when it is made.
+# The dual may take so much memory; about three times as much is used for a moment when it is made.
 DUAL_BYTES = 2**30
 
 
@@ -69,7 +70,8 @@ def hessian_matrix_product(network: nn.Module, loss: nn.Module, parameters: tupl
     Backward through backward. Forward through backward, which is the usual way, is silently wrong for the scale of a
     layer normalisation in torch 2.13 (the result isn't even symmetric).
     """
-    names = [name for name, _ in network.named_parameters()]
+    all_names = {id(parameter): name for name, parameter in network.named_parameters()}
+    names = [all_names[id(parameter)] for parameter in parameters]
 
     def product(inputs: Inputs, targets: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
         def of(values: tuple[Tensor, ...]) -> Tensor:
@@ -99,11 +101,13 @@ class PrimalCurvature:
     kind: str
     block_bytes: int = BLOCK_BYTES
     _product: Callable = field(init=False, repr=False)
+    _used: dict[str, nn.Parameter] = field(init=False, repr=False)
     _row_bytes: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        network = self.problem.network
-        arguments = (network, MeanLoss(self.problem.objective), tuple(network.parameters()))
+        used = used_parameters(self.problem)
+        arguments = (self.problem.network, MeanLoss(self.problem.objective), tuple(used.values()))
+        object.__setattr__(self, "_used", used)
         object.__setattr__(self, "_product", PRODUCTS[self.kind](*arguments))
         object.__setattr__(self, "_row_bytes", activation_bytes(self.problem))
 
@@ -115,14 +119,33 @@ class PrimalCurvature:
         """C times vectors `[param, column]`."""
         columns, parameters = vectors.shape[1], self.problem.parameters
         # Each column lies in one piece of memory, in the result too: products of many columns are twice as fast so.
-        blocks = MatrixGradients.of_flat(vectors.T.contiguous(), parameters).blocks.values()
+        blocks = MatrixGradients.of_flat(vectors.T.contiguous(), parameters).blocks
+        columns_last = [blocks[name].movedim(0, -1) for name in self._used]
         rows = torch.arange(len(self.problem.train)) if batch is None else batch
-        total = torch.zeros_like(vectors.T, memory_format=torch.contiguous_format)
+        total = {name: torch.zeros_like(block) for name, block in blocks.items()}
         for some in rows.split(max(1, self.block_bytes // (self._row_bytes * columns))):
-            product = self._product(*self.problem.train[some], *(block.movedim(0, -1) for block in blocks))
-            flat = torch.cat([part.movedim(-1, 0).flatten(1) for part in product], 1)
-            total.add_(flat, alpha=len(some) / len(rows))
-        return total.T
+            for name, part in zip(self._used, self._multiply(some, columns_last), strict=True):
+                total[name].add_(part.movedim(-1, 0), alpha=len(some) / len(rows))
+        return MatrixGradients(total).flat().T
+
+    def _multiply(self, rows: Tensor, columns: list[Tensor]) -> tuple[Tensor, ...]:
+        try:
+            return self._product(*self.problem.train[rows], *columns)
+        except NotImplementedError as reason:
+            raise UserError(
+                f"The {self.kind} of the network {type(self.problem.network).__name__} can't be multiplied: torch has "
+                f"no derivative for a part of it ({str(reason).splitlines()[0]}); choose a method without curvature "
+                "products."
+            ) from reason
+
+
+def used_parameters(problem: Problem) -> dict[str, nn.Parameter]:
+    """The parameters that the outputs depend on, by name."""
+    parameters = dict(problem.network.named_parameters())
+    with torch.enable_grad():
+        outputs = problem.network(problem.train[slice(0, 2)][0])
+    found = torch.autograd.grad(outputs.sum(), list(parameters.values()), allow_unused=True)
+    return {name: parameter for (name, parameter), g in zip(parameters.items(), found, strict=True) if g is not None}
 
 
 def activation_bytes(problem: Problem) -> int:
@@ -160,26 +183,38 @@ def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curv
 
     The dual for Gauss–Newton where the network is made of linear layers and the Gram fits into `dual_bytes`.
     """
-    source = GradientSource(problem)
-    if kind == "gauss_newton" and source.factored and gram_bytes(problem) <= dual_bytes:
-        return Curvature(source, GaussNewtonRows.of(problem, source).space, True)
+    if kind == "gauss_newton":
+        source = GradientSource(problem)
+        if source.factored and dual_memory(source) <= dual_bytes:
+            return Curvature(source, GaussNewtonRows.of(problem, source).space, True)
     return Curvature(GradientSource(problem, factored=False), PrimalCurvature(problem, kind).space, False)
 
 
 def lowest_ritz_value(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> float:
-    """An upper bound on the lowest eigenvalue: the lowest Ritz value of a Krylov space from a random vector."""
-    size = sum(p.numel() for p in curvature.problem.parameters.values())
+    """An upper bound on the lowest eigenvalue: the lowest Ritz value of a Krylov space from a random vector.
+
+    Raises:
+        UserError: where the products are those of no symmetric matrix, so that torch's second derivatives are wrong.
+    """
     like = next(iter(curvature.problem.parameters.values()))
+    size = sum(p.numel() for p in curvature.problem.parameters.values())
     vector = torch.randn(size, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(like)
+    eps = torch.finfo(like.dtype).eps
     basis, images = vector[:, :0], vector[:, :0]
     for _ in range(min(steps, size)):
+        before = torch.linalg.vector_norm(vector)
         for _ in range(2):  # once is not orthogonal to rounding
             vector = vector - basis @ (basis.T @ vector)
         norm = torch.linalg.vector_norm(vector)
-        if norm == 0:
+        if norm <= 1000 * eps * before:  # the space is exhausted, what is left is rounding
             break
         basis = torch.cat([basis, vector / norm], 1)
         vector = curvature.times(basis[:, -1:])
         images = torch.cat([images, vector], 1)
     projected = basis.T @ images
+    if (projected - projected.T).abs().max() > eps**0.4 * projected.abs().max():
+        raise UserError(
+            f"torch's second derivatives of the network {type(curvature.problem.network).__name__} are wrong: its "
+            "Hessian isn't symmetric. Choose a method without the Hessian."
+        )
     return float(torch.linalg.eigvalsh((projected + projected.T) / 2)[0])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fimo.errors import UserError
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.source import GradientSource
@@ -46,7 +45,7 @@ class GaussNewtonRows:
 
     @classmethod
     def of(cls, problem: Problem, source: GradientSource) -> GaussNewtonRows:
-        """Both, for all training rows; ask `gram_bytes` first whether they fit."""
+        """Both, for all training rows; ask `dual_memory` first whether they fit."""
         rows = source(problem.train, of_curvature)
         return cls(rows, rows.products(rows), len(problem.train))
 
@@ -55,11 +54,14 @@ class GaussNewtonRows:
         return DualSpace(self, gradients, self.rows.products(gradients), gradients.norms().square())
 
 
-def gram_bytes(problem: Problem) -> int:
-    """Memory of `GaussNewtonRows.gram`."""
-    one = problem.train.keep(slice(0, 1))
-    outputs = problem.outputs(problem.parameters, one.inputs)
-    return (len(problem.train) * problem.objective.curvature_rank(outputs.shape[-1])) ** 2 * outputs.element_size()
+def dual_memory(source: GradientSource) -> int:
+    """Bytes of `GaussNewtonRows`: the Gram, and the rows themselves where they are plain matrices."""
+    problem = source.problem
+    with torch.no_grad():
+        outputs = problem.outputs(problem.parameters, problem.train.keep(slice(0, 1)).inputs)
+    rows = len(problem.train) * problem.objective.curvature_rank(outputs.shape[-1])
+    width = 0 if source.factored else sum(p.numel() for p in problem.parameters.values())
+    return rows * (rows + width) * outputs.element_size()
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,3 @@ class DualSpace(Space):
     def vectors(self, coordinates: Tensor) -> Vectors:
         """The vectors that have these coordinates, a row for each column."""
         return self.dual.rows.combined(coordinates[:-1].T) + self.gradients.combined(torch.diag(coordinates[-1]))
-
-
-def require_memory(problem: Problem, limit: int, label: str) -> None:
-    """Refuse a dual that is too large.
-
-    Raises:
-        UserError: naming both sizes.
-    """
-    if (needed := gram_bytes(problem)) > limit:
-        raise UserError(
-            f"{label} needs {needed / 2**30:.2f} GiB for the Gram matrix of {len(problem.train)} training rows, more "
-            f"than dual_bytes allows ({limit / 2**30:.2f} GiB): raise it, or keep fewer rows with data.train_rows."
-        )

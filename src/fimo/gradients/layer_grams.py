@@ -138,8 +138,12 @@ def made_of_linear_layers(network: nn.Module, inputs: Inputs) -> bool:
     # A weight that two layers share is counted twice here and once there.
     if not linears or len(own) != len(everything) or {id(p) for p in own} != {id(p) for p in everything}:
         return False
-    _, calls = _forward(network, linears, inputs)
-    return all(len(calls[linear]) == 1 and calls[linear][0][0].dim() == 2 for linear in linears)
+    outputs, calls = _forward(network, linears, inputs)
+    rows = len(outputs)
+    return all(
+        len(calls[linear]) == 1 and calls[linear][0][0].dim() == 2 and len(calls[linear][0][0]) == rows
+        for linear in linears
+    )
 
 
 def _linear_modules(network: nn.Module) -> dict[str, nn.Linear]:

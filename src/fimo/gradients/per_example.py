@@ -23,15 +23,20 @@ class MatrixGradients(Gradients):
 
     def tensor_products(self, other: MatrixGradients) -> dict[str, Tensor]:
         """Inner products over each parameter tensor, `[row of self, row of other]`."""
-        return {name: block.flatten(1) @ other.blocks[name].flatten(1).T for name, block in self.blocks.items()}
+        theirs = other.matrices()
+        return {name: matrix @ theirs[name].T for name, matrix in self.matrices().items()}
 
     def products(self, other: MatrixGradients) -> Tensor:
         """Inner products over all parameters, `[row of self, row of other]`."""
-        return torch.stack(list(self.tensor_products(other).values())).sum(0)
+        theirs, total = other.matrices(), None
+        for name, matrix in self.matrices().items():  # in place: a Gram can be as large as memory allows
+            total = matrix @ theirs[name].T if total is None else total.addmm_(matrix, theirs[name].T)
+        assert total is not None
+        return total
 
     def squares(self) -> dict[str, Tensor]:
         """Squared norms over each parameter tensor, `[row]`."""
-        return {name: block.flatten(1).square().sum(1) for name, block in self.blocks.items()}
+        return {name: matrix.square().sum(1) for name, matrix in self.matrices().items()}
 
     def scaled(self, factors: Tensor) -> MatrixGradients:
         """Each gradient times its factor, `factors [row]`."""
@@ -51,7 +56,11 @@ class MatrixGradients(Gradients):
 
     def flat(self) -> Tensor:
         """One row for each gradient, `[row, param]`, parameters in the network's order."""
-        return torch.cat([block.flatten(1) for block in self.blocks.values()], dim=1)
+        return torch.cat(list(self.matrices().values()), dim=1)
+
+    def matrices(self) -> dict[str, Tensor]:
+        """`[row, param]` for each parameter tensor."""
+        return {name: block.reshape(len(block), -1) for name, block in self.blocks.items()}
 
     @classmethod
     def of_flat(cls, matrix: Tensor, parameters: Parameters) -> MatrixGradients:
@@ -82,6 +91,8 @@ def per_example_gradients(problem: Problem, rows: Rows, cotangents: Cotangents =
 
     try:
         blocks = vmap(pulled_back)(rows.inputs, chosen)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError):  # vmap has no rule for what the network does, or data decides its way
         return _one_by_one(problem, rows, chosen)
     return MatrixGradients({name: block.flatten(0, 1) for name, block in blocks.items()})

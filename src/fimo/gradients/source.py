@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 
@@ -34,6 +35,11 @@ class GradientSource:
         self.factored = factored and factors_exist(problem)
         network_bytes = sum(p.numel() * p.element_size() for p in problem.parameters.values())
         self.block_rows = max(1, block_bytes // network_bytes)
+
+    @cached_property
+    def lambda_0(self) -> float:
+        """The mean over training rows and parameters of the squared gradient: the paper's unit of damping."""
+        return mean_square(self)
 
     def __call__(self, rows: Rows, cotangents: Cotangents = of_loss) -> Gradients:
         """Gradients of the loss, or of other scalars, at all `rows`; see `per_example_gradients`."""
@@ -73,7 +79,7 @@ def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> di
 
 
 def mean_square(source: GradientSource, cotangents: Cotangents = of_loss) -> float:
-    """Mean over training rows and all parameters of the squared gradient: λ0, the paper's unit of damping."""
+    """Mean over training rows and all parameters of the squared gradient."""
     sizes = {name: parameter.numel() for name, parameter in source.problem.parameters.items()}
     means = mean_squares(source, cotangents)
     return sum(means[name] * size for name, size in sizes.items()) / sum(sizes.values())

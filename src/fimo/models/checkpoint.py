@@ -15,15 +15,17 @@ def check_outputs(network: nn.Module, inputs: Inputs, outputs: int) -> None:
     """Refuse a network whose outputs would be broadcast against the targets.
 
     Args:
-        network: left in eval mode.
+        network: in any mode, which it keeps.
         inputs: of two rows.
         outputs: how many each row needs.
 
     Raises:
         UserError: where the outputs are not `[row, outputs]`.
     """
+    training = network.training
     with torch.no_grad():
         found = tuple(network.eval()(inputs).shape)
+    network.train(training)
     if found != (2, outputs):
         raise UserError(
             f"The network {type(network).__name__} must give outputs [row, {outputs}] for these data, found the shape "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -29,7 +29,8 @@ class Preconditioner(ABC):
         symmetric: whether P = Pᵀ. Then the smaller set of gradients is multiplied; otherwise always the test examples',
             and `@` stands for Pᵀ.
         dtype: that the problem is wanted in.
-        facts: what is told of a fit and its products: numbers by name, and `notes`, sentences for the reader.
+        facts: what is told of a fit and its products, by name.
+        notes: sentences for the reader of the scores, by what they are about.
     """
 
     factored = True
@@ -42,22 +43,36 @@ class Preconditioner(ABC):
         self.label = label
         self.phi = PHI[phi]
         self.facts: dict[str, Any] = {}
+        self.notes: dict[str, str] = {}
 
     def fit(self, problem: Problem) -> Self:
-        """Do what is done once for a problem. Without an override: nothing."""
+        """Do what is done once for a problem; overrides begin with this one, which forgets what was told before."""
+        self.facts, self.notes = {}, {}
         return self
 
     @abstractmethod
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient."""
 
-    def note(self, text: str, warn: bool = False) -> None:
-        """Keep a sentence for the reader of the results, and warn with it where it is a warning."""
-        notes = self.facts.setdefault("notes", [])
-        if text not in notes:
-            notes.append(text)
+    def note(self, about: str, text: str, warn: bool = False) -> None:
+        """Keep a sentence for the reader, in place of an earlier one about the same; warn where it is a warning."""
+        self.notes[about] = text
         if warn:
             warnings.warn(f"{self.label}: {text}", MethodWarning, stacklevel=3)
+
+
+Kind = TypeVar("Kind")
+
+
+def instance(kind: type[Kind], name: str, value: object) -> Kind:
+    """`value`, which has to be of a class.
+
+    Raises:
+        UserError: where it isn't.
+    """
+    if not isinstance(value, kind):
+        raise UserError(f"{name} must be a {kind.__name__} (_target_, and its arguments), found {value!r}.")
+    return value
 
 
 def whole(name: str, value: object, least: int = 1) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.gradients.curvature import DUAL_BYTES, Space, curvature
-from fimo.preconditioners.base import Preconditioner, whole
+from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
 
@@ -42,11 +42,13 @@ class ConjugateGradients(Preconditioner):
         super().__init__(label, phi)
         if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
             raise UserError(f"tolerance of {label} must be between 0 and 1, found {tolerance!r}.")
-        self.damping, self.tolerance, self.dual_bytes = damping, float(tolerance), dual_bytes
+        self.damping, self.tolerance = instance(Damping, f"damping of {label}", damping), float(tolerance)
+        self.dual_bytes = whole(f"dual_bytes of {label}", dual_bytes, least=0)
         self.max_iterations = whole(f"max_iterations of {label}", max_iterations)
 
     def fit(self, problem: Problem) -> Self:
         """The curvature's products, and λ."""
+        super().fit(problem)
         self.curvature = curvature(problem, "gauss_newton", self.dual_bytes)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.facts)
@@ -64,14 +66,20 @@ class ConjugateGradients(Preconditioner):
         found = space.lengths(residual) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
         self.facts["residuals"] += found.tolist()
         self.facts["iterations"] = max(self.facts["iterations"], iterations)
+        self._tell()
+        return space.vectors(first + correction)
+
+    def _tell(self) -> None:
+        """Say how many of all columns so far miss the tolerance."""
+        residuals, iterations = self.facts["residuals"], self.facts["iterations"]
         # Rounding parts the residual that was followed from the true one a little.
-        if missed := sum(not value <= 1.1 * self.tolerance for value in found.tolist()):
+        if missed := sum(not residual <= 1.1 * self.tolerance for residual in residuals):
             self.note(
-                f"{missed} of {len(found)} columns miss the relative residual {self.tolerance:g} after {iterations} "
-                f"iterations, the worst with {found.max():.1e}: raise max_iterations or the damping",
+                "residuals",
+                f"{missed} of {len(residuals)} columns miss the relative residual {self.tolerance:g} after "
+                f"{iterations} iterations, the worst with {max(residuals):.1e}: raise max_iterations or the damping",
                 warn=True,
             )
-        return space.vectors(first + correction)
 
     def _damped(self, space: Space, vectors: Tensor) -> Tensor:
         return space.times(vectors) + self.value * vectors

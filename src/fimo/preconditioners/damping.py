@@ -33,7 +33,8 @@ class Damping:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise UserError(f"damping.unit must be one of {', '.join(UNITS)}, found {self.unit!r}.")
-        if type(self.scale) not in (int, float) or not 0 < self.scale < float("inf"):
+        number = isinstance(self.scale, (int, float)) and not isinstance(self.scale, bool)
+        if not number or not 0 < self.scale < float("inf"):
             raise UserError(f"damping.scale must be a number above 0, found {self.scale!r}.")
 
     def value(self, source: GradientSource, mean_eigenvalue: Callable[[], float]) -> float:
@@ -44,12 +45,13 @@ class Damping:
         """
         units: dict[str, Callable[[], float]] = {
             "absolute": partial(float, 1),
-            "lambda_0": partial(mean_square, source),
+            "lambda_0": lambda: source.lambda_0,
             "mean_eigenvalue": mean_eigenvalue,
         }
         value = self.scale * units[self.unit]()
         if not value > 0:
-            raise UserError(f"a damping of {self} is {value}, since all gradients vanish: set damping.unit=absolute.")
+            why = "all gradients vanish" if value == 0 else "gradients are not finite"
+            raise UserError(f"a damping of {self} is {value}, since {why}: set damping.unit=absolute.")
         return value
 
     def of_curvature(self, source: GradientSource, facts: dict[str, Any]) -> float:

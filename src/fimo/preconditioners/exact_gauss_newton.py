@@ -6,10 +6,11 @@ from typing import Self
 
 import torch
 
+from fimo.errors import UserError
 from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.curvature import DUAL_BYTES
-from fimo.gradients.gauss_newton_rows import GaussNewtonRows, require_memory
-from fimo.preconditioners.base import Preconditioner
+from fimo.gradients.gauss_newton_rows import GaussNewtonRows, dual_memory
+from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
 
@@ -17,27 +18,35 @@ from fimo.problem import Problem
 class ExactGaussNewton(Preconditioner):
     """(G + λI)⁻¹ g = (g − Aᵀ(K/n + λI)⁻¹ A g / n) / λ, with G = AᵀA/n and K = A Aᵀ (Woodbury).
 
-    What CG and LiSSA approximate. In the dual, of n·rank rows, for every network: where they don't fit, it stops.
+    What CG and LiSSA approximate. Always in the dual, of n·rank rows, also
+    where there are fewer parameters than rows; where it doesn't fit, it stops.
 
     Args:
         label: the method's name.
         damping: λ.
-        dual_bytes: bound on the memory of K.
+        dual_bytes: bound on the memory of K (and of A, where the network isn't made of linear layers).
         phi: see `Preconditioner`.
     """
 
     def __init__(self, label: str, damping: Damping, dual_bytes: int = DUAL_BYTES, phi: str = "raw") -> None:
         super().__init__(label, phi)
-        self.damping, self.dual_bytes = damping, dual_bytes
+        self.damping = instance(Damping, f"damping of {label}", damping)
+        self.dual_bytes = whole(f"dual_bytes of {label}", dual_bytes)
 
     def fit(self, problem: Problem) -> Self:
         """The Gram of all rows and its eigendecomposition.
 
         Raises:
-            UserError: where the Gram doesn't fit into `dual_bytes`.
+            UserError: where the dual doesn't fit into `dual_bytes`.
         """
-        require_memory(problem, self.dual_bytes, self.label)
+        super().fit(problem)
         self.source = GradientSource(problem)
+        if (needed := dual_memory(self.source)) > self.dual_bytes:
+            raise UserError(
+                f"{self.label} needs {needed / 2**30:.2f} GiB for the dual of {len(problem.train)} training rows, more "
+                f"than dual_bytes allows ({self.dual_bytes / 2**30:.2f} GiB): raise it, or keep fewer rows with "
+                "data.train_rows."
+            )
         self.dual = GaussNewtonRows.of(problem, self.source)
         self.eigenvalues, self.vectors = torch.linalg.eigh(self.dual.gram / self.dual.n)
         return self.damped(self.damping)
@@ -45,6 +54,9 @@ class ExactGaussNewton(Preconditioner):
     def damped(self, damping: Damping) -> Self:
         """The same fit with another λ; it costs nothing but what the unit of the damping needs."""
         self.value = damping.of_curvature(self.source, self.facts)
+        lost = torch.finfo(self.eigenvalues.dtype).eps * float(self.eigenvalues[-1]) / self.value
+        if lost > 1e-6:  # (g − …)/λ is a difference of nearly equal vectors then
+            self.note("digits", f"λ is so small beside G's largest eigenvalue that scores are exact to {lost:.0e} only")
         return self
 
     def __matmul__(self, gradients: Gradients) -> Vectors:

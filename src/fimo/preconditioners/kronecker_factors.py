@@ -2,56 +2,58 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
 import torch
-from curvlinops import EKFACLinearOperator
+from curvlinops import KFACLinearOperator
 from torch import Tensor, nn
 
 from fimo.errors import UserError
 from fimo.gradients import GradientSource, MatrixGradients
-from fimo.gradients.curvature import activation_bytes
+from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.curvature import activation_bytes, used_parameters
 from fimo.gradients.source import BLOCK_BYTES
-from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
 
 
 @dataclass(frozen=True)
 class LayerBasis:
-    """One layer's P = Q (Λ + λ)⁻¹ Qᵀ, Q a Kronecker product.
+    """The basis Q of one layer, a Kronecker product of two.
 
     Attributes:
         names: of the weight and, where there is one, the bias, which is the last column of the weight.
-        left: eigenvectors of the outputs' gradient covariance, `[out, out]`.
-        right: eigenvectors of the inputs' covariance, `[in, in]`.
-        eigenvalues: Λ, corrected, `[out, in]`.
-        damping: λ.
+        left: eigenvectors of the covariance of the gradients at the layer's outputs, `[out, out]`.
+        right: eigenvectors of the covariance of its inputs, `[in, in]`.
     """
 
     names: tuple[str, ...]
     left: Tensor
     right: Tensor
-    eigenvalues: Tensor
-    damping: float
 
-    def solved(self, blocks: list[Tensor]) -> list[Tensor]:
-        """P times the gradients of the weight `[row, out, …]` and the bias `[row, out]`."""
-        matrix = torch.cat([block.reshape(*block.shape[:2], -1) for block in blocks], 2)
-        rotated = self.left.T @ matrix @ self.right / (self.eigenvalues + self.damping)
-        widths = [block[0, 0].numel() for block in blocks]
-        parts = (self.left @ rotated @ self.right.T).split(widths, 2)
-        return [part.reshape(block.shape) for part, block in zip(parts, blocks, strict=True)]
+    def rotated(self, gradients: MatrixGradients) -> Tensor:
+        """Qᵀ times the layer's part of each gradient, `[row, out, in]`."""
+        blocks = [gradients.blocks[name] for name in self.names]
+        return self.left.T @ torch.cat([block.reshape(*block.shape[:2], -1) for block in blocks], 2) @ self.right
+
+    def back(self, rotated: Tensor, gradients: MatrixGradients) -> dict[str, Tensor]:
+        """Q times it, as blocks of the shapes that `gradients` has."""
+        like = [gradients.blocks[name] for name in self.names]
+        parts = (self.left @ rotated @ self.right.T).split([block[0, 0].numel() for block in like], 2)
+        return {name: part.reshape(block.shape) for name, part, block in zip(self.names, parts, like, strict=True)}
 
 
 class KroneckerFactors(Preconditioner):
-    """Eigenvalue-corrected Kronecker factors of the Gauss–Newton matrix (exact type-2 Fisher, by curvlinops).
+    """P = Q(Λ + λ)⁻¹Qᵀ for each layer: Q from the Kronecker factors of the exact type-2 Fisher matrix (curvlinops).
 
-    Weight and bias of a layer are one matrix. Parameters outside linear and two-dimensional convolution layers get
-    P = 0, and a note says which.
+    Λ is the Gauss–Newton matrix's diagonal in the basis Q, the mean over training rows of squared gradients. Weight and
+    bias of a layer are one matrix. Parameters outside linear and two-dimensional convolution layers (without groups,
+    padded with zeros) get P = 0, and a note says which.
 
     Args:
         label: the method's name.
@@ -63,71 +65,59 @@ class KroneckerFactors(Preconditioner):
 
     def __init__(self, label: str, damping: Damping, phi: str = "raw") -> None:
         super().__init__(label, phi)
-        self.damping = damping
+        self.damping = instance(Damping, f"damping of {label}", damping)
 
     def fit(self, problem: Problem) -> Self:
-        """Two passes over the training rows for the bases and the corrected eigenvalues.
+        """Two passes over the training rows, for the bases and for their eigenvalues.
 
         Raises:
             UserError: where the network has no linear or convolution layer.
         """
-        names = {p.data_ptr(): name for name, p in problem.network.named_parameters()}
-        layers = list(supported(problem.network))
-        if not layers:
+        super().fit(problem)
+        source = GradientSource(problem, factored=False)
+        bases = dict(layer_bases(problem))
+        if not bases:
             raise UserError(
                 f"{self.label} needs a network with linear or two-dimensional convolution layers "
                 f"({type(problem.network).__name__} has none): choose another method."
             )
-        state = _operator(problem, [p for _, layer in layers for p in layer.parameters(recurse=False)]).state_dict()
-        eigenvalues = state["corrected_eigenvalues"]  # without the layers that the outputs don't depend on
+        eigenvalues = {path: torch.zeros((), dtype=basis.left.dtype) for path, basis in bases.items()}
+        for block in source.blocks(problem.train, of_curvature):
+            assert isinstance(block, MatrixGradients)
+            for path, basis in bases.items():
+                eigenvalues[path] = basis.rotated(block).square().sum(0) / len(problem.train) + eigenvalues[path]
         means = {path: float(values.mean()) for path, values in eigenvalues.items()}
         gone = vanishing(means, next(iter(problem.parameters.values())).dtype)
-        source = GradientSource(problem)
-        self.layers = [
-            LayerBasis(
-                tuple(names[p.data_ptr()] for p in (layer.weight, layer.bias) if p is not None),
-                state["gradient_covariances_eigenvectors"][path],
-                state["input_covariances_eigenvectors"][path],
-                eigenvalues[path],
-                self.damping.value(source, partial(float, means[path])),
-            )
-            for path, layer in layers
-            if path in eigenvalues and path not in gone
-        ]
-        self._tell(problem)
-        return self
-
-    def _tell(self, problem: Problem) -> None:
-        values = {layer.names[0].removesuffix(".weight"): layer.damping for layer in self.layers}
-        self.facts |= {"damping": str(self.damping), "damping_value": values}
-        covered = {name for layer in self.layers for name in layer.names}
+        dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in gone}
+        self.layers = [(bases[path], eigenvalues[path] + damping) for path, damping in dampings.items()]
+        self.facts |= {"damping": str(self.damping), "damping_value": dampings}
+        covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name for name in problem.parameters if name not in covered]:
-            self.note(
-                f"P = 0 for parameters outside linear and convolution layers, or without effect ({', '.join(others)})"
-            )
+            what = "parameters outside linear and convolution layers, or without effect"
+            self.note("left out", f"P = 0 for {what} ({', '.join(others)})")
+        return self
 
     def __matmul__(self, gradients: MatrixGradients) -> MatrixGradients:  # type: ignore[override]
         """P times each gradient."""
         result = {name: torch.zeros_like(block) for name, block in gradients.blocks.items()}
-        for layer in self.layers:
-            solved = layer.solved([gradients.blocks[name] for name in layer.names])
-            result |= dict(zip(layer.names, solved, strict=True))
+        for basis, damped in self.layers:
+            result |= basis.back(basis.rotated(gradients) / damped, gradients)
         return MatrixGradients(result)
 
 
-def supported(network: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    """The layers that Kronecker factors exist for, with their paths; a weight that two share counts with the first."""
-    seen: set[int] = set()
-    for path, module in network.named_modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.data_ptr() not in seen:
-            seen.add(module.weight.data_ptr())
-            yield path, module
-
-
-def _operator(problem: Problem, parameters: list[nn.Parameter]) -> EKFACLinearOperator:
-    rows = max(1, BLOCK_BYTES // activation_bytes(problem))
-    operator = EKFACLinearOperator(
-        problem.network,
+def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
+    """The bases of all layers that Kronecker factors exist for and that the outputs depend on, by path."""
+    # Of a copy: curvlinops leaves its hooks behind where it raises.
+    copied = Problem(copy.deepcopy(problem.network), problem.objective, problem.train, problem.test, problem.left_out)
+    names = {id(p): name for name, p in used_parameters(copied).items()}
+    layers = list(supported(copied.network, set(names)))
+    if not layers:
+        return
+    parameters = [p for _, layer in layers for p in layer.parameters(recurse=False) if id(p) in names]
+    area = max(layer.weight[0, 0].numel() for _, layer in layers)  # convolutions are laid out as patches
+    rows = max(1, BLOCK_BYTES // (activation_bytes(copied) * area))
+    operator = KFACLinearOperator(
+        copied.network,
         problem.objective.criterion,
         parameters,
         [problem.train[part] for part in torch.arange(len(problem.train)).split(rows)],
@@ -138,5 +128,21 @@ def _operator(problem: Problem, parameters: list[nn.Parameter]) -> EKFACLinearOp
         num_data=len(problem.train),
     )
     operator.compute_kronecker_factors()
-    operator.compute_eigenvalue_correction()
-    return operator
+    factors = operator.state_dict()
+    for path, layer in layers:
+        if path in factors["gradient_covariances"]:  # not where a weight is used without calling its layer
+            left, right = (torch.linalg.eigh(factors[f"{of}_covariances"][path])[1] for of in ("gradient", "input"))
+            own = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
+            yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
+
+
+def supported(network: nn.Module, used: set[int]) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+    """Layers that have Kronecker factors, with their paths; a weight that two layers share counts with the first."""
+    seen: set[int] = set()
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and (module.groups > 1 or module.padding_mode != "zeros"):
+            continue
+        # A weight that is computed from other parameters is none itself.
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and id(module.weight) in used - seen:
+            seen.add(id(module.weight))
+            yield path, module

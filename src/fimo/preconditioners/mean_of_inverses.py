@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.source import mean_squares
-from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
 
@@ -29,10 +29,11 @@ class MeanOfInverses(Preconditioner):
 
     def __init__(self, label: str, damping: Damping, phi: str = "raw") -> None:
         super().__init__(label, phi)
-        self.damping = damping
+        self.damping = instance(Damping, f"damping of {label}", damping)
 
     def fit(self, problem: Problem) -> Self:
         """The dampings of all tensors."""
+        super().fit(problem)
         self.source = GradientSource(problem)
         self.n = len(problem.train)
         means = mean_squares(self.source)
@@ -43,7 +44,8 @@ class MeanOfInverses(Preconditioner):
             if name not in gone
         }
         if gone:
-            self.note(f"P = 0 for parameters whose gradient is zero but for rounding ({', '.join(sorted(gone))})")
+            names = ", ".join(sorted(gone))
+            self.note("left out", f"P = 0 for parameters whose gradient is zero but for rounding ({names})")
         self.facts |= {"damping": str(self.damping), "damping_value": self.values}
         return self
 

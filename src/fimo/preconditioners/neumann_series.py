@@ -11,9 +11,10 @@ from torch import Tensor
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.gradients.curvature import DUAL_BYTES, PRODUCTS, PrimalCurvature, Space, curvature, lowest_ritz_value
-from fimo.preconditioners.base import Preconditioner, whole
+from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
+from fimo.randomness import seed_of
 
 # How often the recursion looks whether it has diverged.
 CHECK_EVERY = 100
@@ -60,10 +61,12 @@ class NeumannSeries(Preconditioner):
         super().__init__(label, phi)
         if curvature not in PRODUCTS:
             raise UserError(f"curvature of {label} must be one of {', '.join(PRODUCTS)}, found {curvature!r}.")
-        scales = list(scales) if scale is None else [scale]
-        if not scales or not all(type(s) in (int, float) and 0 < s < float("inf") for s in scales):
-            raise UserError(f"scales of {label} must be a list of numbers above 0, found {scales!r}.")
-        self.kind, self.damping, self.scales, self.dual_bytes = curvature, damping, scales, dual_bytes
+        given = scales if scale is None else [scale]
+        numbers = isinstance(given, Sequence) and all(type(s) in (int, float) and 0 < s < float("inf") for s in given)
+        if not numbers or not given:
+            raise UserError(f"scales of {label} must be a list of numbers above 0, found {given!r}.")
+        self.kind, self.scales, self.damping = curvature, list(given), instance(Damping, f"damping of {label}", damping)
+        self.dual_bytes = whole(f"dual_bytes of {label}", dual_bytes, least=0)
         self.depth = whole(f"depth of {label}", depth)
         self.repeat = whole(f"repeat of {label}", repeat)
         self.seed = whole(f"seed of {label}", seed, least=0)
@@ -75,22 +78,24 @@ class NeumannSeries(Preconditioner):
 
     def fit(self, problem: Problem) -> Self:
         """The curvature's products, λ, the batches; for the Hessian also whether it is indefinite."""
+        super().fit(problem)
         self.curvature = curvature(problem, self.kind, self.dual_bytes)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.facts)
         self.batches = [self._draw(problem, number) for number in range(self.repeat)]
-        self.facts |= {"path": "dual" if self.curvature.dual else "primal", "scales": {}}
+        self.facts |= {"path": "dual" if self.curvature.dual else "primal", "scales": {}, "diverged": 0}
         if self.kind == "hessian":
             lowest = lowest_ritz_value(PrimalCurvature(problem, "hessian"))
             self.facts |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
             if self.facts["indefinite"]:
-                self.note(f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}")
+                told = f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}"
+                self.note("indefinite", told)
         return self
 
     def _draw(self, problem: Problem, number: int) -> list[Tensor | None]:
         if self.batch_size is None:
             return [None] * self.depth
-        generator = torch.Generator().manual_seed(self.seed + number)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, number))
         # Drawn on the CPU, so that they are the same wherever the rest is computed.
         rows = torch.randint(len(problem.train), (self.depth, self.batch_size), generator=generator)
         return list(rows.to(problem.device))
@@ -108,10 +113,19 @@ class NeumannSeries(Preconditioner):
             left = left[~converged]
             if len(left) == 0:
                 break
-        else:
-            tried = ", ".join(f"{scale:g}" for scale in self.scales)
-            self.note(f"{len(left)} of {result.shape[1]} columns diverged with every scale ({tried})", warn=True)
+        self._tell(len(left))
         return space.vectors(result)
+
+    def _tell(self, diverged: int) -> None:
+        """Say which scales were taken, and how many of all columns so far diverged with all."""
+        self.facts["diverged"] += diverged
+        taken = [f"{scale} ({count} column{'s' if count > 1 else ''})" for scale, count in self.facts["scales"].items()]
+        if taken:
+            self.note("scales", f"scale {', '.join(taken)}")
+        if diverged := self.facts["diverged"]:
+            columns = diverged + sum(self.facts["scales"].values())
+            tried = ", ".join(f"{scale:g}" for scale in self.scales)
+            self.note("diverged", f"{diverged} of {columns} columns diverged with every scale ({tried})", warn=True)
 
     def _mean(self, space: Space, scale: float) -> tuple[Tensor, Tensor]:
         """Mean over the repeats of h / s, and which columns diverged in none of them."""

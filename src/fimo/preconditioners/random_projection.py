@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -14,12 +14,15 @@ from fimo.errors import UserError
 from fimo.gradients import Gradients, GradientSource, MatrixGradients
 from fimo.gradients.cotangents import of_output
 from fimo.gradients.source import BLOCK_BYTES
-from fimo.preconditioners.base import Preconditioner, whole
+from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
+from fimo.randomness import seed_of
 
 # The paper's sizes: the first below so many training rows, the second from there on.
 SIZES, MANY_ROWS = (512, 2048), 4096
+# Each S is kept, a byte for an entry, where it isn't larger than this; else it is drawn whenever it is used.
+KEPT_BYTES = 2**28
 
 
 class Projection:
@@ -33,16 +36,29 @@ class Projection:
 
     def __init__(self, parameters: int, size: int | None, seed: int) -> None:
         self.parameters, self.size, self.seed = parameters, size, seed
+        self.kept: list[Tensor] | None = None
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """S in blocks of rows, float32; the same in every call."""
         assert self.size is not None
+        start = 0
+        for signs in self._signs():
+            yield slice(start, start + len(signs)), (signs * 2 - 1) * self.size**-0.5
+            start += len(signs)
+
+    def _signs(self) -> Iterable[Tensor]:
+        assert self.size is not None
+        if self.kept is None and self.parameters * self.size <= KEPT_BYTES:
+            self.kept = list(self._drawn())
+        return self._drawn() if self.kept is None else self.kept
+
+    def _drawn(self) -> Iterator[Tensor]:
+        assert self.size is not None
         generator = torch.Generator().manual_seed(self.seed)
         rows = max(1, BLOCK_BYTES // (16 * self.size))
         for start in range(0, self.parameters, rows):
-            stop = min(start + rows, self.parameters)
-            signs = torch.randint(2, (stop - start, self.size), generator=generator, dtype=torch.int8)
-            yield slice(start, stop), (signs * 2 - 1) * self.size**-0.5
+            shape = (min(rows, self.parameters - start), self.size)
+            yield torch.randint(2, shape, generator=generator, dtype=torch.int8)
 
     def __call__(self, gradients: Gradients) -> Tensor:
         """Rows of gradients times S, multiplied in float32 (S = I: as they are), `[row, size]` in their own dtype."""
@@ -77,7 +93,7 @@ class RandomProjection(Preconditioner):
             rows and of parameters, where the kernel would be singular); None for S = I.
         ridge: λ, `mean_eigenvalue` being the kernel's; None for none.
         projections: how many S are averaged: the scores of one are mostly noise.
-        seed: of the first S, the others follow.
+        seed: of the S.
         phi: see `Preconditioner`.
     """
 
@@ -97,7 +113,8 @@ class RandomProjection(Preconditioner):
             whole(f"projection of {label}", projection)
         self.size = projection
         self.projections = whole(f"projections of {label}", projections)
-        self.ridge, self.seed = ridge, whole(f"seed of {label}", seed, least=0)
+        self.ridge = None if ridge is None else instance(Damping, f"ridge of {label}", ridge)
+        self.seed = whole(f"seed of {label}", seed, least=0)
 
     def fit(self, problem: Problem) -> Self:
         """The kernels of all projections, factored.
@@ -105,10 +122,11 @@ class RandomProjection(Preconditioner):
         Raises:
             UserError: where one is singular.
         """
+        super().fit(problem)
         source, n = GradientSource(problem, factored=False), len(problem.train)
         parameters = sum(p.numel() for p in problem.parameters.values())
         size = automatic_size(n, parameters) if isinstance(self.size, str) else self.size
-        projections = [Projection(parameters, size, self.seed + number) for number in range(self.projections)]
+        projections = [Projection(parameters, size, seed_of(self.seed, number)) for number in range(self.projections)]
         like = next(iter(problem.parameters.values()))
         kernels = [like.new_zeros(size or parameters, size or parameters) for _ in projections]
         for block in source.blocks(problem.train, of_output):
