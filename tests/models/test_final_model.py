@@ -91,6 +91,18 @@ def test_a_network_whose_outputs_would_be_broadcast(outputs, shape):
     check_outputs(MLP(10, 1, []), torch.zeros(2, 10), 1)
 
 
+def test_a_final_model_is_trained_in_training_mode():
+    """Batch normalisation learns its statistics, whatever mode the network was left in."""
+    question = problem(dtype=torch.float32)
+    network = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 1))
+    check_outputs(network, question.train.inputs[:2], 1)
+    assert all(module.training for module in network.modules())
+    network.eval()
+    module = FinalTraining(network, question.objective, "sgd", 0.01)
+    train_final(module, question.train, Order(23, 8, 0), 2, torch.device("cpu"))
+    assert network[0].num_batches_tracked == 6 and network[0].running_mean.abs().max() > 0
+
+
 class TestCheckpoints:
     overrides = ("experiment=diabetes", "further.epochs=1")
 

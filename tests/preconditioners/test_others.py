@@ -197,6 +197,11 @@ class TestRandomProjection:
             attribute(problem(), RandomProjection("TRAK", 40))
         attribute(problem(), RandomProjection("TRAK", 40, ridge=Damping(0.01, "mean_eigenvalue")))
 
+    def test_too_many_parameters_for_none(self):
+        question = replace(problem(), network=nn.Sequential(nn.Linear(5, 2000), nn.Linear(2000, 1)).double().eval())
+        with pytest.raises(UserError, match="TRAK without projection needs a kernel of 1.5 GiB for 14001 parameters"):
+            attribute(question, RandomProjection("TRAK", None))
+
     def test_the_papers_sizes(self):
         sizes = [automatic_size(n, 10**6) for n in (5, 353, 691, 4095, 4096, 67349)]
         assert sizes == [4, 256, 512, 512, 2048, 2048] and automatic_size(691, 100) == 64

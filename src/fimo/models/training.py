@@ -58,6 +58,7 @@ def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, devi
     """Train `module.network` for some epochs on the batches of row positions that `order` yields anew each epoch."""
     dataset: Dataset = rows  # type: ignore[assignment]
     loader: DataLoader = DataLoader(dataset, sampler=order, batch_size=None)
+    module.train()  # Lightning leaves the mode as it finds it
     fit(module, epochs, device, loader)
 
 

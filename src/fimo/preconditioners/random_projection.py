@@ -13,6 +13,7 @@ from torch import Tensor
 from fimo.errors import UserError
 from fimo.gradients import Gradients, GradientSource, MatrixGradients
 from fimo.gradients.cotangents import of_output
+from fimo.gradients.curvature import DUAL_BYTES
 from fimo.gradients.source import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
@@ -120,7 +121,7 @@ class RandomProjection(Preconditioner):
         """The kernels of all projections, factored.
 
         Raises:
-            UserError: where one is singular.
+            UserError: where one is singular, or S = I and there are too many parameters for that.
         """
         super().fit(problem)
         source, n = GradientSource(problem, factored=False), len(problem.train)
@@ -128,6 +129,11 @@ class RandomProjection(Preconditioner):
         size = automatic_size(n, parameters) if isinstance(self.size, str) else self.size
         projections = [Projection(parameters, size, seed_of(self.seed, number)) for number in range(self.projections)]
         like = next(iter(problem.parameters.values()))
+        if size is None and (needed := parameters**2 * like.element_size()) > DUAL_BYTES:
+            raise UserError(
+                f"{self.label} without projection needs a kernel of {needed / 2**30:.1f} GiB for {parameters} "
+                "parameters: choose a projection."
+            )
         kernels = [like.new_zeros(size or parameters, size or parameters) for _ in projections]
         for block in source.blocks(problem.train, of_output):
             for projection, kernel in zip(projections, kernels, strict=True):
