@@ -1,6 +1,7 @@
 """What the README says is so."""
 
 import re
+import shlex
 from pathlib import Path
 
 import naive
@@ -41,7 +42,7 @@ def test_its_commands_compose():
     for stage, overrides in commands:
         assert (ROOT / "experiments" / f"{stage}.py").is_file()
         if "diagonal" not in overrides:  # the method that a reader adds
-            config(*overrides.split())
+            config(*shlex.split(overrides))
 
 
 def test_its_files_are_there():

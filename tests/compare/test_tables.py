@@ -204,6 +204,8 @@ def test_figures_and_table_are_repeatable_and_complete():
         assert ("reliability ceiling" in labels) == (draw is curves_figure)
         for kind in ("png", "pdf"):
             assert to_bytes(draw(comparison, "title"), kind) == to_bytes(draw(comparison, "title"), kind)
+    lost = markdown_table(tables.compare({**scores, "Lost": scores["Grad-Dot"] * np.nan}, seeds), {})
+    assert "| Lost | 1 | – | – | " in lost and "6 test examples (Lost: 0);" in lost
     facts = {"seconds": 0.5, "damping": "10 λ0", "notes": ["one column is late", "scale 10"]}
     table = markdown_table(comparison, {"Grad-Dot": facts}, ["A note."])
     assert "| Grad-Dot | 2 | " in table and "| 10 λ0 | 0.50 |" in table and table.endswith("A note.\n")

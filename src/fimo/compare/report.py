@@ -32,11 +32,14 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
     last = comparison.reliability.query("adjustment == 'centred'").iloc[-1]
     if pd.notna(last["ceiling"]):
         lines += ["", f"Reliability ceiling at the last step: {last['ceiling']:.3f}."]
-    count = centred.iloc[-1]
+    counts = centred.groupby("method", sort=False)["n_test"].last()
+    fewer = ", ".join(f"{label}: {count}" for label, count in counts.items() if count < counts.max())
+    n_seeds = centred["n_seeds"].iloc[0]
+    seeds = f"{n_seeds} seeds" if n_seeds > 1 else "one seed"
     lines += [
         "",
-        f"Centred (eq. 13 and 17), mean ± standard error over {count['n_test']} test examples; the gold "
-        f"standard is the mean over {count['n_seeds']} seed{'s' if count['n_seeds'] > 1 else ''}.",
+        f"Centred (eq. 13 and 17), mean ± standard error over {counts.max()} test examples"
+        f"{f' ({fewer})' if fewer else ''}; the gold standard is the mean over {seeds}.",
     ]
     told = [f"{label}: {note}." for label, facts in methods.items() for note in facts.get("notes", [])]
     return "\n".join([*lines, *(f"\n{note}" for note in [*told, *notes])]) + "\n"
@@ -44,5 +47,7 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
 
 def _at(row: pd.Series) -> str:
     cells = [f"{row['epoch']:g}"]
-    cells += [f"{row[f'{name}_mean']:.3f} ± {row[f'{name}_sem']:.3f}" for name in ("cosine", "spearman")]
+    for name in ("cosine", "spearman"):
+        mean, error = row[f"{name}_mean"], row[f"{name}_sem"]
+        cells.append("–" if pd.isna(mean) else f"{mean:.3f}" if pd.isna(error) else f"{mean:.3f} ± {error:.3f}")
     return " | ".join(cells)
