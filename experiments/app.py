@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from experiments import settings
+from experiments.checks import check
 from experiments.errors import CONFIG_DIR, EXPECTED, sentence
 from fimo.preconditioners.base import MethodWarning
 
@@ -36,7 +36,7 @@ def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
     def job(cfg: DictConfig) -> None:
         quiet()
         try:
-            settings.check(cfg)
+            check(cfg)
             if cfg.threads is not None:
                 torch.set_num_threads(cfg.threads)
             codes.append(function(cfg))

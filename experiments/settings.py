@@ -1,11 +1,10 @@
-"""The config: what is allowed, and which part of it determines which result."""
+"""The config: which part of it determines which result."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import inspect
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,79 +17,15 @@ from experiments.errors import CONFIG_DIR
 from fimo.artifacts import Artifact, short_hash
 from fimo.data.splits import read_left_out
 from fimo.errors import UserError
-from fimo.further_training.leave_out import SCHEMES
 from fimo.further_training.plan import Plan
-from fimo.models.training import OPTIMIZERS
 from fimo.preconditioners.damping import Damping
 
 # Raise it when the files of a results folder change: folders of an older layout are not taken for finished then.
 RESULTS_LAYOUT = 1
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-CHOICES: dict[str, tuple[str | None, ...]] = {
-    "device": ("auto", "cpu", "cuda"),
-    "final.optimizer": tuple(OPTIMIZERS),
-    "further.gold": ("leave_one_out",),
-    "further.leave_out": tuple(SCHEMES),
-    "further.dtype": tuple(DTYPES),
-    "logger.mode": (None, "online", "offline", "disabled"),
-}
-# Smallest allowed value, and what else is allowed.
-WHOLE: dict[str, tuple[int, object]] = {
-    "seed": (0, ...),
-    "threads": (1, None),
-    "data.batch_size": (1, ...),
-    "data.random_state": (0, ...),
-    "data.train_rows": (1, None),
-    "data.test_count": (1, None),
-    "final.epochs": (1, ...),
-    "final.batch_size": (1, ...),
-    "further.epochs": (1, ...),
-    "further.seeds": (1, ...),
-    "further.first_seed": (0, ...),
-    "further.runs_at_once": (1, "auto"),
-    "further.seeds_at_once": (1, "auto"),
-}
-POSITIVE = ("final.lr", "optimizer.lr", "further.clip")
-NOT_NEGATIVE = ("optimizer.momentum", "optimizer.weight_decay")
 # How much and how fast, not what: these change no seed's file, and no score.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed")
 HOW_SCORED = ("label", "dual_bytes")
-
-
-def check(cfg: DictConfig) -> None:
-    """Refuse values that no run can have.
-
-    Raises:
-        UserError: naming key, what was expected and what was found.
-    """
-    if not cfg.get("method"):
-        raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
-    device(cfg)
-    for key, choices in CHOICES.items():
-        if (found := OmegaConf.select(cfg, key)) not in choices:
-            raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {found!r}.")
-    if not isinstance(cfg.name, str) or not re.fullmatch(r"[^/\s.][^/]*", cfg.name):
-        raise UserError(f"name must be the name of a folder, without a slash or a dot in front, found {cfg.name!r}.")
-    size = OmegaConf.select(cfg, "data.test_size", default=0.5)
-    if type(size) is not float or not 0 < size < 1:
-        raise UserError(f"data.test_size must be a share of the rows between 0 and 1, found {size!r}.")
-    for key, (least, other) in WHOLE.items():
-        found = OmegaConf.select(cfg, key, default=least)
-        if found != other and (type(found) is not int or found < least):
-            raise UserError(f"{key} must be a whole number of at least {least}, found {found!r}.")
-    for key in (*POSITIVE, *NOT_NEGATIVE):
-        found, allow_zero = OmegaConf.select(cfg, key, default=1), key in NOT_NEGATIVE
-        if found is None and key == "further.clip":
-            continue
-        if type(found) not in (int, float) or not (0 <= found if allow_zero else 0 < found) or found == float("inf"):
-            raise UserError(f"{key} must be a number {'of at least' if allow_zero else 'above'} 0, found {found!r}.")
-    every = cfg.further.evaluate_every
-    steps = [] if every is None else [every] if isinstance(every, int) else every
-    if not OmegaConf.is_list(steps) and not isinstance(steps, list) or any(type(s) is not int or s < 1 for s in steps):
-        raise UserError(f"further.evaluate_every must be a whole number above 0 or a list of them, found {every!r}.")
-    for name in cfg.method:
-        instantiate(cfg.method[name], _convert_="all")  # a method looks at its own settings
-    labels(cfg)
 
 
 def device(cfg: DictConfig) -> torch.device:

@@ -11,8 +11,8 @@ from omegaconf import open_dict
 import experiments  # noqa: F401  (first: it imports fimo)
 from experiments import compare, further_train, run
 from experiments.app import quiet
+from experiments.checks import check
 from experiments.errors import CONFIG_DIR
-from experiments.settings import check
 
 DATA = os.environ.get("FIMO_DATA_DIR")
 needs_data = pytest.mark.skipif(DATA is None, reason="FIMO_DATA_DIR is not set")

@@ -9,8 +9,9 @@ import pytest
 from configs import config
 from hydra.errors import ConfigCompositionException
 
+from experiments.checks import check
 from experiments.errors import sentence
-from experiments.settings import check, device
+from experiments.settings import device
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
 
@@ -116,6 +117,8 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
         ("seed=null", "seed must be a whole number of at least 0, found None"),
         ("threads=auto", "threads must be a whole number of at least 1, found 'auto'"),
         ("final.lr=null", "final.lr must be a number above 0, found None"),
+        ("+optimizer.nesterov=true", "optimizer does not take these settings: Nesterov momentum requires a momentum"),
+        ("+optimizer.speed=1", "optimizer does not take these settings: .* unexpected keyword argument 'speed'"),
         ("method=[]", "method must name at least one method"),
         ("method.grad_cos.label=Grad-Dot", "method labels must differ from each other, found Grad-Dot, Grad-Dot"),
     ],

@@ -27,8 +27,7 @@ class Progress(pl.Callback):
             self.bar = tqdm(
                 total=self.seeds * steps,
                 desc="further training",
-                unit="step",
-                unit_scale=True,
+                unit=" steps",
                 mininterval=0.5 if sys.stderr.isatty() else 30,
                 dynamic_ncols=True,
             )
