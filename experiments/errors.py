@@ -28,7 +28,8 @@ DISK = {
 def sentence(error: Exception) -> str | None:
     """The error in one line, or None where it is not the user's."""
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, UserError):
-        error = error.__cause__  # what an object of the config says of its arguments
+        # What an object of the config says of its arguments, and which object it is.
+        return f"{str(error).rpartition('full_key: ')[2].strip()}: {error.__cause__}"
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException):
         return _missing_choice(text)

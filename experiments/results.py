@@ -57,7 +57,7 @@ def reserved(cfg: DictConfig) -> Iterator[Path]:
     with artifacts.results_lock(plain_name):
         folder = folder_of(cfg)
         if folder != plain_name:
-            stages.say(f"{plain_name} holds the results of another config: these go to {folder}")
+            stages.say(f"{plain_name} holds the results of another config or code: these go to {folder}")
         yield folder
 
 
@@ -74,6 +74,11 @@ def read(folder: Path) -> Comparison:
     return Comparison(
         *(pd.read_csv(folder / name) for name in (artifacts.CURVES, artifacts.SEEDS, artifacts.RELIABILITY))
     )
+
+
+def table(folder: Path) -> str:
+    """The table of a finished run, for people."""
+    return (folder / artifacts.TABLE).read_text()
 
 
 def figures(cfg: DictConfig, comparison: Comparison) -> dict[str, Figure]:

@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> int:
         folder, comparison, diverged = results.compared(cfg, seconds)
         log.results(comparison, results.figures(cfg, comparison)["curves"])
     code = stages.exit_code(diverged)
-    stages.say(str(folder))
+    stages.say(f"\n{results.table(folder)}\n{folder}")
     return code
 
 

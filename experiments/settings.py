@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.errors import CONFIG_DIR
@@ -88,7 +88,10 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = {"left_out": read_left_out(data["left_out"])} if data["train_rows"] else {}
     rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out")
-    config = {"data": {**rows, **chosen, "source": source}, "model": plain(cfg.model)}
+    model = plain(cfg.model)
+    # A network or a source of one's own is edited now and then: what it is written in belongs to what it is.
+    code = {"model": _code_hash(_code(model["_target_"])), "source": _code_hash(_code(source["_target_"]))}
+    config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code}
     if cfg.final.checkpoint is None:
         return {**config, "final": plain(cfg.final), "seed": cfg.seed}
     path = Path(cfg.final.checkpoint)
@@ -116,16 +119,28 @@ def final_artifact(cfg: DictConfig) -> Artifact:
 def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
     """Where a method's scores lie: its config, and the code that computes them, determine them."""
     own = _without(plain(cfg.method[method]), *HOW_SCORED)
-    code = short_hash({path.name: _digest(path) for path in _scoring_code(own["_target_"])})
-    return _artifact(cfg, "scores", method, {**_question(cfg), "method": own, "code": code})
+    code = _code_hash(_scoring_code(own["_target_"]))
+    return _artifact(cfg, "scores", method, {**_question(cfg), "method": own, "method_code": code})
 
 
 def _scoring_code(target: str) -> list[Path]:
-    """The file that the method's class is written in, and what every method is computed with."""
+    """What the method is written in, and what every method is computed with."""
     package = Path(inspect.getfile(Damping)).parents[1]
     shared = [package / name for name in ("attribution.py", "problem.py", "models/objective.py")]
     shared += [package / "preconditioners" / name for name in ("base.py", "damping.py")]
-    return [Path(inspect.getfile(get_class(target))), *shared, *sorted((package / "gradients").glob("*.py"))]
+    return [*_code(target), *shared, *sorted((package / "gradients").glob("*.py"))]
+
+
+def _code(target: str) -> list[Path]:
+    """The files that a class (with those it builds on, torch's aside) or a function is written in."""
+    thing = get_object(target)
+    parts = inspect.getmro(thing) if inspect.isclass(thing) else [thing]
+    ours = [part for part in parts if part.__module__.partition(".")[0] not in ("builtins", "abc", "typing", "torch")]
+    return list(dict.fromkeys(Path(inspect.getfile(part)) for part in ours))
+
+
+def _code_hash(files: Iterable[Path]) -> str:
+    return short_hash({str(number): _digest(path) for number, path in enumerate(files)})
 
 
 def further_artifact(cfg: DictConfig) -> Artifact:

@@ -104,6 +104,8 @@ def attribute(cfg: DictConfig, problem: Callable[[], Problem]) -> Scores:
             else:
                 method: Preconditioner = instantiate(cfg.method[name], _convert_="all")
                 _compute_scores(artifact, label, typed(method.dtype), method)
+        for note in artifact.facts(SCORES)["notes"]:
+            say(f"{label}: {note}")
     return read_scores(cfg)
 
 
@@ -114,8 +116,6 @@ def _compute_scores(artifact: artifacts.Artifact, label: str, problem: Problem, 
     facts = {"seconds": seconds, **method.facts, "notes": list(method.notes.values())}
     artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), **facts)
     say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
-    for note in method.notes.values():
-        say(f"{label}: {note}")
 
 
 def read_scores(cfg: DictConfig) -> Scores:

@@ -10,6 +10,7 @@ from methods import METHODS
 from problems import problem
 
 from fimo.attribution import attribute
+from fimo.errors import UserError
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
 from fimo.gradients import GradientSource
@@ -71,3 +72,15 @@ def test_the_sign_and_size_of_grad_dot_are_those_of_one_further_step():
     ((_, losses, _),) = further_train(question, plan, [0], lambda seed: True)
     effect = (losses["loss_left_out"] - losses["loss_full"]).isel(step=0)
     np.testing.assert_allclose(effect / lr, attribute(question, METHODS["Grad-Dot"].make()), rtol=1e-3)
+
+
+@pytest.mark.parametrize("left_out", [[], [0, 23], [-1]])
+def test_left_out_rows_that_are_not_there(left_out):
+    with pytest.raises(UserError, match="left_out must name training rows from 0 to 22, found"):
+        problem(left_out=left_out)
+
+
+def test_rows_of_different_lengths():
+    rows = problem().train
+    with pytest.raises(UserError, match=r"targets and index of rows must be equally many, found \[23, 4, 23\]"):
+        replace(rows, targets=rows.targets[:4])

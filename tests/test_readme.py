@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import naive
@@ -13,21 +15,33 @@ from problems import problem
 
 from experiments.errors import CONFIG_DIR
 from fimo.attribution import attribute
+from fimo.preconditioners.damping import Damping
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+(CODE,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
 @pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "convolutional")])
 def test_its_example_of_a_method_equals_the_explicit_matrix(task, network):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
-    exec(code, names)
+    exec(CODE, names)
     question = problem(task, network)
     everything = [naive.gradient(question, *question.train[torch.tensor(i)]) for i in range(len(question.train))]
     matrix = torch.diag(1 / (torch.stack(everything).square().mean(0) + 0.01))
-    scores = attribute(question, names["Diagonal"]("Diagonal", damping=0.01))
+    scores = attribute(question, names["Diagonal"]("Diagonal", Damping(0.01)))
     np.testing.assert_allclose(scores, naive.scores(question, matrix), rtol=1e-9, atol=1e-14)
+
+
+def test_its_example_of_a_method_passes_the_linter(tmp_path):
+    (tmp_path / "diagonal.py").write_text(CODE)
+    ruff = [sys.executable, "-m", "ruff"]
+    for arguments in (["check"], ["format", "--check"]):
+        command = [*ruff, *arguments, "--config", str(ROOT / "pyproject.toml"), str(tmp_path / "diagonal.py")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_its_config_of_a_method_is_read_by_hydra():
@@ -52,9 +66,9 @@ def test_its_files_are_there():
 
 def test_its_tables_name_every_experiment_and_method():
     for path in [*(CONFIG_DIR / "experiment").glob("*.yaml"), *(CONFIG_DIR / "optimizer").glob("*.yaml")]:
-        assert f"`{path.stem}`" in README
+        assert f"`{path.stem}`" in README, f"README.md needs a word on {path.stem}"
     for path in (CONFIG_DIR / "method").glob("*.yaml"):
-        assert f"`method={path.stem}`" in README
+        assert f"`method={path.stem}`" in README, f"README.md's table of methods needs a row for method={path.stem}"
 
 
 def test_a_network_of_ones_own_is_chosen_by_its_target(tmp_path):

@@ -246,4 +246,4 @@ def write_results(folder: Path, files: Mapping[str, bytes], run: Mapping[str, An
     (folder / RUN).unlink(missing_ok=True)
     for name, content in files.items():
         write(folder / name, content)
-    write(folder / RUN, json.dumps({**run, "files": sorted(files)}, indent=1, ensure_ascii=False).encode())
+    write(folder / RUN, json.dumps({**run, "files": sorted(files)}, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fimo.errors import UserError
 from fimo.models.objective import Objective
 from fimo.rows import Inputs, Rows
 
@@ -20,8 +21,9 @@ class Problem:
     """How sensitive is a final model's loss at test examples to each of some training examples.
 
     Attributes:
-        network: the final model; its parameters are θ_f. Maps inputs `[row, …]` to outputs `[row, output]`.
-        objective: the loss per example.
+        network: the final model; all its parameters are θ_f. Maps inputs `[row, …]` to outputs `[row, output]`, each
+            row by itself.
+        objective: the loss per example, one of `fimo.models.objective`.
         train: all training rows, D.
         test: the test examples whose losses are watched.
         left_out: `[left_out]`, positions in `train` of the examples that are left out in turn.
@@ -32,6 +34,12 @@ class Problem:
     train: Rows
     test: Rows
     left_out: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.left_out) == 0 or not 0 <= int(self.left_out.min()) <= int(self.left_out.max()) < len(self.train):
+            raise UserError(
+                f"left_out must name training rows from 0 to {len(self.train) - 1}, found {self.left_out.tolist()}."
+            )
 
     @property
     def parameters(self) -> Parameters:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fimo.errors import UserError
+
 Inputs = Tensor | Mapping[str, Tensor]
 
 
@@ -31,6 +33,12 @@ class Rows:
     inputs: Inputs
     targets: Tensor
     index: Tensor
+
+    def __post_init__(self) -> None:
+        parts = [self.inputs] if isinstance(self.inputs, Tensor) else list(self.inputs.values())
+        lengths = [len(part) for part in (*parts, self.targets, self.index)]
+        if len(set(lengths)) > 1:
+            raise UserError(f"Inputs, targets and index of rows must be equally many, found {lengths}.")
 
     def __len__(self) -> int:
         return len(self.targets)

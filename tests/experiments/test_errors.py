@@ -42,16 +42,23 @@ def command(tmp_path, *overrides, app=RUN, **environment):
         ("optimizer=nope", "optimizer=nope is not a choice: expected one of adam, adamw, sgd"),
         ("data.left_out=[0,9999]", "data.left_out must name training rows from 0 to 352, found 9999"),
         ("further.epoch=3", "further.epoch is not a config key or group"),
-        ("method=cg method.cg.damping.scale=-1", "damping.scale must be a number above 0, found -1"),
-        ("method=lissa method.lissa.depth=0", "depth of LiSSA must be a whole number of at least 1, found 0"),
-        ("method=trak method.trak.projection=0", "projection of TRAK must be a whole number of at least 1, found 0"),
+        ("method=cg method.cg.damping.scale=-1", "method.cg.damping: damping.scale must be a number above 0, found -1"),
+        (
+            "method=lissa method.lissa.depth=0",
+            "method.lissa: depth of LiSSA must be a whole number of at least 1, fou",
+        ),
+        (
+            "method=trak method.trak.projection=0",
+            "method.trak: projection of TRAK must be a whole number of at least",
+        ),
+        ("method=cg method.cg.damping=10", "method.cg: damping of CG must be a Damping with scale and unit, found 10."),
         (
             "method=trak method.trak.projection=400",
             "The kernel of TRAK is singular with projection size 400, n = 353 training rows and ridge 0: choose a sma",
         ),
         (
             "method=exact_gn method.exact_gn.dual_bytes=1000",
-            "Exact-GN needs 0.00 GiB for the dual of 353 training rows, more than dual_bytes allows",
+            "Exact-GN needs 0.000928 GiB for the dual of 353 training rows, more than dual_bytes allows",
         ),
         (
             "model._target_=problems.NoLayers ~model.hidden method=ekfac",

@@ -178,3 +178,30 @@ def test_another_code_is_another_method(tmp_path, monkeypatch):
         )
         addresses.add(settings.scores_artifact(config("size=smoke", *target), "grad_dot").hash)
     assert len(addresses) == 2
+
+
+def test_another_network_of_ones_own_is_another_final_model(tmp_path, monkeypatch):
+    folder = tmp_path / "networks"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    addresses = set()
+    for kind in ("tanh", "relu"):
+        (folder / "nets.py").write_text(f"from fimo.models.mlp import MLP\nclass Net(MLP):\n    kind = '{kind}'\n")
+        cfg = config("size=smoke", "method=grad_dot", "model._target_=nets.Net")
+        parts = (
+            settings.final_artifact(cfg),
+            settings.scores_artifact(cfg, "grad_dot"),
+            settings.further_artifact(cfg),
+        )
+        addresses |= {part.hash for part in parts}
+    assert len(addresses) == 6
+    assert [path.name for path in settings._code("nets.Net")] == ["nets.py", "mlp.py"]
+
+
+def test_notes_are_said_again_where_scores_are_found(tmp_path, capsys):
+    chosen = ("method=[lissa]", "method.lissa.scale=0.001", "name=lost")
+    for _ in range(2):
+        assert app(tmp_path, *BASE, *chosen) == 0
+        told = capsys.readouterr().out
+        assert "LiSSA (scale = 0.001): 6 of 6 gradients diverged with every scale (0.001)" in told
+        assert "| LiSSA (scale = 0.001) | 1 | – |" in told  # the table

@@ -63,7 +63,7 @@ class TestDualAndPrimal:
         np.testing.assert_allclose(pair[0][0], pair[1][0], rtol=1e-7)
 
     def test_exact_stops_where_the_gram_does_not_fit(self):
-        with pytest.raises(UserError, match=r"Exact-GN needs 0.00 GiB for the dual of 23 training rows, more"):
+        with pytest.raises(UserError, match=r"Exact-GN needs 1.58e-05 GiB for the dual of 23 training rows, more"):
             attribute(problem("classification"), ExactGaussNewton("Exact-GN", HALF, dual_bytes=46 * 46 * 8 - 1))
         attribute(problem("classification"), ExactGaussNewton("Exact-GN", HALF, dual_bytes=46 * 46 * 8))
 
@@ -99,7 +99,7 @@ class TestConjugateGradients:
 
     def test_a_missed_tolerance_is_told(self):
         method = ConjugateGradients("CG", Damping(1e-6, "lambda_0"), tolerance=1e-10, max_iterations=1)
-        text = r"4 of 4 columns miss the relative residual 1e-10 after 1 iterations, the worst with .*: raise max_iter"
+        text = r"4 of 4 gradients miss the relative residual 1e-10 after 1 iterations, the worst with .*: raise"
         with pytest.warns(UserWarning, match=text):
             attribute(problem(), method)
         assert len(method.notes) == 1 and max(method.facts["residuals"]) > 1e-10
@@ -164,7 +164,7 @@ class TestNeumannSeries:
     @pytest.mark.parametrize("batch_size", [None, 6])
     def test_where_no_scale_converges_the_scores_are_no_numbers(self, batch_size):
         method = lissa(scales=[1e-3, 2e-3], batch_size=batch_size)
-        with pytest.warns(UserWarning, match=r"LiSSA: 4 of 4 columns diverged with every scale \(0.001, 0.002\)"):
+        with pytest.warns(UserWarning, match=r"LiSSA: 4 of 4 gradients diverged with every scale \(0.001, 0.002\)"):
             scores = attribute(steeper(problem()), method)
         assert np.isnan(scores).all() and method.facts["scales"] == {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import fields, is_dataclass
 from typing import Any, Self, TypeVar
 
 import torch
@@ -71,7 +72,8 @@ def instance(kind: type[Kind], name: str, value: object) -> Kind:
         UserError: where it isn't.
     """
     if not isinstance(value, kind):
-        raise UserError(f"{name} must be a {kind.__name__} (_target_, and its arguments), found {value!r}.")
+        settings = " and ".join(field.name for field in fields(kind)) if is_dataclass(kind) else "its settings"
+        raise UserError(f"{name} must be a {kind.__name__} with {settings}, found {value!r}.")
     return value
 
 

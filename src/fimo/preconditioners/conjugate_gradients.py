@@ -76,7 +76,7 @@ class ConjugateGradients(Preconditioner):
         if missed := sum(not residual <= 1.1 * self.tolerance for residual in residuals):
             self.note(
                 "residuals",
-                f"{missed} of {len(residuals)} columns miss the relative residual {self.tolerance:g} after "
+                f"{missed} of {len(residuals)} gradients miss the relative residual {self.tolerance:g} after "
                 f"{iterations} iterations, the worst with {max(residuals):.1e}: raise max_iterations or the damping",
                 warn=True,
             )

@@ -43,8 +43,8 @@ class ExactGaussNewton(Preconditioner):
         self.source = GradientSource(problem)
         if (needed := dual_memory(self.source)) > self.dual_bytes:
             raise UserError(
-                f"{self.label} needs {needed / 2**30:.2f} GiB for the dual of {len(problem.train)} training rows, more "
-                f"than dual_bytes allows ({self.dual_bytes / 2**30:.2f} GiB): raise it, or keep fewer rows with "
+                f"{self.label} needs {needed / 2**30:.3g} GiB for the dual of {len(problem.train)} training rows, more "
+                f"than dual_bytes allows ({self.dual_bytes / 2**30:.3g} GiB): raise it, or keep fewer rows with "
                 "data.train_rows."
             )
         self.dual = GaussNewtonRows.of(problem, self.source)

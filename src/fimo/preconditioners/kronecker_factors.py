@@ -13,9 +13,10 @@ from curvlinops import KFACLinearOperator
 from torch import Tensor, nn
 
 from fimo.errors import UserError
-from fimo.gradients import GradientSource, MatrixGradients
+from fimo.gradients import Gradients, GradientSource, MatrixGradients
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.curvature import activation_bytes, used_parameters
+from fimo.gradients.layer_grams import LayerGradients
 from fimo.gradients.source import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
@@ -40,6 +41,16 @@ class LayerBasis:
         """Qᵀ times the layer's part of each gradient, `[row, out, in]`."""
         blocks = [gradients.blocks[name] for name in self.names]
         return self.left.T @ torch.cat([block.reshape(*block.shape[:2], -1) for block in blocks], 2) @ self.right
+
+    def squares(self, gradients: Gradients) -> Tensor:
+        """Sum over gradients of the squared entries of `rotated`, `[out, in]`."""
+        if not isinstance(gradients, LayerGradients):
+            assert isinstance(gradients, MatrixGradients)
+            return self.rotated(gradients).square().sum(0)
+        (layer,) = (layer for layer in gradients.layers if layer.weight == self.names[0])
+        ones = layer.inputs.new_ones(len(layer.inputs), len(self.names) - 1)  # the bias's input
+        inputs = torch.cat([layer.inputs, ones], 1) @ self.right
+        return (layer.deltas @ self.left).square().T @ inputs.square()
 
     def back(self, rotated: Tensor, gradients: MatrixGradients) -> dict[str, Tensor]:
         """Q times it, as blocks of the shapes that `gradients` has."""
@@ -74,7 +85,7 @@ class KroneckerFactors(Preconditioner):
             UserError: where the network has no linear or convolution layer.
         """
         super().fit(problem)
-        source = GradientSource(problem, factored=False)
+        source = GradientSource(problem)
         bases = dict(layer_bases(problem))
         if not bases:
             raise UserError(
@@ -83,9 +94,8 @@ class KroneckerFactors(Preconditioner):
             )
         eigenvalues = {path: torch.zeros((), dtype=basis.left.dtype) for path, basis in bases.items()}
         for block in source.blocks(problem.train, of_curvature):
-            assert isinstance(block, MatrixGradients)
             for path, basis in bases.items():
-                eigenvalues[path] = basis.rotated(block).square().sum(0) / len(problem.train) + eigenvalues[path]
+                eigenvalues[path] = basis.squares(block) / len(problem.train) + eigenvalues[path]
         means = {path: float(values.mean()) for path, values in eigenvalues.items()}
         gone = vanishing(means, next(iter(problem.parameters.values())).dtype)
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in gone}
@@ -93,7 +103,7 @@ class KroneckerFactors(Preconditioner):
         self.facts |= {"damping": str(self.damping), "damping_value": dampings}
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name for name in problem.parameters if name not in covered]:
-            what = "parameters outside linear and convolution layers, or without effect"
+            what = "parameters outside linear and two-dimensional convolution layers, or without effect"
             self.note("left out", f"P = 0 for {what} ({', '.join(others)})")
         return self
 

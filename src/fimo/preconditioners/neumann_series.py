@@ -119,13 +119,12 @@ class NeumannSeries(Preconditioner):
     def _tell(self, diverged: int) -> None:
         """Say which scales were taken, and how many of all columns so far diverged with all."""
         self.facts["diverged"] += diverged
-        taken = [f"{scale} ({count} column{'s' if count > 1 else ''})" for scale, count in self.facts["scales"].items()]
-        if taken:
-            self.note("scales", f"scale {', '.join(taken)}")
+        if taken := [f"{scale} for {count}" for scale, count in self.facts["scales"].items()]:
+            self.note("scales", f"scale {', '.join(taken)} gradients")
         if diverged := self.facts["diverged"]:
             columns = diverged + sum(self.facts["scales"].values())
             tried = ", ".join(f"{scale:g}" for scale in self.scales)
-            self.note("diverged", f"{diverged} of {columns} columns diverged with every scale ({tried})", warn=True)
+            self.note("diverged", f"{diverged} of {columns} gradients diverged with every scale ({tried})", warn=True)
 
     def _mean(self, space: Space, scale: float) -> tuple[Tensor, Tensor]:
         """Mean over the repeats of h / s, and which columns diverged in none of them."""

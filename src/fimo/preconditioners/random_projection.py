@@ -90,8 +90,8 @@ class RandomProjection(Preconditioner):
 
     Args:
         label: the method's name.
-        projection: columns of S; `auto` for the paper's, 512 or 2048 (halved until it is below the numbers of training
-            rows and of parameters, where the kernel would be singular); None for S = I.
+        projection: columns of S; `auto` for the paper's, 512 or 2048 (halved until it is below the number of training
+            rows and at most half that of parameters, since the kernel would be singular); None for S = I.
         ridge: λ, `mean_eigenvalue` being the kernel's; None for none.
         projections: how many S are averaged: the scores of one are mostly noise.
         seed: of the S.
@@ -170,8 +170,8 @@ class RandomProjection(Preconditioner):
 
 
 def automatic_size(n: int, parameters: int) -> int:
-    """The paper's projection size, halved until it is below n and the number of parameters."""
+    """The paper's projection size, halved until it is below n and at most half the number of parameters."""
     size = SIZES[n >= MANY_ROWS]
-    while size >= min(n, parameters):
+    while size > 1 and (size >= n or size > parameters // 2):
         size //= 2
-    return max(size, 1)
+    return size
