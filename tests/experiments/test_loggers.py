@@ -8,8 +8,8 @@ import pytest
 from configs import app, config
 from wandb.proto import wandb_internal_pb2 as records
 
+from experiments.checks import check
 from experiments.loggers import logged_in
-from experiments.settings import check
 from fimo.errors import UserError
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")

@@ -116,6 +116,13 @@ def test_one_decomposition_serves_every_damping():
         np.testing.assert_allclose(scores, expected, rtol=1e-9)
 
 
+def test_digits_that_a_small_damping_costs_are_told():
+    question = problem()
+    method = ExactGaussNewton("Exact-GN", Damping(1e-14)).fit(question)
+    assert "exact to" in method.notes["digits"]
+    assert ExactGaussNewton("Exact-GN", HALF).fit(question).notes == {}
+
+
 class TestNeumannSeries:
     @pytest.mark.parametrize("task", TASKS)
     def test_full_batches_have_a_closed_form(self, task):
