@@ -28,7 +28,7 @@ from experiments.errors import CONFIG_DIR
 from fimo.attribution import attribute
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
-from fimo.gradients.source import GradientSource, mean_square
+from fimo.gradients.source import GradientSource
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -76,7 +76,7 @@ def report(measured: dict, threads: int) -> None:
 
 def methods(problem: Problem) -> Iterator[dict]:
     """Scores of each method, against plain loops for one test example, scaled to all of them."""
-    λ0, tests = mean_square(GradientSource(problem)), len(problem.test)
+    λ0, tests = GradientSource(problem).lambda_0, len(problem.test)
     damping, share = Damping(1000 * λ0), Damping(0.1, "mean_eigenvalue")
     lissa = NeumannSeries("LiSSA", "gauss_newton", damping, DEPTH, BATCH, [10])
     compared: dict[str, tuple[Callable[[], object], Callable[[], float]]] = {

@@ -46,18 +46,17 @@ def labels(cfg: DictConfig) -> dict[str, str]:
     Raises:
         UserError: where two are the same.
     """
-    found = {str(name): _label(cfg, str(name)) for name in cfg.method}
+    usual = copy.deepcopy(cfg)  # with every method as its own file has it
+    for name in cfg.method:
+        if (path := CONFIG_DIR / "method" / f"{name}.yaml").is_file():
+            OmegaConf.update(usual, f"method.{name}", OmegaConf.load(path), merge=False)
+    found = {str(name): _label(plain(cfg.method[name]), plain(usual.method[name])) for name in cfg.method}
     if len(set(found.values())) < len(found):
         raise UserError(f"method labels must differ from each other, found {', '.join(found.values())}.")
     return found
 
 
-def _label(cfg: DictConfig, name: str) -> str:
-    node = plain(cfg.method[name])
-    path = CONFIG_DIR / "method" / f"{name}.yaml"
-    own = copy.deepcopy(cfg)
-    OmegaConf.update(own, f"method.{name}", OmegaConf.load(path) if path.is_file() else node, merge=False)
-    usual = plain(own.method[name])
+def _label(node: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
     if node["label"] != usual["label"]:  # the user's own
         return str(node["label"])
     changed = [key for key in node if key not in HOW_SCORED and node[key] != usual.get(key)]

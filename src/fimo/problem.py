@@ -52,6 +52,16 @@ class Problem:
         return next(self.network.parameters()).device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
     def coordinates(self) -> dict[str, Tensor]:
         """Positions in the full splits that label the axes `test` and `left_out` of every result."""
         return {"test": self.test.index, "left_out": self.train.index[self.left_out]}

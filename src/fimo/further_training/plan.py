@@ -80,7 +80,6 @@ class Plan:
 
 def _bytes_per_run(problem: Problem, batch_size: int) -> int:
     """Four copies of the parameters (gradient and optimiser state), two of the activations (forward and backward)."""
-    parameters = list(problem.parameters.values())
     activations = 0
 
     def count(module: nn.Module, args: object, output: object) -> None:
@@ -95,5 +94,4 @@ def _bytes_per_run(problem: Problem, batch_size: int) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    numbers = 4 * sum(p.numel() for p in parameters) + 2 * batch_size * activations
-    return numbers * parameters[0].element_size()
+    return (4 * problem.size + 2 * batch_size * activations) * problem.dtype.itemsize

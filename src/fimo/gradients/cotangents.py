@@ -19,7 +19,7 @@ Cotangents = Callable[[Objective, Tensor, Tensor], Tensor]
 
 def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     """∂ℓ/∂f, one scalar: the gradient of the loss."""
-    return vmap(grad(_alone(objective)))(outputs, targets)[..., None]
+    return vmap(grad(_alone(objective.loss)))(outputs, targets)[..., None]
 
 
 def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -27,19 +27,16 @@ def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tens
 
     As many scalars as the Hessian has rank: one less than there are classes for the cross-entropy.
     """
-    values, vectors = torch.linalg.eigh(vmap(hessian(_alone(objective)))(outputs, targets))
+    values, vectors = torch.linalg.eigh(vmap(hessian(_alone(objective.loss)))(outputs, targets))
     rank = objective.curvature_rank(outputs.shape[-1])
     return (vectors * values.clamp(min=0).sqrt()[..., None, :])[..., outputs.shape[-1] - rank :]
 
 
 def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     """∂o/∂f of the objective's output function o: what TRAK linearises."""
-
-    def alone(output: Tensor, target: Tensor) -> Tensor:
-        return objective.output(output[None], target[None]).squeeze(0)
-
-    return vmap(jacrev(alone))(outputs, targets).mT
+    return vmap(jacrev(_alone(objective.output)))(outputs, targets).mT
 
 
-def _alone(objective: Objective) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda output, target: objective.loss(output[None], target[None]).squeeze(0)
+def _alone(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of rows, for one row."""
+    return lambda output, target: function(output[None], target[None]).squeeze(0)

@@ -170,12 +170,17 @@ class Curvature:
     Attributes:
         source: gradients in the form that `space` takes.
         space: from gradients to the space of the solutions.
-        dual: whether that space is the dual one.
+        primal: the products where that space is the primal one; None where it is the dual.
     """
 
     source: GradientSource
     space: Callable[..., Space]
-    dual: bool
+    primal: PrimalCurvature | None = None
+
+    @property
+    def path(self) -> str:
+        """`dual` or `primal`."""
+        return "primal" if self.primal else "dual"
 
 
 def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curvature:
@@ -186,8 +191,9 @@ def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curv
     if kind == "gauss_newton":
         source = GradientSource(problem)
         if source.factored and dual_memory(source) <= dual_bytes:
-            return Curvature(source, GaussNewtonRows.of(problem, source).space, True)
-    return Curvature(GradientSource(problem, factored=False), PrimalCurvature(problem, kind).space, False)
+            return Curvature(source, GaussNewtonRows.of(problem, source).space)
+    primal = PrimalCurvature(problem, kind)
+    return Curvature(GradientSource(problem, factored=False), primal.space, primal)
 
 
 def lowest_ritz_value(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> float:
@@ -196,12 +202,12 @@ def lowest_ritz_value(curvature: PrimalCurvature, steps: int = 30, seed: int = 0
     Raises:
         UserError: where the products are those of no symmetric matrix, so that torch's second derivatives are wrong.
     """
-    like = next(iter(curvature.problem.parameters.values()))
-    size = sum(p.numel() for p in curvature.problem.parameters.values())
-    vector = torch.randn(size, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(like)
-    eps = torch.finfo(like.dtype).eps
+    problem = curvature.problem
+    generator = torch.Generator().manual_seed(seed)
+    vector = torch.randn(problem.size, 1, generator=generator, dtype=torch.float64).to(problem.device, problem.dtype)
+    eps = torch.finfo(problem.dtype).eps
     basis, images = vector[:, :0], vector[:, :0]
-    for _ in range(min(steps, size)):
+    for _ in range(min(steps, problem.size)):
         before = torch.linalg.vector_norm(vector)
         for _ in range(2):  # once is not orthogonal to rounding
             vector = vector - basis @ (basis.T @ vector)
@@ -214,7 +220,7 @@ def lowest_ritz_value(curvature: PrimalCurvature, steps: int = 30, seed: int = 0
     projected = basis.T @ images
     if (projected - projected.T).abs().max() > eps**0.4 * projected.abs().max():
         raise UserError(
-            f"torch's second derivatives of the network {type(curvature.problem.network).__name__} are wrong: its "
+            f"torch's second derivatives of the network {type(problem.network).__name__} are wrong: its "
             "Hessian isn't symmetric. Choose a method without the Hessian."
         )
     return float(torch.linalg.eigvalsh((projected + projected.T) / 2)[0])

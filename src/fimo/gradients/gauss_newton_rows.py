@@ -60,7 +60,7 @@ def dual_memory(source: GradientSource) -> int:
     with torch.no_grad():
         outputs = problem.outputs(problem.parameters, problem.train.keep(slice(0, 1)).inputs)
     rows = len(problem.train) * problem.objective.curvature_rank(outputs.shape[-1])
-    width = 0 if source.factored else sum(p.numel() for p in problem.parameters.values())
+    width = 0 if source.factored else problem.size
     return rows * (rows + width) * outputs.element_size()
 
 

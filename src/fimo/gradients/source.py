@@ -33,8 +33,7 @@ class GradientSource:
     def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
         self.problem = problem
         self.factored = factored and factors_exist(problem)
-        network_bytes = sum(p.numel() * p.element_size() for p in problem.parameters.values())
-        self.block_rows = max(1, block_bytes // network_bytes)
+        self.block_rows = max(1, block_bytes // (problem.size * problem.dtype.itemsize))
 
     @cached_property
     def lambda_0(self) -> float:
@@ -80,6 +79,5 @@ def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> di
 
 def mean_square(source: GradientSource, cotangents: Cotangents = of_loss) -> float:
     """Mean over training rows and all parameters of the squared gradient."""
-    sizes = {name: parameter.numel() for name, parameter in source.problem.parameters.items()}
-    means = mean_squares(source, cotangents)
-    return sum(means[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    parameters, means = source.problem.parameters, mean_squares(source, cotangents)
+    return sum(mean * parameters[name].numel() for name, mean in means.items()) / source.problem.size

@@ -52,7 +52,7 @@ class ConjugateGradients(Preconditioner):
         self.curvature = curvature(problem, "gauss_newton", self.dual_bytes)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.facts)
-        self.facts |= {"path": "dual" if self.curvature.dual else "primal", "residuals": [], "iterations": 0}
+        self.facts |= {"path": self.curvature.path, "residuals": [], "iterations": 0}
         return self
 
     def __matmul__(self, gradients: Gradients) -> Vectors:

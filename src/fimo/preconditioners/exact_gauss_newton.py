@@ -18,8 +18,8 @@ from fimo.problem import Problem
 class ExactGaussNewton(Preconditioner):
     """(G + λI)⁻¹ g = (g − Aᵀ(K/n + λI)⁻¹ A g / n) / λ, with G = AᵀA/n and K = A Aᵀ (Woodbury).
 
-    What CG and LiSSA approximate. Always in the dual, of n·rank rows, also
-    where there are fewer parameters than rows; where it doesn't fit, it stops.
+    What CG and LiSSA approximate. Always in the dual, of n·rank rows, also where there are fewer parameters than rows;
+    where it doesn't fit, it stops.
 
     Args:
         label: the method's name.

@@ -97,7 +97,7 @@ class KroneckerFactors(Preconditioner):
             for path, basis in bases.items():
                 eigenvalues[path] = basis.squares(block) / len(problem.train) + eigenvalues[path]
         means = {path: float(values.mean()) for path, values in eigenvalues.items()}
-        gone = vanishing(means, next(iter(problem.parameters.values())).dtype)
+        gone = vanishing(means, problem.dtype)
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in gone}
         self.layers = [(bases[path], eigenvalues[path] + damping) for path, damping in dampings.items()]
         self.facts |= {"damping": str(self.damping), "damping_value": dampings}

@@ -37,7 +37,7 @@ class MeanOfInverses(Preconditioner):
         self.source = GradientSource(problem)
         self.n = len(problem.train)
         means = mean_squares(self.source)
-        gone = vanishing(means, next(iter(problem.parameters.values())).dtype)
+        gone = vanishing(means, problem.dtype)
         self.values = {
             name: self.damping.value(self.source, partial(float, mean))
             for name, mean in means.items()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
-from fimo.gradients.curvature import DUAL_BYTES, PRODUCTS, PrimalCurvature, Space, curvature, lowest_ritz_value
+from fimo.gradients.curvature import DUAL_BYTES, PRODUCTS, Space, curvature, lowest_ritz_value
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
@@ -83,9 +83,10 @@ class NeumannSeries(Preconditioner):
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.facts)
         self.batches = [self._draw(problem, number) for number in range(self.repeat)]
-        self.facts |= {"path": "dual" if self.curvature.dual else "primal", "scales": {}, "diverged": 0}
+        self.facts |= {"path": self.curvature.path, "scales": {}, "diverged": 0}
         if self.kind == "hessian":
-            lowest = lowest_ritz_value(PrimalCurvature(problem, "hessian"))
+            assert self.curvature.primal is not None  # a Hessian has no dual
+            lowest = lowest_ritz_value(self.curvature.primal)
             self.facts |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
             if self.facts["indefinite"]:
                 told = f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}"
@@ -135,7 +136,7 @@ class NeumannSeries(Preconditioner):
         return total, converged
 
     def _recursion(self, space: Space, scale: float, batches: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
-        """H after the last batch, and which columns didn't diverge; those that did take no part any more."""
+        """The vectors h in the end, and which columns didn't diverge; those that did take no part any more."""
         result = torch.zeros_like(space.start)
         left = torch.arange(result.shape[1], device=result.device)
         h, lengths = space.start.clone(), space.lengths(space.start)

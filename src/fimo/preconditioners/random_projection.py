@@ -125,16 +125,16 @@ class RandomProjection(Preconditioner):
         """
         super().fit(problem)
         source, n = GradientSource(problem, factored=False), len(problem.train)
-        parameters = sum(p.numel() for p in problem.parameters.values())
+        parameters = problem.size
         size = automatic_size(n, parameters) if isinstance(self.size, str) else self.size
         projections = [Projection(parameters, size, seed_of(self.seed, number)) for number in range(self.projections)]
-        like = next(iter(problem.parameters.values()))
-        if size is None and (needed := parameters**2 * like.element_size()) > DUAL_BYTES:
+        if size is None and (needed := parameters**2 * problem.dtype.itemsize) > DUAL_BYTES:
             raise UserError(
                 f"{self.label} without projection needs a kernel of {needed / 2**30:.1f} GiB for {parameters} "
                 "parameters: choose a projection."
             )
-        kernels = [like.new_zeros(size or parameters, size or parameters) for _ in projections]
+        shape = (size or parameters,) * 2
+        kernels = [torch.zeros(shape, dtype=problem.dtype, device=problem.device) for _ in projections]
         for block in source.blocks(problem.train, of_output):
             for projection, kernel in zip(projections, kernels, strict=True):
                 features = projection(block)
