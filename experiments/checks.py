@@ -28,6 +28,7 @@ WHOLE: dict[str, tuple[int, object]] = {
     "data.batch_size": (1, ...),
     "data.random_state": (0, ...),
     "data.train_rows": (1, None),
+    "data.left_out_first": (1, None),
     "data.test_count": (1, None),
     "final.epochs": (1, ...),
     "final.batch_size": (1, ...),

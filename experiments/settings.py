@@ -85,11 +85,11 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     if "sha256" in source and source["sha256"] is None:  # any content is accepted, so the address has to tell it
         source["file_sha256"] = _digest(Path(data["data_dir"]) / source["file"])
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
-    chosen = {"left_out": read_left_out(data["left_out"])} if data["train_rows"] else {}
-    rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out")
+    chosen = _left_out(data) if data["train_rows"] else {}
+    rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")
     model = plain(cfg.model)
     # A network or a source of one's own is edited now and then: what it is written in belongs to what it is.
-    code = {"model": _code_hash(_code(model["_target_"])), "source": _code_hash(_code(source["_target_"]))}
+    code = {what: _code_hash(_code(node["_target_"])) for what, node in (("model", model), ("source", source))}
     config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code}
     if cfg.final.checkpoint is None:
         return {**config, "final": plain(cfg.final), "seed": cfg.seed}
@@ -105,8 +105,13 @@ def _digest(path: Path) -> str | None:
 
 def _question(cfg: DictConfig) -> dict[str, Any]:
     """What determines the problem: the final model, the examples left out and those evaluated."""
-    left_out = read_left_out(plain(cfg.data)["left_out"])
-    return {**final_config(cfg), "left_out": left_out, "test_count": cfg.data.test_count}
+    return {**final_config(cfg), **_left_out(plain(cfg.data)), "test_count": cfg.data.test_count}
+
+
+def _left_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Which rows are left out, a file replaced by what is in it."""
+    first = data["left_out_first"]
+    return {"left_out": read_left_out(data["left_out"]), **({"left_out_first": first} if first else {})}
 
 
 def final_artifact(cfg: DictConfig) -> Artifact:

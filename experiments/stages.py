@@ -26,7 +26,7 @@ from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
 from fimo.attribution import attribute as attribute_problem
 from fimo.compare.tables import Comparison
 from fimo.compare.tables import compare as compare_arrays
-from fimo.data.module import Data
+from fimo.data.base import Data
 from fimo.effect import diverged
 from fimo.errors import UserError
 from fimo.further_training.order import Order
@@ -54,9 +54,14 @@ def train(cfg: DictConfig, problem: Callable[[], Problem]) -> None:
         problem()
 
 
+def data_of(cfg: DictConfig) -> Data:
+    """The chosen rows."""
+    return instantiate(cfg.data, _convert_="all").load()
+
+
 def problem_of(cfg: DictConfig) -> Problem:
     """Data and final model, which is trained (or taken from `final.checkpoint`) where it isn't there."""
-    data: Data = instantiate(cfg.data, _convert_="all").load()
+    data = data_of(cfg)
     torch.manual_seed(cfg.seed)  # nothing is drawn before the network: the final model's randomness is a recipe
     network: nn.Module = instantiate(cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
     check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)

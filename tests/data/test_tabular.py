@@ -10,9 +10,9 @@ import sklearn.datasets
 from configs import DATA, data_module, needs_data
 from sklearn.model_selection import train_test_split
 
-from fimo.data.module import TabularData
 from fimo.data.splits import kept_rows, left_out_rows, read_left_out
 from fimo.data.tables import Bundled
+from fimo.data.tabular import TabularData
 from fimo.errors import UserError
 
 REAL = {"concrete": (927, 103, range(0, 900, 9)), "energy": (691, 77, [*range(0, 693, 7), 690])}

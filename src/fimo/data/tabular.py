@@ -1,4 +1,4 @@
-"""From a source of examples to the rows that a problem is made of."""
+"""Tables: split at random and standardised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from fimo.data.splits import LeftOut, kept_rows, left_out_rows
+from fimo.data.base import Choice, Data
+from fimo.data.splits import LeftOut
 from fimo.data.tables import Table
 from fimo.errors import UserError
 from fimo.rows import Rows
@@ -26,27 +27,6 @@ class TableSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Data:
-    """Rows of both splits, ready for a network.
-
-    Attributes:
-        train: training rows.
-        test: the test examples that are evaluated.
-        test_all: the whole test split, for the final model's metrics.
-        left_out: `[left_out]`, positions in `train`.
-        inputs: number of input features.
-        outputs: number of outputs of a network for this task.
-    """
-
-    train: Rows
-    test: Rows
-    test_all: Rows
-    left_out: torch.Tensor
-    inputs: int
-    outputs: int
-
-
-@dataclass(frozen=True)
 class TabularData:
     """A table, split at random and standardised with the statistics of its training split.
 
@@ -58,10 +38,7 @@ class TabularData:
         data_dir: folder of downloaded files.
         test_size: share of the rows that are test examples.
         random_state: of scikit-learn's `train_test_split`.
-        left_out: rows of the training split to leave out in turn: their positions, a count of evenly spaced ones, or
-            a file of positions.
-        train_rows: keep at most so many training rows, the left-out ones among them.
-        test_count: evaluate so many test examples, from the first; None for all.
+        left_out, left_out_first, train_rows, test_count: see `Choice`.
     """
 
     name: str
@@ -72,6 +49,7 @@ class TabularData:
     left_out: LeftOut
     test_size: float
     random_state: int = 0
+    left_out_first: int | None = None
     train_rows: int | None = None
     test_count: int | None = None
 
@@ -87,21 +65,17 @@ class TabularData:
         )
         inputs = torch.from_numpy(StandardScaler().fit(table.inputs[train]).transform(table.inputs)).float()
         targets, outputs = self._targets(table.targets, train)
-        positions = left_out_rows(self.left_out, len(train))
-        kept = torch.from_numpy(kept_rows(len(train), self.train_rows, positions))
-        train_rows = Rows(inputs[train], targets[train], torch.arange(len(train))).keep(kept)
-        test_rows = Rows(inputs[test], targets[test], torch.arange(len(test)))
-        count = len(test) if self.test_count is None else self.test_count
-        if not 1 <= count <= len(test):
-            raise UserError(f"data.test_count must be from 1 to {len(test)} (the test examples), found {count}.")
-        return Data(
-            train=train_rows,
-            test=test_rows.keep(slice(0, count)),
-            test_all=test_rows,
-            left_out=torch.searchsorted(train_rows.index, torch.tensor(positions)),
-            inputs=inputs.shape[1],
-            outputs=outputs,
-        )
+        choice = Choice(self.left_out, self.left_out_first, self.train_rows, self.test_count)
+        rows = {
+            split: Rows(inputs[index], targets[index], torch.arange(len(index)))
+            for split, index in (("train", train), ("test", test))
+        }
+
+        def shown(split: str, row: int) -> str:
+            values = table.inputs[(train if split == "train" else test)[row]]
+            return ", ".join(f"{name} {value:g}" for name, value in zip(table.features, values, strict=True))
+
+        return choice.of(rows["train"], rows["test"], inputs.shape[1], outputs, shown)
 
     def _targets(self, targets: np.ndarray, train: np.ndarray) -> tuple[torch.Tensor, int]:
         """Targets as `Rows` wants them, and the number of outputs that they need."""

@@ -1,0 +1,80 @@
+"""What every kind of data gives: rows of both splits, ready for a network, and the examples as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fimo.data.splits import LeftOut, kept_rows, left_out_rows
+from fimo.errors import UserError
+from fimo.rows import Rows
+
+# ("train" or "test", position in that split) -> a line of text, or an image [height, width, channel], uint8.
+Shown = Callable[[str, int], str | np.ndarray]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows of both splits, ready for a network.
+
+    Attributes:
+        train: training rows.
+        test: the test examples that are evaluated.
+        test_all: the whole test split, for the final model's metrics.
+        left_out: `[left_out]`, positions in `train`.
+        inputs: what a network's first layer is as wide as: features of a table, channels of an image, words of a
+            vocabulary.
+        outputs: number of outputs of a network for this task.
+        shown: an example as people read it.
+    """
+
+    train: Rows
+    test: Rows
+    test_all: Rows
+    left_out: Tensor
+    inputs: int
+    outputs: int
+    shown: Shown
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows of the splits are used; the last fields of every kind of data.
+
+    Attributes:
+        left_out: rows of the training split to leave out in turn: their positions, a count of evenly spaced ones, or
+            a file of positions.
+        left_out_first: keep so many of them, from the first; None for all.
+        train_rows: keep at most so many training rows, the left-out ones among them.
+        test_count: evaluate so many test examples, from the first; None for all.
+    """
+
+    left_out: LeftOut
+    left_out_first: int | None = None
+    train_rows: int | None = None
+    test_count: int | None = None
+
+    def of(self, train: Rows, test: Rows, inputs: int, outputs: int, shown: Shown) -> Data:
+        """The chosen rows of two whole splits.
+
+        Raises:
+            UserError: where they aren't there.
+        """
+        positions = left_out_rows(self.left_out, len(train))[: self.left_out_first]
+        kept = torch.from_numpy(kept_rows(len(train), self.train_rows, positions))
+        count = len(test) if self.test_count is None else self.test_count
+        if not 1 <= count <= len(test):
+            raise UserError(f"data.test_count must be from 1 to {len(test)} (the test examples), found {count}.")
+        return Data(
+            train=train.keep(kept),
+            test=test.keep(slice(0, count)),
+            test_all=test,
+            left_out=torch.searchsorted(train.index[kept], torch.tensor(positions)),
+            inputs=inputs,
+            outputs=outputs,
+            shown=shown,
+        )
