@@ -63,11 +63,26 @@ class Encoder(nn.Module):
         return self.head(self.layer(self.embed(inputs[..., None])).mean(1))
 
 
+class Tokens(nn.Module):
+    """Five numbers as five words of a vocabulary, wide enough that gradients of sequences stay in factors."""
+
+    def __init__(self, outputs, width=10):
+        super().__init__()
+        self.words, self.places = nn.Embedding(7, width, padding_idx=0), nn.Embedding(5, width)
+        self.norm, self.up = nn.LayerNorm(width), nn.Linear(width, 12)
+        self.head = nn.Linear(12, outputs)
+
+    def forward(self, inputs):
+        words = (3 * torch.sigmoid(2 * inputs) + 3).long()
+        x = self.norm(self.words(words) + self.places(torch.arange(5)[None]))
+        return self.head(torch.tanh(self.up(x)).mean(1))
+
+
 def normed(outputs):
     return nn.Sequential(weight_norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, outputs))
 
 
-UNUSUAL = {"twice": Twice, "convolutions": Convolutions, "encoder": Encoder}
+UNUSUAL = {"twice": Twice, "convolutions": Convolutions, "encoder": Encoder, "tokens": Tokens}
 NETWORKS |= {**UNUSUAL, "normed": normed}
 
 
@@ -105,6 +120,7 @@ def test_which_layers_have_kronecker_factors():
     paths = {network: dict(layer_bases(problem("classification", network))) for network in UNUSUAL}
     assert set(paths["twice"]) == {"inner", "head"} and paths["twice"]["head"].names == ("head.weight",)
     assert set(paths["convolutions"]) == {"first", "tied", "head"}
+    assert set(paths["tokens"]) == {"up", "head"}
     assert "head" in paths["encoder"] and "layer.linear1" in paths["encoder"]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
 from fimo.errors import UserError
+from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.gauss_newton_rows import GaussNewtonRows, dual_memory
 from fimo.gradients.per_example import MatrixGradients
 from fimo.gradients.source import BLOCK_BYTES, GradientSource
@@ -139,30 +140,6 @@ class PrimalCurvature:
             ) from reason
 
 
-def used_parameters(problem: Problem) -> dict[str, nn.Parameter]:
-    """The parameters that the outputs depend on, by name."""
-    parameters = dict(problem.network.named_parameters())
-    with torch.enable_grad():
-        outputs = problem.network(problem.train[slice(0, 2)][0])
-    found = torch.autograd.grad(outputs.sum(), list(parameters.values()), allow_unused=True)
-    return {name: parameter for (name, parameter), g in zip(parameters.items(), found, strict=True) if g is not None}
-
-
-def activation_bytes(problem: Problem) -> int:
-    """Memory of what one row's forward pass keeps for its backward pass, parameters aside."""
-    kept: dict[int, int] = {}
-    weights = {p.data_ptr() for p in problem.network.parameters()}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in weights:
-            kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        problem.network(problem.train[slice(0, 1)][0]).sum()
-    return max(1, sum(kept.values()))
-
-
 @dataclass(frozen=True)
 class Curvature:
     """A curvature with the gradients that go with it.
@@ -190,7 +167,7 @@ def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curv
     """
     if kind == "gauss_newton":
         source = GradientSource(problem)
-        if source.factored and dual_memory(source) <= dual_bytes:
+        if dual_memory(source) <= dual_bytes:
             return Curvature(source, GaussNewtonRows.of(problem, source).space)
     primal = PrimalCurvature(problem, kind)
     return Curvature(GradientSource(problem, factored=False), primal.space, primal)

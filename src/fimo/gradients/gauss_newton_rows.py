@@ -6,6 +6,7 @@ as many rows for an example as that Hessian has rank.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.network import BlockGradients, NetworkGradients
+from fimo.gradients.per_example import MatrixGradients
 from fimo.gradients.source import GradientSource
 from fimo.gradients.space import Space
 from fimo.problem import Problem
@@ -46,22 +49,49 @@ class GaussNewtonRows:
     @classmethod
     def of(cls, problem: Problem, source: GradientSource) -> GaussNewtonRows:
         """Both, for all training rows; ask `dual_memory` first whether they fit."""
-        rows = source(problem.train, of_curvature)
-        return cls(rows, rows.products(rows), len(problem.train))
+        rows = together(list(source.blocks(problem.train, of_curvature)))
+        return cls(rows, gram(rows), len(problem.train))
 
     def space(self, gradients: Gradients) -> DualSpace:
         """Where the solutions for `gradients` lie."""
-        return DualSpace(self, gradients, self.rows.products(gradients), gradients.norms().square())
+        return DualSpace(self, gradients, self.rows.products(gradients).double(), gradients.norms().square().double())
 
 
 def dual_memory(source: GradientSource) -> int:
-    """Bytes of `GaussNewtonRows`: the Gram, and the rows themselves where they are plain matrices."""
+    """Bytes of `GaussNewtonRows`: the Gram (float64), and the rows themselves where they are plain matrices."""
     problem = source.problem
     with torch.no_grad():
         outputs = problem.outputs(problem.parameters, problem.train.keep(slice(0, 1)).inputs)
     rows = len(problem.train) * problem.objective.curvature_rank(outputs.shape[-1])
     width = 0 if source.factored else problem.size
-    return rows * (rows + width) * outputs.element_size()
+    return rows * (rows * torch.float64.itemsize + width * problem.dtype.itemsize)
+
+
+def together(blocks: Sequence[Gradients]) -> Gradients:
+    """All rows of the blocks."""
+    if len(blocks) == 1:
+        return blocks[0]
+    matrices = [block for block in blocks if isinstance(block, MatrixGradients)]
+    if matrices:
+        return MatrixGradients({name: torch.cat([g.blocks[name] for g in matrices]) for name in matrices[0].blocks})
+    return BlockGradients(tuple(block for block in blocks if isinstance(block, NetworkGradients)))
+
+
+def gram(rows: Gradients) -> Tensor:
+    """Inner products of the rows among themselves, `[row, row]`, float64."""
+    if not isinstance(rows, BlockGradients):
+        return rows.products(rows).double()
+    parts = [
+        torch.cat([left.products(right) for right in rows.blocks[: number + 1]], 1).double()
+        for number, left in enumerate(rows.blocks)
+    ]
+    total = parts[0].new_zeros(parts[-1].shape[1], parts[-1].shape[1])
+    start = 0
+    for part in parts:
+        total[start : start + len(part), : part.shape[1]] = part
+        total[: part.shape[1], start : start + len(part)] = part.T
+        start += len(part)
+    return total
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +47,10 @@ class MatrixGradients(Gradients):
     def combined(self, weights: Weights) -> MatrixGradients:
         """Linear combinations of the rows, weights `[new row, row]`."""
         return MatrixGradients(
-            {name: torch.tensordot(weights_of(weights, name), block, 1) for name, block in self.blocks.items()}
+            {
+                name: torch.tensordot(weights_of(weights, name).to(block.dtype), block, 1)
+                for name, block in self.blocks.items()
+            }
         )
 
     def __add__(self, other: MatrixGradients) -> MatrixGradients:
@@ -70,23 +73,28 @@ class MatrixGradients(Gradients):
         return cls({name: part.reshape(-1, *parameter.shape) for (name, parameter), part in parts})
 
 
-def per_example_gradients(problem: Problem, rows: Rows, cotangents: Cotangents = of_loss) -> MatrixGradients:
+def per_example_gradients(
+    problem: Problem, rows: Rows, cotangents: Cotangents = of_loss, names: Sequence[str] | None = None
+) -> MatrixGradients:
     """Gradients at θ_f of the scalars that `cotangents` gives, the network as it is (eval mode).
 
     Args:
         problem: network and objective.
         rows: the examples.
         cotangents: the loss by default.
+        names: of the parameters that are wanted; None for all.
 
     Returns:
         Row after row; where an example has several scalars they follow each other.
     """
+    everything = problem.parameters
+    wanted = everything if names is None else {name: everything[name] for name in names}
     with torch.no_grad():
-        chosen = cotangents(problem.objective, problem.outputs(problem.parameters, rows.inputs), rows.targets)
+        chosen = cotangents(problem.objective, problem.outputs(everything, rows.inputs), rows.targets)
 
     def pulled_back(inputs: Inputs, cotangent: Tensor) -> Parameters:
         single = map_inputs(lambda tensor: tensor[None], inputs)
-        back = vjp(lambda parameters: problem.outputs(parameters, single).squeeze(0), problem.parameters)[1]
+        back = vjp(lambda some: problem.outputs(everything | some, single).squeeze(0), wanted)[1]
         return vmap(lambda vector: back(vector)[0])(cotangent.T)
 
     try:
@@ -94,18 +102,19 @@ def per_example_gradients(problem: Problem, rows: Rows, cotangents: Cotangents =
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError):  # vmap has no rule for what the network does, or data decides its way
-        return _one_by_one(problem, rows, chosen)
+        return _one_by_one(problem, rows, chosen, list(wanted))
     return MatrixGradients({name: block.flatten(0, 1) for name, block in blocks.items()})
 
 
-def _one_by_one(problem: Problem, rows: Rows, chosen: Tensor) -> MatrixGradients:
-    parameters = {name: parameter.clone().requires_grad_() for name, parameter in problem.parameters.items()}
+def _one_by_one(problem: Problem, rows: Rows, chosen: Tensor, names: Sequence[str]) -> MatrixGradients:
+    parameters = problem.parameters
+    wanted = {name: parameters[name].clone().requires_grad_() for name in names}
     found = []
     for row, cotangent in enumerate(chosen):
         inputs, _ = rows[slice(row, row + 1)]
         with torch.enable_grad():
-            output = problem.outputs(parameters, inputs).squeeze(0)
+            output = problem.outputs(parameters | wanted, inputs).squeeze(0)
         for vector in cotangent.T:
             options = {"retain_graph": True, "materialize_grads": True}
-            found.append(torch.autograd.grad(output, list(parameters.values()), vector, **options))
-    return MatrixGradients({name: torch.stack(g) for name, g in zip(parameters, zip(*found, strict=True), strict=True)})
+            found.append(torch.autograd.grad(output, list(wanted.values()), vector, **options))
+    return MatrixGradients({name: torch.stack(g) for name, g in zip(wanted, zip(*found, strict=True), strict=True)})

@@ -9,7 +9,8 @@ import torch
 
 from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import Cotangents, of_loss
-from fimo.gradients.layer_grams import layer_gradients, made_of_linear_layers
+from fimo.gradients.footprint import activation_bytes
+from fimo.gradients.layer_grams import Structure, layer_gradients, structure_of
 from fimo.gradients.per_example import per_example_gradients
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -19,7 +20,7 @@ BLOCK_BYTES = 256 * 2**20
 
 
 class GradientSource:
-    """Gradients as factors of each layer where the network is made of linear layers, as plain matrices otherwise.
+    """Gradients as factors of each layer where most parameters are in such layers, as plain matrices otherwise.
 
     The structure is read off the modules; a network that uses a layer's weight behind the module's back would pass
     that look, so both ways are compared on a few rows before the short one is taken.
@@ -32,8 +33,16 @@ class GradientSource:
 
     def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
         self.problem = problem
-        self.factored = factored and factors_exist(problem)
-        self.block_rows = max(1, block_bytes // (problem.size * problem.dtype.itemsize))
+        self.structure = factors(problem) if factored else None
+        self.row_bytes = activation_bytes(problem)
+        if self.structure is None:
+            self.row_bytes += problem.size * problem.dtype.itemsize
+        self.block_rows = max(1, block_bytes // self.row_bytes)
+
+    @property
+    def factored(self) -> bool:
+        """Whether gradients come in factors."""
+        return self.structure is not None
 
     @cached_property
     def lambda_0(self) -> float:
@@ -42,7 +51,9 @@ class GradientSource:
 
     def __call__(self, rows: Rows, cotangents: Cotangents = of_loss) -> Gradients:
         """Gradients of the loss, or of other scalars, at all `rows`; see `per_example_gradients`."""
-        return (layer_gradients if self.factored else per_example_gradients)(self.problem, rows, cotangents)
+        if self.structure is None:
+            return per_example_gradients(self.problem, rows, cotangents)
+        return layer_gradients(self.problem, rows, self.structure, cotangents)
 
     def blocks(self, rows: Rows, cotangents: Cotangents = of_loss) -> Iterator[Gradients]:
         """The same, as many rows at a time as fit."""
@@ -56,13 +67,17 @@ class GradientSource:
         return cotangents(self.problem.objective, outputs, row.targets).shape[-1]
 
 
-def factors_exist(problem: Problem) -> bool:
-    """Whether `layer_gradients` is right for the problem's network."""
-    few = problem.train.keep(slice(0, 4))
-    if not made_of_linear_layers(problem.network, few.inputs):
-        return False
-    short, long = layer_gradients(problem, few), per_example_gradients(problem, few)
-    return torch.allclose(short.products(short), long.products(long), rtol=1e-4, atol=0)
+def factors(problem: Problem) -> Structure | None:
+    """How `layer_gradients` has to take the problem's network apart, or None where it can't."""
+    few = problem.train.keep(slice(0, 2))
+    structure = structure_of(problem.network, few.inputs)
+    if structure is None:
+        return None
+    long = per_example_gradients(problem, few)
+    short, expected = layer_gradients(problem, few, structure).products, long.products(long)
+    largest = long.norms()[:, None] * long.norms()
+    found = short(layer_gradients(problem, few, structure))
+    return structure if bool(((found - expected).abs() <= 1e-4 * largest).all()) else None
 
 
 def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> dict[str, float]:

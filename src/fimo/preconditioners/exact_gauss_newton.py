@@ -61,7 +61,7 @@ class ExactGaussNewton(Preconditioner):
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient."""
-        projected = self.vectors.T @ self.dual.rows.products(gradients)
+        projected = self.vectors.T @ self.dual.rows.products(gradients).double()
         solved = self.vectors @ (projected / (self.eigenvalues.clamp(min=0) + self.value)[:, None])
         own = torch.eye(solved.shape[1], dtype=solved.dtype, device=solved.device)
         scale = 1 / self.value

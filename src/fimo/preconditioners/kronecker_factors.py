@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from fimo.errors import UserError
 from fimo.gradients import Gradients, GradientSource, MatrixGradients
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.curvature import activation_bytes, used_parameters
-from fimo.gradients.layer_grams import LayerGradients
+from fimo.gradients.footprint import activation_bytes, used_parameters
+from fimo.gradients.layers import LayerGradients
+from fimo.gradients.network import NetworkGradients
 from fimo.gradients.source import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
@@ -44,13 +45,11 @@ class LayerBasis:
 
     def squares(self, gradients: Gradients) -> Tensor:
         """Sum over gradients of the squared entries of `rotated`, `[out, in]`."""
-        if not isinstance(gradients, LayerGradients):
-            assert isinstance(gradients, MatrixGradients)
-            return self.rotated(gradients).square().sum(0)
-        (layer,) = (layer for layer in gradients.layers if layer.weight == self.names[0])
-        ones = layer.inputs.new_ones(len(layer.inputs), len(self.names) - 1)  # the bias's input
-        inputs = torch.cat([layer.inputs, ones], 1) @ self.right
-        return (layer.deltas @ self.left).square().T @ inputs.square()
+        part = gradients.part(self.names[0]) if isinstance(gradients, NetworkGradients) else gradients
+        if isinstance(part, LayerGradients):
+            return part.rotated_squares(self.left, self.right)
+        assert isinstance(part, MatrixGradients)
+        return self.rotated(part).square().sum(0)
 
     def back(self, rotated: Tensor, gradients: MatrixGradients) -> dict[str, Tensor]:
         """Q times it, as blocks of the shapes that `gradients` has."""

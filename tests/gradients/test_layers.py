@@ -1,0 +1,99 @@
+"""Gradients of sequences in factors, against the gradients as they are."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fimo.gradients import GradientSource, layers
+from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.gauss_newton_rows import GaussNewtonRows, gram
+from fimo.gradients.layer_grams import structure_of
+from fimo.gradients.layers import MatrixLayer, SequenceLayer
+from fimo.gradients.network import BlockGradients
+from fimo.models.objective import OBJECTIVES
+from fimo.problem import Problem
+from fimo.rows import Rows
+
+
+class Words(nn.Module):
+    """Embeddings of words (0 pads) and places, layers over the sequence with and without bias, a mean, a head."""
+
+    def __init__(self, outputs, width=16):
+        super().__init__()
+        self.words, self.places = nn.Embedding(11, width, padding_idx=0), nn.Embedding(6, width)
+        self.up, self.norm = nn.Linear(width, 40, bias=False), nn.LayerNorm(40)
+        self.down, self.own = nn.Linear(40, width), nn.Parameter(torch.randn(width))
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, inputs):
+        x = self.words(inputs["words"]) + self.places(torch.arange(inputs["words"].shape[1])[None])
+        x = x + self.down(torch.tanh(self.norm(self.up(x)))) * self.own
+        return self.head(torch.tanh(x).mean(1))
+
+
+@pytest.fixture(params=["regression", "classification"])
+def words(request):
+    torch.manual_seed(0)
+    rows, tests = 9, 4
+    inputs = {"words": torch.randint(0, 11, (rows + tests, 5))}
+    targets = torch.randn(13, 1) if request.param == "regression" else torch.randint(0, 3, (13,))
+    everything = Rows(inputs, targets, torch.arange(rows + tests))
+    network = Words(1 if request.param == "regression" else 3).eval()
+    train, test = everything.keep(slice(0, rows)), everything.keep(slice(rows, None))
+    return Problem(network, OBJECTIVES[request.param], train, test, torch.tensor([0, 4])).to(dtype=torch.float64)
+
+
+def test_what_is_kept_in_factors(words):
+    structure = structure_of(words.network, words.train[slice(0, 2)][0])
+    assert set(structure.layers) == {"words", "places", "up", "norm", "down", "head"} and structure.others == ("own",)
+    kinds = {type(part) for part in GradientSource(words)(words.test).parts}
+    assert {MatrixLayer, SequenceLayer} <= kinds
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 64 * 2**20])
+def test_all_that_is_asked_of_them(words, piece_bytes, monkeypatch):
+    monkeypatch.setattr(layers, "PIECE_BYTES", piece_bytes)
+    short, long = GradientSource(words), GradientSource(words, factored=False)
+    assert short.factored and not long.factored
+    for cotangents in ({}, {"cotangents": of_curvature}):
+        ours, theirs = ([source(rows, **cotangents) for rows in (words.test, words.train)] for source in (short, long))
+        close = {"rtol": 1e-9, "atol": 1e-12}
+        np.testing.assert_allclose(ours[0].products(ours[1]), theirs[0].products(theirs[1]), **close)
+        for name, products in theirs[0].tensor_products(theirs[1]).items():
+            np.testing.assert_allclose(ours[0].tensor_products(ours[1])[name], products, **close)
+            np.testing.assert_allclose(ours[0].squares()[name], theirs[0].squares()[name], **close)
+        factors, weights = torch.rand(len(ours[0].norms())), torch.rand(2, len(ours[0].norms())).double()
+        np.testing.assert_allclose(ours[0].scaled(factors).norms(), theirs[0].scaled(factors).norms(), **close)
+        combined, expected = (g[0].combined(weights).products(g[1]) for g in (ours, theirs))
+        np.testing.assert_allclose(combined, expected, **close)
+
+
+def test_whole_gradients_and_their_squares_in_a_basis(words):
+    ours, theirs = GradientSource(words)(words.train), GradientSource(words, factored=False)(words.train)
+    for name in ("words", "places", "up", "down", "head"):
+        part = ours.part(f"{name}.weight")
+        expected = theirs.blocks[f"{name}.weight"]
+        np.testing.assert_allclose(part.matrices(), expected, rtol=1e-9, atol=1e-12)
+        if name in ("up", "down", "head"):
+            whole = expected if part.bias is None else torch.cat([expected, theirs.blocks[part.bias][..., None]], 2)
+            left, right = (torch.rand(size, size, dtype=torch.float64) for size in whole.shape[1:])
+            squares = (left.T @ whole @ right).square().sum(0)
+            np.testing.assert_allclose(part.rotated_squares(left, right), squares, rtol=1e-9)
+
+
+def test_blocks_of_rows(words):
+    source = GradientSource(words, block_bytes=1)
+    assert source.block_rows == 1
+    blocks = BlockGradients(tuple(source.blocks(words.train)))
+    whole, test = GradientSource(words, factored=False)(words.train), source(words.test)
+    expected = whole.products(GradientSource(words, factored=False)(words.test))
+    np.testing.assert_allclose(blocks.products(test), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gram(blocks), whole.products(whole), rtol=1e-9, atol=1e-12)
+    factors = torch.rand(9)
+    np.testing.assert_allclose(blocks.scaled(factors).norms(), whole.scaled(factors).norms(), rtol=1e-9)
+    for name, products in whole.tensor_products(whole).items():
+        np.testing.assert_allclose(blocks.tensor_products(source(words.train))[name], products, rtol=1e-9, atol=1e-12)
+    K = GaussNewtonRows.of(words, source).gram
+    rows = GradientSource(words, factored=False)(words.train, of_curvature)
+    np.testing.assert_allclose(K, rows.products(rows), rtol=1e-9, atol=1e-12)
