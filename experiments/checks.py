@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.settings import DTYPES, device, labels
+from experiments.settings import DTYPES, device, labels, methods
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import OPTIMIZERS
@@ -19,6 +19,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "further.gold": ("leave_one_out",),
     "further.leave_out": tuple(SCHEMES),
     "further.dtype": tuple(DTYPES),
+    "method.dtype": (None, *DTYPES),
     "logger.mode": (None, "online", "offline", "disabled"),
 }
 # Smallest allowed value, and what else is allowed.
@@ -32,6 +33,7 @@ WHOLE: dict[str, tuple[int, object]] = {
     "data.test_count": (1, None),
     "final.epochs": (1, ...),
     "final.batch_size": (1, ...),
+    "method.curvature_rows": (1, None),
     "further.epochs": (1, ...),
     "further.seeds": (1, ...),
     "further.first_seed": (0, ...),
@@ -48,7 +50,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: naming key, what was expected and what was found.
     """
-    if not cfg.get("method"):
+    if not methods(cfg):
         raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
     if not isinstance(cfg.name, str) or not re.fullmatch(r"[^/\s.][^/]*", cfg.name):
         raise UserError(f"name must be the name of a folder, without a slash or a dot in front, found {cfg.name!r}.")
@@ -87,5 +89,5 @@ def _check_objects(cfg: DictConfig) -> None:
         instantiate(cfg.optimizer)([torch.zeros(1, requires_grad=True)])
     except (TypeError, ValueError) as reason:
         raise UserError(f"optimizer does not take these settings: {reason}.") from reason
-    for name in cfg.method:
+    for name in methods(cfg):
         instantiate(cfg.method[name], _convert_="all")

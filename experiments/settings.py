@@ -26,6 +26,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # How much and how fast, not what: these change no seed's file, and no score.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed")
 HOW_SCORED = ("label", "dual_bytes")
+# Under `method`, of all methods.
+SHARED = ("curvature_rows", "dtype")
 
 
 def device(cfg: DictConfig) -> torch.device:
@@ -40,6 +42,11 @@ def device(cfg: DictConfig) -> torch.device:
     return torch.device("cuda" if available and cfg.device != "cpu" else "cpu")
 
 
+def methods(cfg: DictConfig) -> list[str]:
+    """Names of the chosen methods."""
+    return [str(name) for name in cfg.get("method") or () if name not in SHARED]
+
+
 def labels(cfg: DictConfig) -> dict[str, str]:
     """The label of each chosen method, a variant's with its difference from the method's own config in brackets.
 
@@ -47,10 +54,10 @@ def labels(cfg: DictConfig) -> dict[str, str]:
         UserError: where two are the same.
     """
     usual = copy.deepcopy(cfg)  # with every method as its own file has it
-    for name in cfg.method:
+    for name in methods(cfg):
         if (path := CONFIG_DIR / "method" / f"{name}.yaml").is_file():
             OmegaConf.update(usual, f"method.{name}", OmegaConf.load(path), merge=False)
-    found = {str(name): _label(plain(cfg.method[name]), plain(usual.method[name])) for name in cfg.method}
+    found = {name: _label(plain(cfg.method[name]), plain(usual.method[name])) for name in methods(cfg)}
     if len(set(found.values())) < len(found):
         raise UserError(f"method labels must differ from each other, found {', '.join(found.values())}.")
     return found
@@ -124,7 +131,8 @@ def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
     """Where a method's scores lie: its config, and the code that computes them, determine them."""
     own = _without(plain(cfg.method[method]), *HOW_SCORED)
     code = _code_hash(_scoring_code(own["_target_"]))
-    return _artifact(cfg, "scores", method, {**_question(cfg), "method": own, "method_code": code})
+    shared = {key: cfg.method[key] for key in SHARED if cfg.method[key] is not None}
+    return _artifact(cfg, "scores", method, {**_question(cfg), "method": {**own, **shared}, "method_code": code})
 
 
 def _scoring_code(target: str) -> list[Path]:

@@ -108,15 +108,18 @@ def attribute(cfg: DictConfig, problem: Callable[[], Problem]) -> Scores:
                 say(f"{label}: scores found in {artifact.folder}")
             else:
                 method: Preconditioner = instantiate(cfg.method[name], _convert_="all")
-                _compute_scores(artifact, label, typed(method.dtype), method)
+                dtype = settings.DTYPES.get(cfg.method.dtype, method.dtype)
+                _compute_scores(artifact, label, typed(dtype), method, cfg.method.curvature_rows)
         for note in artifact.facts(SCORES)["notes"]:
             say(f"{label}: {note}")
     return read_scores(cfg)
 
 
-def _compute_scores(artifact: artifacts.Artifact, label: str, problem: Problem, method: Preconditioner) -> None:
+def _compute_scores(
+    artifact: artifacts.Artifact, label: str, problem: Problem, method: Preconditioner, curvature_rows: int | None
+) -> None:
     start = time.perf_counter()
-    score = attribute_problem(problem, method)
+    score = attribute_problem(problem, method, curvature_rows=curvature_rows)
     seconds = round(time.perf_counter() - start, 3)
     facts = {"seconds": seconds, **method.facts, "notes": list(method.notes.values())}
     artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), **facts)

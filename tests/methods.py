@@ -12,7 +12,7 @@ from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
-from fimo.preconditioners.random_projection import Projection, RandomProjection
+from fimo.preconditioners.random_projection import RandomProjection, RandomSigns
 from fimo.randomness import seed_of
 
 SCALE, DEPTH, BATCH, SIZE = 20.0, 60, 6, 3
@@ -29,7 +29,7 @@ def batches(problem, size=BATCH):
 def projections(problem, count=2, size=SIZE):
     parameters = sum(p.numel() for p in problem.network.parameters())
     for seed in range(count):
-        yield torch.cat([block for _, block in Projection(parameters, size, seed_of(0, seed)).blocks()]).double()
+        yield RandomSigns(parameters, size, seed_of(0, seed)).project(torch.eye(parameters)).double()
 
 
 def trak(problem):

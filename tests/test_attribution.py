@@ -84,3 +84,15 @@ def test_rows_of_different_lengths():
     rows = problem().train
     with pytest.raises(UserError, match=r"targets and index of rows must be equally many, found \[23, 4, 23\]"):
         replace(rows, targets=rows.targets[:4])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_curvature_over_some_of_the_rows(name):
+    """P is that of every third row, the left-out examples and the 1/n are those of all rows."""
+    method, question = METHODS[name], problem("classification", rows=24)
+    some = replace(question, train=question.train.keep(slice(0, None, 3)), left_out=torch.tensor([0]))
+    made = method.make()
+    scores = attribute(question, made, curvature_rows=8)
+    expected = naive.scores(question, method.matrix(some), method.unit)
+    np.testing.assert_allclose(scores, expected, rtol=10 * method.rtol, atol=10 * method.rtol * np.abs(expected).max())
+    assert made.notes.get("rows") == (None if name.startswith("Grad") else "curvature over 8 of 24 training rows")

@@ -16,7 +16,12 @@ from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 
 
-def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int = BLOCK_BYTES) -> xr.DataArray:
+def attribute(
+    problem: Problem,
+    preconditioner: Preconditioner,
+    block_bytes: int = BLOCK_BYTES,
+    curvature_rows: int | None = None,
+) -> xr.DataArray:
     """Scores of all left-out examples for all test examples.
 
         score[j, i] = φ(g_j)ᵀ P φ(g_i) / n
@@ -29,6 +34,7 @@ def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int
         problem: in the dtype that the scores are wanted in; float64 is right for small networks.
         preconditioner: the method's φ and P.
         block_bytes: bound on the memory of one block of gradients; the scores don't depend on it.
+        curvature_rows: fit P to so many evenly spaced training rows; None for all. A note of the method says so.
 
     Returns:
         `[test, left_out]`, labelled with positions in the full splits.
@@ -38,13 +44,16 @@ def attribute(problem: Problem, preconditioner: Preconditioner, block_bytes: int
     """
     ready(problem)
     with differentiable_attention():
-        values, swapped = _scores(problem, preconditioner, block_bytes)
+        P = preconditioner.fit(problem.sampled(curvature_rows))
+        values, swapped = _scores(problem, P, block_bytes)
+    if preconditioner.fitted_to_rows and curvature_rows is not None and curvature_rows < len(problem.train):
+        preconditioner.note("rows", f"curvature over {curvature_rows} of {len(problem.train)} training rows")
     coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
     return xr.DataArray(values.T if swapped else values, coordinates, ("test", "left_out"), name="score")
 
 
-def _scores(problem: Problem, preconditioner: Preconditioner, block_bytes: int) -> tuple[np.ndarray, bool]:
-    P, phi, n = preconditioner.fit(problem), preconditioner.phi, len(problem.train)
+def _scores(problem: Problem, P: Preconditioner, block_bytes: int) -> tuple[np.ndarray, bool]:
+    phi, n = P.phi, len(problem.train)
     source = GradientSource(problem, P.factored, block_bytes)
     test, left_out = problem.test, problem.train.keep(problem.left_out)
     swapped = P.symmetric and len(left_out) < len(test)

@@ -70,6 +70,16 @@ class Problem:
         """Outputs `[row, output]` of the network with other parameters in place of θ_f."""
         return functional_call(self.network, parameters, (inputs,))
 
+    def sampled(self, rows: int | None) -> Problem:
+        """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.
+
+        What is left out is no part of it: `left_out` names the first row.
+        """
+        if rows is None or rows >= len(self.train):
+            return self
+        kept = torch.arange(rows) * len(self.train) // rows
+        return replace(self, train=self.train.keep(kept), left_out=torch.tensor([0]))
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Problem:
         """A copy on `device` with real numbers as `dtype`; the network is copied too."""
         return replace(

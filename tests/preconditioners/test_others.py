@@ -25,7 +25,7 @@ from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
-from fimo.preconditioners.random_projection import RandomProjection, automatic_size
+from fimo.preconditioners.random_projection import RandomProjection, RandomSigns, SparseSigns, automatic_size
 
 TASKS = ["regression", "classification"]
 HALF = Damping(0.5)
@@ -184,13 +184,24 @@ class TestRandomProjection:
     def test_another_seed_shares_no_projection(self):
         """The spread over seeds is that of independent projections."""
         first, second = (RandomProjection("TRAK", SIZE, projections=5, seed=seed).fit(problem()) for seed in (0, 1))
-        assert len({p.seed for p, _ in [*first.factors, *second.factors]}) == 10
+        drawn = [tuple(p.signs.flatten().tolist()) for p, _ in [*first.factors, *second.factors]]
+        assert len(set(drawn)) == 10
 
-    def test_projections_that_are_not_kept_are_drawn_again(self, monkeypatch):
+    def test_a_large_projection_is_sparse(self, monkeypatch):
+        monkeypatch.setattr(random_projection, "DENSE_ENTRIES", 0)
         question = problem("classification")
-        kept = attribute(question, RandomProjection("TRAK", SIZE))
-        monkeypatch.setattr(random_projection, "KEPT_BYTES", 0)
-        np.testing.assert_array_equal(attribute(question, RandomProjection("TRAK", SIZE)), kept)
+        method = RandomProjection("TRAK", SIZE).fit(question)
+        ((projection, _),) = method.factors
+        S = projection.project(torch.eye(question.size)).double()
+        assert (S.abs().sum(1) == 1).all() and (S.abs().max(1).values == 1).all() and "sparse" in method.notes
+        expected = naive.scores(question, dense.random_projection(question, S))
+        scores = attribute(question, RandomProjection("TRAK", SIZE))
+        np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+    @pytest.mark.parametrize("kind", [RandomSigns, SparseSigns])
+    def test_projections_keep_inner_products_on_average(self, kind):
+        found = [kind(6, 4, seed).project(torch.eye(6)) for seed in range(2000)]
+        np.testing.assert_allclose(torch.stack([S @ S.T for S in found]).mean(0), torch.eye(6), atol=0.06)
 
     def test_a_singular_kernel_is_an_error(self):
         text = "The kernel of TRAK is singular with projection size 40, n = 23 training rows and ridge 0: choose a sma"

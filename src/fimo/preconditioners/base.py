@@ -29,6 +29,7 @@ class Preconditioner(ABC):
         factored: whether `@` takes gradients in any form; without it they come as `MatrixGradients`. `fit` may set it.
         symmetric: whether P = Pᵀ. Then the smaller set of gradients is multiplied; otherwise always the test examples',
             and `@` stands for Pᵀ.
+        fitted_to_rows: whether P depends on training rows.
         dtype: that the problem is wanted in.
         facts: what is told of a fit and its products, by name.
         notes: sentences for the reader of the scores, by what they are about.
@@ -36,6 +37,7 @@ class Preconditioner(ABC):
 
     factored = True
     symmetric = True
+    fitted_to_rows = True
     dtype = torch.float64
 
     def __init__(self, label: str, phi: str = "raw") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -22,56 +22,92 @@ from fimo.randomness import seed_of
 
 # The paper's sizes: the first below so many training rows, the second from there on.
 SIZES, MANY_ROWS = (512, 2048), 4096
-# Each S is kept, a byte for an entry, where it isn't larger than this; else it is drawn whenever it is used.
-KEPT_BYTES = 2**28
+# Up to so many entries S is dense, of random signs; beyond it has one entry in each row.
+DENSE_ENTRIES = 2**26
 
 
-class Projection:
-    """S, `[param, size]`: independent ±1/√size, so that Sᵀ keeps inner products on average; made as it is used.
+class Projection(ABC):
+    """S, `[param, size]`, random with E[S Sᵀ] = I, so that Sᵀ keeps inner products on average.
 
     Args:
         parameters: rows of S.
-        size: columns of S; None for S = I.
+        size: columns of S.
         seed: of its entries.
     """
 
-    def __init__(self, parameters: int, size: int | None, seed: int) -> None:
-        self.parameters, self.size, self.seed = parameters, size, seed
-        self.kept: list[Tensor] | None = None
+    def __init__(self, parameters: int, size: int, seed: int) -> None:
+        self.size = size
+        # Drawn on the CPU, so that S is the same wherever the rest is computed.
+        self.draw(parameters, torch.Generator().manual_seed(seed))
 
-    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """S in blocks of rows, float32; the same in every call."""
-        assert self.size is not None
-        start = 0
-        for signs in self._signs():
-            yield slice(start, start + len(signs)), (signs * 2 - 1) * self.size**-0.5
-            start += len(signs)
+    @abstractmethod
+    def draw(self, parameters: int, generator: torch.Generator) -> None:
+        """Draw S."""
 
-    def _signs(self) -> Iterable[Tensor]:
-        assert self.size is not None
-        if self.kept is None and self.parameters * self.size <= KEPT_BYTES:
-            self.kept = list(self._drawn())
-        return self._drawn() if self.kept is None else self.kept
-
-    def _drawn(self) -> Iterator[Tensor]:
-        assert self.size is not None
-        generator = torch.Generator().manual_seed(self.seed)
-        rows = max(1, BLOCK_BYTES // (16 * self.size))
-        for start in range(0, self.parameters, rows):
-            shape = (min(rows, self.parameters - start), self.size)
-            yield torch.randint(2, shape, generator=generator, dtype=torch.int8)
+    @abstractmethod
+    def project(self, rows: Tensor) -> Tensor:
+        """Rows `[row, param]`, float32, times S, `[row, size]`."""
 
     def __call__(self, gradients: Gradients) -> Tensor:
-        """Rows of gradients times S, multiplied in float32 (S = I: as they are), `[row, size]` in their own dtype."""
+        """Gradients times S, multiplied in float32, `[row, size]` in their own dtype."""
         assert isinstance(gradients, MatrixGradients)
         flat = gradients.flat()
-        if self.size is None:
-            return flat
-        narrow = flat.float()
-        total = narrow.new_zeros(len(narrow), self.size)
-        for some, signs in self.blocks():
-            total.addmm_(narrow[:, some], signs.to(narrow.device))
-        return total.to(flat.dtype)
+        return self.project(flat.float()).to(flat.dtype)
+
+
+class RandomSigns(Projection):
+    """Independent entries ±1/√size."""
+
+    def draw(self, parameters: int, generator: torch.Generator) -> None:
+        """A byte for each entry."""
+        self.signs = torch.randint(2, (parameters, self.size), generator=generator, dtype=torch.int8)
+
+    def project(self, rows: Tensor) -> Tensor:
+        """In blocks of S."""
+        total, block = rows.new_zeros(len(rows), self.size), max(1, BLOCK_BYTES // (16 * self.size))
+        for some, signs in zip(rows.split(block, 1), self.signs.split(block), strict=True):
+            total.addmm_(some, (signs.to(rows.device) * 2 - 1) * self.size**-0.5)
+        return total
+
+
+class SparseSigns(Projection):
+    """One entry ±1 in a random column of each row: as good where the gradients have very many entries (a CountSketch).
+
+    Charikar, Chen and Farach-Colton (2002). It costs one addition for each entry of a gradient, whatever its size.
+    """
+
+    def draw(self, parameters: int, generator: torch.Generator) -> None:
+        """Five bytes for each row of S."""
+        self.columns = torch.randint(self.size, (parameters,), generator=generator, dtype=torch.int32)
+        self.signs = torch.randint(2, (parameters,), generator=generator, dtype=torch.int8)
+
+    def project(self, rows: Tensor) -> Tensor:
+        """Each entry of a row is added to its column, or subtracted."""
+        signed = rows * (self.signs.to(rows.device) * 2 - 1)
+        return rows.new_zeros(len(rows), self.size).index_add_(1, self.columns.to(rows.device), signed)
+
+
+class NoProjection(Projection):
+    """S = I."""
+
+    def draw(self, parameters: int, generator: torch.Generator) -> None:
+        """Nothing to draw."""
+
+    def project(self, rows: Tensor) -> Tensor:
+        """As they are."""
+        return rows
+
+    def __call__(self, gradients: Gradients) -> Tensor:
+        """As they are, in their own dtype."""
+        assert isinstance(gradients, MatrixGradients)
+        return gradients.flat()
+
+
+def projection_of(parameters: int, size: int | None, seed: int) -> Projection:
+    """S, dense where it isn't too large; None for S = I."""
+    if size is None:
+        return NoProjection(parameters, parameters, seed)
+    return (RandomSigns if parameters * size <= DENSE_ENTRIES else SparseSigns)(parameters, size, seed)
 
 
 @dataclass(frozen=True)
@@ -127,7 +163,8 @@ class RandomProjection(Preconditioner):
         source, n = GradientSource(problem, factored=False), len(problem.train)
         parameters = problem.size
         size = automatic_size(n, parameters) if isinstance(self.size, str) else self.size
-        projections = [Projection(parameters, size, seed_of(self.seed, number)) for number in range(self.projections)]
+        seeds = [seed_of(self.seed, number) for number in range(self.projections)]
+        projections = [projection_of(parameters, size, seed) for seed in seeds]
         if size is None and (needed := parameters**2 * problem.dtype.itemsize) > DUAL_BYTES:
             raise UserError(
                 f"{self.label} without projection needs a kernel of {needed / 2**30:.1f} GiB for {parameters} "
@@ -140,6 +177,8 @@ class RandomProjection(Preconditioner):
                 features = projection(block)
                 kernel.addmm_(features.T, features, alpha=1 / n)
         self.factors = [(p, self._factor(kernel, source)) for p, kernel in zip(projections, kernels, strict=True)]
+        if isinstance(projections[0], SparseSigns):
+            self.note("sparse", "S is sparse, one entry ±1 in each row")
         self.facts |= {"projection": size, "projections": self.projections, "damping": str(self.ridge or 0)}
         return self
 
