@@ -55,11 +55,7 @@ class Ensemble:
         return Chunk(runs, parameters, optimizer(list(parameters.values())))
 
     def _copies(self, count: int) -> Parameters:
-        # Contiguous whatever the network's own strides: torch's fused optimisers rely on it.
-        return {
-            name: p.expand(count, *p.shape).clone(memory_format=torch.contiguous_format)
-            for name, p in self.problem.parameters.items()
-        }
+        return {name: stacked(parameter, count) for name, parameter in self.problem.parameters.items()}
 
     def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
         """One training step of every run that takes part; the others keep everything, optimiser state included.
@@ -82,13 +78,12 @@ class Ensemble:
             cut = rows.shape[1] - batch.apart
             loss = self._loss(chunk, rows[:, :cut], weight[:, :cut], randomness[0])
             loss = loss + self._loss(chunk, rows[:, cut:], weight[:, cut:], randomness[1])
-        stacked = list(chunk.parameters.values())
-        gradients = torch.autograd.grad(loss, stacked, materialize_grads=True)
+        parameters = list(chunk.parameters.values())
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if self.clip is not None:
             gradients = clipped(gradients, self.clip)
-        for parameter, gradient in zip(stacked, gradients, strict=True):
-            # torch's fused optimisers read a gradient's memory in the parameter's order, whatever its strides say.
-            parameter.grad = gradient.contiguous()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = in_the_order_of(parameter, gradient)
         chunk.optimizer.step()
 
     def _loss(self, chunk: Chunk, rows: Tensor, weight: Tensor, randomness: int | None) -> Tensor:
@@ -145,6 +140,22 @@ def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
     targets = problem.test.targets
     wide = targets.to(torch.float64) if targets.is_floating_point() else targets
     return torch.stack([problem.objective.loss(run, wide) for run in outputs.to(torch.float64)])
+
+
+def stacked(parameter: Tensor, count: int) -> Tensor:
+    """Copies of a parameter, `[run, *parameter shape]`, each in one piece of memory with its axes in the same order."""
+    order = sorted(range(parameter.dim()), key=parameter.stride, reverse=True)
+    copies = parameter.permute(order).expand(count, *(parameter.shape[axis] for axis in order))
+    back = [order.index(axis) + 1 for axis in range(parameter.dim())]
+    return copies.clone(memory_format=torch.contiguous_format).permute(0, *back)
+
+
+def in_the_order_of(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient, laid out in memory as the parameter is: torch's fused optimisers don't look at its strides."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    laid_out = torch.empty_strided(parameter.shape, parameter.stride(), dtype=gradient.dtype, device=gradient.device)
+    return laid_out.copy_(gradient)
 
 
 def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
