@@ -21,10 +21,18 @@ OptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some runs of the ensemble: parameters `[run, *parameter shape]`, their optimiser, and which runs they are."""
+    """Some runs of the ensemble.
+
+    Attributes:
+        runs: which they are.
+        parameters: `[run, *parameter shape]`, views of what the optimiser has.
+        orders: of each parameter's axes (see `memory_order`).
+        optimizer: of the parameters as they lie in memory: torch's fused optimisers rely on contiguous tensors.
+    """
 
     runs: Tensor
     parameters: Parameters
+    orders: list[list[int]]
     optimizer: torch.optim.Optimizer
 
 
@@ -51,11 +59,13 @@ class Ensemble:
         self.chunks = [self._chunk(runs, optimizer) for runs in _split(groups, width if self.vectorised else 1)]
 
     def _chunk(self, runs: Tensor, optimizer: OptimizerFactory) -> Chunk:
-        parameters = {name: p.requires_grad_() for name, p in self._copies(len(runs)).items()}
-        return Chunk(runs, parameters, optimizer(list(parameters.values())))
+        parameters = self._copies(len(runs))
+        orders = [memory_order(parameter) for parameter in parameters.values()]
+        stored = [p.permute(order) for p, order in zip(parameters.values(), orders, strict=True)]
+        return Chunk(runs, {k: p.requires_grad_() for k, p in parameters.items()}, orders, optimizer(stored))
 
     def _copies(self, count: int) -> Parameters:
-        return {name: stacked(parameter, count) for name, parameter in self.problem.parameters.items()}
+        return {name: copies(parameter, count) for name, parameter in self.problem.parameters.items()}
 
     def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
         """One training step of every run that takes part; the others keep everything, optimiser state included.
@@ -82,8 +92,9 @@ class Ensemble:
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if self.clip is not None:
             gradients = clipped(gradients, self.clip)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = in_the_order_of(parameter, gradient)
+        stored = chunk.optimizer.param_groups[0]["params"]
+        for parameter, gradient, order in zip(stored, gradients, chunk.orders, strict=True):
+            parameter.grad = gradient.permute(order).contiguous()
         chunk.optimizer.step()
 
     def _loss(self, chunk: Chunk, rows: Tensor, weight: Tensor, randomness: int | None) -> Tensor:
@@ -142,20 +153,17 @@ def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
     return torch.stack([problem.objective.loss(run, wide) for run in outputs.to(torch.float64)])
 
 
-def stacked(parameter: Tensor, count: int) -> Tensor:
-    """Copies of a parameter, `[run, *parameter shape]`, each in one piece of memory with its axes in the same order."""
-    order = sorted(range(parameter.dim()), key=parameter.stride, reverse=True)
-    copies = parameter.permute(order).expand(count, *(parameter.shape[axis] for axis in order))
+def copies(parameter: Tensor, count: int) -> Tensor:
+    """Copies of a parameter, `[run, *parameter shape]`, each with its axes in memory as the parameter has them."""
+    order = memory_order(parameter)
+    there = parameter.permute(order).expand(count, *(parameter.shape[axis] for axis in order))
     back = [order.index(axis) + 1 for axis in range(parameter.dim())]
-    return copies.clone(memory_format=torch.contiguous_format).permute(0, *back)
+    return there.clone(memory_format=torch.contiguous_format).permute(0, *back)
 
 
-def in_the_order_of(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient, laid out in memory as the parameter is: torch's fused optimisers don't look at its strides."""
-    if gradient.stride() == parameter.stride():
-        return gradient
-    laid_out = torch.empty_strided(parameter.shape, parameter.stride(), dtype=gradient.dtype, device=gradient.device)
-    return laid_out.copy_(gradient)
+def memory_order(tensor: Tensor) -> list[int]:
+    """The order of axes in which a tensor without gaps is contiguous."""
+    return sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
 
 
 def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
