@@ -47,7 +47,7 @@ class MLP(nn.Module):
         return self.linear_relu_stack[0]  # type: ignore[return-value]
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Outputs `[row, output]` from rows `[row, input]`, or from sparse ones (`columns`, `values` `[row, entry]`)."""
+        """Outputs `[row, output]` from rows `[row, input]`, or sparse ones (`columns`, `values` `[row, entry]`)."""
         if isinstance(inputs, Tensor):
             return self.linear_relu_stack(inputs)
         if not self.training:  # an ordinary layer, which all of calculus can go through

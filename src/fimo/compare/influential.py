@@ -1,0 +1,108 @@
+"""influential.md: which training examples helped and harmed a few test examples most, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from fimo.compare.figures import image_grid
+from fimo.effect import average, effect, without_diverged
+
+# ("train" or "test", position in that split) -> a line of text, or an image [height, width, channel], uint8.
+Shown = Callable[[str, int], str | np.ndarray]
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The ends of one ranking of the left-out examples.
+
+    Attributes:
+        helpful: `(training row, score)`, the largest score first; positive scores only.
+        harmful: the same from the other end; negative scores only.
+    """
+
+    helpful: tuple[tuple[int, float], ...]
+    harmful: tuple[tuple[int, float], ...]
+
+
+def extremes(scores: xr.DataArray, count: int) -> Extremes:
+    """The `count` largest and smallest of one test example's scores `[left_out]`; NaN takes no part."""
+    ranked = scores.dropna("left_out").sortby(scores.dropna("left_out"), ascending=False)
+    pairs = [(int(row), float(score)) for row, score in zip(ranked["left_out"], ranked, strict=True)]
+    helpful = [pair for pair in pairs[:count] if pair[1] > 0]
+    harmful = [pair for pair in pairs[::-1][:count] if pair[1] < 0]
+    return Extremes(tuple(helpful), tuple(harmful))
+
+
+def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
+    """The gold standard after the first and the last evaluated step, then every method: `[test, left_out]` by name."""
+    seeds = without_diverged(seeds)
+    found = {}
+    for step in (0, -1):
+        losses = xr.concat([losses.isel(step=[step]).load() for losses in seeds], "seed", join="exact")
+        gold = average(effect(losses, "centred"), "centred").isel(step=0)
+        found[f"a*, epoch {float(gold['epoch']):.3g}"] = gold
+    last = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
+    return {**found, **last}
+
+
+def influential_markdown(rankings: Mapping[str, xr.DataArray], shown: Shown, tests: int = 3, count: int = 3) -> str:
+    """A section for each of the first test examples: what each ranking puts at its ends, and how these read.
+
+    Args:
+        rankings: scores `[test, left_out]` by name.
+        shown: examples as people read them.
+        tests: how many test examples.
+        count: how many training examples at each end.
+    """
+    first = next(iter(rankings.values()))
+    lines = [
+        "# Most helpful and most harmful training examples",
+        "",
+        f"Among the {first.sizes['left_out']} that were left out. Positive scores: leaving the example out raises the "
+        "test loss, so it helped. `a*` is further training, centred, mean over seeds.",
+    ]
+    for test in first["test"].values[:tests]:
+        lines += ["", f"## Test example {test}", "", *_quoted(shown("test", int(test))), ""]
+        lines += ["| by | most helpful: training row (score) | most harmful |", "|---|---|---|"]
+        named: dict[int, None] = {}
+        for name, scores in rankings.items():
+            ends = extremes(scores.sel(test=test), count)
+            lines.append(f"| {name} | {_cell(ends.helpful)} | {_cell(ends.harmful)} |")
+            named |= dict.fromkeys(row for row, _ in (*ends.helpful, *ends.harmful))
+        lines += _listed(named, shown)
+    return "\n".join(lines) + "\n"
+
+
+def _cell(pairs: Sequence[tuple[int, float]]) -> str:
+    return ", ".join(f"{row} ({score:.2g})" for row, score in pairs) or "–"
+
+
+def _quoted(example: str | np.ndarray) -> list[str]:
+    return [f"> {example}"] if isinstance(example, str) else ["(in influential.png)"]
+
+
+def _listed(rows: Mapping[int, None], shown: Shown) -> list[str]:
+    """The training examples that were named, where they can be read."""
+    texts = {row: shown("train", row) for row in sorted(rows)}
+    return ["", *(f"- **{row}** {text}" for row, text in texts.items() if isinstance(text, str))]
+
+
+def influential_figure(scores: xr.DataArray, shown: Shown, tests: int = 3, count: int = 3) -> Figure | None:
+    """The same for images, by one ranking `[test, left_out]`; None for examples that are text."""
+    chosen = [int(test) for test in scores["test"].values[:tests]]
+    if isinstance(shown("test", chosen[0]), str):
+        return None
+    images: list[list[np.ndarray]] = []
+    titles: list[list[str]] = []
+    for test in chosen:
+        ends = extremes(scores.sel(test=test), count)
+        pairs = [*ends.helpful, *ends.harmful]
+        train = [np.asarray(shown("train", row)) for row, _ in pairs]
+        images.append([np.asarray(shown("test", test)), *train])
+        titles.append([f"test {test}", *(f"train {row}\n{score:+.1e}" for row, score in pairs)])
+    return image_grid(images, titles)
