@@ -73,11 +73,15 @@ class Problem:
     def sampled(self, rows: int | None) -> Problem:
         """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.
 
-        What is left out is no part of it: `left_out` names the first row.
+        What is left out is no part of it: `left_out` names the first row. Sequences are put in the order of their
+        lengths, so that blocks of them need little padding.
         """
-        if rows is None or rows >= len(self.train):
+        n = len(self.train)
+        kept = torch.arange(n) if rows is None or rows >= n else torch.arange(rows) * n // rows
+        if self.train.lengths is not None:
+            kept = kept[self.train.lengths[kept].argsort(stable=True)]
+        elif len(kept) == n:
             return self
-        kept = torch.arange(rows) * len(self.train) // rows
         return replace(self, train=self.train.keep(kept), left_out=torch.tensor([0]))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Problem:

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from fimo.gradients import GradientSource, layers
+from fimo.gradients import GradientSource, sequences
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.gauss_newton_rows import GaussNewtonRows, gram
+from fimo.gradients.gauss_newton_rows import GaussNewtonRows
 from fimo.gradients.layer_grams import structure_of
-from fimo.gradients.layers import MatrixLayer, SequenceLayer
-from fimo.gradients.network import BlockGradients
+from fimo.gradients.layers import MatrixLayer
+from fimo.gradients.network import joined
+from fimo.gradients.sequences import SequenceLayer
 from fimo.models.objective import OBJECTIVES
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -51,9 +52,13 @@ def test_what_is_kept_in_factors(words):
     assert {MatrixLayer, SequenceLayer} <= kinds
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 64 * 2**20])
-def test_all_that_is_asked_of_them(words, piece_bytes, monkeypatch):
-    monkeypatch.setattr(layers, "PIECE_BYTES", piece_bytes)
+@pytest.mark.parametrize("whole", [None, True, False])
+@pytest.mark.parametrize("most_bytes", [1, 64 * 2**20])
+def test_all_that_is_asked_of_them(words, most_bytes, whole, monkeypatch):
+    monkeypatch.setattr(sequences, "PIECE_BYTES", most_bytes)
+    monkeypatch.setattr(sequences, "WHOLE_BYTES", most_bytes)
+    if whole is not None:
+        monkeypatch.setattr(SequenceLayer, "_whole_is_cheaper", lambda mine, _: whole and not mine._is_embedding)
     short, long = GradientSource(words), GradientSource(words, factored=False)
     assert short.factored and not long.factored
     for cotangents in ({}, {"cotangents": of_curvature}):
@@ -85,11 +90,11 @@ def test_whole_gradients_and_their_squares_in_a_basis(words):
 def test_blocks_of_rows(words):
     source = GradientSource(words, block_bytes=1)
     assert source.block_rows == 1
-    blocks = BlockGradients(tuple(source.blocks(words.train)))
+    blocks = joined(list(source.blocks(words.train)))
     whole, test = GradientSource(words, factored=False)(words.train), source(words.test)
     expected = whole.products(GradientSource(words, factored=False)(words.test))
     np.testing.assert_allclose(blocks.products(test), expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(gram(blocks), whole.products(whole), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(blocks.products(blocks), whole.products(whole), rtol=1e-9, atol=1e-12)
     factors = torch.rand(9)
     np.testing.assert_allclose(blocks.scaled(factors).norms(), whole.scaled(factors).norms(), rtol=1e-9)
     for name, products in whole.tensor_products(whole).items():

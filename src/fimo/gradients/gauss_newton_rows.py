@@ -6,7 +6,6 @@ as many rows for an example as that Hessian has rank.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor
 
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.network import BlockGradients, NetworkGradients
-from fimo.gradients.per_example import MatrixGradients
+from fimo.gradients.network import joined
 from fimo.gradients.source import GradientSource
 from fimo.gradients.space import Space
 from fimo.problem import Problem
@@ -27,7 +25,7 @@ class GaussNewtonRows:
 
     Attributes:
         rows: A, n·rank rows, those of one example after those of the one before.
-        gram: K = A Aᵀ, `[n·rank, n·rank]`.
+        gram: K = A Aᵀ, `[n·rank, n·rank]`, float64.
         n: number of training examples.
     """
 
@@ -49,8 +47,8 @@ class GaussNewtonRows:
     @classmethod
     def of(cls, problem: Problem, source: GradientSource) -> GaussNewtonRows:
         """Both, for all training rows; ask `dual_memory` first whether they fit."""
-        rows = together(list(source.blocks(problem.train, of_curvature)))
-        return cls(rows, gram(rows), len(problem.train))
+        rows = joined(list(source.blocks(problem.train, of_curvature)))
+        return cls(rows, rows.products(rows).double(), len(problem.train))
 
     def space(self, gradients: Gradients) -> DualSpace:
         """Where the solutions for `gradients` lie."""
@@ -65,33 +63,6 @@ def dual_memory(source: GradientSource) -> int:
     rows = len(problem.train) * problem.objective.curvature_rank(outputs.shape[-1])
     width = 0 if source.factored else problem.size
     return rows * (rows * torch.float64.itemsize + width * problem.dtype.itemsize)
-
-
-def together(blocks: Sequence[Gradients]) -> Gradients:
-    """All rows of the blocks."""
-    if len(blocks) == 1:
-        return blocks[0]
-    matrices = [block for block in blocks if isinstance(block, MatrixGradients)]
-    if matrices:
-        return MatrixGradients({name: torch.cat([g.blocks[name] for g in matrices]) for name in matrices[0].blocks})
-    return BlockGradients(tuple(block for block in blocks if isinstance(block, NetworkGradients)))
-
-
-def gram(rows: Gradients) -> Tensor:
-    """Inner products of the rows among themselves, `[row, row]`, float64."""
-    if not isinstance(rows, BlockGradients):
-        return rows.products(rows).double()
-    parts = [
-        torch.cat([left.products(right) for right in rows.blocks[: number + 1]], 1).double()
-        for number, left in enumerate(rows.blocks)
-    ]
-    total = parts[0].new_zeros(parts[-1].shape[1], parts[-1].shape[1])
-    start = 0
-    for part in parts:
-        total[start : start + len(part), : part.shape[1]] = part
-        total[: part.shape[1], start : start + len(part)] = part.T
-        start += len(part)
-    return total
 
 
 @dataclass(frozen=True)

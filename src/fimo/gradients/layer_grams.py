@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fimo.gradients.cotangents import Cotangents, of_loss
-from fimo.gradients.layers import LayerGradients, MatrixLayer, SequenceLayer
+from fimo.gradients.layers import LayerGradients, MatrixLayer
 from fimo.gradients.network import NetworkGradients
 from fimo.gradients.per_example import MatrixGradients, per_example_gradients
+from fimo.gradients.sequences import Segment, SequenceLayer
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
 
@@ -75,12 +76,12 @@ def _part(name: str, module: nn.Module, inputs: Tensor, deltas: Tensor) -> Layer
         ids, deltas = inputs.flatten(1), deltas.flatten(1, -2)
         if module.padding_idx is not None:  # its row is never trained
             deltas = deltas * (ids != module.padding_idx)[..., None]
-        return SequenceLayer(weight, None, ids, deltas, module.num_embeddings)
+        return SequenceLayer(weight, None, (Segment(ids, deltas),), module.num_embeddings)
     assert isinstance(module, nn.Linear)
     own = bias if module.bias is not None else None
     if inputs.dim() == 2:
         return MatrixLayer(weight, own, inputs, deltas)
-    return SequenceLayer(weight, own, inputs.flatten(1, -2), deltas.flatten(1, -2), module.in_features)
+    return SequenceLayer(weight, own, (Segment(inputs.flatten(1, -2), deltas.flatten(1, -2)),), module.in_features)
 
 
 def structure_of(network: nn.Module, inputs: Inputs) -> Structure | None:

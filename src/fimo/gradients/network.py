@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fimo.gradients.layers import FactoredGradients, LayerGradients
 from fimo.gradients.per_example import MatrixGradients
+from fimo.gradients.sequences import SequenceLayer
 
 
 @dataclass(frozen=True)
@@ -50,27 +53,23 @@ class NetworkGradients(FactoredGradients):
         raise KeyError(name)
 
 
-@dataclass(frozen=True)
-class BlockGradients(FactoredGradients):
-    """Rows of gradients in blocks, since sequences of different lengths don't stack."""
+def joined(blocks: Sequence[Any]) -> Any:
+    """All rows of some gradients of one kind, one block after another.
 
-    blocks: tuple[NetworkGradients, ...]
-
-    def tensor_products(self, other: NetworkGradients) -> dict[str, Tensor]:
-        """Inner products over each parameter tensor, `[row of self, row of other]`."""
-        found = [block.tensor_products(other) for block in self.blocks]
-        return {name: torch.cat([products[name] for products in found]) for name in found[0]}
-
-    def products(self, other: NetworkGradients) -> Tensor:
-        """Inner products over all parameters, `[row of self, row of other]`."""
-        return torch.cat([block.products(other) for block in self.blocks])
-
-    def squares(self) -> dict[str, Tensor]:
-        """Squared norms over each parameter tensor, `[row]`."""
-        found = [block.squares() for block in self.blocks]
-        return {name: torch.cat([squares[name] for squares in found]) for name in found[0]}
-
-    def scaled(self, factors: Tensor) -> BlockGradients:
-        """Each gradient times its factor, `factors [row]`."""
-        parts = factors.split([len(block.norms()) for block in self.blocks])
-        return BlockGradients(tuple(block.scaled(part) for block, part in zip(self.blocks, parts, strict=True)))
+    Args:
+        blocks: `NetworkGradients` or `MatrixGradients`, or parts of the former.
+    """
+    first = blocks[0]
+    if len(blocks) == 1:
+        return first
+    if isinstance(first, NetworkGradients):
+        return NetworkGradients(tuple(joined(parts) for parts in zip(*(block.parts for block in blocks), strict=True)))
+    if isinstance(first, MatrixGradients):
+        return MatrixGradients({name: torch.cat([block.blocks[name] for block in blocks]) for name in first.blocks})
+    if isinstance(first, SequenceLayer):
+        return replace(first, segments=tuple(segment for block in blocks for segment in block.segments))
+    return replace(
+        first,
+        inputs=torch.cat([block.inputs for block in blocks]),
+        deltas=torch.cat([block.deltas for block in blocks]),
+    )
