@@ -19,8 +19,8 @@ from fimo.errors import UserError
 
 def said(value: object) -> str:
     """A cell as people write it: whole numbers without a point, others with six digits."""
-    if isinstance(value, float | np.floating):
-        return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:g}"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:g}"
     return str(value)
 
 

@@ -78,12 +78,11 @@ class TabularData:
         def shown(split: str, row: int) -> str:
             return table.shown({"train": train, "test": test}[split][row])
 
-        choice = Choice(
-            left_out=self._capped(self.left_out, len(train)),
-            left_out_first=self.left_out_first,
-            train_rows=self.train_rows,
-            test_count=self._capped(self.test_count, len(test)),
-        )
+        left_out, test_count = self.left_out, self.test_count
+        if self.at_most:
+            left_out = min(left_out, len(train)) if isinstance(left_out, int) else left_out
+            test_count = min(test_count, len(test)) if isinstance(test_count, int) else test_count
+        choice = Choice(left_out, self.left_out_first, self.train_rows, test_count)
         return choice.of(rows(train), rows(test), len(features.names), outputs, shown)
 
     def _split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,9 +93,6 @@ class TabularData:
                 f"data.test_size={self.test_size} of {rows} rows leaves none for training or none for the test: "
                 "choose another share, or bring more rows."
             ) from reason
-
-    def _capped(self, wanted: LeftOut | None, rows: int) -> LeftOut | None:
-        return min(wanted, rows) if self.at_most and isinstance(wanted, int) else wanted
 
     def _targets(self, table: Table, train: np.ndarray) -> tuple[torch.Tensor, int]:
         """Targets as `Rows` wants them, and the number of outputs that they need."""
@@ -115,7 +111,9 @@ def _real_numbers(table: Table) -> np.ndarray:
     """The targets as float64."""
     if table.targets.dtype.kind in "fiu":
         return table.targets.astype("float64")
-    wrong = table.targets[np.isnan(pd.to_numeric(pd.Series(table.targets, dtype=object), errors="coerce").to_numpy("float64"))]
+    wrong = table.targets[
+        np.isnan(pd.to_numeric(pd.Series(table.targets, dtype=object), errors="coerce").to_numpy("float64"))
+    ]
     found = wrong if len(wrong) else table.targets
     raise UserError(
         f"data.task=regression needs numbers in the target '{table.target}', found {said(found[0])!r} ({len(found)} of "
