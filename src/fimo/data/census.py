@@ -128,6 +128,8 @@ def _workers(people: pd.DataFrame, state: str, path: Path) -> pd.DataFrame:
     wanted = [name for name in _columns() if name != "ST"]
     if missing := [name for name in wanted if name not in people]:
         raise UserError(f"{path} lacks the columns {missing} of a person file: get it anew")
+    if people.empty:
+        raise UserError(f"{path} has no people in it: get it anew")
     if text := [name for name in wanted if not pd.api.types.is_numeric_dtype(people[name])]:
         raise UserError(f"{path} has text in column '{text[0]}', which must hold numbers: get it anew")
     if "ST" in people and (people["ST"] != int(CODES[state])).any():

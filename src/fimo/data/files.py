@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 from pandas.api import types
 
-from fimo.data.tables import Table, said
+from fimo.data.tables import CSV_ERRORS, Table, read_csv, said
 from fimo.errors import UserError
 
 DROP = "drop it with data.source.drop=['{}']"
@@ -98,9 +97,8 @@ def _read(path: Path) -> pd.DataFrame:
             raise UserError(
                 f"{path} must have a name of its own for each column, found {twice[0]!r} twice: rename one."
             )
-        return _read_csv(path) if kind == ".csv" else pd.read_parquet(path).reset_index(drop=True)
-    # Not such a file, or rows of different lengths: errors of pandas and pyarrow are ValueErrors, but where they warn.
-    except (ValueError, OSError, pd.errors.ParserWarning, pyarrow.ArrowException) as reason:
+        return read_csv(path) if kind == ".csv" else pd.read_parquet(path).reset_index(drop=True)
+    except (*CSV_ERRORS, OSError, pyarrow.ArrowException) as reason:
         told = " ".join(str(reason).split()).rstrip(".")
         raise UserError(f"{path} can't be read as a {kind[1:]} table ({told}): mend the file.") from reason
 
@@ -108,12 +106,6 @@ def _read(path: Path) -> pd.DataFrame:
 def _csv_names(path: Path) -> list[str]:
     """The first line as it is: pandas would make names that occur twice different."""
     return pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # raised where cells beyond the last name would be lost
-        return pd.read_csv(path, index_col=False, low_memory=False, float_precision="round_trip")
 
 
 def _check_missing(sheet: pd.DataFrame, path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fimo.data.tables import Table, check_published, chosen, numbers
+from fimo.data.tables import CSV_ERRORS, Table, check_published, chosen, numbers, read_csv
 from fimo.errors import UserError
 
 
@@ -49,8 +49,8 @@ class Heloc:
                 "and put it there, or name the folder that has it by paths.data_dir or FIMO_DATA_DIR."
             )
         try:
-            sheet = pd.read_csv(path)
-        except ValueError as reason:  # no text, no table, or rows of different lengths
+            sheet = read_csv(path)
+        except CSV_ERRORS as reason:
             told = " ".join(str(reason).split())
             raise UserError(f"{path} is not a CSV table ({told}): get it anew from {self.page}.") from reason
         sheet = chosen(sheet, [*self.inputs, self.target], path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -91,6 +92,17 @@ class Workbook:
         table = numbers(chosen(sheet, [*self.inputs, self.target, *self.unused], path), path)
         check_published(table, path, self.page, self.rows, self.sha256)
         return table
+
+
+# What `read_csv` raises for files that are no text, no table, or have rows of different lengths.
+CSV_ERRORS = (ValueError, pd.errors.ParserWarning)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file with names in its first line; no column is taken for an index."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # given where cells beyond the last name would be lost
+        return pd.read_csv(path, index_col=False, low_memory=False)
 
 
 def chosen(sheet: pd.DataFrame, wanted: list[str], path: Path) -> pd.DataFrame:
