@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fimo.errors import UserError
 
@@ -33,6 +33,8 @@ def sentence(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException):
         return _missing_choice(text)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} must be given: add {error.full_key}=… to the command."
     if isinstance(error, OSError):
         if error.errno not in DISK:
             return None

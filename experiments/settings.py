@@ -6,6 +6,7 @@ import copy
 import hashlib
 import inspect
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,7 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     """What determines the final model."""
     data = plain(cfg.data)
     source = _without(data["source"], "url", "page")
-    if "sha256" in source and source["sha256"] is None:  # any content is accepted, so the address has to tell it
-        source["file_sha256"] = _digest(Path(data["data_dir"]) / source["file"])
+    source |= _content(data["source"], Path(data["data_dir"]))
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = _left_out(data) if data["train_rows"] else {}
     rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")
@@ -106,8 +106,27 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     return {**config, "final": {"checkpoint_sha256": _digest(path)}}
 
 
+def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+    """Digests of the files of a source that accepts any content: the address has to tell it."""
+    if source.get("sha256", ...) is None:
+        return {"file_sha256": _digest(data_dir / source["file"])}
+    if hasattr(get_object(source["_target_"]), "files"):  # which these are, the source knows; they may arrive only now
+        return {"files_sha256": [_digest(path) for path in instantiate(source, _convert_="all").files(data_dir)]}
+    return {}
+
+
 def _digest(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if not path.is_file():
+        return None
+    state = path.stat()
+    return _sha256(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@cache
+def _sha256(path: Path, *state: int) -> str:
+    """Of a file's content; `state` changes when the content does, so that nothing is read twice."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _question(cfg: DictConfig) -> dict[str, Any]:

@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.datasets
-from configs import DATA, data_module, needs_data
+from configs import DATA, config, data_module, needs_data
+from hydra.utils import instantiate
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 
+from fimo.data.features import Features
 from fimo.data.splits import kept_rows, left_out_rows, read_left_out
-from fimo.data.tables import Bundled
+from fimo.data.tables import Bundled, Table, said
 from fimo.data.tabular import TabularData
 from fimo.errors import UserError
 
@@ -50,6 +53,34 @@ def test_the_papers_splits_of_the_real_workbooks(name):
     np.testing.assert_allclose(
         data.test.inputs, (held_out[:, :8] - rows[:, :8].mean(0)) / rows[:, :8].std(0), rtol=1e-4, atol=1e-6
     )
+
+
+@needs_data
+@pytest.mark.parametrize("name, count", [("concrete", 8), ("energy", 8), ("diabetes", 10), ("breast_cancer", 30)])
+def test_inputs_are_standardised_to_the_last_bit(name, count):
+    data, cfg = data_module(name, DATA).load(), config(f"data={name}").data
+    inputs = instantiate(cfg.source, _convert_="all").read(Path(DATA)).inputs.to_numpy()
+    train, test = train_test_split(inputs, test_size=cfg.test_size, random_state=0)
+    scaler = StandardScaler().fit(train)
+    for rows, values in ((data.train, train), (data.test_all, test)):
+        assert rows.inputs.shape == (len(values), count)
+        np.testing.assert_array_equal(rows.inputs, scaler.transform(values).astype("float32"))
+
+
+@needs_data
+def test_rows_are_shown_in_their_own_units():
+    raw = pd.read_excel(Path(DATA) / "energy/ENB2012_data.xlsx", engine="calamine")
+    _, test = train_test_split(raw, test_size=0.1, random_state=0)
+    row = test.iloc[3]
+    told = ", ".join(f"{name} {row[name]:g}" for name in raw.columns[:8])
+    assert data_module("energy", DATA).load().shown("test", 3) == f"Y1: {row['Y1']:g}; {told}"
+    assert said(1234567.0) == "1234567" and said(np.float64(0.1234567)) == "0.123457" and said(True) == "True"
+
+
+def test_a_column_that_is_constant_in_the_training_split():
+    inputs = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [5.0, 5.0, 5.0, 6.0]})
+    with pytest.raises(UserError, match="Column 'b' has the one value 5 in all 3 training rows"):
+        Features.of(Table(inputs, np.arange(4.0)), np.arange(3))
 
 
 @pytest.mark.parametrize("name, rows, features, outputs", [("diabetes", 442, 10, 1), ("breast_cancer", 569, 30, 2)])

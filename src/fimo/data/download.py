@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from fimo.errors import UserError
 TIMEOUT_SECONDS = 30
 
 
-def fetch(path: Path, url: str, page: str, check: Callable[[Path], object]) -> Path:
-    """The file at `path`, downloaded from `url` where it isn't there.
+def fetch(path: Path, url: str, page: str, check: Callable[[Path], object], zipped: bool = False) -> Path:
+    """The file at `path`, downloaded from `url` where it isn't there, out of a ZIP archive where it is `zipped`.
 
     The provider's bytes can't be known here, so the content is checked instead: `check` reads the downloaded file and
     raises where it is not what it should be. Only then does it get its name.
@@ -32,8 +34,11 @@ def fetch(path: Path, url: str, page: str, check: Callable[[Path], object]) -> P
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
             downloader = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)
-            arrived = pooch.retrieve(url, None, fname=path.name, path=folder, downloader=downloader)
-            check(Path(arrived))
+            name = f"{path.name}.zip" if zipped else path.name
+            arrived = Path(pooch.retrieve(url, None, fname=name, path=folder, downloader=downloader))
+            if zipped:
+                arrived = _unzipped(arrived, path.name)
+            check(arrived)
             os.replace(arrived, path)
     except (requests.RequestException, UserError, PermissionError) as reason:
         raise UserError(
@@ -41,6 +46,15 @@ def fetch(path: Path, url: str, page: str, check: Callable[[Path], object]) -> P
             "there, or name the folder that has it by paths.data_dir or FIMO_DATA_DIR."
         ) from reason
     return path
+
+
+def _unzipped(archive: Path, member: str) -> Path:
+    """The member, beside its archive."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return Path(opened.extract(member, archive.parent))
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as reason:
+        raise UserError(f"what arrived is not a ZIP archive with {member} in it") from reason
 
 
 def _short(reason: Exception) -> str:

@@ -1,10 +1,11 @@
-"""Tables of numbers, from workbooks and from scikit-learn."""
+"""Tables as people read them: from workbooks and from scikit-learn."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +18,36 @@ from fimo.data.download import fetch
 from fimo.errors import UserError
 
 
+def said(value: object) -> str:
+    """A cell as people write it: whole numbers without a point, others with six digits."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:g}"
+    return str(value)
+
+
 @dataclass(frozen=True)
 class Table:
-    """Inputs `[row, feature]` as float64 and targets `[row]`: float64 for regression, class numbers otherwise."""
+    """Columns and targets before they are split, scaled and encoded.
 
-    inputs: np.ndarray
+    Attributes:
+        inputs: `[row, column]`; columns of numbers are float64.
+        targets: `[row]`, numbers or labels of classes (text, whole numbers, booleans).
+        target: what the targets are called.
+        categories: the categorical columns, each with its categories in order, or None for those of the training split.
+    """
+
+    inputs: pd.DataFrame
     targets: np.ndarray
-    features: tuple[str, ...]
+    target: str = "target"
+    categories: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+
+    def shown(self, row: int) -> str:
+        """A row as people read it, in its own units: `Y1: 15.55; X1 0.98, X2 514.5, …`, categories as `COW=1`."""
+        cells = (
+            f"{name}{'=' if name in self.categories else ' '}{said(column.iloc[row])}"
+            for name, column in self.inputs.items()
+        )
+        return f"{self.target}: {said(self.targets[row])}; {', '.join(cells)}"
 
 
 @dataclass(frozen=True)
@@ -57,8 +81,7 @@ class Workbook:
             UserError: where the file, a column or a number is missing, or the values are not the published ones.
         """
         table = self._parse(fetch(data_dir / self.file, self.url, self.page, self._parse))
-        names = list(self.inputs)
-        return Table(table[names].to_numpy(), table[self.target].to_numpy(), tuple(names))
+        return Table(table[list(self.inputs)], table[self.target].to_numpy(), self.target)
 
     def _parse(self, path: Path) -> pd.DataFrame:
         try:
@@ -66,22 +89,34 @@ class Workbook:
         except (CalamineError, ValueError, OSError) as reason:
             raise UserError(f"{path} is not an Excel workbook that can be read ({reason}): get it anew.") from reason
         sheet = sheet.rename(columns=lambda name: " ".join(str(name).split()))
-        wanted = [*self.inputs, self.target, *self.unused]
-        if missing := [name for name in wanted if name not in sheet]:
-            raise UserError(f"{path} lacks the columns {missing}: expected {wanted}, found {list(sheet)}.")
-        table = _numbers(sheet[wanted], path)
-        if self.rows is not None and len(table) != self.rows:
-            raise UserError(f"{path} has {len(table)} rows, expected {self.rows}: get the whole file from {self.page}.")
-        digest = hashlib.sha256(np.ascontiguousarray(table.to_numpy(), dtype="<f8").tobytes()).hexdigest()
-        if self.sha256 is not None and digest != self.sha256:
-            raise UserError(
-                f"{path} holds other numbers than the published table (SHA-256 of its values {digest[:8]}…, expected "
-                f"{self.sha256[:8]}…): get it from {self.page}, or accept it with data.source.sha256=null."
-            )
+        table = numbers(chosen(sheet, [*self.inputs, self.target, *self.unused], path), path)
+        check_published(table, path, self.page, self.rows, self.sha256)
         return table
 
 
-def _numbers(sheet: pd.DataFrame, path: Path) -> pd.DataFrame:
+# What `read_csv` raises for files that are no text, no table, or have rows of different lengths.
+CSV_ERRORS = (ValueError, pd.errors.ParserWarning)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file with names in its first line; no column is taken for an index."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # given where cells beyond the last name would be lost
+        return pd.read_csv(path, index_col=False, low_memory=False)
+
+
+def chosen(sheet: pd.DataFrame, wanted: list[str], path: Path) -> pd.DataFrame:
+    """The wanted columns of the sheet.
+
+    Raises:
+        UserError: where one isn't there.
+    """
+    if missing := [name for name in wanted if name not in sheet]:
+        raise UserError(f"{path} lacks the columns {missing}: expected {wanted}, found {list(sheet)}.")
+    return sheet[wanted]
+
+
+def numbers(sheet: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The sheet as float64; an error names the first cell that is no number, as a spreadsheet counts rows."""
     table = sheet.apply(partial(pd.to_numeric, errors="coerce")).astype("float64")
     bad = np.argwhere(~np.isfinite(table.to_numpy()))
@@ -94,6 +129,22 @@ def _numbers(sheet: pd.DataFrame, path: Path) -> pd.DataFrame:
             f"'{table.columns[column]}' ({len(bad)} such cells): mend or remove these rows."
         )
     return table
+
+
+def check_published(table: pd.DataFrame, path: Path, page: str, rows: int | None, sha256: str | None) -> None:
+    """Compare numbers with the published table, where its rows and the SHA-256 of its float64 values are given.
+
+    Raises:
+        UserError: where they are others.
+    """
+    if rows is not None and len(table) != rows:
+        raise UserError(f"{path} has {len(table)} rows, expected {rows}: get the whole file from {page}.")
+    digest = hashlib.sha256(np.ascontiguousarray(table.to_numpy(), dtype="<f8").tobytes()).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise UserError(
+            f"{path} holds other numbers than the published table (SHA-256 of its values {digest[:8]}…, expected "
+            f"{sha256[:8]}…): get it from {page}, or accept it with data.source.sha256=null."
+        )
 
 
 @dataclass(frozen=True)
@@ -109,4 +160,5 @@ class Bundled:
     def read(self, data_dir: Path) -> Table:
         """The table; `data_dir` is not needed."""
         bunch = getattr(sklearn.datasets, self.loader)()
-        return Table(bunch.data.astype("float64"), bunch.target, tuple(map(str, bunch.feature_names)))
+        names = list(map(str, bunch.feature_names))
+        return Table(pd.DataFrame(bunch.data.astype("float64"), columns=names), bunch.target)

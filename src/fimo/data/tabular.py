@@ -1,4 +1,4 @@
-"""Tables: split at random and standardised."""
+"""Tables: split at random, numbers standardised, categories one-hot."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from fimo.data.base import Choice, Data
+from fimo.data.features import Features
 from fimo.data.splits import LeftOut
-from fimo.data.tables import Table
+from fimo.data.tables import Table, said
 from fimo.errors import UserError
-from fimo.rows import Rows
+from fimo.rows import Rows, map_inputs
 
 
 class TableSource(Protocol):
@@ -28,7 +30,7 @@ class TableSource(Protocol):
 
 @dataclass(frozen=True)
 class TabularData:
-    """A table, split at random and standardised with the statistics of its training split.
+    """A table, split at random; its numbers are standardised with the statistics of its training split.
 
     Attributes:
         name: of the folder that results on these data go to.
@@ -39,6 +41,9 @@ class TabularData:
         test_size: share of the rows that are test examples.
         random_state: of scikit-learn's `train_test_split`.
         left_out, left_out_first, train_rows, test_count: see `Choice`.
+        at_most: the counts `left_out` and `test_count` are upper bounds, for tables whose rows aren't known beforehand.
+        sparse: give inputs as a mapping: `columns`, int64, the numbers of the features that are not zero, and `values`,
+            float32, both `[row, column of the table]`. Otherwise they are the equal matrix `[row, feature]`.
     """
 
     name: str
@@ -52,42 +57,88 @@ class TabularData:
     left_out_first: int | None = None
     train_rows: int | None = None
     test_count: int | None = None
+    at_most: bool = False
+    sparse: bool = False
 
     def load(self) -> Data:
-        """Read, split, standardise, choose rows.
+        """Read, split, encode, choose rows.
 
         Raises:
             UserError: where the source can't be read, or the chosen rows aren't there.
         """
         table = self.source.read(Path(self.data_dir))
-        train, test = train_test_split(
-            np.arange(len(table.targets)), test_size=self.test_size, random_state=self.random_state
-        )
-        inputs = torch.from_numpy(StandardScaler().fit(table.inputs[train]).transform(table.inputs)).float()
-        targets, outputs = self._targets(table.targets, train)
-        choice = Choice(self.left_out, self.left_out_first, self.train_rows, self.test_count)
-        rows = {
-            split: Rows(inputs[index], targets[index], torch.arange(len(index)))
-            for split, index in (("train", train), ("test", test))
-        }
+        train, test = self._split(len(table.targets))
+        features = Features.of(table, train)
+        inputs = features.sparse() if self.sparse else features.dense()
+        targets, outputs = self._targets(table, train)
+
+        def rows(index: np.ndarray) -> Rows:
+            return Rows(map_inputs(lambda tensor: tensor[index], inputs), targets[index], torch.arange(len(index)))
 
         def shown(split: str, row: int) -> str:
-            values = table.inputs[(train if split == "train" else test)[row]]
-            return ", ".join(f"{name} {value:g}" for name, value in zip(table.features, values, strict=True))
+            return table.shown({"train": train, "test": test}[split][row])
 
-        return choice.of(rows["train"], rows["test"], inputs.shape[1], outputs, shown)
+        left_out, test_count = self.left_out, self.test_count
+        if self.at_most:
+            left_out = min(left_out, len(train)) if isinstance(left_out, int) else left_out
+            test_count = min(test_count, len(test)) if isinstance(test_count, int) else test_count
+        choice = Choice(left_out, self.left_out_first, self.train_rows, test_count)
+        return choice.of(rows(train), rows(test), len(features.names), outputs, shown)
 
-    def _targets(self, targets: np.ndarray, train: np.ndarray) -> tuple[torch.Tensor, int]:
+    def _split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return train_test_split(np.arange(rows), test_size=self.test_size, random_state=self.random_state)
+        except ValueError as reason:
+            raise UserError(
+                f"data.test_size={self.test_size} of {rows} rows leaves none for training or none for the test: "
+                "choose another share, or bring more rows."
+            ) from reason
+
+    def _targets(self, table: Table, train: np.ndarray) -> tuple[torch.Tensor, int]:
         """Targets as `Rows` wants them, and the number of outputs that they need."""
         if self.task not in ("regression", "classification"):
             raise UserError(f"data.task must be regression or classification, found {self.task!r}.")
-        if self.task == "regression":
-            column = targets[:, None]
-            return torch.from_numpy(StandardScaler().fit(column[train]).transform(column)).float(), 1
-        classes = np.unique(targets)
-        if not np.array_equal(classes, np.arange(len(classes))):
-            raise UserError(
-                f"data.task=classification needs targets that are class numbers 0, 1, …, found {classes[0]:g} to "
-                f"{classes[-1]:g}: choose data.task=regression."
-            )
-        return torch.from_numpy(targets).long(), len(classes)
+        if self.task == "classification":
+            classes = _classes(table, train)
+            return torch.from_numpy(classes), int(classes.max()) + 1
+        column = _real_numbers(table)[:, None]
+        if (column[train] == column[train[0]]).all():
+            raise UserError(f"The target '{table.target}' has one value in all training rows: there is nothing to fit.")
+        return torch.from_numpy(StandardScaler().fit(column[train]).transform(column)).float(), 1
+
+
+def _real_numbers(table: Table) -> np.ndarray:
+    """The targets as float64."""
+    if table.targets.dtype.kind in "fiu":
+        return table.targets.astype("float64")
+    wrong = table.targets[
+        np.isnan(pd.to_numeric(pd.Series(table.targets, dtype=object), errors="coerce").to_numpy("float64"))
+    ]
+    found = wrong if len(wrong) else table.targets
+    raise UserError(
+        f"data.task=regression needs numbers in the target '{table.target}', found {said(found[0])!r} ({len(found)} of "
+        f"{len(table.targets)} values are not numbers): mend them, or choose data.task=classification."
+    )
+
+
+def _classes(table: Table, train: np.ndarray) -> np.ndarray:
+    """The targets as class numbers 0, 1, … in the labels' sorted order, int64."""
+    labels, classes = np.unique(table.targets, return_inverse=True)
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.arange(len(labels))):
+        raise UserError(
+            f"data.task=classification needs targets that are class numbers 0, 1, …, found {labels[0]:g} to "
+            f"{labels[-1]:g}: choose data.task=regression."
+        )
+    if len(labels) == 1:
+        raise UserError(f"The target '{table.target}' has one class, {said(labels[0])!r}: two or more are needed.")
+    if len(labels) == len(classes):
+        raise UserError(
+            f"The target '{table.target}' has as many classes as rows, {len(labels)}: choose data.task=regression, or "
+            "another data.source.target."
+        )
+    if len(only_test := np.setdiff1d(classes, classes[train])):
+        raise UserError(
+            f"The target '{table.target}' has the class {said(labels[only_test[0]])!r} in test rows only "
+            f"({len(only_test)} such classes): remove these rows, or choose data.task=regression."
+        )
+    return classes.astype("int64")
