@@ -10,7 +10,7 @@ from experiments.settings import labels
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 METHODS = sorted(path.stem for path in (CONFIG_DIR / "method").glob("*.yaml"))
-DOWNLOADED = {"concrete", "energy"}
+DOWNLOADED = {"concrete", "energy", "fico", "folktables"}
 LABELS = {
     "grad_dot": "Grad-Dot",
     "grad_cos": "Grad-Cos",
