@@ -55,11 +55,13 @@ def attribute(
 def _scores(problem: Problem, P: Preconditioner, block_bytes: int) -> tuple[np.ndarray, bool]:
     phi, n = P.phi, len(problem.train)
     source = GradientSource(problem, P.factored, block_bytes)
+    # Each block that is multiplied by P goes through all of the others anew, so it may be larger.
+    wide = GradientSource(problem, P.factored, 4 * block_bytes)
     test, left_out = problem.test, problem.train.keep(problem.left_out)
     swapped = P.symmetric and len(left_out) < len(test)
     solved, others = (left_out, test) if swapped else (test, left_out)
     scores = []
-    for block in source.blocks(solved):
+    for block in wide.blocks(solved):
         P_g = P @ phi(block)
         scores.append(torch.cat([P_g.products(phi(g)) / n for g in source.blocks(others)], dim=1))
     return torch.cat(scores).to(torch.float64).cpu().numpy(), swapped

@@ -20,6 +20,11 @@ def map_inputs(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     return {name: function(tensor) for name, tensor in inputs.items()}
 
 
+def rows_of(inputs: Inputs) -> int:
+    """How many rows there are."""
+    return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
+
+
 @dataclass(frozen=True)
 class Rows:
     """Examples with a common first axis.

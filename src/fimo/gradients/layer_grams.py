@@ -19,7 +19,7 @@ from fimo.gradients.network import NetworkGradients
 from fimo.gradients.per_example import MatrixGradients, per_example_gradients
 from fimo.gradients.sequences import Segment, SequenceLayer
 from fimo.problem import Problem
-from fimo.rows import Inputs, Rows
+from fimo.rows import Inputs, Rows, rows_of
 
 Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 
@@ -131,7 +131,7 @@ def _factors_are_smaller(module: nn.Module, inputs: Tensor, rows: int) -> bool:
 def _forward(network: nn.Module, modules: Sequence[nn.Module], inputs: Inputs) -> tuple[Tensor, Calls]:
     """The network's outputs, and the input and output of every call of each module on the way there."""
     calls: Calls = {module: [] for module in modules}
-    rows = _rows(inputs)
+    rows = rows_of(inputs)
 
     def see(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if isinstance(module, nn.Embedding) and len(args[0]) == 1 < rows:  # positions, the same for all rows
@@ -147,7 +147,3 @@ def _forward(network: nn.Module, modules: Sequence[nn.Module], inputs: Inputs) -
         for hook in hooks:
             hook.remove()
     return outputs, calls
-
-
-def _rows(inputs: Inputs) -> int:
-    return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))

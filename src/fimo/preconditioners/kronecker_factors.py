@@ -22,6 +22,7 @@ from fimo.gradients.source import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
+from fimo.rows import rows_of
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
         check_deterministic=False,
         num_per_example_loss_terms=1,
         num_data=len(problem.train),
+        batch_size_fn=rows_of,
     )
     operator.compute_kronecker_factors()
     factors = operator.state_dict()
