@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.settings import DTYPES, device, labels
+from experiments.settings import DTYPES, device, labels, plan
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import OPTIMIZERS
@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "final.optimizer": tuple(OPTIMIZERS),
     "further.gold": ("leave_one_out",),
     "further.leave_out": tuple(SCHEMES),
+    "further.batch_norm": ("frozen", "updated"),
     "further.dtype": tuple(DTYPES),
     "logger.mode": (None, "online", "offline", "disabled"),
 }
@@ -87,5 +88,6 @@ def _check_objects(cfg: DictConfig) -> None:
         instantiate(cfg.optimizer)([torch.zeros(1, requires_grad=True)])
     except (TypeError, ValueError) as reason:
         raise UserError(f"optimizer does not take these settings: {reason}.") from reason
+    plan(cfg)
     for name in cfg.method:
         instantiate(cfg.method[name], _convert_="all")

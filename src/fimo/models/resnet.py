@@ -8,10 +8,10 @@ from fimo.errors import UserError
 
 
 class ResNet9(nn.Module):
-    """3 × 3 convolutions with batch normalisation and ReLU, eight with two residual blocks, and a linear one.
+    """Eight 3 × 3 convolutions with batch normalisation and ReLU, and a linear layer.
 
-    The widths are w, 2w, then a residual block, 4w, 8w, another residual block; each convolution that widens (after the
-    first) halves the image by a maximum over 2 × 2 pixels, and the linear layer takes the maximum over what is left.
+    The widths are w, 2w, then a residual block of two, 4w, 8w, another residual block. Each convolution that widens,
+    after the first, halves the image by a maximum over 2 × 2 pixels; the linear layer takes the maximum of the rest.
 
     Args:
         inputs: number of channels.
