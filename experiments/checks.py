@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.settings import DTYPES, device, labels, methods
+from experiments.settings import DTYPES, device, labels, methods, plan
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import OPTIMIZERS
@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "final.optimizer": tuple(OPTIMIZERS),
     "further.gold": ("leave_one_out",),
     "further.leave_out": tuple(SCHEMES),
+    "further.batch_norm": ("frozen", "updated"),
     "further.dtype": tuple(DTYPES),
     "method.dtype": (None, *DTYPES),
     "logger.mode": (None, "online", "offline", "disabled"),
@@ -89,5 +90,6 @@ def _check_objects(cfg: DictConfig) -> None:
         instantiate(cfg.optimizer)([torch.zeros(1, requires_grad=True)])
     except (TypeError, ValueError) as reason:
         raise UserError(f"optimizer does not take these settings: {reason}.") from reason
+    plan(cfg)
     for name in methods(cfg):
         instantiate(cfg.method[name], _convert_="all")

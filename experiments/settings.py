@@ -213,6 +213,7 @@ def plan(cfg: DictConfig) -> Plan:
         leave_out=further["leave_out"],
         evaluate_every=further["evaluate_every"],
         clip=further["clip"],
+        batch_norm=further["batch_norm"],
         dtype=DTYPES[further["dtype"]],
         runs_at_once=None if further["runs_at_once"] == "auto" else further["runs_at_once"],
     )

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from fimo.compare.figures import image_grid
+from fimo.compare.image_grid import image_grid
 from fimo.effect import average, effect, without_diverged
 
 # ("train" or "test", position in that split) -> a line of text, or an image [height, width, channel], uint8.
@@ -93,16 +93,18 @@ def _listed(rows: Mapping[int, None], shown: Shown) -> list[str]:
 
 
 def influential_figure(scores: xr.DataArray, shown: Shown, tests: int = 3, count: int = 3) -> Figure | None:
-    """The same for images, by one ranking `[test, left_out]`; None for examples that are text."""
+    """The same for images, by one ranking `[test, left_out]` without NaN; None for examples that are text."""
     chosen = [int(test) for test in scores["test"].values[:tests]]
     if isinstance(shown("test", chosen[0]), str):
         return None
+    order = scores.argsort(axis=scores.get_axis_num("left_out")).values[:, ::-1]
+    ends = np.concatenate([order[:, :count], order[:, ::-1][:, :count]], axis=1)
     images: list[list[np.ndarray]] = []
     titles: list[list[str]] = []
-    for test in chosen:
-        ends = extremes(scores.sel(test=test), count)
-        pairs = [*ends.helpful, *ends.harmful]
-        train = [np.asarray(shown("train", row)) for row, _ in pairs]
+    for number, test in enumerate(chosen):
+        rows = [scores.isel(test=number, left_out=place) for place in ends[number]]
+        train = [np.asarray(shown("train", int(row["left_out"]))) for row in rows]
         images.append([np.asarray(shown("test", test)), *train])
-        titles.append([f"test {test}", *(f"train {row}\n{score:+.1e}" for row, score in pairs)])
-    return image_grid(images, titles)
+        titles.append(["", *(f"{int(row['left_out'])}: {float(row):+.1e}" for row in rows)])
+    groups = [("test example", 1), ("most helpful", len(ends[0]) // 2), ("most harmful", len(ends[0]) // 2)]
+    return image_grid(images, titles, [str(test) for test in chosen], groups)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from fimo.further_training.leave_out import Batch
+from fimo.further_training.stacking import copies, memory_order
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, map_inputs
 
@@ -28,12 +29,19 @@ class Chunk:
         parameters: `[run, *parameter shape]`, views of what the optimiser has.
         orders: of each parameter's axes (see `memory_order`).
         optimizer: of the parameters as they lie in memory: torch's fused optimisers rely on contiguous tensors.
+        statistics: of batch normalisation, stacked likewise, where every run updates its own; else empty.
     """
 
     runs: Tensor
     parameters: Parameters
     orders: list[list[int]]
     optimizer: torch.optim.Optimizer
+    statistics: Parameters
+
+    @property
+    def state(self) -> Parameters:
+        """What the network is called with."""
+        return self.parameters | self.statistics
 
 
 class Ensemble:
@@ -45,27 +53,36 @@ class Ensemble:
     Args:
         problem: network, objective and rows, in the dtype and on the device of the training.
         groups: `[run]`, a number for each run; runs of different numbers never share a chunk. Runs that skip a step
-            must differ here from those that don't: they would share the optimiser's step count otherwise.
+            must differ here from those that don't: they would share the optimiser's step count otherwise. With
+            `own_statistics`, runs of one number must have equally many rows in every batch.
         optimizer: makes the optimiser of a list of stacked parameters.
         width: runs in a chunk at the most.
         clip: bound on each run's gradient norm, or none.
+        own_statistics: batch normalisation works with the statistics of the batch in training, and every run updates
+            and is evaluated with its own; else all keep those of the final model.
     """
 
     def __init__(
-        self, problem: Problem, groups: Tensor, optimizer: OptimizerFactory, width: int, clip: float | None = None
+        self,
+        problem: Problem,
+        groups: Tensor,
+        optimizer: OptimizerFactory,
+        width: int,
+        clip: float | None = None,
+        own_statistics: bool = False,
     ) -> None:
         self.problem, self.clip, self.size = problem, clip, len(groups)
+        self.statistics = statistics_of(problem.network) if own_statistics else {}
         self.vectorised = self._vmap_works()
         self.chunks = [self._chunk(runs, optimizer) for runs in _split(groups, width if self.vectorised else 1)]
 
     def _chunk(self, runs: Tensor, optimizer: OptimizerFactory) -> Chunk:
-        parameters = self._copies(len(runs))
+        parameters = copies(self.problem.parameters, len(runs))
         orders = [memory_order(parameter) for parameter in parameters.values()]
         stored = [p.permute(order) for p, order in zip(parameters.values(), orders, strict=True)]
-        return Chunk(runs, {k: p.requires_grad_() for k, p in parameters.items()}, orders, optimizer(stored))
-
-    def _copies(self, count: int) -> Parameters:
-        return {name: copies(parameter, count) for name, parameter in self.problem.parameters.items()}
+        for parameter in parameters.values():
+            parameter.requires_grad_()
+        return Chunk(runs, parameters, orders, optimizer(stored), copies(self.statistics, len(runs)))
 
     def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
         """One training step of every run that takes part; the others keep everything, optimiser state included.
@@ -75,13 +92,17 @@ class Ensemble:
             randomness: for a network that draws at random (dropout masks), the seeds of the batch's forward pass and of
                 that of the places apart; the draws are the same for all runs.
         """
-        with training_mode(self.problem.network, True):
+        with training_mode(self.problem.network, True, bool(self.statistics)):
             for chunk in self.chunks:
                 if batch.takes_part[chunk.runs[0]]:  # as all of its chunk do, see `groups`
                     self._step(chunk, batch, randomness)
 
     def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
         rows, weight = batch.rows[chunk.runs], batch.weight[chunk.runs]
+        if (
+            self.statistics
+        ):  # a place without weight is no row of the batch (all runs of the chunk have it, see `groups`)
+            rows, weight = rows[:, weight[0] > 0], weight[:, weight[0] > 0]
         if randomness is None or batch.apart == 0:
             loss = self._loss(chunk, rows, weight, randomness and randomness[0])
         else:
@@ -102,7 +123,7 @@ class Ensemble:
         inputs, targets = self.problem.train[rows]
         weight = weight.to(next(iter(chunk.parameters.values())))
         with drawing(randomness):
-            return self._each_run(self._weighted_loss, 4)(chunk.parameters, inputs, targets, weight).sum()
+            return self._each_run(self._weighted_loss, 4)(chunk.state, inputs, targets, weight).sum()
 
     def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         return weights @ self.problem.objective.loss(self.problem.outputs(parameters, inputs), targets)
@@ -113,7 +134,7 @@ class Ensemble:
         losses = torch.empty(self.size, len(self.problem.test), dtype=torch.float64)
         with training_mode(self.problem.network, False):
             for chunk in self.chunks:
-                outputs = self._each_run(self.problem.outputs, 1)(chunk.parameters, self.problem.test.inputs)
+                outputs = self._each_run(self.problem.outputs, 1)(chunk.state, self.problem.test.inputs)
                 losses[chunk.runs] = test_losses(self.problem, outputs).cpu()
         return losses
 
@@ -133,10 +154,10 @@ class Ensemble:
     def _vmap_works(self) -> bool:
         """Whether `vmap` takes the network; if not, runs go one after another, with the same results."""
         self.vectorised = True
-        inputs, _ = self.problem.test[slice(0, 2)]
+        inputs, _ = self.problem.train[slice(0, 2)]
         try:
-            with training_mode(self.problem.network, True), drawing(0), torch.no_grad():
-                self._each_run(self.problem.outputs, 1)(self._copies(2), inputs)
+            with training_mode(self.problem.network, True, bool(self.statistics)), drawing(0), torch.no_grad():
+                self._each_run(self.problem.outputs, 1)(copies(self.problem.parameters | self.statistics, 2), inputs)
         except (RuntimeError, ValueError) as reason:  # what vmap raises without a rule, or where data decides the way
             print(f"further training: one run after another, since vmap does not take this network ({reason})")
             return False
@@ -153,17 +174,14 @@ def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
     return torch.stack([problem.objective.loss(run, wide) for run in outputs.to(torch.float64)])
 
 
-def copies(parameter: Tensor, count: int) -> Tensor:
-    """Copies of a parameter, `[run, *parameter shape]`, each with its axes in memory as the parameter has them."""
-    order = memory_order(parameter)
-    there = parameter.permute(order).expand(count, *(parameter.shape[axis] for axis in order))
-    back = [order.index(axis) + 1 for axis in range(parameter.dim())]
-    return there.clone(memory_format=torch.contiguous_format).permute(0, *back)
-
-
-def memory_order(tensor: Tensor) -> list[int]:
-    """The order of axes in which a tensor without gaps is contiguous."""
-    return sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+def statistics_of(network: nn.Module) -> Parameters:
+    """The running statistics of all batch normalisation, by name."""
+    return {
+        f"{path}.{name}" if path else name: buffer
+        for path, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name, buffer in module.named_buffers(recurse=False)
+    }
 
 
 def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
@@ -174,12 +192,12 @@ def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
 
 
 @contextlib.contextmanager
-def training_mode(network: nn.Module, training: bool) -> Iterator[None]:
-    """Dropout on or off. Batch normalisation keeps the final model's statistics in either mode."""
+def training_mode(network: nn.Module, training: bool, batch_statistics: bool = False) -> Iterator[None]:
+    """Dropout on or off. Batch normalisation takes a batch's statistics only in training and if that is wanted."""
     network.train(training)
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
+            module.train(training and batch_statistics)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,7 +35,8 @@ class FurtherTraining(pl.LightningModule):
         seeds: of the order of examples (and of dropout masks), each with runs of its own.
 
     Raises:
-        UserError: for several seeds of a network with dropout, whose masks are shared by all runs of one seed.
+        UserError: for several seeds of a network with dropout, whose masks are shared by all runs of one seed; for a
+            batch of one row where batch normalisation needs more.
     """
 
     def __init__(self, problem: Problem, plan: Plan, seeds: Sequence[int]) -> None:
@@ -52,15 +54,22 @@ class FurtherTraining(pl.LightningModule):
         self.taken = 0  # steps
         self.losses = torch.full((len(self.seeds), len(self.evaluated), len(self.runs), len(problem.test)), torch.nan)
         self.losses = self.losses.to(torch.float64)
-        groups = self._short_runs().repeat(len(self.seeds))
+        updated = plan.batch_norm == "updated"
+        if updated:
+            check_smallest_batch(self.problem, plan)
+        groups = self._short_runs(updated).repeat(len(self.seeds))
         width = plan.width(self.problem, len(groups))
-        self.ensemble = Ensemble(self.problem, groups, plan.optimizer, width, plan.clip)
+        self.ensemble = Ensemble(self.problem, groups, plan.optimizer, width, plan.clip, updated)
         self.loss_before = self.ensemble.test_losses()[0]
 
-    def _short_runs(self) -> Tensor:
-        """Which runs of a seed skip the last step of an epoch: with `drop`, where n ≡ 1 mod batch size."""
+    def _short_runs(self, updated: bool) -> Tensor:
+        """Which runs of a seed can't share a chunk with its full run.
+
+        With `drop` they skip the last step of an epoch where n ≡ 1 mod batch size, and have one row less in it
+        elsewhere, which statistics of the batch must not hide.
+        """
         skips = self.plan.leave_out == "drop" and (len(self.problem.train) - 1) % self.plan.batch_size == 0
-        return self.runs.ne(FULL) & skips
+        return self.runs.ne(FULL) & (skips or updated)
 
     def train_dataloader(self) -> LockstepBatches:
         """Rows and weights of every run, step by step."""
@@ -131,3 +140,22 @@ def draws_at_random(problem: Problem) -> bool:
         before = state()
         problem.network(problem.train[slice(0, 2)][0])
         return not torch.equal(before, state())
+
+
+def check_smallest_batch(problem: Problem, plan: Plan) -> None:
+    """Refuse, before any training, a batch that has no variance.
+
+    Raises:
+        UserError: where torch can't normalise it.
+    """
+    rows = plan.smallest_batch(problem)
+    network = copy.deepcopy(problem.network)  # its statistics change
+    try:
+        with training_mode(network, True, True), drawing(0), torch.no_grad():
+            network(problem.train[slice(0, rows)][0])
+    except ValueError as reason:  # "Expected more than 1 value per channel when training"
+        raise UserError(
+            f"further.batch_norm=updated needs the variance of every batch, but {len(problem.train)} training rows "
+            f"(one less without the left-out) in batches of {plan.batch_size} make one of {rows} row: choose another "
+            f"data.batch_size, or further.batch_norm=frozen ({reason})."
+        ) from reason

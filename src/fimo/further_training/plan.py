@@ -30,6 +30,11 @@ class Plan:
         clip: bound on the norm of each run's gradient, or none.
         dtype: of parameters and rows.
         runs_at_once: runs in a chunk of the ensemble; None chooses by the size of the network.
+        batch_norm: `frozen`, batch normalisation keeps the final model's statistics; or `updated`, it takes those of
+            the batch, and every run updates its own and is evaluated with them. No matter for networks without it.
+
+    Raises:
+        UserError: for updated statistics with any way to leave out but `drop`.
     """
 
     optimizer: OptimizerFactory
@@ -40,6 +45,18 @@ class Plan:
     clip: float | None = None
     dtype: torch.dtype = torch.float32
     runs_at_once: int | None = None
+    batch_norm: str = "frozen"
+
+    def __post_init__(self) -> None:
+        if self.batch_norm == "updated" and self.leave_out != "drop":
+            why = {
+                "mask": "the example stays in its batch and would enter the statistics",
+                "every_step": "the example has no batch of its own",
+            }
+            raise UserError(
+                f"further.batch_norm=updated needs further.leave_out=drop, found {self.leave_out!r}, where "
+                f"{why[self.leave_out]}."
+            )
 
     def steps_per_epoch(self, problem: Problem) -> int:
         """Batches in an epoch of the full run."""
@@ -63,6 +80,11 @@ class Plan:
                 f"steps), found {outside or 'an empty list'}: change it or further.epochs."
             )
         return sorted(set(self.evaluate_every))
+
+    def smallest_batch(self, problem: Problem) -> int:
+        """Rows in the smallest batch that any run sees; with `drop` a left-out run has one row less in an epoch."""
+        rows = [len(problem.train), len(problem.train) - (self.leave_out == "drop")]
+        return min(min(n, n % self.batch_size or self.batch_size) for n in rows)
 
     def width(self, problem: Problem, runs: int) -> int:
         """Runs in a chunk: `runs_at_once`, or as many of the `runs` as fit in the caches (CPU) or memory (GPU).

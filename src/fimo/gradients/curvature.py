@@ -80,7 +80,14 @@ def hessian_matrix_product(network: nn.Module, loss: nn.Module, parameters: tupl
 
         back = vjp(grad(of), tuple(p.detach() for p in parameters))[1]
         axes = tuple(p.dim() for p in parameters)  # the axis of the columns is the last
-        return vmap(lambda vector: back(vector)[0], in_dims=(axes,), out_dims=axes)(columns)
+        try:
+            return vmap(lambda vector: back(vector)[0], in_dims=(axes,), out_dims=axes)(columns)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError):  # vmap has no rule for it, as for what a maximum over pixels picks
+            single = zip(*(column.unbind(-1) for column in columns), strict=True)
+            found = [back(vector)[0] for vector in single]
+            return tuple(torch.stack(parts, -1) for parts in zip(*found, strict=True))
 
     return product
 
@@ -163,7 +170,8 @@ class Curvature:
 def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curvature:
     """The cheapest right way to multiply with a curvature.
 
-    The dual for Gauss–Newton where the network is made of linear layers and the Gram fits into `dual_bytes`.
+    The dual for Gauss–Newton where it fits into `dual_bytes`: the Gram, and for networks that are not made of linear
+    layers alone the rows, which are as long as the parameters.
     """
     if kind == "gauss_newton":
         source = GradientSource(problem)

@@ -1,0 +1,86 @@
+"""Every method on images: convolutions, maxima over pixels, batch normalisation, against explicit matrices."""
+
+import naive
+import numpy as np
+import pytest
+import torch
+from methods import METHODS
+
+from fimo.attribution import attribute
+from fimo.data.image_sources import Digits
+from fimo.data.images import ImageData
+from fimo.gradients.curvature import PrimalCurvature, curvature
+from fimo.gradients.source import GradientSource
+from fimo.models.convolutional import SmallConvolutional
+from fimo.models.objective import OBJECTIVES
+from fimo.models.resnet import ResNet9
+from fimo.preconditioners.conjugate_gradients import ConjugateGradients
+from fimo.preconditioners.damping import Damping
+from fimo.problem import Problem
+
+
+def digits(make, rows=13):
+    data = ImageData("digits", 8, Digits(), ".", left_out=3, train_rows=rows, test_count=2).load()
+    torch.manual_seed(0)
+    network = make(data.inputs, data.outputs)
+    network(data.train.inputs)  # in training mode: running statistics that say something
+    asked = Problem(network.eval(), OBJECTIVES["classification"], data.train, data.test, data.left_out)
+    return asked.to(dtype=torch.float64)
+
+
+def small(inputs, outputs):
+    return SmallConvolutional(inputs, outputs, [2, 3])
+
+
+def residual(inputs, outputs):
+    return ResNet9(inputs, outputs, width=1)
+
+
+@pytest.mark.parametrize("label", [label for label, method in METHODS.items() if not method.only])
+def test_equals_the_explicit_matrix(label):
+    question, method = digits(small), METHODS[label]
+    expected = naive.scores(question, method.matrix(question), method.unit)
+    scores = attribute(question, method.make())
+    np.testing.assert_allclose(scores, expected, rtol=method.rtol, atol=method.rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("label", METHODS)
+def test_takes_a_resnet(label):
+    scores = attribute(digits(residual), METHODS[label].make())
+    assert scores.shape == (2, 3) and (np.isfinite(scores).all() or label == "LiSSA-H")
+
+
+@pytest.mark.parametrize("make", [small, residual])
+def test_dual_and_primal_agree(make):
+    question = digits(make)
+    dual, primal = (
+        ConjugateGradients("CG", Damping(10, "lambda_0"), tolerance=1e-10, dual_bytes=limit) for limit in (2**30, 0)
+    )
+    np.testing.assert_allclose(attribute(question, dual), attribute(question, primal), rtol=1e-6, atol=1e-14)
+    assert (dual.facts["path"], primal.facts["path"]) == ("dual", "primal")
+
+
+def test_the_dual_is_left_where_its_rows_dont_fit():
+    question = digits(small)
+    gram, rows = (13 * 9) ** 2 * 8, 13 * 9 * question.size * 8
+    assert curvature(question, "gauss_newton", gram + rows).path == "dual"
+    assert curvature(question, "gauss_newton", gram + rows - 1).path == "primal"
+
+
+@pytest.mark.parametrize("make", [small, residual])
+def test_hessian_products_are_differences_of_gradients(make):
+    """vmap has no rule for maxima over pixels differentiated twice: columns then go one after another."""
+    question = digits(make)
+    vectors = torch.randn(question.size, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def mean_gradient(move):
+        parameters = torch.nn.utils.parameters_to_vector(question.network.parameters()).detach()
+        moved = digits(make)
+        torch.nn.utils.vector_to_parameters(parameters + move, moved.network.parameters())
+        return GradientSource(moved, factored=False)(moved.train).flat().mean(0)
+
+    found, step = PrimalCurvature(question, "hessian").times(vectors), 1e-6
+    for column in range(2):
+        move = step * vectors[:, column]
+        expected = (mean_gradient(move) - mean_gradient(-move)) / (2 * step)
+        torch.testing.assert_close(found[:, column], expected, rtol=1e-4, atol=1e-5)
