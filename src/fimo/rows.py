@@ -28,29 +28,42 @@ class Rows:
         inputs: what the network takes, a tensor or a mapping of tensors, each `[row, …]`.
         targets: `[row, output]` real numbers for regression, `[row]` class numbers for classification.
         index: `[row]`, each row's position in its split. It differs from 0, 1, … where only some rows are kept.
+        lengths: `[row]`, for sequences `[row, place, …]` that are padded at their end: how many places of each row are
+            its own. Whatever rows are taken are cut to the longest among them. None for inputs of one size.
     """
 
     inputs: Inputs
     targets: Tensor
     index: Tensor
+    lengths: Tensor | None = None
 
     def __post_init__(self) -> None:
         parts = [self.inputs] if isinstance(self.inputs, Tensor) else list(self.inputs.values())
-        lengths = [len(part) for part in (*parts, self.targets, self.index)]
-        if len(set(lengths)) > 1:
-            raise UserError(f"Inputs, targets and index of rows must be equally many, found {lengths}.")
+        others = (self.targets, self.index) if self.lengths is None else (self.targets, self.index, self.lengths)
+        counts = [len(part) for part in (*parts, *others)]
+        if len(set(counts)) > 1:
+            raise UserError(f"Inputs, targets and index of rows must be equally many, found {counts}.")
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: Tensor | slice) -> tuple[Inputs, Tensor]:
         """Inputs and targets at `index`, of any shape: `[…]` gives `[…, feature]`."""
-        return map_inputs(lambda tensor: tensor[index], self.inputs), self.targets[index]
+        return self.take(index, self.longest(index))
+
+    def take(self, index: Tensor | slice, length: int | None) -> tuple[Inputs, Tensor]:
+        """The same, with sequences cut to `length` places."""
+        places = ... if length is None else (slice(None), slice(length))
+        return map_inputs(lambda tensor: tensor[places][index], self.inputs), self.targets[index]
+
+    def longest(self, index: Tensor | slice) -> int | None:
+        """Length of the longest sequence at `index`; None for inputs of one size."""
+        return None if self.lengths is None else int(self.lengths[index].max())
 
     def keep(self, index: Tensor | slice) -> Rows:
         """The rows at `index`, which remember their position in the split."""
         inputs, targets = self[index]
-        return Rows(inputs, targets, self.index[index])
+        return Rows(inputs, targets, self.index[index], None if self.lengths is None else self.lengths[index])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Rows:
         """Move to a device; real numbers are cast to `dtype`, class and token numbers stay integers."""
@@ -58,4 +71,4 @@ class Rows:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
-        return Rows(map_inputs(move, self.inputs), move(self.targets), self.index)
+        return Rows(map_inputs(move, self.inputs), move(self.targets), self.index, self.lengths)

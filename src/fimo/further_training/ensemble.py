@@ -75,13 +75,13 @@ class Ensemble:
                     self._step(chunk, batch, randomness)
 
     def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
-        rows, weight = batch.rows[chunk.runs], batch.weight[chunk.runs]
+        width = batch.rows.shape[1]
         if randomness is None or batch.apart == 0:
-            loss = self._loss(chunk, rows, weight, randomness and randomness[0])
+            loss = self._loss(chunk, batch, slice(width), randomness and randomness[0])
         else:
-            cut = rows.shape[1] - batch.apart
-            loss = self._loss(chunk, rows[:, :cut], weight[:, :cut], randomness[0])
-            loss = loss + self._loss(chunk, rows[:, cut:], weight[:, cut:], randomness[1])
+            cut = width - batch.apart
+            loss = self._loss(chunk, batch, slice(cut), randomness[0])
+            loss = loss + self._loss(chunk, batch, slice(cut, width), randomness[1])
         stacked = list(chunk.parameters.values())
         gradients = torch.autograd.grad(loss, stacked, materialize_grads=True)
         if self.clip is not None:
@@ -91,10 +91,14 @@ class Ensemble:
             parameter.grad = gradient.contiguous()
         chunk.optimizer.step()
 
-    def _loss(self, chunk: Chunk, rows: Tensor, weight: Tensor, randomness: int | None) -> Tensor:
-        """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own."""
-        inputs, targets = self.problem.train[rows]
-        weight = weight.to(next(iter(chunk.parameters.values())))
+    def _loss(self, chunk: Chunk, batch: Batch, places: slice, randomness: int | None) -> Tensor:
+        """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own.
+
+        Sequences are cut to the longest of all runs, not of the chunk's: a dropout mask depends on their length.
+        """
+        train, rows = self.problem.train, batch.rows[:, places]
+        inputs, targets = train.take(rows[chunk.runs], train.longest(rows))
+        weight = batch.weight[chunk.runs, places].to(next(iter(chunk.parameters.values())))
         with drawing(randomness):
             return self._each_run(self._weighted_loss, 4)(chunk.parameters, inputs, targets, weight).sum()
 

@@ -90,7 +90,7 @@ def _bytes_per_run(problem: Problem, batch_size: int) -> int:
     hooks = [module.register_forward_hook(count) for module in problem.network.modules()]
     try:
         with torch.no_grad():
-            problem.network(problem.train[slice(0, 1)][0])
+            problem.network(problem.train.take(slice(0, 1), problem.train.longest(slice(None)))[0])
     finally:
         for hook in hooks:
             hook.remove()
