@@ -13,6 +13,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from fimo import pretrained
 from experiments.errors import CONFIG_DIR
 from fimo.artifacts import Artifact, short_hash
 from fimo.data.splits import read_left_out
@@ -83,20 +84,30 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     data = plain(cfg.data)
     source = _without(data["source"], "url", "page")
     if "sha256" in source and source["sha256"] is None:  # any content is accepted, so the address has to tell it
-        source["file_sha256"] = _digest(Path(data["data_dir"]) / source["file"])
+        files = source["files"].values() if "files" in source else [source["file"]]
+        source["file_sha256"] = [_digest(Path(data["data_dir"]) / file) for file in files]
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = _left_out(data) if data["train_rows"] else {}
     rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")
-    model = plain(cfg.model)
+    model, final = plain(cfg.model), plain(cfg.final)
     # A network or a source of one's own is edited now and then: what it is written in belongs to what it is.
-    code = {what: _code_hash(_code(node["_target_"])) for what, node in (("model", model), ("source", source))}
-    config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code}
+    written = {"model": model, "source": source, "augment": final["augment"]}
+    code = {what: _code_hash(_code(node["_target_"])) for what, node in written.items() if node}
+    config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code, **_pretrained(data, model)}
     if cfg.final.checkpoint is None:
-        return {**config, "final": plain(cfg.final), "seed": cfg.seed}
+        return {**config, "final": final, "seed": cfg.seed}
     path = Path(cfg.final.checkpoint)
     if not path.is_file():
         raise UserError(f"final.checkpoint must be a file of weights, found nothing at {path}.")
     return {**config, "final": {"checkpoint_sha256": _digest(path)}}
+
+
+def _pretrained(data: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """What pretrained networks and tokenizers are made of: a folder's content may change, and its name stays."""
+    names = {"tokenizer": data.get("tokenizer")}
+    if getattr(get_object(model["_target_"]), "pretrained", False):
+        names["network"] = model.get("name")
+    return {"pretrained": {what: pretrained.digest(name) for what, name in names.items() if name}}
 
 
 def _digest(path: Path) -> str | None:

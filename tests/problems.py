@@ -126,7 +126,9 @@ def text_problem(network=Sentences, rows=17, tests=4, left_out=(0, 9, 15), dtype
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = network(classes)
-    everything = Rows({"input_ids": tokens * mask, "attention_mask": mask}, targets, torch.arange(rows + tests), lengths)
+    everything = Rows(
+        {"input_ids": tokens * mask, "attention_mask": mask}, targets, torch.arange(rows + tests), lengths
+    )
     test = everything.keep(slice(rows, None))
     test = Rows(test.inputs, test.targets, torch.arange(tests), test.lengths)
     train = everything.keep(slice(0, rows))
