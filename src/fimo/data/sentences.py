@@ -78,8 +78,8 @@ def numbered(labels: Sequence[str], where: object) -> tuple[np.ndarray, tuple[st
         found = np.unique(numbers)
         if not np.array_equal(found, np.arange(len(found))):
             raise UserError(
-                f"{where} must have labels 0, 1, … without a gap, or words, found numbers from {found[0]} to {found[-1]} "
-                f"of {len(found)} classes."
+                f"{where} must have labels 0, 1, … without a gap, or words, found {len(found)} numbers from {found[0]} "
+                f"to {found[-1]}."
             )
         return numbers, tuple(map(str, found))
     order = {name: number for number, name in enumerate(names)}

@@ -74,4 +74,4 @@ def own_words(sentences: Sequence[str], max_length: int) -> Words:
     numbers = [(token, tokenizer.token_to_id(token)) for token in (FIRST, LAST)]
     tokenizer.post_processor = processors.TemplateProcessing(f"{FIRST} $A {LAST}", special_tokens=numbers)
     tokenizer.enable_truncation(max_length)
-    return Words(tokenizer, tokenizer.token_to_id(PAD), tokenizer.get_vocab_size())
+    return Words(tokenizer, SPECIAL.index(PAD), tokenizer.get_vocab_size())

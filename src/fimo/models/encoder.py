@@ -48,7 +48,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.encoder = _new(config, inputs) if name is None else _pretrained(AutoModel, name, inputs)
         if getattr(self.encoder, "pooler", None) is not None:
-            self.encoder.pooler = None
+            self.encoder.pooler = None  # type: ignore[assignment]
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.config.hidden_size, outputs)
 

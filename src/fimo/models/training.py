@@ -62,8 +62,8 @@ class FinalTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser of all parameters."""
-        settings = {"lr": self.lr, "weight_decay": self.weight_decay}
-        return self.optimizer_class(self.network.parameters(), **settings)  # type: ignore[call-arg]
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        return self.optimizer_class(self.network.parameters(), **settings)
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         """Mean loss of a batch."""
