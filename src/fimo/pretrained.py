@@ -38,7 +38,8 @@ def find(name: str) -> Path:
     Raises:
         UserError: where none has it, or what is there has no weights as safetensors.
     """
-    quiet()
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     folder = Path(name)
     if folder.is_dir():
         return _complete(folder, name)
@@ -120,10 +121,8 @@ def _packaged(name: str) -> Path | None:
 
 
 def quiet() -> None:
-    """Silence what transformers and the hub advise, warn of, and draw bars for."""
+    """Silence what transformers advises, warns of, and draws bars for."""
     from transformers.utils import logging as transformers_logging  # two seconds that tables need not wait for
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

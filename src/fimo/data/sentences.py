@@ -176,7 +176,6 @@ class HubSentences:
             # Asked once: the library would try again and again where there is no network.
             HfApi().dataset_info(self.dataset, timeout=pretrained.TIMEOUT_SECONDS)
             print(f"{paths['train']} is not there: downloading {self.dataset} from the Hugging Face hub")
-            pretrained.quiet()
             datasets.disable_progress_bars()
             published = datasets.load_dataset(self.dataset, self.configuration)
             rows = {

@@ -127,6 +127,7 @@ def _new(config: Mapping[str, Any] | None, vocabulary: int) -> PreTrainedModel:
 
 
 def _pretrained(kind: Any, name: str, vocabulary: int) -> PreTrainedModel:
+    pretrained.quiet()
     folder = pretrained.find(name)
     options = {"attn_implementation": ATTENTION, "dtype": torch.float32, "use_safetensors": True}
     try:
