@@ -9,8 +9,8 @@ from configs import config
 from hub import asking, hub
 from transformers import BertConfig, BertModel
 
-from experiments import settings
 from fimo import pretrained
+from experiments import settings
 from fimo.errors import UserError
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

@@ -15,6 +15,7 @@ from fimo import pretrained
 from fimo.errors import UserError
 from fimo.rows import Rows
 
+FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 PAD, UNKNOWN, FIRST, LAST = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
@@ -52,6 +53,9 @@ def pretrained_words(name: str, max_length: int) -> Words:
     """
     pretrained.quiet()
     folder = Path(name) if Path(name).is_dir() else pretrained.find(name)
+    # Without one transformers would make a tokenizer that knows no word.
+    if not any(path for pattern in FILES for path in folder.glob(pattern)):
+        raise UserError(f"{name} has no tokenizer: expected one of the files {', '.join(FILES)}.")
     try:
         found = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
     except (ValueError, OSError, TypeError, KeyError) as reason:
