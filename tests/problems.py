@@ -147,6 +147,13 @@ class Own(nn.Module):
         return self.head(torch.tanh(self.scale * inputs))
 
 
+class Halved:
+    """An augmentation."""
+
+    def __call__(self, inputs):
+        return inputs / 2
+
+
 class NoLayers(nn.Module):
     """A network without a layer that Kronecker factors exist for."""
 

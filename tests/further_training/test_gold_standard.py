@@ -75,7 +75,17 @@ def test_gradients_are_clipped_run_by_run(scheme):
     assert not np.allclose(losses["loss_full"], free["loss_full"])
 
 
-@pytest.mark.parametrize("every, steps", [(None, [3, 6, 9]), (4, [4, 8, 9]), ([9, 1, 5], [1, 5, 9]), ([4, 2], [2, 4])])
+@pytest.mark.parametrize(
+    "every, steps",
+    [
+        (None, [3, 6, 9]),
+        (4, [4, 8, 9]),
+        ([9, 1, 5], [1, 5, 9]),
+        ([4, 2], [2, 4]),
+        ({"first": 2, "every": 3}, [2, 5, 8, 9]),
+        ({"first": 20, "every": 3}, [9]),
+    ],
+)
 def test_evaluated_steps(every, steps):
     question = problem()
     losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out="mask", evaluate_every=every)[0]
