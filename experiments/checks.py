@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.settings import DTYPES, device, labels, methods, plan
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
-from fimo.models.training import OPTIMIZERS
+from fimo.models.training import KEEP, OPTIMIZERS
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "final.optimizer": tuple(OPTIMIZERS),
+    "final.keep": KEEP,
     "further.gold": ("leave_one_out",),
     "further.leave_out": tuple(SCHEMES),
     "further.batch_norm": ("frozen", "updated"),
@@ -32,7 +33,8 @@ WHOLE: dict[str, tuple[int, object]] = {
     "data.train_rows": (1, None),
     "data.left_out_first": (1, None),
     "data.test_count": (1, None),
-    "final.epochs": (1, ...),
+    "data.max_length": (2, ...),
+    "final.epochs": (0, ...),
     "final.batch_size": (1, ...),
     "method.curvature_rows": (1, None),
     "further.epochs": (1, ...),
@@ -41,8 +43,9 @@ WHOLE: dict[str, tuple[int, object]] = {
     "further.runs_at_once": (1, "auto"),
     "further.seeds_at_once": (1, "auto"),
 }
-POSITIVE = ("final.lr", "optimizer.lr", "further.clip")
-NOT_NEGATIVE = ("optimizer.momentum", "optimizer.weight_decay")
+POSITIVE = ("final.lr", "final.clip", "optimizer.lr", "further.clip")
+OPTIONAL = ("final.clip", "further.clip")
+NOT_NEGATIVE = ("final.weight_decay", "optimizer.momentum", "optimizer.weight_decay")
 
 
 def check(cfg: DictConfig) -> None:
@@ -74,14 +77,24 @@ def _check_numbers(cfg: DictConfig) -> None:
             raise UserError(f"{key} must be a whole number of at least {least}, found {found!r}.")
     for key in (*POSITIVE, *NOT_NEGATIVE):
         found, allow_zero = OmegaConf.select(cfg, key, default=1), key in NOT_NEGATIVE
-        if found is None and key == "further.clip":
+        if found is None and key in OPTIONAL:
             continue
         if type(found) not in (int, float) or not (0 <= found if allow_zero else 0 < found) or found == float("inf"):
             raise UserError(f"{key} must be a number {'of at least' if allow_zero else 'above'} 0, found {found!r}.")
-    every = cfg.further.evaluate_every
-    steps = [] if every is None else [every] if isinstance(every, int) else every
-    if not OmegaConf.is_list(steps) and not isinstance(steps, list) or any(type(s) is not int or s < 1 for s in steps):
-        raise UserError(f"further.evaluate_every must be a whole number above 0 or a list of them, found {every!r}.")
+    _check_evaluated(cfg.further.evaluate_every)
+
+
+def _check_evaluated(every: object) -> None:
+    if OmegaConf.is_dict(every):
+        steps, fits = list(every.values()), set(every) == {"first", "every"}  # type: ignore[attr-defined,call-overload]
+    else:
+        steps = [] if every is None else list(every) if OmegaConf.is_list(every) else [every]  # type: ignore[call-overload]
+        fits = True
+    if not fits or any(type(step) is not int or step < 1 for step in steps):
+        raise UserError(
+            "further.evaluate_every must be a whole number above 0, a list of them, or {first: …, every: …}, found "
+            f"{every!r}."
+        )
 
 
 def _check_objects(cfg: DictConfig) -> None:

@@ -14,6 +14,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from fimo import pretrained
 from experiments.errors import CONFIG_DIR
 from fimo.artifacts import Artifact, short_hash
 from fimo.data.splits import read_left_out
@@ -94,12 +95,13 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = _left_out(data) if data["train_rows"] else {}
     rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")
-    model = plain(cfg.model)
+    model, final = plain(cfg.model), plain(cfg.final)
     # A network or a source of one's own is edited now and then: what it is written in belongs to what it is.
-    code = {what: _code_hash(_code(node["_target_"])) for what, node in (("model", model), ("source", source))}
-    config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code}
+    written = {"model": model, "source": source, "augment": final["augment"]}
+    code = {what: _code_hash(_code(node["_target_"])) for what, node in written.items() if node}
+    config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code, **_pretrained(data, model)}
     if cfg.final.checkpoint is None:
-        return {**config, "final": plain(cfg.final), "seed": cfg.seed}
+        return {**config, "final": final, "seed": cfg.seed}
     path = Path(cfg.final.checkpoint)
     if not path.is_file():
         raise UserError(f"final.checkpoint must be a file of weights, found nothing at {path}.")
@@ -109,10 +111,19 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
 def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:
     """Digests of the files of a source that accepts any content: the address has to tell it."""
     if source.get("sha256", ...) is None:
-        return {"file_sha256": _digest(data_dir / source["file"])}
+        files = source["files"].values() if "files" in source else [source["file"]]
+        return {"file_sha256": [_digest(data_dir / file) for file in files]}
     if hasattr(get_object(source["_target_"]), "files"):  # which these are, the source knows; they may arrive only now
         return {"files_sha256": [_digest(path) for path in instantiate(source, _convert_="all").files(data_dir)]}
     return {}
+
+
+def _pretrained(data: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """What pretrained networks and tokenizers are made of: a folder's content may change, and its name stays."""
+    names = {"tokenizer": data.get("tokenizer")}
+    if getattr(get_object(model["_target_"]), "pretrained", False):
+        names["network"] = model.get("name")
+    return {"pretrained": {what: pretrained.digest(name) for what, name in names.items() if name}}
 
 
 def _digest(path: Path) -> str | None:

@@ -79,23 +79,36 @@ def problem_of(cfg: DictConfig) -> Problem:
 def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artifacts.Artifact) -> None:
     start = time.perf_counter()
     objective = OBJECTIVES[cfg.data.task]
+    facts: dict[str, object] = {}
     if cfg.final.checkpoint is not None:
         say(f"final model: taken from {cfg.final.checkpoint}")
         load_weights(network, artifacts.read_weights(cfg.final.checkpoint), cfg.final.checkpoint)
+    elif cfg.final.epochs == 0:
+        say("final model: the network as it is, nothing is trained (final.epochs=0)")
     else:
         say(f"final model: training, {cfg.final.epochs} epochs")
-        order = Order(len(data.train), cfg.final.batch_size, cfg.seed)
-        module = FinalTraining(network, objective, cfg.final.optimizer, cfg.final.lr)
-        train_final(module, data.train, order, cfg.final.epochs, settings.device(cfg))
-        network.cpu()
+        facts = _trained(cfg, data, network)
     found = {
         split: metrics(network, objective, rows) for split, rows in (("train", data.train), ("test", data.test_all))
     }
     seconds = round(time.perf_counter() - start, 2)
-    artifact.write(METRICS, json.dumps(found, indent=1).encode(), seconds=seconds)
+    artifact.write(METRICS, json.dumps({**found, **facts}, indent=1).encode(), seconds=seconds)
     artifact.write(MODEL, artifacts.from_weights(network.state_dict()), seconds=seconds)
     told = ", ".join(f"{name} {value:.4g}" for name, value in found["test"].items())
     say(f"final model: test {told} ({seconds:.0f} s), in {artifact.folder}")
+
+
+def _trained(cfg: DictConfig, data: Data, network: nn.Module) -> dict[str, object]:
+    """Train the final model in place; what there is to tell of it beside its metrics."""
+    final = cfg.final
+    augment = instantiate(final.augment, _convert_="all")
+    judge = data.test_all if final.keep == "best" else None
+    chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, judge)
+    module = FinalTraining(network, OBJECTIVES[cfg.data.task], *chosen)
+    order = Order(len(data.train), final.batch_size, cfg.seed)
+    train_final(module, data.train, order, final.epochs, settings.device(cfg))
+    network.cpu()
+    return {} if judge is None else {"kept": {"epoch": module.kept_epoch, "of": final.epochs, "by": "the test split"}}
 
 
 def attribute(cfg: DictConfig, problem: Callable[[], Problem]) -> Scores:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
+from fimo.rows import map_inputs
+
 
 class Without(Sampler):
     """torch's own random order, with one row removed from each epoch's permutation."""
@@ -31,7 +33,7 @@ def further_training(
     """
     network = copy.deepcopy(problem.network).train()
     rows = len(problem.train)
-    data = TensorDataset(problem.train.inputs, problem.train.targets, torch.arange(rows))
+    data = TensorDataset(torch.arange(rows))
     generator = torch.Generator().manual_seed(seed)
     removed = left_out if scheme == "drop" else None
     loader = DataLoader(data, batch_size=batch_size, sampler=Without(rows, generator, removed))
@@ -39,8 +41,9 @@ def further_training(
     full_steps = -(-rows // batch_size)
     losses, step = [], 0
     for epoch in range(epochs):
-        for number, (inputs, targets, index) in enumerate(loader):
+        for number, (index,) in enumerate(loader):
             step = epoch * full_steps + number + 1
+            inputs, targets = taken(problem.train, index, among=index)
             if draw:
                 draw(step)
             each = problem.objective.loss(network(inputs), targets)
@@ -48,7 +51,7 @@ def further_training(
                 each = torch.where(index == left_out, torch.zeros_like(each), each)
             loss = each.mean()
             if left_out is not None and scheme == "every_step":
-                inputs, targets = problem.train[torch.tensor([left_out])]
+                inputs, targets = taken(problem.train, torch.tensor([left_out]), among=problem.left_out)
                 if draw:
                     draw(step, 1)
                 loss = loss - problem.objective.loss(network(inputs), targets).sum() / rows
@@ -62,6 +65,14 @@ def further_training(
         if evaluated is None:
             losses.append(test_losses(problem, network))
     return torch.stack(losses)
+
+
+def taken(rows, index, among):
+    """Inputs and targets at `index`; sequences are cut to the longest of the rows `among`."""
+    if rows.lengths is None:
+        return rows.inputs[index], rows.targets[index]
+    longest = max(int(rows.lengths[row]) for row in among)
+    return {name: tensor[index][:, :longest] for name, tensor in rows.inputs.items()}, rows.targets[index]
 
 
 def test_losses(problem, network):
@@ -86,7 +97,7 @@ def gold_standard(problem, optimizer, epochs, batch_size, scheme, seed, **option
 def gradient(problem, inputs, target):
     """Flat gradient of the loss at one example."""
     network = copy.deepcopy(problem.network).eval()
-    loss = problem.objective.loss(network(inputs[None]), target[None]).sum()
+    loss = problem.objective.loss(network(map_inputs(lambda tensor: tensor[None], inputs)), target[None]).sum()
     gradient = torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True)
     return torch.cat([block.flatten() for block in gradient])
 

@@ -65,6 +65,22 @@ class Transposed(nn.Module):
         return self.head(torch.tanh(inputs @ self.weight.T))
 
 
+class Sentences(nn.Module):
+    """Tokens with a mask: embedding, dropout, attention, dropout, the first token. Masks are as long as the rows."""
+
+    def __init__(self, outputs, width=4, dropout=0.2):
+        super().__init__()
+        self.embed, self.norm = nn.Embedding(12, width), nn.LayerNorm(width)
+        self.query, self.value = nn.Linear(width, width), nn.Linear(width, width)
+        self.drop, self.head = nn.Dropout(dropout), nn.Linear(width, outputs)
+
+    def forward(self, inputs):
+        tokens = self.drop(self.embed(inputs["input_ids"]))
+        logits = self.query(tokens) @ tokens.mT + (inputs["attention_mask"][:, None] - 1) * 1e9
+        attention = self.drop(torch.softmax(logits, -1))
+        return self.head(self.norm(tokens + attention @ self.value(tokens))[:, 0])
+
+
 NETWORKS = {
     "mlp": lambda outputs: MLP(5, outputs, [7, 6]),
     "linear": lambda outputs: nn.Linear(5, outputs),
@@ -99,6 +115,26 @@ def problem(task="regression", network="mlp", rows=23, tests=4, left_out=(0, 3, 
     )
 
 
+def text_problem(network=Sentences, rows=17, tests=4, left_out=(0, 9, 15), dtype=torch.float64, seed=0, classes=3):
+    """Sentences of 2 to 9 tokens, padded; `network` takes the number of outputs."""
+    random = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(2, 9, (rows + tests,), generator=random)
+    lengths[rows - 1] = 9  # the longest row is in few batches, and left out by nobody
+    tokens = torch.randint(2, 12, (rows + tests, 9), generator=random)
+    mask = (torch.arange(9) < lengths[:, None]).long()
+    targets = tokens[:, :2].sum(1) % classes
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = network(classes)
+    everything = Rows(
+        {"input_ids": tokens * mask, "attention_mask": mask}, targets, torch.arange(rows + tests), lengths
+    )
+    test = everything.keep(slice(rows, None))
+    test = Rows(test.inputs, test.targets, torch.arange(tests), test.lengths)
+    train = everything.keep(slice(0, rows))
+    return Problem(net.eval(), OBJECTIVES["classification"], train, test, torch.tensor(left_out)).to(dtype=dtype)
+
+
 class Own(nn.Module):
     """A network that a user brings: not made of linear layers alone."""
 
@@ -109,6 +145,13 @@ class Own(nn.Module):
 
     def forward(self, inputs):
         return self.head(torch.tanh(self.scale * inputs))
+
+
+class Halved:
+    """An augmentation."""
+
+    def __call__(self, inputs):
+        return inputs / 2
 
 
 class NoLayers(nn.Module):

@@ -1,16 +1,19 @@
 """Every experiment × optimizer × size composes to the paper's settings, and every config file runs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from configs import DATA, app, config
 
 from experiments.errors import CONFIG_DIR
-from experiments.settings import labels
+from experiments.settings import labels, plan
+from fimo.rows import Rows
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
 METHODS = sorted(path.stem for path in (CONFIG_DIR / "method").glob("*.yaml"))
-DOWNLOADED = {"concrete", "energy", "fico", "folktables"}
+DOWNLOADED = {"concrete", "energy", "fico", "folktables", "sst2"}
 LABELS = {
     "grad_dot": "Grad-Dot",
     "grad_cos": "Grad-Cos",
@@ -44,6 +47,36 @@ def test_the_papers_settings(experiment, optimizer, size):
     assert cfg.further.seeds == {"paper": seeds, "laptop": 3, "smoke": 2}[size]
     assert cfg.further.leave_out == ("drop" if size == "paper" else "every_step")
     assert cfg.data.train_rows == (500 if size == "smoke" else None)
+
+
+def test_the_papers_settings_of_sst2():
+    cfg = config("experiment=sst2", "size=paper")
+    final, further = cfg.final, cfg.further
+    assert cfg.model.name == "google-bert/bert-base-uncased" and cfg.data.tokenizer == cfg.model.name
+    assert (final.optimizer, final.lr, final.weight_decay, final.batch_size) == ("adamw", 1e-5, 0, 64)
+    assert (final.epochs, final.keep, final.clip, cfg.seed) == (30, "best", 1, 0)
+    assert (cfg.optimizer._target_, cfg.optimizer.lr, cfg.optimizer.weight_decay) == ("torch.optim.AdamW", 1e-6, 0)
+    assert (further.epochs, further.seeds, further.leave_out, further.clip) == (1, 100, "every_step", 1)
+    assert (cfg.data.batch_size, cfg.data.test_count, cfg.data.max_length) == (64, 100, 128)
+    assert len(cfg.data.left_out) == 50 and cfg.data.left_out_first is None and cfg.data.train_rows is None
+    nothing = torch.zeros(67349, 0)
+    rows = SimpleNamespace(train=Rows(nothing, torch.zeros(67349), torch.arange(67349)))
+    assert plan(cfg).evaluated(rows) == [*range(6, 1052, 5), 1053]
+
+
+@pytest.mark.parametrize("size, encoder", [("laptop", "sentence-transformers/all-MiniLM-L6-v2"), ("smoke", None)])
+def test_smaller_sizes_of_sst2_keep_the_rates(size, encoder):
+    cfg = config("experiment=sst2", f"size={size}")
+    assert cfg.model.name == encoder and (cfg.final.lr, cfg.optimizer.lr) == (1e-5, 1e-6)
+    assert cfg.data.train_rows <= 2000 and cfg.final.epochs == 2 and cfg.further.seeds == 2
+
+
+@pytest.mark.parametrize("experiment", ["sst2", "reviews"])
+def test_the_command_line_has_the_last_word_on_what_an_experiment_chooses(experiment):
+    chosen = ("optimizer=sgd", "further.evaluate_every=[2,3]", "further.clip=null", "model.name=mine")
+    cfg = config(f"experiment={experiment}", *chosen)
+    assert cfg.optimizer._target_ == "torch.optim.SGD" and cfg.further.clip is None
+    assert list(cfg.further.evaluate_every) == [2, 3] and cfg.data.tokenizer == "mine"
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

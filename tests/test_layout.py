@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "fimo"
-LEAVES = {"errors", "rows", "randomness"}
+LEAVES = {"errors", "rows", "randomness", "pretrained"}
 # What each room may import of the project beside itself and the leaves.
 ARROWS = {
     "data": set(),
@@ -23,6 +23,7 @@ ARROWS = {
     "errors": set(),
     "rows": set(),
     "randomness": set(),
+    "pretrained": set(),
     "torchvision_operators": set(),
     "__init__": {"torchvision_operators"},
 }
@@ -33,9 +34,12 @@ ONLY_IN = {
     "pandas": {"data", "compare"},
     "matplotlib": {"compare"},
     "filelock": {"artifacts"},
-    "safetensors": {"artifacts"},
+    "safetensors": {"artifacts", "models"},
     "pooch": {"data"},
     "sklearn": {"data"},
+    "transformers": {"data", "models", "pretrained"},
+    "tokenizers": {"data"},
+    "huggingface_hub": {"data", "pretrained"},
     "pytorch_lightning": {"models", "further_training", "compare"},
     "curvlinops": {"gradients", "preconditioners"},
 }

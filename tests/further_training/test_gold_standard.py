@@ -6,7 +6,7 @@ import naive
 import numpy as np
 import pytest
 import torch
-from problems import problem
+from problems import Sentences, problem, text_problem
 
 from fimo.errors import UserError
 from fimo.further_training.plan import Plan
@@ -75,7 +75,17 @@ def test_gradients_are_clipped_run_by_run(scheme):
     assert not np.allclose(losses["loss_full"], free["loss_full"])
 
 
-@pytest.mark.parametrize("every, steps", [(None, [3, 6, 9]), (4, [4, 8, 9]), ([9, 1, 5], [1, 5, 9]), ([4, 2], [2, 4])])
+@pytest.mark.parametrize(
+    "every, steps",
+    [
+        (None, [3, 6, 9]),
+        (4, [4, 8, 9]),
+        ([9, 1, 5], [1, 5, 9]),
+        ([4, 2], [2, 4]),
+        ({"first": 2, "every": 3}, [2, 5, 8, 9]),
+        ({"first": 20, "every": 3}, [9]),
+    ],
+)
 def test_evaluated_steps(every, steps):
     question = problem()
     losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out="mask", evaluate_every=every)[0]
@@ -127,6 +137,33 @@ def test_dropout_equals_a_loop_with_the_same_masks(network, scheme, width):
     with torch.random.fork_rng():
         expected = naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=5, draw=draw)
     assert_same(losses, expected)
+
+
+@pytest.mark.parametrize("dropout", [0.2, 0.0])
+@pytest.mark.parametrize("scheme", ["mask", "every_step"])
+@pytest.mark.parametrize("width", [None, 1, 2])
+def test_text_equals_a_loop_with_batches_cut_to_their_longest_sentence(dropout, scheme, width):
+    question = text_problem(lambda outputs: Sentences(outputs, dropout=dropout))
+    settings = {"optimizer": OPTIMIZERS["adam"], "leave_out": scheme, "batch_size": 4, "clip": 1.0}
+    losses = sweep(question, seeds=[5], runs_at_once=width, **settings)[5]
+
+    def draw(step, *place):
+        torch.manual_seed(seed_of(5, step, *place))
+
+    with torch.random.fork_rng():
+        optimizer = OPTIMIZERS["adam"]
+        expected = naive.gold_standard(question, optimizer, 3, 4, scheme, seed=5, draw=draw, clip=1.0)
+    assert_same(losses, expected)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_dropout_on_text_does_not_depend_on_chunks(scheme):
+    """The masks' shape is the longest sentence's, of all runs and not of those that share a chunk."""
+    question = text_problem()
+    settings = {"optimizer": OPTIMIZERS["sgd"], "leave_out": scheme, "batch_size": 4}
+    reference, *others = (sweep(question, runs_at_once=width, **settings)[0] for width in (100, 1, 2, 3))
+    for other in others:
+        assert_same(other, [reference[name].values for name in ALL])
 
 
 def test_dropout_seeds_differ_and_go_one_at_a_time():

@@ -58,23 +58,37 @@ class Choice:
     train_rows: int | None = None
     test_count: int | None = None
 
+    def training_rows(self, rows: int) -> np.ndarray:
+        """Positions, ascending, of those rows of a training split of `rows` rows that are kept.
+
+        Raises:
+            UserError: where left-out rows aren't there, or don't fit.
+        """
+        return kept_rows(rows, self.train_rows, self._left_out(rows))
+
     def of(self, train: Rows, test: Rows, inputs: int, outputs: int, shown: Shown) -> Data:
         """The chosen rows of two whole splits.
 
         Raises:
             UserError: where they aren't there.
         """
-        positions = left_out_rows(self.left_out, len(train))[: self.left_out_first]
-        kept = torch.from_numpy(kept_rows(len(train), self.train_rows, positions))
+        kept = train.keep(torch.from_numpy(self.training_rows(len(train))))
+        return self.of_kept(kept, len(train), test, inputs, outputs, shown)
+
+    def of_kept(self, kept: Rows, rows: int, test: Rows, inputs: int, outputs: int, shown: Shown) -> Data:
+        """The same, with the training rows that are kept already, of a split of `rows` rows."""
         count = len(test) if self.test_count is None else self.test_count
         if not 1 <= count <= len(test):
             raise UserError(f"data.test_count must be from 1 to {len(test)} (the test examples), found {count}.")
         return Data(
-            train=train.keep(kept),
+            train=kept,
             test=test.keep(slice(0, count)),
             test_all=test,
-            left_out=torch.searchsorted(train.index[kept], torch.tensor(positions)),
+            left_out=torch.searchsorted(kept.index, torch.tensor(self._left_out(rows))),
             inputs=inputs,
             outputs=outputs,
             shown=shown,
         )
+
+    def _left_out(self, rows: int) -> list[int]:
+        return left_out_rows(self.left_out, rows)[: self.left_out_first]

@@ -98,17 +98,8 @@ class Ensemble:
                     self._step(chunk, batch, randomness)
 
     def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
-        rows, weight = batch.rows[chunk.runs], batch.weight[chunk.runs]
-        if (
-            self.statistics
-        ):  # a place without weight is no row of the batch (all runs of the chunk have it, see `groups`)
-            rows, weight = rows[:, weight[0] > 0], weight[:, weight[0] > 0]
-        if randomness is None or batch.apart == 0:
-            loss = self._loss(chunk, rows, weight, randomness and randomness[0])
-        else:
-            cut = rows.shape[1] - batch.apart
-            loss = self._loss(chunk, rows[:, :cut], weight[:, :cut], randomness[0])
-            loss = loss + self._loss(chunk, rows[:, cut:], weight[:, cut:], randomness[1])
+        passes = self._passes(chunk, batch, randomness)
+        loss = torch.stack([self._loss(chunk, batch, places, seed) for places, seed in passes]).sum()
         parameters = list(chunk.parameters.values())
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if self.clip is not None:
@@ -118,10 +109,27 @@ class Ensemble:
             parameter.grad = gradient.permute(order).contiguous()
         chunk.optimizer.step()
 
-    def _loss(self, chunk: Chunk, rows: Tensor, weight: Tensor, randomness: int | None) -> Tensor:
-        """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own."""
-        inputs, targets = self.problem.train[rows]
-        weight = weight.to(next(iter(chunk.parameters.values())))
+    def _passes(
+        self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None
+    ) -> Iterator[tuple[Tensor, int | None]]:
+        """The forward passes of a step: which places of the batch each sees, and the seed of what it draws."""
+        places = torch.arange(batch.rows.shape[1])
+        if self.statistics:  # a place without weight is no row of the batch, for all runs of the chunk
+            places = places[batch.weight[chunk.runs[0]] > 0]
+        if randomness is None or batch.apart == 0:
+            yield places, randomness and randomness[0]
+        else:
+            yield places[: -batch.apart], randomness[0]
+            yield places[-batch.apart :], randomness[1]
+
+    def _loss(self, chunk: Chunk, batch: Batch, places: Tensor, randomness: int | None) -> Tensor:
+        """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own.
+
+        Sequences are cut to the longest of all runs, not of the chunk's: a dropout mask depends on their length.
+        """
+        train, rows = self.problem.train, batch.rows[:, places]
+        inputs, targets = train.take(rows[chunk.runs], train.longest(rows))
+        weight = batch.weight[chunk.runs][:, places].to(next(iter(chunk.parameters.values())))
         with drawing(randomness):
             return self._each_run(self._weighted_loss, 4)(chunk.state, inputs, targets, weight).sum()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,8 +25,8 @@ class Plan:
         epochs: amount of further training.
         batch_size: rows in a batch.
         leave_out: `drop`, `mask` or `every_step` (see `leave_out.py`).
-        evaluate_every: evaluate after each epoch (None), after steps k, 2k, … and the last (an int k), or after the
-            listed steps.
+        evaluate_every: evaluate after each epoch (None), after steps k, 2k, … and the last (an int k), after steps
+            f, f + k, … and the last (`{"first": f, "every": k}`), or after the listed steps.
         clip: bound on the norm of each run's gradient, or none.
         dtype: of parameters and rows.
         runs_at_once: runs in a chunk of the ensemble; None chooses by the size of the network.
@@ -41,7 +41,7 @@ class Plan:
     epochs: int
     batch_size: int
     leave_out: str = "every_step"
-    evaluate_every: int | Sequence[int] | None = None
+    evaluate_every: int | Sequence[int] | Mapping[str, int] | None = None
     clip: float | None = None
     dtype: torch.dtype = torch.float32
     runs_at_once: int | None = None
@@ -70,6 +70,9 @@ class Plan:
         """
         per_epoch = self.steps_per_epoch(problem)
         last = self.epochs * per_epoch
+        if isinstance(self.evaluate_every, Mapping):
+            first, every = self.evaluate_every["first"], self.evaluate_every["every"]
+            return sorted({*range(first, last + 1, every), last})
         if self.evaluate_every is None or isinstance(self.evaluate_every, int):
             every = self.evaluate_every or per_epoch
             return sorted({*range(every, last + 1, every), last})
@@ -112,7 +115,7 @@ def _bytes_per_run(problem: Problem, batch_size: int) -> int:
     hooks = [module.register_forward_hook(count) for module in problem.network.modules()]
     try:
         with torch.no_grad():
-            problem.network(problem.train[slice(0, 1)][0])
+            problem.network(problem.train.take(slice(0, 1), problem.train.longest(slice(None)))[0])
     finally:
         for hook in hooks:
             hook.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from fimo.errors import UserError
 from fimo.models.fitting import fit
 from fimo.models.objective import Objective
-from fimo.rows import Rows
+from fimo.rows import Rows, map_inputs
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -21,41 +22,87 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 
+KEEP = ("last", "best")
+# Rows of one pass when a network is judged: what activations of a text model's rows take is bounded so.
+JUDGED_AT_ONCE = 1024
+
+
 class FinalTraining(pl.LightningModule):
     """Ordinary training of one network on batches of `Rows`.
 
     Args:
         network: trained in place.
         objective: its mean over the batch is descended.
-        optimizer: `sgd`, `adam` or `adamw`, with torch's settings apart from the learning rate.
+        optimizer: `sgd`, `adam` or `adamw`, with torch's settings apart from learning rate and weight decay.
         lr: learning rate.
+        weight_decay: of the optimiser.
+        clip: bound on the gradient's norm, or none.
+        augment: called on the inputs of each batch, or None.
+        judge: rows that say after each epoch how good the network is; the parameters of the best epoch (highest
+            accuracy, or lowest loss where there is none; the first of equals) are then kept. None keeps the last's.
     """
 
-    def __init__(self, network: nn.Module, objective: Objective, optimizer: str, lr: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        optimizer: str,
+        lr: float,
+        weight_decay: float = 0.0,
+        clip: float | None = None,
+        augment: Callable[[Any], Any] | None = None,
+        judge: Rows | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
-        self.optimizer_class, self.lr = OPTIMIZERS[optimizer], lr
+        self.optimizer_class, self.lr, self.weight_decay = OPTIMIZERS[optimizer], lr, weight_decay
+        self.clip, self.augment, self.judge = clip, augment, judge
+        self.kept_epoch, self.best = 0, -torch.inf
+        self.kept: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser of all parameters."""
-        return self.optimizer_class(self.network.parameters(), lr=self.lr)  # type: ignore[call-arg]
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        return self.optimizer_class(self.network.parameters(), **settings)
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         """Mean loss of a batch."""
         inputs, targets = batch
+        if self.augment is not None:
+            inputs = self.augment(inputs)
         return self.objective.loss(self.network(inputs), targets).mean()
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient."""
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+
     def on_train_epoch_end(self) -> None:
-        """Stop at once where training diverged."""
+        """Stop at once where training diverged; keep the parameters where they are the best so far."""
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise UserError(
                 f"Training the final model diverged in epoch {self.current_epoch + 1} (its parameters are no longer "
                 f"finite): lower final.lr, found {self.lr}."
             )
+        if self.judge is None:
+            return
+        found = metrics(self.network, self.objective, self.judge)
+        self.network.train()
+        value = found.get("accuracy", -found["loss"])
+        if value > self.best:
+            self.best, self.kept_epoch = value, self.current_epoch + 1
+            self.kept = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def on_train_end(self) -> None:
+        """Go back to the best epoch, where that is asked."""
+        if self.kept:
+            self.network.load_state_dict(self.kept)
 
 
 def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, device: torch.device) -> None:
     """Train `module.network` for some epochs on the batches of row positions that `order` yields anew each epoch."""
+    if epochs == 0:
+        return
     dataset: Dataset = rows  # type: ignore[assignment]
     loader: DataLoader = DataLoader(dataset, sampler=order, batch_size=None)
     module.train()  # Lightning leaves the mode as it finds it
@@ -66,6 +113,9 @@ def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, devi
 def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, float]:
     """Mean loss (float64) and what the objective tells of the network, in eval mode."""
     network.eval()
-    outputs = network(rows.inputs).double()
+    device = next(network.parameters()).device
+    parts = range(0, len(rows), JUDGED_AT_ONCE)
+    batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + JUDGED_AT_ONCE)][0]) for s in parts)
+    outputs = torch.cat([network(inputs).double().cpu() for inputs in batches])
     targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
     return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}
