@@ -1,17 +1,16 @@
 """Stage 2: scores of the chosen methods. `python experiments/attribute.py experiment=energy method=paper`."""
 
-from functools import cache
-
 from omegaconf import DictConfig
 
 from experiments import stages
 from experiments.app import app
+from experiments.question import Question
 
 
 @app
 def main(cfg: DictConfig) -> int:
     """Compute the scores that aren't there."""
-    stages.attribute(cfg, cache(lambda: stages.problem_of(cfg)))
+    stages.attribute(Question(cfg))
     return 0
 
 

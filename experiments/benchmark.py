@@ -22,9 +22,9 @@ from types import ModuleType
 import torch
 from hydra import compose, initialize_config_dir
 
-from experiments import stages
 from experiments.app import quiet
 from experiments.errors import CONFIG_DIR
+from experiments.question import Question
 from fimo.attribution import attribute
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
@@ -56,7 +56,7 @@ def main() -> None:
             cfg = compose(
                 "config", ["experiment=energy", *paths, *(["final.epochs=1"] if "methods" not in parts else [])]
             )
-        problem = stages.problem_of(cfg)
+        problem = Question(cfg).problem
         if "methods" in parts:
             torch.set_num_threads(1)
             for measured in methods(problem.to(dtype=torch.float64)):

@@ -4,14 +4,15 @@ from omegaconf import DictConfig
 
 from experiments import results, stages
 from experiments.app import app
+from experiments.question import Question, say
 
 
 @app
 def main(cfg: DictConfig) -> int:
     """Compare anew, with the seeds that are there, and write the results folder."""
-    folder, _, diverged = results.compared(cfg, {}, anew=True)
+    folder, _, diverged = results.compared(Question(cfg), {}, anew=True)
     code = stages.exit_code(diverged)
-    stages.say(str(folder))
+    say(str(folder))
     return code
 
 

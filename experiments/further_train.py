@@ -1,17 +1,16 @@
 """Stage 3: the gold standard. `python experiments/further_train.py experiment=energy further.seeds=10`."""
 
-from functools import cache
-
 from omegaconf import DictConfig
 
 from experiments import stages
 from experiments.app import app
+from experiments.question import Question
 
 
 @app
 def main(cfg: DictConfig) -> int:
     """Compute the seeds that aren't there."""
-    stages.further_train(cfg, cache(lambda: stages.problem_of(cfg)))
+    stages.further_train(Question(cfg))
     return stages.exit_code(stages.diverged_runs(stages.finished_seeds(cfg)))
 
 

@@ -21,7 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from fimo import artifacts
 from experiments import settings, stages
+from experiments.question import Question, say
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
+from fimo.compare.influential import influential_figure, influential_markdown, rankings
 from fimo.compare.report import markdown_table
 from fimo.compare.tables import Comparison
 
@@ -57,7 +59,7 @@ def reserved(cfg: DictConfig) -> Iterator[Path]:
     with artifacts.results_lock(plain_name):
         folder = folder_of(cfg)
         if folder != plain_name:
-            stages.say(f"{plain_name} holds the results of another config or code: these go to {folder}")
+            say(f"{plain_name} holds the results of another config or code: these go to {folder}")
         yield folder
 
 
@@ -89,24 +91,38 @@ def figures(cfg: DictConfig, comparison: Comparison) -> dict[str, Figure]:
     return {"curves": curves_figure(comparison, title), "seeds": seeds_figure(comparison, title)}
 
 
-def compared(cfg: DictConfig, seconds: dict[str, float], anew: bool = False) -> tuple[Path, Comparison, list[str]]:
+def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> tuple[Path, Comparison, list[str]]:
     """Stage 4 into the results folder, unless it is finished: the folder, its tables, and the runs that diverged.
 
     Args:
-        cfg: the config.
+        asked: the question that was answered.
         seconds: of the stages before, for `run.json`.
         anew: compare even where the folder is finished.
     """
+    cfg = asked.cfg
     with reserved(cfg) as folder:
         run = finished(cfg, folder)
         if run is not None and not anew:
-            stages.say(f"comparison: found in {folder}")
+            say(f"comparison: found in {folder}")
             return folder, read(folder), run["diverged"]
         with stages.timed(seconds, "compare"):
             comparison, scores, losses = stages.compare(cfg)
         diverged = stages.diverged_runs(losses)
-        write(cfg, folder, comparison, scores, list(losses), diverged, seconds)
+        examples = influential(asked, scores, losses)
+        write(cfg, folder, comparison, scores, examples, list(losses), diverged, seconds)
         return folder, comparison, diverged
+
+
+def influential(
+    asked: Question, scores: Mapping[str, xr.DataArray], losses: Mapping[int, xr.Dataset]
+) -> dict[str, bytes]:
+    """The examples that helped and harmed most, for people: text, and a picture where they are images."""
+    ranked, shown = rankings(scores, list(losses.values())), asked.data.shown
+    files = {artifacts.INFLUENTIAL: influential_markdown(ranked, shown).encode()}
+    last_of_gold = list(ranked.values())[1]
+    if figure := influential_figure(last_of_gold, shown):
+        files[artifacts.INFLUENTIAL_PICTURE] = to_bytes(figure, "png")
+    return files
 
 
 def write(
@@ -114,11 +130,15 @@ def write(
     folder: Path,
     comparison: Comparison,
     scores: Mapping[str, xr.DataArray],
+    examples: Mapping[str, bytes],
     compared: list[int],
     diverged: list[str],
     seconds: Mapping[str, float],
 ) -> None:
-    """Write the results folder: what the seeds `compared` gave, without the runs that `diverged`."""
+    """Write the results folder: what the seeds `compared` gave, without the runs that `diverged`.
+
+    `examples` are further files, see `influential`.
+    """
     methods = {label: method_facts(settings.scores_artifact(cfg, name)) for name, label in settings.labels(cfg).items()}
     notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
     files = {
@@ -128,6 +148,7 @@ def write(
         artifacts.ALL_SCORES: _csv(_score_rows(scores)),
         artifacts.TABLE: markdown_table(comparison, methods, notes).encode(),
     }
+    files |= examples
     for name, figure in figures(cfg, comparison).items():
         files |= {f"{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "pdf")}
     run = {

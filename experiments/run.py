@@ -1,32 +1,30 @@
 """All four stages, each skipped where its result is there. `python experiments/run.py experiment=energy`."""
 
-from functools import cache
-
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments import results, settings, stages
 from experiments.app import app
+from experiments.question import Question, say
 from fimo.compare.live import LiveAgreement
 
 
 @app
 def main(cfg: DictConfig) -> int:
     """Final model, scores, further training, comparison; the results folder is printed last."""
-    folder, seconds = results.folder_of(cfg), dict[str, float]()
-    problem = cache(lambda: stages.problem_of(cfg))
+    asked, folder, seconds = Question(cfg), results.folder_of(cfg), dict[str, float]()
     with instantiate(cfg.logger)(folder, folder.name, settings.plain(cfg)) as log:
         with stages.timed(seconds, "train"):
-            stages.train(cfg, problem)
+            stages.train(asked)
         with stages.timed(seconds, "attribute"):
-            scores = stages.attribute(cfg, problem)
+            scores = stages.attribute(asked)
         with stages.timed(seconds, "further_train"):
             live = [LiveAgreement(scores, stages.finished_seeds(cfg).values())] if log.lightning else []
-            stages.further_train(cfg, problem, log.lightning, live)
-        folder, comparison, diverged = results.compared(cfg, seconds)
+            stages.further_train(asked, log.lightning, live)
+        folder, comparison, diverged = results.compared(asked, seconds)
         log.results(comparison, results.figures(cfg, comparison)["curves"])
     code = stages.exit_code(diverged)
-    stages.say(f"\n{results.table(folder)}\n{folder}")
+    say(f"\n{results.table(folder)}\n{folder}")
     return code
 
 

@@ -5,115 +5,46 @@ Each looks at its address first and computes only what isn't there; two processe
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 
 import pytorch_lightning as pl
-import torch
 import xarray as xr
 from filelock import BaseFileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
-from torch import nn
 
 from fimo import artifacts
 from experiments import settings
-from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
+from experiments.question import Question, say
+from fimo.artifacts import MODEL, SCORES, seed_file
 from fimo.attribution import attribute as attribute_problem
 from fimo.compare.tables import Comparison
 from fimo.compare.tables import compare as compare_arrays
-from fimo.data.base import Data
 from fimo.effect import diverged
 from fimo.errors import UserError
-from fimo.further_training.order import Order
 from fimo.further_training.sweep import further_train as further_train_problem
-from fimo.models.checkpoint import check_outputs, load_weights
-from fimo.models.objective import OBJECTIVES
-from fimo.models.training import FinalTraining, metrics, train_final
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 
 Scores = dict[str, xr.DataArray]
 
 
-def say(text: str) -> None:
-    """Tell the user, at once."""
-    print(text, flush=True)
-
-
-def train(cfg: DictConfig, problem: Callable[[], Problem]) -> None:
+def train(asked: Question) -> None:
     """Stage 1, the final model."""
-    artifact = settings.final_artifact(cfg)
+    artifact = settings.final_artifact(asked.cfg)
     if artifact.has(MODEL):
         say(f"final model: found in {artifact.folder}")
     else:
-        problem()
+        asked.problem  # noqa: B018  (made when it is first asked for)
 
 
-def data_of(cfg: DictConfig) -> Data:
-    """The chosen rows."""
-    return instantiate(cfg.data, _convert_="all").load()
-
-
-def problem_of(cfg: DictConfig) -> Problem:
-    """Data and final model, which is trained (or taken from `final.checkpoint`) where it isn't there."""
-    data = data_of(cfg)
-    torch.manual_seed(cfg.seed)  # nothing is drawn before the network: the final model's randomness is a recipe
-    network: nn.Module = instantiate(cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
-    check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)
-    artifact = settings.final_artifact(cfg)
-    with artifact.lock(MODEL):
-        if artifact.has(MODEL):
-            load_weights(network, artifacts.read_weights(artifact.path(MODEL)), artifact.folder)
-        else:
-            _make_final(cfg, data, network, artifact)
-    network.eval().requires_grad_()  # all parameters are θ, frozen ones too
-    asked = Problem(network, OBJECTIVES[cfg.data.task], data.train, data.test, data.left_out)
-    return asked.to(settings.device(cfg))
-
-
-def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artifacts.Artifact) -> None:
-    start = time.perf_counter()
-    objective = OBJECTIVES[cfg.data.task]
-    facts: dict[str, object] = {}
-    if cfg.final.checkpoint is not None:
-        say(f"final model: taken from {cfg.final.checkpoint}")
-        load_weights(network, artifacts.read_weights(cfg.final.checkpoint), cfg.final.checkpoint)
-    elif cfg.final.epochs == 0:
-        say("final model: the network as it is, nothing is trained (final.epochs=0)")
-    else:
-        say(f"final model: training, {cfg.final.epochs} epochs")
-        facts = _trained(cfg, data, network)
-    found = {
-        split: metrics(network, objective, rows) for split, rows in (("train", data.train), ("test", data.test_all))
-    }
-    seconds = round(time.perf_counter() - start, 2)
-    artifact.write(METRICS, json.dumps({**found, **facts}, indent=1).encode(), seconds=seconds)
-    artifact.write(MODEL, artifacts.from_weights(network.state_dict()), seconds=seconds)
-    told = ", ".join(f"{name} {value:.4g}" for name, value in found["test"].items())
-    say(f"final model: test {told} ({seconds:.0f} s), in {artifact.folder}")
-
-
-def _trained(cfg: DictConfig, data: Data, network: nn.Module) -> dict[str, object]:
-    """Train the final model in place; what there is to tell of it beside its metrics."""
-    final = cfg.final
-    augment = instantiate(final.augment, _convert_="all")
-    judge = data.test_all if final.keep == "best" else None
-    chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, judge)
-    module = FinalTraining(network, OBJECTIVES[cfg.data.task], *chosen)
-    order = Order(len(data.train), final.batch_size, cfg.seed)
-    train_final(module, data.train, order, final.epochs, settings.device(cfg))
-    network.cpu()
-    return {} if judge is None else {"kept": {"epoch": module.kept_epoch, "of": final.epochs, "by": "the test split"}}
-
-
-def attribute(cfg: DictConfig, problem: Callable[[], Problem]) -> Scores:
+def attribute(asked: Question) -> Scores:
     """Stage 2, the scores of every chosen method, by label."""
-    typed = cache(lambda dtype: problem().to(dtype=dtype))
+    cfg, typed = asked.cfg, cache(lambda dtype: asked.problem.to(dtype=dtype))
     for name, label in settings.labels(cfg).items():
         artifact = settings.scores_artifact(cfg, name)
         with artifact.lock(SCORES):
@@ -154,18 +85,14 @@ def read_scores(cfg: DictConfig) -> Scores:
     return scores
 
 
-def further_train(
-    cfg: DictConfig,
-    problem: Callable[[], Problem],
-    logger: Logger | None = None,
-    callbacks: Iterable[pl.Callback] = (),
-) -> None:
+def further_train(asked: Question, logger: Logger | None = None, callbacks: Iterable[pl.Callback] = ()) -> None:
     """Stage 3, the gold standard: every seed that isn't there, shared with whoever else computes the same ones."""
+    cfg = asked.cfg
     artifact, wanted = settings.further_artifact(cfg), settings.seeds(cfg)
     missing = [seed for seed in wanted if not artifact.has(seed_file(seed))]
     say(f"further training: {len(wanted) - len(missing)} of {len(wanted)} seeds found in {artifact.folder}")
     while missing:
-        _compute_seeds(cfg, problem(), artifact, missing, logger, callbacks)
+        _compute_seeds(cfg, asked.problem, artifact, missing, logger, callbacks)
         missing = [seed for seed in missing if not artifact.has(seed_file(seed))]
         if missing:  # another process is at these: wait for the first, and take it over if that process died
             say(f"further training: waiting for seeds that another process computes: {missing}")

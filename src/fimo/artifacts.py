@@ -34,7 +34,7 @@ LAYOUT = 1
 MODEL, METRICS, SCORES = "model.safetensors", "metrics.json", "scores.nc"
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
 CURVES, SEEDS, RELIABILITY, TABLE, RUN = "curves.csv", "seeds.csv", "reliability.csv", "table.md", "run.json"
-ALL_SCORES = "scores.csv"
+ALL_SCORES, INFLUENTIAL, INFLUENTIAL_PICTURE = "scores.csv", "influential.md", "influential.png"
 
 
 def seed_file(seed: int) -> str:

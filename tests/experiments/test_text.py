@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from experiments import settings, stages
+from experiments.question import Question
 from fimo.data.tokens import own_words
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
@@ -61,14 +62,14 @@ def test_a_classifier_that_somebody_trained_is_the_final_model(own_file, classif
     chosen = (*QUICK, *own_file, "model=sequence_classifier", f"model.name={folder}", "final.epochs=0")
     assert app(tmp_path, *chosen, "name=theirs") == 0
     assert "nothing is trained" in capsys.readouterr().out
-    question = stages.problem_of(config("size=smoke", *chosen, f"paths.output_dir={tmp_path}/outputs"))
+    question = Question(config("size=smoke", *chosen, f"paths.output_dir={tmp_path}/outputs")).problem
     inputs = question.test.inputs
     torch.testing.assert_close(question.network(inputs), theirs(**inputs).logits, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_from_a_checkpoint(own_file, tmp_path, capsys):
     chosen = (*QUICK, *own_file)
-    question = stages.problem_of(config("size=smoke", *chosen, f"paths.output_dir={tmp_path}/first"))
+    question = Question(config("size=smoke", *chosen, f"paths.output_dir={tmp_path}/first")).problem
     torch.save(question.network.state_dict(), tmp_path / "mine.pt")
     capsys.readouterr()
     assert app(tmp_path, *chosen, f"final.checkpoint={tmp_path / 'mine.pt'}") == 0
@@ -82,7 +83,7 @@ def test_a_folder_without_weights(own_file, tmp_path):
 
 
 def test_reviews_are_learnt_in_seconds(tmp_path):
-    stages.problem_of(config("experiment=reviews", f"paths.output_dir={tmp_path}"))
+    assert Question(config("experiment=reviews", f"paths.output_dir={tmp_path}")).problem.size > 0
     (told,) = tmp_path.glob("reviews/final/*/metrics.json")
     assert json.loads(told.read_text())["test"]["accuracy"] > 0.8
 

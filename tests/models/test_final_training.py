@@ -11,6 +11,7 @@ from torch import nn
 
 from experiments import stages
 from experiments.checks import check
+from experiments.question import Question
 from fimo.errors import UserError
 from fimo.further_training.order import Order
 from fimo.models.training import FinalTraining, metrics, train_final
@@ -105,7 +106,7 @@ def test_the_config_says_all_of_it(tmp_path, monkeypatch):
 def test_no_epochs_take_the_network_as_it_is_made(tmp_path, capsys):
     cfg = config("experiment=diabetes", "final.epochs=0", "seed=7", f"paths.output_dir={tmp_path}")
     check(cfg)
-    network = stages.problem_of(cfg).network
+    network = Question(cfg).problem.network
     assert "the network as it is, nothing is trained (final.epochs=0)" in capsys.readouterr().out
     torch.manual_seed(7)
     assert_same(network, type(network)(10, 1, [64, 64]))

@@ -86,7 +86,7 @@ class NeumannSeries(Preconditioner):
         self.facts |= {"path": self.curvature.path, "scales": {}, "diverged": 0}
         if self.kind == "hessian":
             assert self.curvature.primal is not None  # a Hessian has no dual
-            lowest = lowest_ritz_value(self.curvature.primal)
+            lowest = lowest_ritz_value(self.curvature.primal, steps=min(30, self.depth))
             self.facts |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
             if self.facts["indefinite"]:
                 told = f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}"
