@@ -21,6 +21,8 @@ from fimo.gradients.sequences import Segment, SequenceLayer
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows, rows_of
 
+# Layers over sequences are kept in factors where these are smaller than the gradient with at least so many places.
+PLACES = 5
 Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 
 
@@ -87,8 +89,8 @@ def _part(name: str, module: nn.Module, inputs: Tensor, deltas: Tensor) -> Layer
 def structure_of(network: nn.Module, inputs: Inputs) -> Structure | None:
     """What can be kept in factors, or None where that is less than half of the parameters.
 
-    A module is taken whose parameters are its own and that is called once, with an input for each row, and so that
-    its factors are smaller than its gradient.
+    A module is taken whose parameters are its own and that is called once, with an input for each row, and whose
+    factors are smaller than its gradient.
 
     Args:
         network: in eval mode.
@@ -123,8 +125,9 @@ def _factors_are_smaller(module: nn.Module, inputs: Tensor, rows: int) -> bool:
     if len(inputs) != rows or inputs.dim() < 2:
         return False
     if isinstance(module, nn.Linear) and inputs.dim() > 2:
-        places, both = inputs[0, ..., 0].numel(), module.in_features + module.out_features
-        return places * both < module.in_features * module.out_features
+        # Not by these rows' places: gradients of other rows have to be taken apart in the same way.
+        both = module.in_features + module.out_features
+        return PLACES * both < module.in_features * module.out_features
     return True
 
 
