@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from fimo.gradients import GradientSource, sequences
+from fimo.gradients import GradientSource, gauss_newton_rows, sequences
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.gauss_newton_rows import GaussNewtonRows
 from fimo.gradients.layer_grams import structure_of
@@ -87,7 +87,7 @@ def test_whole_gradients_and_their_squares_in_a_basis(words):
             np.testing.assert_allclose(part.rotated_squares(left, right), squares, rtol=1e-9)
 
 
-def test_blocks_of_rows(words):
+def test_blocks_of_rows(words, monkeypatch):
     source = GradientSource(words, block_bytes=1)
     assert source.block_rows == 1
     blocks = joined(list(source.blocks(words.train)))
@@ -99,6 +99,9 @@ def test_blocks_of_rows(words):
     np.testing.assert_allclose(blocks.scaled(factors).norms(), whole.scaled(factors).norms(), rtol=1e-9)
     for name, products in whole.tensor_products(whole).items():
         np.testing.assert_allclose(blocks.tensor_products(source(words.train))[name], products, rtol=1e-9, atol=1e-12)
-    K = GaussNewtonRows.of(words, source).gram
+    K = GaussNewtonRows.of(source).gram
     rows = GradientSource(words, factored=False)(words.train, of_curvature)
     np.testing.assert_allclose(K, rows.products(rows), rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr(gauss_newton_rows, "GRAM_BYTES", 200)  # in pieces
+    np.testing.assert_allclose(GaussNewtonRows.of(source).gram, K, rtol=1e-12, atol=1e-14)
+    assert GaussNewtonRows.of(source, torch.float32).gram.dtype == torch.float32

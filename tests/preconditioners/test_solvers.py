@@ -216,3 +216,20 @@ class TestNeumannSeries:
 def test_fitting_twice_gives_the_same(name):
     question, method = problem("classification"), METHODS[name].make()
     np.testing.assert_array_equal(attribute(question, method), attribute(question, method))
+
+
+@pytest.mark.parametrize("name", ["CG", "LiSSA"])
+def test_a_dual_that_fits_in_float32_only(name):
+    question = problem("classification", "mlp")
+    makers = {
+        "CG": lambda dual_bytes: ConjugateGradients("CG", Damping(1, "lambda_0"), dual_bytes=dual_bytes),
+        "LiSSA": lambda dual_bytes: NeumannSeries(
+            "LiSSA", "gauss_newton", Damping(1, "lambda_0"), 200, 5, [20], dual_bytes=dual_bytes
+        ),
+    }
+    rows = 2 * len(question.train)  # three classes, rank two
+    exact, narrow = (makers[name](rows**2 * itemsize) for itemsize in (8, 4))
+    expected, found = attribute(question, exact), attribute(question, narrow)
+    assert (exact.facts["path"], narrow.facts["path"]) == ("dual", "dual in float32")
+    assert narrow.notes["path"] == "dual in float32" and "path" not in exact.notes
+    assert 0 < np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()

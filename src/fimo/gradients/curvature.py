@@ -155,30 +155,38 @@ class Curvature:
         source: gradients in the form that `space` takes.
         space: from gradients to the space of the solutions.
         primal: the products where that space is the primal one; None where it is the dual.
+        dtype: of the solver's arithmetic.
     """
 
     source: GradientSource
     space: Callable[..., Space]
     primal: PrimalCurvature | None = None
+    dtype: torch.dtype = torch.float64
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it is a dual that fits in float32 only."""
+        return self.primal is None and self.dtype == torch.float32
 
     @property
     def path(self) -> str:
-        """`dual` or `primal`."""
-        return "primal" if self.primal else "dual"
+        """`dual`, `dual in float32` or `primal`."""
+        return "primal" if self.primal else "dual in float32" if self.narrow else "dual"
 
 
 def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curvature:
     """The cheapest right way to multiply with a curvature.
 
-    The dual for Gauss–Newton where it fits into `dual_bytes`: the Gram, and for networks that are not made of linear
-    layers alone the rows, which are as long as the parameters.
+    The dual for Gauss–Newton where it fits into `dual_bytes`, in float64 or else in float32: the Gram, and for networks
+    that are not made of linear layers alone the rows, which are as long as the parameters.
     """
     if kind == "gauss_newton":
         source = GradientSource(problem)
-        if dual_memory(source) <= dual_bytes:
-            return Curvature(source, GaussNewtonRows.of(problem, source).space)
+        for dtype in (torch.float64, torch.float32):
+            if dual_memory(source, dtype) <= dual_bytes:
+                return Curvature(source, GaussNewtonRows.of(source, dtype).space, dtype=dtype)
     primal = PrimalCurvature(problem, kind)
-    return Curvature(GradientSource(problem, factored=False), primal.space, primal)
+    return Curvature(GradientSource(problem, factored=False), primal.space, primal, problem.dtype)
 
 
 def lowest_ritz_value(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> float:

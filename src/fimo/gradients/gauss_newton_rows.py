@@ -16,7 +16,9 @@ from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.network import joined
 from fimo.gradients.source import GradientSource
 from fimo.gradients.space import Space
-from fimo.problem import Problem
+
+# A Gram is made in pieces where it is larger than this.
+GRAM_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class GaussNewtonRows:
 
     Attributes:
         rows: A, n·rank rows, those of one example after those of the one before.
-        gram: K = A Aᵀ, `[n·rank, n·rank]`, float64.
+        gram: K = A Aᵀ, `[n·rank, n·rank]`; its dtype is that of all arithmetic in the dual.
         n: number of training examples.
     """
 
@@ -45,24 +47,34 @@ class GaussNewtonRows:
         return (examples[:, None] * self.rank + torch.arange(self.rank, device=examples.device)).flatten()
 
     @classmethod
-    def of(cls, problem: Problem, source: GradientSource) -> GaussNewtonRows:
+    def of(cls, source: GradientSource, dtype: torch.dtype = torch.float64) -> GaussNewtonRows:
         """Both, for all training rows; ask `dual_memory` first whether they fit."""
-        rows = joined(list(source.blocks(problem.train, of_curvature)))
-        return cls(rows, rows.products(rows).double(), len(problem.train))
+        train = source.problem.train
+        size = len(train) * source.scalars(of_curvature)
+        small = size**2 * torch.float64.itemsize <= GRAM_BYTES
+        blocks = list(source.blocks(train, of_curvature, None if small else GRAM_BYTES // (4 * 8 * size)))
+        rows = joined(blocks)
+        if small:
+            return cls(rows, rows.products(rows).to(dtype), len(train))
+        gram, start = torch.empty(size, size, dtype=dtype, device=source.problem.device), 0
+        for block in blocks:  # a Gram can be as large as memory allows, so nothing else may have its size
+            products = block.products(rows)
+            gram[start : start + len(products)] = products
+            start += len(products)
+        return cls(rows, gram, len(train))
 
     def space(self, gradients: Gradients) -> DualSpace:
         """Where the solutions for `gradients` lie."""
-        return DualSpace(self, gradients, self.rows.products(gradients).double(), gradients.norms().square().double())
+        projected, squares = self.rows.products(gradients), gradients.norms().square()
+        return DualSpace(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
 
 
-def dual_memory(source: GradientSource) -> int:
-    """Bytes of `GaussNewtonRows`: the Gram (float64), and the rows themselves where they are plain matrices."""
+def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64) -> int:
+    """Bytes of `GaussNewtonRows`: the Gram, and the rows themselves where they are plain matrices."""
     problem = source.problem
-    with torch.no_grad():
-        outputs = problem.outputs(problem.parameters, problem.train.keep(slice(0, 1)).inputs)
-    rows = len(problem.train) * problem.objective.curvature_rank(outputs.shape[-1])
+    rows = len(problem.train) * source.scalars(of_curvature)
     width = 0 if source.factored else problem.size
-    return rows * (rows * torch.float64.itemsize + width * problem.dtype.itemsize)
+    return rows * (rows * dtype.itemsize + width * problem.dtype.itemsize)
 
 
 @dataclass(frozen=True)

@@ -55,16 +55,18 @@ class GradientSource:
             return per_example_gradients(self.problem, rows, cotangents)
         return layer_gradients(self.problem, rows, self.structure, cotangents)
 
-    def blocks(self, rows: Rows, cotangents: Cotangents = of_loss) -> Iterator[Gradients]:
-        """The same, as many rows at a time as fit."""
-        size = max(1, self.block_rows // self._scalars(rows.keep(slice(0, 1)), cotangents))
+    def blocks(self, rows: Rows, cotangents: Cotangents = of_loss, at_most: int | None = None) -> Iterator[Gradients]:
+        """The same, as many rows at a time as fit, or so many gradients at most."""
+        size = max(1, min(self.block_rows, at_most or self.block_rows) // self.scalars(cotangents))
         for start in range(0, len(rows), size):
             yield self(rows.keep(slice(start, start + size)), cotangents)
 
     @torch.no_grad()
-    def _scalars(self, row: Rows, cotangents: Cotangents) -> int:
-        outputs = self.problem.outputs(self.problem.parameters, row.inputs)
-        return cotangents(self.problem.objective, outputs, row.targets).shape[-1]
+    def scalars(self, cotangents: Cotangents) -> int:
+        """Gradients for each row."""
+        problem, row = self.problem, self.problem.train.keep(slice(0, 1))
+        outputs = problem.outputs(problem.parameters, row.inputs)
+        return cotangents(problem.objective, outputs, row.targets).shape[-1]
 
 
 def factors(problem: Problem) -> Structure | None:

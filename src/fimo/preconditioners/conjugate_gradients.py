@@ -52,6 +52,8 @@ class ConjugateGradients(Preconditioner):
         self.curvature = curvature(problem, "gauss_newton", self.dual_bytes)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.facts)
+        if self.curvature.narrow:
+            self.note("path", self.curvature.path)
         self.facts |= {"path": self.curvature.path, "residuals": [], "iterations": 0}
         return self
 

@@ -47,7 +47,7 @@ class ExactGaussNewton(Preconditioner):
                 f"than dual_bytes allows ({self.dual_bytes / 2**30:.3g} GiB): raise it, or keep fewer rows with "
                 "data.train_rows."
             )
-        self.dual = GaussNewtonRows.of(problem, self.source)
+        self.dual = GaussNewtonRows.of(self.source)
         self.eigenvalues, self.vectors = torch.linalg.eigh(self.dual.gram / self.dual.n)
         return self.damped(self.damping)
 

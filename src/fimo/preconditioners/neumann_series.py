@@ -83,6 +83,8 @@ class NeumannSeries(Preconditioner):
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.facts)
         self.batches = [self._draw(problem, number) for number in range(self.repeat)]
+        if self.curvature.narrow:
+            self.note("path", self.curvature.path)
         self.facts |= {"path": self.curvature.path, "scales": {}, "diverged": 0}
         if self.kind == "hessian":
             assert self.curvature.primal is not None  # a Hessian has no dual
