@@ -24,6 +24,9 @@ from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
 from fimo.rows import rows_of
 
+# A note names so many parameters; all are in the facts.
+MOST_NAMED = 6
+
 
 @dataclass(frozen=True)
 class LayerBasis:
@@ -104,7 +107,9 @@ class KroneckerFactors(Preconditioner):
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name for name in problem.parameters if name not in covered]:
             what = "parameters outside linear and two-dimensional convolution layers, or without effect"
-            self.note("left out", f"P = 0 for {what} ({', '.join(others)})")
+            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            self.note("left out", f"P = 0 for {what} ({', '.join(others[:MOST_NAMED])}{more})")
+            self.facts["left_out"] = others
         return self
 
     def __matmul__(self, gradients: MatrixGradients) -> MatrixGradients:  # type: ignore[override]
