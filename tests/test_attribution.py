@@ -96,3 +96,13 @@ def test_curvature_over_some_of_the_rows(name):
     expected = naive.scores(question, method.matrix(some), method.unit)
     np.testing.assert_allclose(scores, expected, rtol=10 * method.rtol, atol=10 * method.rtol * np.abs(expected).max())
     assert made.notes.get("rows") == (None if name.startswith("Grad") else "curvature over 8 of 24 training rows")
+
+
+def test_sentences_are_sampled_shortest_first():
+    """Means over training rows don't depend on their order, and blocks of them need less padding so."""
+    question = problem(rows=6, left_out=(0, 3))
+    lengths = torch.tensor([3, 1, 2, 3, 1, 2])
+    sentences = replace(question, train=replace(question.train, inputs=question.train.inputs[:, :3], lengths=lengths))
+    assert sentences.sampled(None).train.index.tolist() == [1, 4, 2, 5, 0, 3]
+    assert sentences.sampled(3).train.index.tolist() == [4, 2, 0]
+    assert question.sampled(None) is question and question.sampled(3).train.index.tolist() == [0, 2, 4]
