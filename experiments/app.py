@@ -73,6 +73,7 @@ def _stop(error: Exception) -> None:
 def quiet() -> None:
     """Silence what Lightning says about hardware, workers and loggers that are not wanted here."""
     warnings.filterwarnings("ignore", category=MethodWarning)  # said with the method's scores
+    warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the checkpoint's error is enough
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     for source in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=source)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.settings import DTYPES, device, labels, methods, plan
+from experiments.settings import DTYPES, device, labels, methods, plain, plan
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import KEEP, OPTIMIZERS
@@ -106,3 +108,27 @@ def _check_objects(cfg: DictConfig) -> None:
     plan(cfg)
     for name in methods(cfg):
         instantiate(cfg.method[name], _convert_="all")
+    _check_model(plain(cfg.model))
+
+
+def _check_model(model: dict[str, Any]) -> None:
+    """The network's class, or a function that makes it, is there and takes what it will be called with."""
+    target = model["_target_"]
+    try:
+        maker = get_object(target)
+    except Exception as reason:  # importing a file of the user's may raise anything
+        why = " ".join(str(reason.__cause__ or reason).split()).rstrip(".")
+        raise UserError(
+            f"model._target_ must name a class that can be imported, as in my_model.Net, found {target!r} ({why}): "
+            "PYTHONPATH=. before the command lets it find files of the working directory."
+        ) from reason
+    if not inspect.isclass(maker) and not inspect.isfunction(maker):
+        raise UserError(f"model._target_ must name a class or a function, found {target!r}, a {type(maker).__name__}.")
+    given = {"inputs": 1, "outputs": 1, **{key: value for key, value in model.items() if not key.startswith("_")}}
+    try:
+        inspect.signature(maker).bind(**given)
+    except TypeError as reason:
+        raise UserError(
+            f"{target} must take the arguments {', '.join(given)} ({reason}): inputs and outputs are their numbers, "
+            "others stand under model (model=own has none); change it, or name a function that calls it."
+        ) from reason

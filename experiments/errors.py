@@ -27,9 +27,8 @@ DISK = {
 
 def sentence(error: Exception) -> str | None:
     """The error in one line, or None where it is not the user's."""
-    if isinstance(error, InstantiationException) and isinstance(error.__cause__, UserError):
-        # What an object of the config says of its arguments, and which object it is.
-        return f"{str(error).rpartition('full_key: ')[2].strip()}: {error.__cause__}"
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return _not_made(error, error.__cause__)
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException):
         return _missing_choice(text)
@@ -48,6 +47,16 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, HydraException) and "override_grammar" in text:
         return f"An option can't be read: {text.partition(' See https')[0]} (lists are written [1,2,3], in quotes)."
     return text
+
+
+def _not_made(error: InstantiationException, cause: BaseException) -> str:
+    """What an object of the config says of its arguments, and which object it is."""
+    key = str(error).rpartition("full_key: ")[2].strip()
+    if isinstance(cause, UserError):
+        return f"{key}: {cause}"
+    target = re.search(r"target '([^']+)'", str(error))
+    told = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(".")
+    return f"{key}: {target[1] if target else 'its _target_'} can't be made with these settings ({told})."
 
 
 def _missing_choice(text: str) -> str:

@@ -20,17 +20,34 @@ def check_outputs(network: nn.Module, inputs: Inputs, outputs: int) -> None:
         outputs: how many each row needs.
 
     Raises:
-        UserError: where the outputs are not `[row, outputs]`.
+        UserError: where it is no network, can't take the inputs, or its outputs are not a tensor `[row, outputs]`.
     """
+    name = type(network).__name__
+    if not isinstance(network, nn.Module):
+        raise UserError(f"The network must be a torch.nn.Module, found a {name}.")
     training = network.training
-    with torch.no_grad():
-        found = tuple(network.eval()(inputs).shape)
-    network.train(training)
-    if found != (2, outputs):
+    try:
+        with torch.no_grad():
+            given = network.eval()(inputs)
+    except Exception as reason:  # a network of the user's may raise anything
+        told = " ".join(f"{type(reason).__name__}: {reason}".split()).rstrip(".")
         raise UserError(
-            f"The network {type(network).__name__} must give outputs [row, {outputs}] for these data, found the shape "
-            f"{list(found)} for two rows."
+            f"The network {name} can't take two rows of these data, {_shapes(inputs)} ({told}): choose a network for "
+            "such inputs, or other data."
+        ) from reason
+    network.train(training)
+    found = f"the shape {list(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+    if not isinstance(given, Tensor) or given.shape != (2, outputs):
+        raise UserError(
+            f"The network {name} must give outputs [row, {outputs}] for these data, a tensor, found {found} for two "
+            "rows: change its forward or choose another network."
         )
+
+
+def _shapes(inputs: Inputs) -> str:
+    if isinstance(inputs, Tensor):
+        return str(list(inputs.shape))
+    return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in inputs.items())
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: object) -> None:
