@@ -215,13 +215,11 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as reason:  # pickle's, zip's and torch's own errors all come through here
         raise UserError(
-            f"{path} is neither safetensors nor a torch state dict, which holds no code ({type(reason).__name__}): "
-            "write one by torch.save(model.state_dict(), PATH)."
+            f"{path} is neither safetensors nor a torch state dict without code ({type(reason).__name__}): write "
+            "one by torch.save(model.state_dict(), PATH)."
         ) from reason
     if not isinstance(weights, Mapping) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(
-            f"{path} must hold a state dict, names and tensors, found other things in it."
-        )
+        raise UserError(f"{path} must hold a state dict (names and tensors), found a {type(weights).__name__}.")
     return dict(weights)
 
 

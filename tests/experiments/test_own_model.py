@@ -66,7 +66,7 @@ def test_it_is_taken_as_it_is(target, checkpoint, experiment, folder, tmp_path):
 
 
 NOT_IMPORTED = "model._target_ must name a class that can be imported, as in my_model.Net, found "
-NO_WEIGHTS = " is neither safetensors nor a torch state dict, which holds no code "
+NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict, which holds no cod
         ("model._target_=own_networks.no_network", "The network must be a torch.nn.Module, found a list."),
         (
             "model._target_=own_networks.OneOutput",
-            "The network OneOutput must give outputs [row, 2] for these data, a tensor, found the shape [2, 1] for two",
+            "The network OneOutput must give outputs [row, 2] for these data, found the shape [2, 1] for two",
         ),
         ("model._target_=own_networks.NoOutputAxis", "The network NoOutputAxis must give outputs [row, 2] for these"),
         (
             "model._target_=own_networks.Dictionary",
-            "The network Dictionary must give outputs [row, 2] for these data, a tensor, found a dict for two rows",
+            "The network Dictionary must give outputs [row, 2] for these data, found a dict for two rows",
         ),
         (
             "model._target_=own_networks.OtherInputs",
@@ -110,7 +110,7 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict, which holds no cod
         ),
         (
             "final.checkpoint={}/other.pt",
-            "The weights in {}/other.pt don't fit the network Skip: first.0.weight has shape [8, 29], expected [8, 30];",
+            "The weights in {}/other.pt don't fit the network Skip: first.0.weight has shape [8, 29], expected [8, 30]",
         ),
         (
             "final.checkpoint={}/nothing.pt",
@@ -121,7 +121,7 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict, which holds no cod
         ("final.checkpoint={}/code.pkl", "{}/code.pkl" + NO_WEIGHTS + "(UnpicklingError)"),
         ("final.checkpoint={}/junk.pt", "{}/junk.pt" + NO_WEIGHTS),
         ("final.checkpoint={}/empty.pt", "{}/empty.pt" + NO_WEIGHTS + "(EOFError)"),
-        ("final.checkpoint={}/nested.pt", "{}/nested.pt must hold a state dict, names and tensors, found other things"),
+        ("final.checkpoint={}/nested.pt", "{}/nested.pt must hold a state dict (names and tensors), found a dict."),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_sentence(overrides, text, folder, tmp_path, monkeypatch):

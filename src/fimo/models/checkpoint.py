@@ -39,8 +39,8 @@ def check_outputs(network: nn.Module, inputs: Inputs, outputs: int) -> None:
     found = f"the shape {list(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
     if not isinstance(given, Tensor) or given.shape != (2, outputs):
         raise UserError(
-            f"The network {name} must give outputs [row, {outputs}] for these data, a tensor, found {found} for two "
-            "rows: change its forward or choose another network."
+            f"The network {name} must give outputs [row, {outputs}] for these data, found {found} for two rows: "
+            "change its forward or choose another network."
         )
 
 
