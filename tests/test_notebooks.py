@@ -1,0 +1,57 @@
+"""Every notebook runs from top to bottom, without Jupyter, and is fit to be read as it is stored."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+RUNNER = """
+import json, sys
+names = {"__name__": "__main__"}
+for number, cell in enumerate(json.load(open(sys.argv[1]))["cells"]):
+    if cell["cell_type"] == "code":
+        exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+"""
+
+
+def run(notebook, folder):
+    environment = os.environ | {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", RUNNER, str(notebook)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_from_an_empty_folder(notebook, tmp_path):
+    done = run(notebook, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (curves,) = tmp_path.glob("results/*/curves.csv")
+    assert len(curves.read_text().splitlines()) > 10
+
+
+def test_a_cell_that_raises_is_noticed(tmp_path):
+    sources = ["kept = 1", "assert kept == 2"]
+    cells = [{"cell_type": "code", "source": [source]} for source in sources]
+    (tmp_path / "bad.ipynb").write_text(json.dumps({"cells": cells}))
+    done = run(tmp_path / "bad.ipynb", tmp_path)
+    assert done.returncode == 1 and 'File "cell 1"' in done.stderr and "AssertionError" in done.stderr
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_can_be_read_as_it_is_stored(notebook):
+    text = notebook.read_text()
+    cells = json.loads(text)["cells"]
+    assert len(text) < 300_000
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))  # run once, in order
+    for before, cell in zip(cells, cells[1:], strict=False):
+        assert cell["cell_type"] == "markdown" or before["cell_type"] == "markdown"  # each is introduced
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    told = [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert not told, told
+    assert not re.search(r"/(home|Users|root|tmp|work)/", json.dumps([*outputs, *cells]))  # no machine's paths
