@@ -75,6 +75,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=MethodWarning)  # said with the method's scores
     warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the checkpoint's error is enough
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what can't be imported is said in the error
     for source in ("pytorch_lightning", "lightning_fabric"):
         warnings.filterwarnings("ignore", module=source)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -124,12 +124,12 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
         ("final.checkpoint={}/nested.pt", "{}/nested.pt must hold a state dict (names and tensors), found a dict."),
     ],
 )
-def test_what_does_not_fit_is_said_in_a_sentence(overrides, text, folder, tmp_path, monkeypatch):
+def test_what_does_not_fit_is_said_in_a_sentence(overrides, text, folder, tmp_path, monkeypatch, caplog):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "bad_syntax.py").write_text("class Net(:\n")
     own = options(folder, "own_networks.Skip", "weights.pt")
     with pytest.raises(EXPECTED) as found:
         app(tmp_path, *own, overrides.replace("{}", str(folder)))
     told = sentence(found.value)
-    assert told.startswith(text.replace("{}", str(folder))) and "\n" not in told
+    assert told.startswith(text.replace("{}", str(folder))) and "\n" not in told and not caplog.records
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.nc"))  # nothing is left behind
