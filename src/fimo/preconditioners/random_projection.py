@@ -49,10 +49,9 @@ class Projection(ABC):
         """Rows `[row, param]`, float32, times S, `[row, size]`."""
 
     def __call__(self, gradients: Gradients) -> Tensor:
-        """Gradients times S, multiplied in float32, `[row, size]` in their own dtype."""
+        """Gradients times S, multiplied in float32, `[row, size]`, float64."""
         assert isinstance(gradients, MatrixGradients)
-        flat = gradients.flat()
-        return self.project(flat.float()).to(flat.dtype)
+        return self.project(gradients.flat().float()).double()
 
 
 class RandomSigns(Projection):
@@ -98,9 +97,9 @@ class NoProjection(Projection):
         return rows
 
     def __call__(self, gradients: Gradients) -> Tensor:
-        """As they are, in their own dtype."""
+        """As they are."""
         assert isinstance(gradients, MatrixGradients)
-        return gradients.flat()
+        return gradients.flat().double()
 
 
 def projection_of(parameters: int, size: int | None, seed: int) -> Projection:
@@ -135,6 +134,7 @@ class RandomProjection(Preconditioner):
     """
 
     factored = False
+    dtype = torch.float32  # of the gradients; features and kernels are float64
 
     def __init__(
         self,
@@ -165,13 +165,13 @@ class RandomProjection(Preconditioner):
         size = automatic_size(n, parameters) if isinstance(self.size, str) else self.size
         seeds = [seed_of(self.seed, number) for number in range(self.projections)]
         projections = [projection_of(parameters, size, seed) for seed in seeds]
-        if size is None and (needed := parameters**2 * problem.dtype.itemsize) > DUAL_BYTES:
+        if size is None and (needed := parameters**2 * torch.float64.itemsize) > DUAL_BYTES:
             raise UserError(
                 f"{self.label} without projection needs a kernel of {needed / 2**30:.1f} GiB for {parameters} "
                 "parameters: choose a projection."
             )
         shape = (size or parameters,) * 2
-        kernels = [torch.zeros(shape, dtype=problem.dtype, device=problem.device) for _ in projections]
+        kernels = [torch.zeros(shape, dtype=torch.float64, device=problem.device) for _ in projections]
         for block in source.blocks(problem.train, of_output):
             for projection, kernel in zip(projections, kernels, strict=True):
                 features = projection(block)
