@@ -11,8 +11,8 @@ from own_networks import Skip
 from safetensors.torch import save_file
 from sklearn.datasets import load_breast_cancer
 
-from experiments import stages
 from experiments.errors import EXPECTED, sentence
+from experiments.question import Question
 
 
 class Code:
@@ -59,7 +59,7 @@ def test_it_is_taken_as_it_is(target, checkpoint, experiment, folder, tmp_path):
     assert app(tmp_path, f"experiment={experiment}", *own, "name=own", "further.epochs=1") == 0
     (found,) = tmp_path.glob("outputs/csv/final/checkpoint-*/metrics.json")
     torch.manual_seed(0)
-    network, rows = Skip(30, 2).eval(), stages.data_of(config(*own)).test_all
+    network, rows = Skip(30, 2).eval(), Question(config(*own)).data.test_all
     loss = torch.nn.functional.cross_entropy(network(rows.inputs), rows.targets)
     assert json.loads(found.read_text())["test"]["loss"] == pytest.approx(loss.item(), rel=1e-6)
     assert len(pd.read_csv(tmp_path / "results/own/curves.csv")) > 0
