@@ -87,7 +87,8 @@ def per_example_gradients(
     Returns:
         Row after row; where an example has several scalars they follow each other.
     """
-    everything = problem.parameters
+    # Contiguous, as their gradients then are.
+    everything = {name: parameter.contiguous() for name, parameter in problem.parameters.items()}
     wanted = everything if names is None else {name: everything[name] for name in names}
     with torch.no_grad():
         chosen = cotangents(problem.objective, problem.outputs(everything, rows.inputs), rows.targets)

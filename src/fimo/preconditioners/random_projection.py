@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fimo.errors import UserError
-from fimo.gradients import Gradients, GradientSource, MatrixGradients
+from fimo.gradients import GradientSource, MatrixGradients
 from fimo.gradients.cotangents import of_output
 from fimo.gradients.curvature import DUAL_BYTES
 from fimo.gradients.source import BLOCK_BYTES
@@ -48,10 +48,9 @@ class Projection(ABC):
     def project(self, rows: Tensor) -> Tensor:
         """Rows `[row, param]`, float32, times S, `[row, size]`."""
 
-    def __call__(self, gradients: Gradients) -> Tensor:
-        """Gradients times S, multiplied in float32, `[row, size]`, float64."""
-        assert isinstance(gradients, MatrixGradients)
-        return self.project(gradients.flat().float()).double()
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Rows `[row, param]` times S, multiplied in float32, `[row, size]`, float64."""
+        return self.project(rows.float()).double()
 
 
 class RandomSigns(Projection):
@@ -96,10 +95,9 @@ class NoProjection(Projection):
         """As they are."""
         return rows
 
-    def __call__(self, gradients: Gradients) -> Tensor:
-        """As they are."""
-        assert isinstance(gradients, MatrixGradients)
-        return gradients.flat().double()
+    def __call__(self, rows: Tensor) -> Tensor:
+        """As they are, in float64."""
+        return rows.double()
 
 
 def projection_of(parameters: int, size: int | None, seed: int) -> Projection:
@@ -115,9 +113,10 @@ class Projected:
 
     terms: tuple[tuple[Projection, Tensor], ...]
 
-    def products(self, gradients: Gradients) -> Tensor:
+    def products(self, gradients: MatrixGradients) -> Tensor:
         """Inner products, mean over the projections, `[row of self, row of gradients]`."""
-        return torch.stack([solved @ projection(gradients).T for projection, solved in self.terms]).mean(0)
+        rows = gradients.flat()
+        return torch.stack([solved @ projection(rows).T for projection, solved in self.terms]).mean(0)
 
 
 class RandomProjection(Preconditioner):
@@ -173,8 +172,10 @@ class RandomProjection(Preconditioner):
         shape = (size or parameters,) * 2
         kernels = [torch.zeros(shape, dtype=torch.float64, device=problem.device) for _ in projections]
         for block in source.blocks(problem.train, of_output):
+            assert isinstance(block, MatrixGradients)
+            rows = block.flat()
             for projection, kernel in zip(projections, kernels, strict=True):
-                features = projection(block)
+                features = projection(rows)
                 kernel.addmm_(features.T, features, alpha=1 / n)
         self.factors = [(p, self._factor(kernel, source)) for p, kernel in zip(projections, kernels, strict=True)]
         if isinstance(projections[0], SparseSigns):
@@ -198,12 +199,12 @@ class RandomProjection(Preconditioner):
             )
         return torch.linalg.cholesky(damped)
 
-    def __matmul__(self, gradients: Gradients) -> Projected:
+    def __matmul__(self, gradients: MatrixGradients) -> Projected:  # type: ignore[override]
         """P times each gradient."""
+        rows = gradients.flat()
         return Projected(
             tuple(
-                (projection, torch.cholesky_solve(projection(gradients).T, factor).T)
-                for projection, factor in self.factors
+                (projection, torch.cholesky_solve(projection(rows).T, factor).T) for projection, factor in self.factors
             )
         )
 
