@@ -65,6 +65,7 @@ def check(cfg: DictConfig) -> None:
         if (found := OmegaConf.select(cfg, key)) not in choices:
             raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {found!r}.")
     _check_numbers(cfg)
+    _check_tokenizer(cfg)
     _check_objects(cfg)
     labels(cfg)
 
@@ -88,14 +89,23 @@ def _check_numbers(cfg: DictConfig) -> None:
 
 def _check_evaluated(every: object) -> None:
     if OmegaConf.is_dict(every):
-        steps, fits = list(every.values()), set(every) == {"first", "every"}  # type: ignore[attr-defined,call-overload]
+        steps, fits = list(every.values()), {"first", "every"} <= set(every) <= {"first", "every", "last"}  # type: ignore[attr-defined,call-overload]
     else:
         steps = [] if every is None else list(every) if OmegaConf.is_list(every) else [every]  # type: ignore[call-overload]
         fits = True
     if not fits or any(type(step) is not int or step < 1 for step in steps):
         raise UserError(
-            "further.evaluate_every must be a whole number above 0, a list of them, or {first: …, every: …}, found "
-            f"{every!r}."
+            "further.evaluate_every must be a whole number above 0, a list of them, or {first: …, every: …, last: …}, "
+            f"found {every!r}."
+        )
+
+
+def _check_tokenizer(cfg: DictConfig) -> None:
+    named = OmegaConf.select(cfg, "model.name") is not None
+    if "tokenizer" in cfg.data and cfg.data.tokenizer is None and named:
+        raise UserError(
+            "data.tokenizer must be given where model.name is: a pretrained network knows the words of its own "
+            "tokenizer only."
         )
 
 

@@ -23,7 +23,7 @@ from fimo import artifacts
 from experiments import settings, stages
 from experiments.question import Question, say
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
-from fimo.compare.influential import influential_figure, influential_markdown, rankings
+from fimo.compare.influential import GOLD, influential_figure, influential_markdown, rankings
 from fimo.compare.report import markdown_table
 from fimo.compare.tables import Comparison
 
@@ -119,8 +119,8 @@ def influential(
     """The examples that helped and harmed most, for people: text, and a picture where they are images."""
     ranked, shown = rankings(scores, list(losses.values())), asked.data.shown
     files = {artifacts.INFLUENTIAL: influential_markdown(ranked, shown).encode()}
-    last_of_gold = list(ranked.values())[1]
-    if figure := influential_figure(last_of_gold, shown):
+    gold = [ranking for name, ranking in ranked.items() if name.startswith(GOLD)]
+    if figure := influential_figure(gold[-1], shown):
         files[artifacts.INFLUENTIAL_PICTURE] = to_bytes(figure, "png")
     return files
 

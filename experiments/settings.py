@@ -97,8 +97,8 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     rows = _without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")
     model, final = plain(cfg.model), plain(cfg.final)
     # A network or a source of one's own is edited now and then: what it is written in belongs to what it is.
-    written = {"model": model, "source": source, "augment": final["augment"]}
-    code = {what: _code_hash(_code(node["_target_"])) for what, node in written.items() if node}
+    written = {"model": model, "data": data, "source": source, "augment": final["augment"]}
+    code = {what: _code_hash(_room(node["_target_"])) for what, node in written.items() if node}
     config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code, **_pretrained(data, model)}
     if cfg.final.checkpoint is None:
         return {**config, "final": final, "seed": cfg.seed}
@@ -159,7 +159,7 @@ def final_artifact(cfg: DictConfig) -> Artifact:
 
 def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
     """Where a method's scores lie: its config, and the code that computes them, determine them."""
-    own = _without(plain(cfg.method[method]), *HOW_SCORED)
+    own = _without(plain(cfg.method[method]), "label")
     code = _code_hash(_scoring_code(own["_target_"]))
     shared = {key: cfg.method[key] for key in SHARED if cfg.method[key] is not None}
     return _artifact(cfg, "scores", method, {**_question(cfg), "method": {**own, **shared}, "method_code": code})
@@ -179,6 +179,13 @@ def _code(target: str) -> list[Path]:
     parts = inspect.getmro(thing) if inspect.isclass(thing) else [thing]
     ours = [part for part in parts if part.__module__.partition(".")[0] not in ("builtins", "abc", "typing", "torch")]
     return list(dict.fromkeys(Path(inspect.getfile(part)) for part in ours))
+
+
+def _room(target: str) -> list[Path]:
+    """The same with what lies beside each file of the package: its helpers."""
+    package = Path(inspect.getfile(Damping)).parents[1]
+    files = [sorted(f.parent.glob("*.py")) if f.is_relative_to(package) else [f] for f in _code(target)]
+    return list(dict.fromkeys(path for some in files for path in some))
 
 
 def _code_hash(files: Iterable[Path]) -> str:

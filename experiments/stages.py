@@ -52,7 +52,8 @@ def attribute(asked: Question) -> Scores:
                 say(f"{label}: scores found in {artifact.folder}")
             else:
                 method: Preconditioner = instantiate(cfg.method[name], _convert_="all")
-                dtype = settings.DTYPES.get(cfg.method.dtype, method.dtype)
+                own = cfg.method[name].get("dtype")  # one method's goes before that of all
+                dtype = method.dtype if own else settings.DTYPES.get(cfg.method.dtype, method.dtype)
                 _compute_scores(artifact, label, typed(dtype), method, cfg.method.curvature_rows)
         for note in artifact.facts(SCORES)["notes"]:
             say(f"{label}: {note}")

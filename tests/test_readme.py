@@ -72,5 +72,5 @@ def test_its_tables_name_every_experiment_and_method():
 
 
 def test_a_network_of_ones_own_is_chosen_by_its_target(tmp_path):
-    assert app(tmp_path, "model._target_=problems.Own", "~model.hidden", "data.left_out=4", "data.test_count=4") == 0
+    assert app(tmp_path, "model=own", "model._target_=problems.Own", "data.left_out=4", "data.test_count=4") == 0
     assert (tmp_path / "results/diabetes/table.md").is_file()

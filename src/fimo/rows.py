@@ -63,7 +63,9 @@ class Rows:
 
     def longest(self, index: Tensor | slice) -> int | None:
         """Length of the longest sequence at `index`; None for inputs of one size."""
-        return None if self.lengths is None else int(self.lengths[index].max())
+        if self.lengths is None:
+            return None
+        return int(self.lengths[index.cpu() if isinstance(index, Tensor) else index].max())
 
     def keep(self, index: Tensor | slice) -> Rows:
         """The rows at `index`, which remember their position in the split."""

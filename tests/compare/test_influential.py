@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fimo.compare.influential import extremes, influential_figure, influential_markdown, rankings
+from fimo.compare.influential import GOLD, extremes, influential_figure, influential_markdown, rankings
 
 
 def ranking(values, **coords):
@@ -42,6 +42,11 @@ def test_the_gold_standard_is_centred_and_comes_first():
     centred = effects - effects.mean(1, keepdims=True)
     np.testing.assert_allclose(found["a*, epoch 0.5"], centred)
     np.testing.assert_allclose(found["a*, epoch 1"], 2 * centred)
+
+
+def test_one_evaluated_step_is_one_gold_standard():
+    found = rankings({"Grad-Dot": SCORES}, [losses(np.ones((2, 4)), 0).isel(step=[1])])
+    assert [name.startswith(GOLD) for name in found] == [True, False]
 
 
 def test_a_method_that_depends_on_the_step_is_taken_at_the_last():

@@ -25,7 +25,7 @@ def source(*overrides, folder=DATA):
 
 @pytest.fixture(scope="module")
 def data():
-    return data_module("folktables", DATA).load()
+    return data_module("folktables", DATA, sparse=True).load()
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_papers_settings(optimizer, lr, size, epochs, final_epochs):
     )
     assert (cfg.optimizer.lr, cfg.further.epochs, cfg.data.batch_size) == (lr, epochs, 128)
     assert (cfg.data.test_size, cfg.data.random_state, cfg.method.cg.damping.scale) == (0.25, 0, 100)
-    assert list(cfg.model.hidden) == [128, 128] and cfg.data.sparse
+    assert list(cfg.model.hidden) == [128, 128] and cfg.data.sparse and cfg.model.sparse
 
 
 @pytest.mark.parametrize(

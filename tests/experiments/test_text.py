@@ -9,7 +9,7 @@ from configs import app, config, files, needs_data
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from experiments import settings, stages
+from experiments import settings
 from experiments.question import Question
 from fimo.data.tokens import own_words
 from fimo.errors import UserError
@@ -93,7 +93,7 @@ def test_reviews_are_learnt_in_seconds(tmp_path):
 def test_minilm_on_sst2_gives_gradients_under_vmap(monkeypatch):
     monkeypatch.setattr("fimo.gradients.per_example._one_by_one", None)  # vmap takes it
     cfg = config("experiment=sst2", "data.train_rows=20", "data.test_count=2")
-    data = stages.data_of(cfg)
+    data = Question(cfg).data
     torch.manual_seed(0)
     network = Encoder(data.inputs, 2, name=cfg.model.name).eval()
     question = Problem(network, OBJECTIVES["classification"], data.train, data.test, data.left_out)

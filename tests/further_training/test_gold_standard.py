@@ -84,6 +84,8 @@ def test_gradients_are_clipped_run_by_run(scheme):
         ([4, 2], [2, 4]),
         ({"first": 2, "every": 3}, [2, 5, 8, 9]),
         ({"first": 20, "every": 3}, [9]),
+        ({"first": 2, "every": 3, "last": 7}, [2, 5, 7]),
+        ({"first": 2, "every": 3, "last": 99}, [2, 5, 8, 9]),
     ],
 )
 def test_evaluated_steps(every, steps):

@@ -1,5 +1,7 @@
 """Text encoders: the library's own numbers, and every transform that the package takes of them."""
 
+from dataclasses import replace
+
 import naive
 import pytest
 import torch
@@ -7,10 +9,14 @@ from problems import text_problem
 from torch.func import functional_call, grad, jvp, vjp, vmap
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.gradients.per_example import per_example_gradients
 from fimo.models.encoder import Encoder, SequenceClassifier
+from fimo.preconditioners import kronecker_factors
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.kronecker_factors import KroneckerFactors
 
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2}
 SIZES = {"hidden_size": 8, "intermediate_size": 12, "max_position_embeddings": 20, "initializer_range": 0.3, **LAYERS}
@@ -176,3 +182,27 @@ def test_weights_that_are_no_weights(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"not weights at all, but long enough to be looked at")
     with pytest.raises(UserError, match="can't be loaded as a text model"):
         Encoder(12, 3, name=str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "deberta-v2"])
+def test_a_model_that_takes_another_mask_is_refused(kind):
+    sizes = {"gpt2": {"n_embd": 8, "n_layer": 2, "n_head": 2}, "deberta-v2": SIZES}[kind]
+    torch.manual_seed(0)
+    with pytest.raises(UserError, match="can't be used here: it takes another attention mask than encoders as BERT do"):
+        Encoder(12, 2, config={"model_type": kind, **sizes})
+
+
+def test_kronecker_factors_do_not_depend_on_padding(monkeypatch):
+    """Places of padding are no inputs of a layer."""
+    short = question(rows=9)
+    longer = {name: torch.nn.functional.pad(tensor, (0, 6)) for name, tensor in short.train.inputs.items()}
+    padded = replace(short, train=replace(short.train, inputs=longer))
+    method = KroneckerFactors("EK-FAC", Damping(0.1, "mean_eigenvalue"))
+    scores = attribute(short, method)
+    torch.testing.assert_close(
+        torch.tensor(attribute(padded, method).values), torch.tensor(scores.values), rtol=1e-9, atol=0
+    )
+    monkeypatch.setattr(kronecker_factors, "BLOCK_BYTES", 1)
+    torch.testing.assert_close(
+        torch.tensor(attribute(short, method).values), torch.tensor(scores.values), rtol=1e-9, atol=0
+    )

@@ -9,7 +9,7 @@ from configs import app, config
 from problems import problem
 from torch import nn
 
-from experiments import stages
+from experiments import question as question_module
 from experiments.checks import check
 from experiments.question import Question
 from fimo.errors import UserError
@@ -86,13 +86,13 @@ def test_metrics_do_not_depend_on_how_many_rows_go_at_once(monkeypatch):
 
 def test_the_config_says_all_of_it(tmp_path, monkeypatch):
     made = []
-    inner = stages.FinalTraining
+    inner = question_module.FinalTraining
 
     def spy(*args):
         made.append(inner(*args))
         return made[-1]
 
-    monkeypatch.setattr(stages, "FinalTraining", spy)
+    monkeypatch.setattr(question_module, "FinalTraining", spy)
     chosen = ("final.keep=best", "final.clip=0.5", "final.weight_decay=0.1", "final.epochs=2")
     augmented = "+final.augment._target_=problems.Halved"
     assert app(tmp_path, "experiment=breast_cancer", *chosen, "further.epochs=1", augmented) == 0
@@ -120,7 +120,7 @@ def test_no_epochs_take_the_network_as_it_is_made(tmp_path, capsys):
         ("final.clip=0", "final.clip must be a number above 0, found 0"),
         ("final.weight_decay=-1", "final.weight_decay must be a number of at least 0, found -1"),
         ("+data.max_length=1", "data.max_length must be a whole number of at least 2, found 1"),
-        ("further.evaluate_every={first:3}", r"or \{first: …, every: …\}, found \{'first': 3\}"),
+        ("further.evaluate_every={first:3}", r"or \{first: …, every: …, last: …\}, found \{'first': 3\}"),
         ("further.evaluate_every={first:0,every:2}", "further.evaluate_every must be a whole number above 0"),
         ("further.evaluate_every=often", "further.evaluate_every must be .* found 'often'"),
     ],

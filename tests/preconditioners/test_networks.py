@@ -175,4 +175,7 @@ def test_columns_are_counted_over_all_blocks():
     method = NeumannSeries("LiSSA", "gauss_newton", Damping(1e-4), 60, None, [1e-3], dual_bytes=0)
     with pytest.warns(UserWarning):
         attribute(question, method, block_bytes=1)
-    assert method.notes == {"diverged": "3 of 3 gradients diverged with every scale (0.001)"}
+    assert method.notes == {
+        "depth": "depth 60 in place of the paper's 5000",
+        "diverged": "3 of 3 gradients diverged with every scale (0.001)",
+    }

@@ -11,6 +11,7 @@ from problems import problem
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
+from fimo.gradients.gauss_newton_rows import dual_memory
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -63,9 +64,11 @@ class TestDualAndPrimal:
         np.testing.assert_allclose(pair[0][0], pair[1][0], rtol=1e-7)
 
     def test_exact_stops_where_the_gram_does_not_fit(self):
-        with pytest.raises(UserError, match=r"Exact-GN needs 1.58e-05 GiB for the dual of 23 training rows, more"):
-            attribute(problem("classification"), ExactGaussNewton("Exact-GN", HALF, dual_bytes=46 * 46 * 8 - 1))
-        attribute(problem("classification"), ExactGaussNewton("Exact-GN", HALF, dual_bytes=46 * 46 * 8))
+        needed = dual_memory(GradientSource(problem("classification")))
+        assert 46 * 46 * 8 < needed < 2 * 46 * 46 * 8  # the Gram, and the rows in factors
+        with pytest.raises(UserError, match=r"Exact-GN needs 2.19e-05 GiB for the dual of 23 training rows, more"):
+            attribute(problem("classification"), ExactGaussNewton("Exact-GN", HALF, dual_bytes=needed - 1))
+        attribute(problem("classification"), ExactGaussNewton("Exact-GN", HALF, dual_bytes=needed))
 
 
 class TestConjugateGradients:
@@ -227,8 +230,8 @@ def test_a_dual_that_fits_in_float32_only(name):
             "LiSSA", "gauss_newton", Damping(1, "lambda_0"), 200, 5, [20], dual_bytes=dual_bytes
         ),
     }
-    rows = 2 * len(question.train)  # three classes, rank two
-    exact, narrow = (makers[name](rows**2 * itemsize) for itemsize in (8, 4))
+    source = GradientSource(question)
+    exact, narrow = (makers[name](dual_memory(source, dtype)) for dtype in (torch.float64, torch.float32))
     expected, found = attribute(question, exact), attribute(question, narrow)
     assert (exact.facts["path"], narrow.facts["path"]) == ("dual", "dual in float32")
     assert narrow.notes["path"] == "dual in float32" and "path" not in exact.notes

@@ -16,6 +16,10 @@ from fimo.effect import average, effect, without_diverged
 Shown = Callable[[str, int], str | np.ndarray]
 
 
+# The gold standard's name.
+GOLD = "a*"
+
+
 @dataclass(frozen=True)
 class Extremes:
     """The ends of one ranking of the left-out examples.
@@ -45,7 +49,7 @@ def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) ->
     for step in (0, -1):
         losses = xr.concat([losses.isel(step=[step]).load() for losses in seeds], "seed", join="exact")
         gold = average(effect(losses, "centred"), "centred").isel(step=0)
-        found[f"a*, epoch {float(gold['epoch']):.3g}"] = gold
+        found[f"{GOLD}, epoch {float(gold['epoch']):.3g}"] = gold
     last = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
     return {**found, **last}
 
@@ -64,7 +68,7 @@ def influential_markdown(rankings: Mapping[str, xr.DataArray], shown: Shown, tes
         "# Most helpful and most harmful training examples",
         "",
         f"Among the {first.sizes['left_out']} that were left out. Positive scores: leaving the example out raises the "
-        "test loss, so it helped. `a*` is further training, centred, mean over seeds.",
+        f"test loss, so it helped. `{GOLD}` is further training, centred, mean over seeds.",
     ]
     for test in first["test"].values[:tests]:
         lines += ["", f"## Test example {test}", "", *_quoted(shown("test", int(test))), ""]

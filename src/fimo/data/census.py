@@ -127,16 +127,16 @@ def _workers(people: pd.DataFrame, state: str, path: Path) -> pd.DataFrame:
         people = people.rename(columns=RENAMED)
     wanted = [name for name in _columns() if name != "ST"]
     if missing := [name for name in wanted if name not in people]:
-        raise UserError(f"{path} lacks the columns {missing} of a person file: get it anew")
+        raise UserError(f"{path} lacks the columns {missing} of a person file: get it anew.")
     if people.empty:
-        raise UserError(f"{path} has no people in it: get it anew")
+        raise UserError(f"{path} has no people in it: get it anew.")
     if text := [name for name in wanted if not pd.api.types.is_numeric_dtype(people[name])]:
-        raise UserError(f"{path} has text in column '{text[0]}', which must hold numbers: get it anew")
+        raise UserError(f"{path} has text in column '{text[0]}', which must hold numbers: get it anew.")
     if "ST" in people and (people["ST"] != int(CODES[state])).any():
-        raise UserError(f"{path} must hold people of {state} (ST {CODES[state]}), found another state's")
+        raise UserError(f"{path} must hold people of {state} (ST {CODES[state]}), found another state's: get it anew.")
     kept = adult_filter(people[wanted])
     if kept.empty:
-        raise UserError(f"{path} has no people with work and income: get it anew")
+        raise UserError(f"{path} has no people with work and income: get it anew.")
     if (gaps := kept[ACSIncome.features].isna().any(axis=1)).any():
         raise UserError(
             f"{path} lacks values of {gaps.sum()} people, the first in line {gaps.idxmax() + 2}: get it anew"

@@ -48,6 +48,7 @@ class TableFile:
         """
         path = data_dir / self.file
         whole = _read(path)
+        whole.columns = [str(name) for name in whole]  # Parquet may have numbers as names
         self._check_sha256(path)
         self._check_names(whole, path)
         sheet = whole.drop(columns=list(self.drop))

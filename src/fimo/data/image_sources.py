@@ -65,6 +65,8 @@ class Digits:
         bunch = sklearn.datasets.load_digits()
         images = bunch.images.astype(np.uint8)[..., None]
         settings = {"test_size": self.test_size, "random_state": self.random_state}
+        if not 0 < self.test_size < 1:
+            raise UserError(f"data.source.test_size must be a share between 0 and 1, found {self.test_size!r}.")
         train, test = train_test_split(np.arange(len(images)), **settings)
         return Images(images[train], bunch.target[train], images[test], bunch.target[test], white=16)
 
@@ -125,6 +127,8 @@ def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
                 f"{labels.dtype} of shape {list(labels.shape)}."
             )
     classes = np.unique(arrays["train_labels"])
+    if len(classes) == 1:
+        raise UserError(f"train_labels in {path} must have two or more classes, found {classes[0]} alone.")
     if not np.array_equal(classes, np.arange(len(classes))):
         raise UserError(
             f"train_labels in {path} must be class numbers 0, 1, … of which each occurs, found {len(classes)} "

@@ -57,7 +57,7 @@ def pretrained_words(name: str, max_length: int) -> Words:
     if not any(path for pattern in FILES for path in folder.glob(pattern)):
         raise UserError(f"{name} has no tokenizer: expected one of the files {', '.join(FILES)}.")
     try:
-        found = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+        found = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, TypeError, KeyError) as reason:
         raise UserError(f"{name} has no tokenizer that can be read ({pretrained.short(reason)}).") from reason
     if not found.is_fast or found.pad_token_id is None:

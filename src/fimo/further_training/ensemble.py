@@ -115,7 +115,7 @@ class Ensemble:
         """The forward passes of a step: which places of the batch each sees, and the seed of what it draws."""
         places = torch.arange(batch.rows.shape[1])
         if self.statistics:  # a place without weight is no row of the batch, for all runs of the chunk
-            places = places[batch.weight[chunk.runs[0]] > 0]
+            places = places[(batch.weight[chunk.runs[0]] > 0).cpu()]
         if randomness is None or batch.apart == 0:
             yield places, randomness and randomness[0]
         else:

@@ -73,8 +73,8 @@ class Plan:
         per_epoch = self.steps_per_epoch(problem)
         last = self.epochs * per_epoch
         if isinstance(self.evaluate_every, Mapping):
-            first, every = self.evaluate_every["first"], self.evaluate_every["every"]
-            return sorted({*range(first, last + 1, every), last})
+            last = min(last, self.evaluate_every.get("last", last))
+            return sorted({*range(self.evaluate_every["first"], last + 1, self.evaluate_every["every"]), last})
         if self.evaluate_every is None or isinstance(self.evaluate_every, int):
             every = self.evaluate_every or per_epoch
             return sorted({*range(every, last + 1, every), last})
@@ -92,7 +92,7 @@ class Plan:
         return min(min(n, n % self.batch_size or self.batch_size) for n in rows)
 
     def width(self, problem: Problem, runs: int) -> int:
-        """Runs in a chunk: `runs_at_once`, or as many of the `runs` as fit in the caches (CPU) or memory (GPU).
+        """Runs in a chunk: `runs_at_once`, or as many of the `runs` as fit into `CPU_BYTES` or half of a GPU's memory.
 
         It depends on sizes alone on a CPU, so a repeated run rounds as the first one did.
         """

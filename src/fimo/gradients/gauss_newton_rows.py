@@ -70,11 +70,9 @@ class GaussNewtonRows:
 
 
 def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64) -> int:
-    """Bytes of `GaussNewtonRows`: the Gram, and the rows themselves where they are plain matrices."""
-    problem = source.problem
-    rows = len(problem.train) * source.scalars(of_curvature)
-    width = 0 if source.factored else problem.size
-    return rows * (rows * dtype.itemsize + width * problem.dtype.itemsize)
+    """Bytes of `GaussNewtonRows`: the Gram, and the rows themselves, in factors or as plain matrices."""
+    rows = len(source.problem.train) * source.scalars(of_curvature)
+    return rows * (rows * dtype.itemsize + source.row_bytes)
 
 
 @dataclass(frozen=True)

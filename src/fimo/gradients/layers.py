@@ -34,7 +34,9 @@ class Combination:
 
 def _weighted(rows: Gradients, weights: Weights, gradients: Gradients) -> Tensor:
     if isinstance(weights, Tensor):
-        return weights @ rows.products(gradients).to(weights.dtype)
+        whole = rows.products(gradients)
+        wide = torch.promote_types(weights.dtype, whole.dtype)  # the terms of a solution nearly cancel
+        return weights.to(wide) @ whole.to(wide)
     products = rows.tensor_products(gradients)
     return torch.stack([weights_of(weights, name) @ product for name, product in products.items()]).sum(0)
 

@@ -49,6 +49,7 @@ class Encoder(nn.Module):
         self.encoder = _new(config, inputs) if name is None else _pretrained(AutoModel, name, inputs)
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # type: ignore[assignment]
+        _check_mask(self.encoder)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.config.hidden_size, outputs)
 
@@ -80,6 +81,7 @@ class SequenceClassifier(nn.Module):
                 f"The classifier {name} must have the {outputs} classes of the data, found "
                 f"{self.model.config.num_labels}."
             )
+        _check_mask(self.model)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Logits `[row, class]` from `input_ids` and `attention_mask`, each `[row, place]`."""
@@ -102,6 +104,26 @@ def model_inputs(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[s
         )
     away = 1 - mask[:, None, None, :].to(model.dtype)
     return {"input_ids": tokens, "attention_mask": away * torch.finfo(model.dtype).min}
+
+
+@torch.no_grad()
+def _check_mask(model: PreTrainedModel) -> None:
+    """Refuse a type of model that takes the mask of `model_inputs` otherwise than its own.
+
+    Raises:
+        UserError: for decoders, and for encoders that read more into a mask than what is added to attention.
+    """
+    tokens, mask = torch.arange(1, 9).reshape(2, 4), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    training = model.training
+    ours = model.eval()(**model_inputs(model, {"input_ids": tokens, "attention_mask": mask}))[0]
+    theirs = model(input_ids=tokens, attention_mask=mask)[0]
+    model.train(training)
+    rows = ours.dim() == 3 and (slice(None), slice(0, 2)) or ...  # hidden states of padding may be anything
+    if not torch.allclose(ours[rows], theirs[rows], rtol=1e-4, atol=1e-4):
+        raise UserError(
+            f"A {type(model).__name__} can't be used here: it takes another attention mask than encoders as BERT do; "
+            "choose such an encoder."
+        )
 
 
 def _longest(model: PreTrainedModel) -> int:
@@ -130,6 +152,7 @@ def _pretrained(kind: Any, name: str, vocabulary: int) -> PreTrainedModel:
     pretrained.quiet()
     folder = pretrained.find(name)
     options = {"attn_implementation": ATTENTION, "dtype": torch.float32, "use_safetensors": True}
+    options["trust_remote_code"] = False  # neither asked for nor run
     try:
         model, told = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
     except (ValueError, OSError, RuntimeError, SafetensorError) as reason:

@@ -23,8 +23,9 @@ class Damping:
 
     Attributes:
         scale: above 0.
-        unit: `absolute`; `lambda_0`, the mean over all training rows and parameters of the squared gradient (the unit
-            of arXiv 2412.03906); or `mean_eigenvalue` of the matrix that is damped, block by block where it has blocks.
+        unit: `absolute`; `lambda_0`, the mean over the training rows that P is fitted to and over parameters of the
+            squared gradient (the unit of arXiv 2412.03906); or `mean_eigenvalue` of the matrix that is damped, block by
+            block where it has blocks.
     """
 
     scale: float

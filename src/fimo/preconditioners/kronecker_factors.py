@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,7 @@ from fimo.gradients.source import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
-from fimo.rows import rows_of
+from fimo.rows import Rows, rows_of
 
 # A note names so many parameters; all are in the facts.
 MOST_NAMED = 6
@@ -135,7 +136,7 @@ def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
         copied.network,
         problem.objective.criterion,
         parameters,
-        [problem.train[part] for part in torch.arange(len(problem.train)).split(rows)],
+        [problem.train[part] for part in batches(problem.train, rows)],
         fisher_type="type-2",
         separate_weight_and_bias=False,
         check_deterministic=False,
@@ -150,6 +151,16 @@ def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
             left, right = (torch.linalg.eigh(factors[f"{of}_covariances"][path])[1] for of in ("gradient", "input"))
             own = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
             yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
+
+
+def batches(rows: Rows, size: int) -> Iterator[Tensor]:
+    """Positions of at most `size` rows each; of sequences only such as are equally long.
+
+    The covariance of a layer's inputs is over places too, where padding would count as any other.
+    """
+    numbers = torch.arange(len(rows))
+    alike = [numbers] if rows.lengths is None else [numbers[rows.lengths == n] for n in rows.lengths.unique()]
+    return itertools.chain.from_iterable(some.split(size) for some in alike)
 
 
 def supported(network: nn.Module, used: set[int]) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:

@@ -18,6 +18,7 @@ from fimo.randomness import seed_of
 
 # How often the recursion looks whether it has diverged.
 CHECK_EVERY = 100
+PAPER_DEPTH = 5000
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -38,7 +39,7 @@ class NeumannSeries(Preconditioner):
         scale: taken in their place where it is given.
         repeat: recursions with other batches that are averaged.
         seed: of the batches.
-        dtype: to compute in, `float64` or `float32`.
+        dtype: to compute in, `float64` or `float32`; None for float64, for the Hessian float32: it has no dual.
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
     """
@@ -54,7 +55,7 @@ class NeumannSeries(Preconditioner):
         scale: float | None = None,
         repeat: int = 1,
         seed: int = 0,
-        dtype: str = "float64",
+        dtype: str | None = None,
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
     ) -> None:
@@ -72,6 +73,7 @@ class NeumannSeries(Preconditioner):
         self.seed = whole(f"seed of {label}", seed, least=0)
         self.batch_size = batch_size if batch_size is None else whole(f"batch_size of {label}", batch_size)
         self.symmetric = batch_size is None
+        dtype = dtype or ("float32" if curvature == "hessian" else "float64")
         if dtype not in DTYPES:
             raise UserError(f"dtype of {label} must be one of {', '.join(DTYPES)}, found {dtype!r}.")
         self.dtype = DTYPES[dtype]
@@ -85,10 +87,12 @@ class NeumannSeries(Preconditioner):
         self.batches = [self._draw(problem, number) for number in range(self.repeat)]
         if self.curvature.narrow:
             self.note("path", self.curvature.path)
+        if self.depth < PAPER_DEPTH:
+            self.note("depth", f"depth {self.depth} in place of the paper's {PAPER_DEPTH}")
         self.facts |= {"path": self.curvature.path, "scales": {}, "diverged": 0}
         if self.kind == "hessian":
             assert self.curvature.primal is not None  # a Hessian has no dual
-            lowest = lowest_ritz_value(self.curvature.primal, steps=min(30, self.depth))
+            lowest = lowest_ritz_value(self.curvature.primal, steps=min(30, max(10, self.depth)))
             self.facts |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
             if self.facts["indefinite"]:
                 told = f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}"
