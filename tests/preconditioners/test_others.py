@@ -23,7 +23,6 @@ from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
-from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import RandomProjection, RandomSigns, SparseSigns, automatic_size
 
@@ -65,28 +64,6 @@ class TestDamping:
         question.train.targets.copy_(question.network(question.train.inputs).detach())
         with pytest.raises(UserError, match="a damping of 10 λ0 is 0.0, since all gradients vanish"):
             attribute(question, ConjugateGradients("CG", Damping(10, "lambda_0")))
-
-
-class TestMeanOfInverses:
-    @pytest.mark.parametrize("network", ["mlp", "convolutional"])
-    def test_an_absolute_damping(self, network):
-        question = problem("classification", network)
-        expected = naive.scores(question, dense.mean_of_inverses(question, damping=0.5))
-        np.testing.assert_allclose(attribute(question, MeanOfInverses("DataInf", HALF)), expected, rtol=1e-9)
-
-    def test_training_rows_in_blocks(self):
-        question = problem("classification", "convolutional")
-        method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue")).fit(question)
-        test = method.source(question.test)
-        whole = (method @ test).products(test)
-        method.source.block_rows = 5
-        np.testing.assert_allclose((method @ test).products(test), whole, rtol=1e-10, atol=1e-13)
-
-    def test_a_gradient_that_is_only_rounding_stays_out(self):
-        """The bias of an attention layer's keys: softmax doesn't see it."""
-        method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue"))
-        attribute(problem("classification", "transformer"), method)
-        assert method.notes == {"left out": "P = 0 for parameters whose gradient is zero but for rounding (key.bias)"}
 
 
 class TestKroneckerFactors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
@@ -10,10 +11,14 @@ import torch
 from torch import Tensor
 
 from fimo.gradients import Gradients, GradientSource, Vectors
+from fimo.gradients.base import Combined
 from fimo.gradients.source import mean_squares
 from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
+
+# Factors of all training rows are kept up to so many bytes, else made anew for each product.
+KEPT_BYTES = 4 * 2**30
 
 
 class MeanOfInverses(Preconditioner):
@@ -51,10 +56,19 @@ class MeanOfInverses(Preconditioner):
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient."""
-        result = gradients.combined(dict(self._own(gradients)))
-        for block in self.source.blocks(self.source.problem.train):
-            result = result + block.combined(dict(self._weights(block, gradients)))
+        if self.source.factored and self.n * self.source.row_bytes > KEPT_BYTES:
+            return Streamed(self, gradients)
+        terms = self.terms(gradients)
+        result = next(terms)
+        for term in terms:
+            result = result + term
         return result
+
+    def terms(self, gradients: Gradients) -> Iterator[Combined]:
+        """What P times each gradient is the sum of: one term of its own, and one for each block of training rows."""
+        yield gradients.combined(dict(self._own(gradients)))
+        for block in self.source.blocks(self.source.problem.train):
+            yield block.combined(dict(self._weights(block, gradients)))
 
     def _own(self, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
         for name, squares in gradients.squares().items():
@@ -65,3 +79,16 @@ class MeanOfInverses(Preconditioner):
         for name, products in gradients.tensor_products(block).items():
             value = self.values.get(name, torch.inf)
             yield name, products / (value + squares[name]) / (-self.n * value)  # 0 where λ is infinite: P = 0
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """P times gradients whose terms don't fit into memory together."""
+
+    method: MeanOfInverses
+    gradients: Gradients
+
+    def products(self, gradients: Gradients) -> Tensor:
+        """Inner products over all parameters, `[row of self, row of gradients]`."""
+        first, *others = (term.products(gradients) for term in self.method.terms(self.gradients))
+        return sum(others, first)
