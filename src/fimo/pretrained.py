@@ -55,7 +55,7 @@ def find(name: str) -> Path:
 
 def digest(name: str) -> str:
     """SHA-256 of what a model's folder holds: what results that were made with it depend on."""
-    folder = find(name)
+    folder = Path(name) if Path(name).is_dir() else find(name)  # a tokenizer's has no weights
     files = sorted({path for pattern in FILES for path in folder.glob(pattern)})
     return hashlib.sha256("".join(_file_digest(f, f.stat().st_mtime_ns) for f in files).encode()).hexdigest()
 
