@@ -11,7 +11,7 @@ from problems import problem
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
-from fimo.gradients.gauss_newton_rows import dual_memory
+from fimo.gradients.gauss_newton_rows import GaussNewtonRows, dual_memory
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -236,3 +236,13 @@ def test_a_dual_that_fits_in_float32_only(name):
     assert (exact.facts["path"], narrow.facts["path"]) == ("dual", "dual in float32")
     assert narrow.notes["path"] == "dual in float32" and "path" not in exact.notes
     assert 0 < np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_what_a_dual_remembers_is_not_what_was_changed_since():
+    question = problem("classification", "mlp")
+    space = GaussNewtonRows.of(GradientSource(question)).space(GradientSource(question)(question.test))
+    vectors = space.start.clone()
+    before = space.times(vectors)
+    vectors.mul_(2)
+    np.testing.assert_allclose(space.times(vectors), 2 * before, rtol=1e-12)
+    np.testing.assert_allclose(space.inner(vectors, vectors), 4 * space.inner(space.start, space.start), rtol=1e-12)

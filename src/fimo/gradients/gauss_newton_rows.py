@@ -6,7 +6,7 @@ as many rows for an example as that Hessian has rank.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -86,6 +86,7 @@ class DualSpace(Space):
     gradients: Gradients
     projected: Tensor  # A g, [n·rank, column]
     squares: Tensor  # g·g, [column]
+    _last: list[tuple[Tensor, int, Tensor]] = field(default_factory=list, repr=False)
 
     @property
     def start(self) -> Tensor:
@@ -111,11 +112,20 @@ class DualSpace(Space):
 
     def _rows_of_product(self, vectors: Tensor, batch: Tensor | None) -> Tensor:
         """A times vectors, in the rows of the batch."""
-        gram, projected = self.dual.gram, self.projected
-        if batch is not None:
-            rows = self.dual.rows_of(batch)
-            gram, projected = gram.index_select(0, rows), projected.index_select(0, rows)
+        if batch is None:
+            return self._image(vectors)
+        rows = self.dual.rows_of(batch)
+        gram, projected = self.dual.gram.index_select(0, rows), self.projected.index_select(0, rows)
         return (gram @ vectors[:-1]).addcmul_(projected, vectors[-1])
+
+    def _image(self, vectors: Tensor) -> Tensor:
+        """A times vectors; the last is kept, since solvers ask for a product and an inner product with the same."""
+        for seen, version, image in self._last:
+            if seen is vectors and vectors._version == version:
+                return image
+        image = torch.addmm(self.projected * vectors[-1], self.dual.gram, vectors[:-1])
+        self._last[:] = [(vectors, vectors._version, image)]
+        return image
 
     def _add(self, total: Tensor, product: Tensor, batch: Tensor | None, factor: float) -> Tensor:
         """Add factor times the mean over the batch to the coordinates w."""
@@ -127,7 +137,7 @@ class DualSpace(Space):
     def inner(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products in the space of the parameters, column by column."""
         w, a = right[:-1], right[-1]
-        upper = (left[:-1] * torch.addmm(self.projected * a, self.dual.gram, w)).sum(0)
+        upper = (left[:-1] * self._image(right)).sum(0)
         return upper + left[-1] * ((self.projected * w).sum(0) + self.squares * a)
 
     def vectors(self, coordinates: Tensor) -> Vectors:

@@ -101,7 +101,7 @@ class ConjugateGradients(Preconditioner):
             if len(active) == 0 or iteration == self.max_iterations:
                 break
             image = self._damped(some, direction)
-            step = square / some.inner(direction, image)
+            step = square / some.inner(image, direction)
             x, r = x + step * direction, r - step * image
             square, previous = some.inner(r, r), square
             direction = r + (square / previous) * direction
