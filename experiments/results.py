@@ -119,8 +119,8 @@ def influential(
     """The examples that helped and harmed most, for people: text, and a picture where they are images."""
     ranked, shown = rankings(scores, list(losses.values())), asked.data.shown
     files = {artifacts.INFLUENTIAL: influential_markdown(ranked, shown).encode()}
-    gold = [ranking for name, ranking in ranked.items() if name.startswith(GOLD)]
-    if figure := influential_figure(gold[-1], shown):
+    gold = [name for name in ranked if name.startswith(GOLD)]
+    if figure := influential_figure(gold[-1], ranked[gold[-1]], shown):
         files[artifacts.INFLUENTIAL_PICTURE] = to_bytes(figure, "png")
     return files
 

@@ -120,10 +120,10 @@ def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:
 
 def _pretrained(data: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     """What pretrained networks and tokenizers are made of: a folder's content may change, and its name stays."""
-    names = {"tokenizer": data.get("tokenizer")}
-    if getattr(get_object(model["_target_"]), "pretrained", False):
-        names["network"] = model.get("name")
-    return {"pretrained": {what: pretrained.digest(name) for what, name in names.items() if name}}
+    known = getattr(get_object(model["_target_"]), "pretrained", False)
+    names = {"network": model.get("name") if known else None, "tokenizer": data.get("tokenizer")}
+    found = {what: pretrained.digest(name, weights=what == "network") for what, name in names.items() if name}
+    return {"pretrained": found}
 
 
 def _digest(path: Path) -> str | None:

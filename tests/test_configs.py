@@ -178,7 +178,7 @@ def test_what_a_run_leaves(experiment, ran, folder):
     pictures = experiment in {"cifar10", "digits"}
     assert (results / "influential.png").is_file() == pictures
     text = (results / "influential.md").read_text()
-    assert ("influential.png" if pictures else "\n- **") in text and "a*, epoch" in text
+    assert ("(influential.png)" if pictures else "\n- **") in text and "a*, epoch" in text
 
 
 @pytest.mark.parametrize("optimizer", sorted(path.stem for path in (CONFIG_DIR / "optimizer").glob("*.yaml")))

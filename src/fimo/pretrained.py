@@ -53,9 +53,9 @@ def find(name: str) -> Path:
         raise
 
 
-def digest(name: str) -> str:
-    """SHA-256 of what a model's folder holds: what results that were made with it depend on."""
-    folder = Path(name) if Path(name).is_dir() else find(name)  # a tokenizer's has no weights
+def digest(name: str, weights: bool = True) -> str:
+    """SHA-256 of what a model's folder (without weights: a tokenizer's) holds, which results depend on."""
+    folder = Path(name) if Path(name).is_dir() and not weights else find(name)
     files = sorted({path for pattern in FILES for path in folder.glob(pattern)})
     return hashlib.sha256("".join(_file_digest(f, f.stat().st_mtime_ns) for f in files).encode()).hexdigest()
 

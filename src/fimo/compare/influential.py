@@ -87,7 +87,7 @@ def _cell(pairs: Sequence[tuple[int, float]]) -> str:
 
 
 def _quoted(example: str | np.ndarray) -> list[str]:
-    return [f"> {example}"] if isinstance(example, str) else ["(in influential.png)"]
+    return [f"> {example}"] if isinstance(example, str) else ["![what helped and what harmed](influential.png)"]
 
 
 def _listed(rows: Mapping[int, None], shown: Shown) -> list[str]:
@@ -96,19 +96,26 @@ def _listed(rows: Mapping[int, None], shown: Shown) -> list[str]:
     return ["", *(f"- **{row}** {text}" for row, text in texts.items() if isinstance(text, str))]
 
 
-def influential_figure(scores: xr.DataArray, shown: Shown, tests: int = 3, count: int = 3) -> Figure | None:
-    """The same for images, by one ranking `[test, left_out]` without NaN; None for examples that are text."""
+def influential_figure(name: str, scores: xr.DataArray, shown: Shown, tests: int = 3, count: int = 3) -> Figure | None:
+    """The same for images, by one ranking `[test, left_out]`; None for examples that are text.
+
+    Args:
+        name: of the ranking.
+        scores: what is ranked.
+        shown: examples as people see them.
+        tests: how many test examples.
+        count: how many training examples at each end; where fewer helped or harmed, places stay empty.
+    """
     chosen = [int(test) for test in scores["test"].values[:tests]]
     if isinstance(shown("test", chosen[0]), str):
         return None
-    order = scores.argsort(axis=scores.get_axis_num("left_out")).values[:, ::-1]
-    ends = np.concatenate([order[:, :count], order[:, ::-1][:, :count]], axis=1)
     images: list[list[np.ndarray]] = []
     titles: list[list[str]] = []
-    for number, test in enumerate(chosen):
-        rows = [scores.isel(test=number, left_out=place) for place in ends[number]]
-        train = [np.asarray(shown("train", int(row["left_out"]))) for row in rows]
-        images.append([np.asarray(shown("test", test)), *train])
-        titles.append(["", *(f"{int(row['left_out'])}: {float(row):+.1e}" for row in rows)])
-    groups = [("test example", 1), ("most helpful", len(ends[0]) // 2), ("most harmful", len(ends[0]) // 2)]
+    for test in chosen:
+        ends, own = extremes(scores.sel(test=test), count), np.asarray(shown("test", test))
+        pairs = [pair for end in (ends.helpful, ends.harmful) for pair in (*end, *[None] * (count - len(end)))]
+        empty = np.full_like(own, 255)
+        images.append([own, *(empty if pair is None else np.asarray(shown("train", pair[0])) for pair in pairs)])
+        titles.append(["", *("–" if pair is None else f"{pair[0]}: {pair[1]:+.1e}" for pair in pairs)])
+    groups = [("test example", 1), (f"most helpful, by {name}", count), ("most harmful", count)]
     return image_grid(images, titles, [str(test) for test in chosen], groups)

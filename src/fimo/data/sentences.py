@@ -108,6 +108,8 @@ class TextFile:
         """
         path = data_dir / self.file
         rows = read_tsv(path, self.header)
+        if not self.header and rows and [word.lower() for word in rows[0]] == ["sentence", "label"]:
+            raise UserError(f"The first line of {path} names columns: add data.source.header=true.")
         labels, classes = numbered([label for _, label in rows], path)
         return Corpus(classes, Sentences([sentence for sentence, _ in rows], labels))
 

@@ -113,7 +113,8 @@ def _check_mask(model: PreTrainedModel) -> None:
     Raises:
         UserError: for decoders, and for encoders that read more into a mask than what is added to attention.
     """
-    tokens, mask = torch.arange(1, 9).reshape(2, 4), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    tokens = (1 + torch.arange(8) % (model.config.vocab_size - 1)).reshape(2, 4)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     training = model.training
     ours = model.eval()(**model_inputs(model, {"input_ids": tokens, "attention_mask": mask}))[0]
     theirs = model(input_ids=tokens, attention_mask=mask)[0]
