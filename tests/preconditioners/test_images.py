@@ -10,6 +10,7 @@ from fimo.attribution import attribute
 from fimo.data.image_sources import Digits
 from fimo.data.images import ImageData
 from fimo.gradients.curvature import PrimalCurvature, curvature
+from fimo.gradients.gauss_newton_rows import dual_memory
 from fimo.gradients.source import GradientSource
 from fimo.models.convolutional import SmallConvolutional
 from fimo.models.objective import OBJECTIVES
@@ -62,9 +63,12 @@ def test_dual_and_primal_agree(make):
 
 def test_the_dual_is_left_where_its_rows_dont_fit():
     question = digits(small)
-    gram, rows = (13 * 9) ** 2 * 8, 13 * 9 * question.size * 8
-    assert curvature(question, "gauss_newton", gram + rows).path == "dual"
-    assert curvature(question, "gauss_newton", gram + rows - 1).path == "primal"
+    source = GradientSource(question)
+    wide, narrow = (dual_memory(source, dtype) for dtype in (torch.float64, torch.float32))
+    assert wide - narrow == (13 * 9) ** 2 * 4 and narrow > (13 * 9) ** 2 * 4 + 13 * 9 * question.size * 8
+    paths = {wide: "dual", wide - 1: "dual in float32", narrow: "dual in float32", narrow - 1: "primal"}
+    for limit, path in paths.items():
+        assert curvature(question, "gauss_newton", limit).path == path
 
 
 @pytest.mark.parametrize("make", [small, residual])
