@@ -58,7 +58,7 @@ def command(tmp_path, *overrides, app=RUN, **environment):
         ),
         (
             "method=exact_gn method.exact_gn.dual_bytes=1000",
-            "Exact-GN needs 0.00129 GiB for the dual of 353 training rows, more than dual_bytes allows",
+            "Exact-GN needs 0.00163 GiB for the dual of 353 training rows, more than dual_bytes allows",
         ),
         (
             "model._target_=problems.NoLayers ~model.hidden method=ekfac",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.network import joined
+from fimo.gradients.network import held_bytes, joined
 from fimo.gradients.source import GradientSource
 from fimo.gradients.space import Space
 
@@ -71,8 +71,10 @@ class GaussNewtonRows:
 
 def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64) -> int:
     """Bytes of `GaussNewtonRows`: the Gram, and the rows themselves, in factors or as plain matrices."""
-    rows = len(source.problem.train) * source.scalars(of_curvature)
-    return rows * (rows * dtype.itemsize + source.row_bytes)
+    train = source.problem.train
+    rows = len(train) * source.scalars(of_curvature)
+    few = source(train.keep(slice(None, None, -(-len(train) // 4))), of_curvature)  # of all lengths
+    return rows**2 * dtype.itemsize + held_bytes(few) * rows // len(few.norms())
 
 
 @dataclass(frozen=True)

@@ -73,3 +73,13 @@ def joined(blocks: Sequence[Any]) -> Any:
         inputs=torch.cat([block.inputs for block in blocks]),
         deltas=torch.cat([block.deltas for block in blocks]),
     )
+
+
+def held_bytes(gradients: Any) -> int:
+    """Memory that gradients of any kind hold."""
+    if isinstance(gradients, NetworkGradients):
+        return sum(held_bytes(part) for part in gradients.parts)
+    if isinstance(gradients, MatrixGradients):
+        return sum(block.nbytes for block in gradients.blocks.values())
+    layers = gradients.segments if isinstance(gradients, SequenceLayer) else [gradients]
+    return sum(layer.inputs.nbytes + layer.deltas.nbytes for layer in layers)

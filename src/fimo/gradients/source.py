@@ -34,7 +34,7 @@ class GradientSource:
     def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
         self.problem = problem
         self.structure = factors(problem) if factored else None
-        self.row_bytes = activation_bytes(problem)
+        self.row_bytes = activation_bytes(problem)  # while a row's gradient is made
         if self.structure is None:
             self.row_bytes += problem.size * problem.dtype.itemsize
         self.block_rows = max(1, block_bytes // self.row_bytes)
