@@ -108,6 +108,11 @@ IMAGES, LABELS = good()["train_images"], good()["train_labels"]
             r"train_images .* must be uint8 of shape .*, found uint8 of shape \[12, 8, 8\]",
         ),
         ({"train_images": IMAGES / 255}, "found float64 of shape"),
+        (
+            {"train_images": IMAGES.swapaxes(1, 3)},
+            r"\[row, height, width, channel\], found uint8 of shape \[12, 3, 8, 8\]",
+        ),
+        ({"train_labels": LABELS * 0}, "must have two or more classes, found 0 alone"),
         ({"train_images": IMAGES[:0], "train_labels": LABELS[:0]}, r"found uint8 of shape \[0, 8, 8, 3\]"),
         (
             {"test_images": IMAGES[:5, :4]},

@@ -115,7 +115,13 @@ def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
     size = arrays["train_images"].shape[1:]
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape or images.shape[1:] != size:
+        if (
+            images.dtype != np.uint8
+            or images.ndim != 4
+            or 0 in images.shape
+            or images.shape[1:] != size
+            or size[-1] > 4
+        ):
             like = "" if split == "train" else f", each as large as a training image {list(size)}"
             raise UserError(
                 f"{split}_images in {path} must be uint8 of shape [row, height, width, channel]{like}, found "
