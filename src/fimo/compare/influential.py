@@ -14,8 +14,6 @@ from fimo.effect import average, effect, without_diverged
 
 # ("train" or "test", position in that split) -> a line of text, or an image [height, width, channel], uint8.
 Shown = Callable[[str, int], str | np.ndarray]
-
-
 # The gold standard's name.
 GOLD = "a*"
 

@@ -28,7 +28,8 @@ class Plan:
         batch_size: rows in a batch.
         leave_out: `drop`, `mask` or `every_step` (see `leave_out.py`).
         evaluate_every: evaluate after each epoch (None), after steps k, 2k, … and the last (an int k), after steps
-            f, f + k, … and the last (`{"first": f, "every": k}`), or after the listed steps.
+            f, f + k, … and the last (`{"first": f, "every": k}`, training no further than `"last"` where that is
+            given), or after the listed steps.
         clip: bound on the norm of each run's gradient, or none.
         dtype: of parameters and rows.
         runs_at_once: runs in a chunk of the ensemble; None chooses by the size of the network.

@@ -177,8 +177,8 @@ class Curvature:
 def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curvature:
     """The cheapest right way to multiply with a curvature.
 
-    The dual for Gauss–Newton where it fits into `dual_bytes`, in float64 or else in float32: the Gram, and for networks
-    that are not made of linear layers alone the rows, which are as long as the parameters.
+    The dual for Gauss–Newton where it fits into `dual_bytes`, in float64 or else in float32: the Gram, and the rows
+    in factors or as they are.
     """
     if kind == "gauss_newton":
         source = GradientSource(problem)
