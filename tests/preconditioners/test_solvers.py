@@ -12,6 +12,7 @@ from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.gradients.gauss_newton_rows import GaussNewtonRows, dual_memory
+from fimo.preconditioners import conjugate_gradients
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -99,6 +100,16 @@ class TestConjugateGradients:
             question.test.targets[0] = question.network(question.test.inputs[:1])[0]
         method = ConjugateGradients("CG", HALF)
         assert (attribute(question, method)[0] == 0).all() and method.facts["residuals"][0] == 0
+
+    @pytest.mark.parametrize("task", TASKS)
+    def test_in_single_precision_it_starts_anew_from_the_true_residual(self, task, monkeypatch):
+        residuals = []
+        for rounds in (1, conjugate_gradients.ROUNDS):
+            monkeypatch.setattr(conjugate_gradients, "ROUNDS", rounds)
+            method = ConjugateGradients("CG", Damping(0.01, "lambda_0"), tolerance=1e-5, dual_bytes=0)
+            attribute(problem(task).to(dtype=torch.float32), method)
+            residuals.append(max(method.facts["residuals"]))
+        assert residuals[0] > 1e-4 and residuals[1] <= 1e-5
 
     def test_a_missed_tolerance_is_told(self):
         method = ConjugateGradients("CG", Damping(1e-6, "lambda_0"), tolerance=1e-10, max_iterations=1)
