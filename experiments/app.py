@@ -34,11 +34,8 @@ def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
 
     @wraps(function)
     def job(cfg: DictConfig) -> None:
-        quiet()
         try:
-            check(cfg)
-            if cfg.threads is not None:
-                torch.set_num_threads(cfg.threads)
+            prepare(cfg)
             codes.append(function(cfg))
         except EXPECTED as error:
             # Hydra would put a line of its own in front. In a multirun that line names the job and the others go on.
@@ -47,19 +44,32 @@ def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
             raise
 
     def main() -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: as if interrupted
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions through instead of printing them
-        try:
-            hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job)()
-        except EXPECTED as error:
-            _stop(error)
-        except KeyboardInterrupt:
-            print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
-            sys.exit(130)
+        told(hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job))
         sys.exit(max(codes))
 
     main.__wrapped__ = function  # type: ignore[attr-defined]  # what a caller with a config of its own wants
     return main
+
+
+def told(function: Callable[[], object]) -> None:
+    """Call it; the user's errors end the process with one sentence, an interruption with another."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: as if interrupted
+    try:
+        function()
+    except EXPECTED as error:
+        _stop(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Check a config, and make this process what it asks for."""
+    quiet()
+    check(cfg)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
 
 
 def _stop(error: Exception) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from fimo import artifacts
 from experiments import settings
+from experiments.settings import RETRAINING
 from fimo.artifacts import METRICS, MODEL
 from fimo.data.base import Data
 from fimo.further_training.order import Order
@@ -45,22 +46,32 @@ class Question:
     @cached_property
     def problem(self) -> Problem:
         """Data and final model, which is trained (or taken from `final.checkpoint`) where it isn't there."""
-        return _problem(self.cfg, self.data)
+        network = self._untrained()
+        artifact = settings.final_artifact(self.cfg)
+        with artifact.lock(MODEL):
+            if artifact.has(MODEL):
+                load_weights(network, artifacts.read_weights(artifact.path(MODEL)), artifact.folder)
+            else:
+                _make_final(self.cfg, self.data, network, artifact)
+        return self._about(network)
 
+    @cached_property
+    def start(self) -> Problem:
+        """Where the gold standard's runs begin: at the final model; those of a re-training as the final model began."""
+        return self._about(self._untrained()) if self.cfg.further.gold == RETRAINING else self.problem
 
-def _problem(cfg: DictConfig, data: Data) -> Problem:
-    torch.manual_seed(cfg.seed)  # nothing is drawn before the network: the final model's randomness is a recipe
-    network: nn.Module = instantiate(cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
-    check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)
-    artifact = settings.final_artifact(cfg)
-    with artifact.lock(MODEL):
-        if artifact.has(MODEL):
-            load_weights(network, artifacts.read_weights(artifact.path(MODEL)), artifact.folder)
-        else:
-            _make_final(cfg, data, network, artifact)
-    network.eval().requires_grad_()  # all parameters are θ, frozen ones too
-    asked = Problem(network, OBJECTIVES[cfg.data.task], data.train, data.test, data.left_out)
-    return asked.to(settings.device(cfg))
+    def _untrained(self) -> nn.Module:
+        data = self.data
+        torch.manual_seed(self.cfg.seed)  # nothing is drawn before the network: its randomness is part of the recipe
+        network: nn.Module = instantiate(self.cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
+        check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)
+        return network
+
+    def _about(self, network: nn.Module) -> Problem:
+        network.eval().requires_grad_()  # all parameters are θ, frozen ones too
+        data = self.data
+        asked = Problem(network, OBJECTIVES[self.cfg.data.task], data.train, data.test, data.left_out)
+        return asked.to(settings.device(self.cfg))
 
 
 def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artifacts.Artifact) -> None:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from fimo import artifacts
 from experiments import settings, stages
 from experiments.question import Question, say
+from experiments.settings import FURTHER, RETRAINING
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
 from fimo.compare.influential import GOLD, influential_figure, influential_markdown, rankings
 from fimo.compare.report import markdown_table
@@ -29,9 +30,15 @@ from fimo.compare.tables import Comparison
 
 PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "scipy", "xarray", "hydra-core")
 
+# By `further.gold`: what it is called, and the axis along which there is more of it.
+GOLDS = {FURTHER: "further training", RETRAINING: "re-training"}
+AMOUNTS = {FURTHER: "amount of further training (epochs)", RETRAINING: "epochs of re-training from scratch"}
+
 
 def run_name(cfg: DictConfig) -> str:
     """The config's name, with the swept overrides of a multirun job appended."""
+    if not HydraConfig.initialized():  # composed by experiments/paper.py
+        return str(cfg.name)
     job = HydraConfig.get()
     plan = Path(job.sweep.dir) / "multirun.yaml"
     if job.mode != RunMode.MULTIRUN or not plan.is_file():
@@ -85,10 +92,18 @@ def table(folder: Path) -> str:
 
 def figures(cfg: DictConfig, comparison: Comparison) -> dict[str, Figure]:
     """The figures of a run, by file name without its ending."""
+    told = f"{cfg.data.name}: {measured(cfg, comparison)}"
+    return {
+        "curves": curves_figure(comparison, told, AMOUNTS[cfg.further.gold]),
+        "seeds": seeds_figure(comparison, told),
+    }
+
+
+def measured(cfg: DictConfig, comparison: Comparison) -> str:
+    """What the gold standard is: `SGD, 3 seeds`."""
     optimizer = str(cfg.optimizer._target_).rpartition(".")[2]
     n_seeds = int(comparison.curves["n_seeds"].iloc[0])
-    title = f"{cfg.data.name}: further training with {optimizer}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
-    return {"curves": curves_figure(comparison, title), "seeds": seeds_figure(comparison, title)}
+    return f"{GOLDS[cfg.further.gold]} with {optimizer}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
 
 
 def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> tuple[Path, Comparison, list[str]]:

@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger
 
 from fimo import artifacts
 from experiments import settings
+from experiments.memory import peak_memory
 from experiments.question import Question, say
 from fimo.artifacts import MODEL, SCORES, seed_file
 from fimo.attribution import attribute as attribute_problem
@@ -64,9 +65,10 @@ def _compute_scores(
     artifact: artifacts.Artifact, label: str, problem: Problem, method: Preconditioner, curvature_rows: int | None
 ) -> None:
     start = time.perf_counter()
-    score = attribute_problem(problem, method, curvature_rows=curvature_rows)
+    with peak_memory(problem.device) as peak:
+        score = attribute_problem(problem, method, curvature_rows=curvature_rows)
     seconds = round(time.perf_counter() - start, 3)
-    facts = {"seconds": seconds, **method.facts, "notes": list(method.notes.values())}
+    facts = {"seconds": seconds, "peak_bytes": peak.bytes, **method.facts, "notes": list(method.notes.values())}
     artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), **facts)
     say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
 
@@ -93,7 +95,7 @@ def further_train(asked: Question, logger: Logger | None = None, callbacks: Iter
     missing = [seed for seed in wanted if not artifact.has(seed_file(seed))]
     say(f"further training: {len(wanted) - len(missing)} of {len(wanted)} seeds found in {artifact.folder}")
     while missing:
-        _compute_seeds(cfg, asked.problem, artifact, missing, logger, callbacks)
+        _compute_seeds(cfg, asked.start, artifact, missing, logger, callbacks)
         missing = [seed for seed in missing if not artifact.has(seed_file(seed))]
         if missing:  # another process is at these: wait for the first, and take it over if that process died
             say(f"further training: waiting for seeds that another process computes: {missing}")
