@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -39,6 +40,11 @@ class Panel:
     def comparison(self) -> Comparison:
         """Its tables."""
         return results.read(self.folder)
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """The paper's claims of it."""
+        return pd.read_csv(self.folder / artifacts.CLAIMS)
 
     @cached_property
     def asked(self) -> Question:

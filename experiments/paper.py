@@ -54,8 +54,10 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: list[st
     Returns:
         The files.
     """
-    found = {name: panels.get(name, *item.get("overrides", ())) for name in datasets or item["panels"]}
-    files = SHOWS[item["shows"]](found, **item.get("with", {}))
+    chosen, beside = datasets or item["panels"], item.get("beside", {"panels": ()})
+    found = {name: panels.get(name, *item.get("overrides", ())) for name in chosen}
+    second = {name: panels.get(name, *beside["overrides"]) for name in chosen if name in beside["panels"]}
+    files = SHOWS[item["shows"]](found, *([second] if second else []), **item.get("with", {}))
     paths = {panels.folder / f"{target}.{ending}": content for ending, content in files.items()}
     for path, content in paths.items():
         artifacts.write(path, content)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments import results, settings
 from experiments.errors import CONFIG_DIR
 from experiments.panels import Panel
+from fimo.compare.claims import adam_claim, claims_markdown
 from fimo.compare.figures import draw_curves, draw_seeds, to_bytes
 from fimo.compare.panels import panels_figure
 from fimo.compare.paper_tables import (
@@ -24,6 +26,7 @@ from fimo.compare.paper_tables import (
     table_files,
 )
 from fimo.compare.sorted_scores import draw_sorted, profiles
+from fimo.errors import UserError
 
 # By experiment: its run, or why there is none.
 Found = Mapping[str, Panel | str]
@@ -114,6 +117,22 @@ def cost(found: Found) -> Files:
     return table_files(table, table, [*notes, *_measured(found)])
 
 
+def claims(found: Found, beside: Found | None = None) -> Files:
+    """The paper's claims with their verdicts: `found` is further training with SGD, `beside` with Adam."""
+    rows = []
+    for name, panel in _runs(found):
+        rows.append(panel.claims.assign(data=name))
+        adam = (beside or {}).get(name)
+        if isinstance(adam, Panel):
+            pair = (panel.scores(), panel.losses()), (adam.scores(), adam.losses())
+            rows.append(adam_claim(*pair, np.random.default_rng(0)).assign(data=name))
+    if not rows:
+        raise UserError(f"None of these has claims: {'; '.join(_measured(found)[1:])}")
+    table = pd.concat(rows, ignore_index=True)
+    told = "\n\n".join([claims_markdown(table).rstrip(), *_measured(found)])
+    return {"md": f"{told}\n".encode(), "csv": table.to_csv(index=False).encode()}
+
+
 SHOWS: Mapping[str, Callable[..., Files]] = {
     "curves": curves,
     "seeds": seeds,
@@ -122,6 +141,7 @@ SHOWS: Mapping[str, Callable[..., Files]] = {
     "published": published,
     "methods": methods,
     "cost": cost,
+    "claims": claims,
 }
 
 
