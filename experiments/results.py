@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
@@ -23,6 +24,7 @@ from fimo import artifacts
 from experiments import settings, stages
 from experiments.question import Question, say
 from experiments.settings import FURTHER, RETRAINING
+from fimo.compare.claims import claims, claims_markdown
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
 from fimo.compare.influential import GOLD, influential_figure, influential_markdown, rankings
 from fimo.compare.report import markdown_table
@@ -122,9 +124,11 @@ def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> 
             return folder, read(folder), run["diverged"]
         with stages.timed(seconds, "compare"):
             comparison, scores, losses = stages.compare(cfg)
+            verdicts = claims(scores, list(losses.values()), np.random.default_rng(0))
         diverged = stages.diverged_runs(losses)
-        examples = influential(asked, scores, losses)
-        write(cfg, folder, comparison, scores, examples, list(losses), diverged, seconds)
+        more = influential(asked, scores, losses)
+        more |= {artifacts.CLAIMS: _csv(verdicts), artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode()}
+        write(cfg, folder, comparison, scores, more, list(losses), diverged, seconds)
         return folder, comparison, diverged
 
 
@@ -145,14 +149,14 @@ def write(
     folder: Path,
     comparison: Comparison,
     scores: Mapping[str, xr.DataArray],
-    examples: Mapping[str, bytes],
+    more: Mapping[str, bytes],
     compared: list[int],
     diverged: list[str],
     seconds: Mapping[str, float],
 ) -> None:
     """Write the results folder: what the seeds `compared` gave, without the runs that `diverged`.
 
-    `examples` are further files, see `influential`.
+    `more` are further files by name: what `influential` gives, and the claims.
     """
     methods = {label: method_facts(settings.scores_artifact(cfg, name)) for name, label in settings.labels(cfg).items()}
     notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
@@ -163,7 +167,7 @@ def write(
         artifacts.ALL_SCORES: _csv(_score_rows(scores)),
         artifacts.TABLE: markdown_table(comparison, methods, notes).encode(),
     }
-    files |= examples
+    files |= more
     for name, figure in figures(cfg, comparison).items():
         files |= {f"{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "pdf")}
     run = {

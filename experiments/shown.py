@@ -121,11 +121,12 @@ def claims(found: Found, beside: Found | None = None) -> Files:
     """The paper's claims with their verdicts: `found` is further training with SGD, `beside` with Adam."""
     rows = []
     for name, panel in _runs(found):
-        rows.append(panel.claims.assign(data=name))
+        named = {"data set": name}
+        rows.append(panel.claims.assign(**named))
         adam = (beside or {}).get(name)
         if isinstance(adam, Panel):
             pair = (panel.scores(), panel.losses()), (adam.scores(), adam.losses())
-            rows.append(adam_claim(*pair, np.random.default_rng(0)).assign(data=name))
+            rows.append(adam_claim(*pair, np.random.default_rng(0)).assign(**named))
     if not rows:
         raise UserError(f"None of these has claims: {'; '.join(_measured(found)[1:])}")
     table = pd.concat(rows, ignore_index=True)

@@ -31,10 +31,10 @@ from fimo.errors import UserError
 # Part of every address: raise it when files of an older layout must not be read any more.
 LAYOUT = 1
 
-MODEL, METRICS, SCORES = "model.safetensors", "metrics.json", "scores.nc"
-CONFIG, MANIFEST = "config.yaml", "manifest.json"
-CURVES, SEEDS, RELIABILITY, TABLE, RUN = "curves.csv", "seeds.csv", "reliability.csv", "table.md", "run.json"
-ALL_SCORES, INFLUENTIAL, INFLUENTIAL_PICTURE = "scores.csv", "influential.md", "influential.png"
+MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "scores.nc", "scores.csv"
+CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
+CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"
+TABLE, CLAIMS_TABLE, INFLUENTIAL, INFLUENTIAL_PICTURE = "table.md", "claims.md", "influential.md", "influential.png"
 
 
 def seed_file(seed: int) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import score_of, simulated
+from made_up import score_of, simulated
 
 from fimo.compare.figures import CEILING, draw_curves, draw_seeds
 from fimo.compare.panels import panels_figure

@@ -4,7 +4,7 @@ import naive
 import numpy as np
 import pytest
 import xarray as xr
-from simulated import STEPS, TESTS, score_of, simulated
+from made_up import STEPS, TESTS, score_of, simulated
 
 from fimo.compare import tables
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes

@@ -68,6 +68,19 @@ def test_a_missing_result_file_is_written_again(tmp_path):
     assert (tmp_path / "results/diabetes/curves.csv").is_file()
 
 
+def test_claims_stand_in_the_results_folder(tmp_path):
+    assert app(tmp_path, *BASE, "method=[grad_dot,cg]") == 0
+    folder = tmp_path / "results/diabetes"
+    table = pd.read_csv(folder / "claims.csv").set_index("claim")
+    curves = pd.read_csv(folder / "curves.csv").query("adjustment == 'centred' and method == 'Grad-Dot'")
+    expected = curves["cosine_mean"].iloc[0] - curves["cosine_mean"].iloc[-1]
+    assert table.loc["first-order methods decay", "estimate"] == pytest.approx(expected, abs=1e-12)
+    assert set(table["n_test"]) == {6} and set(table["n_seeds"]) == {2}
+    text = (folder / "claims.md").read_text()
+    assert all(f"| {claim} | {row['estimate']:.3f} ±" in text for claim, row in table.iterrows())
+    assert {"claims.csv", "claims.md"} <= set(read_run(folder)["files"])
+
+
 def test_results_that_are_written_halfway_are_not_finished(tmp_path, monkeypatch):
     assert app(tmp_path, *BASE) == 0
     folder = tmp_path / "results/diabetes"
