@@ -236,8 +236,14 @@ def _row(claim: Claim, curves: xr.DataArray, n_test: int, n_seeds: int) -> dict:
 
 def claims_markdown(table: pd.DataFrame) -> str:
     """The rows of `claims` for people; a column `data set`, where there is one, comes first."""
-    front = [name for name in table if name == "data set"]
-    names = [*front, "claim", "statistic ± error", "verdict", "test examples", "seeds"]
+    names = [
+        *table.columns.intersection(["data set"]),
+        "claim",
+        "statistic ± error",
+        "verdict",
+        "test examples",
+        "seeds",
+    ]
     lines = ["# The paper's claims", "", f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     for row in table.rename(columns={"n_test": "test examples", "n_seeds": "seeds"}).to_dict("records"):
         if pd.notna(row["estimate"]):
