@@ -236,16 +236,10 @@ def _row(claim: Claim, curves: xr.DataArray, n_test: int, n_seeds: int) -> dict:
 
 def claims_markdown(table: pd.DataFrame) -> str:
     """The rows of `claims` for people; a column `data set`, where there is one, comes first."""
-    names = [
-        *table.columns.intersection(["data set"]),
-        "claim",
-        "statistic ± error",
-        "verdict",
-        "test examples",
-        "seeds",
-    ]
+    counts = {"n_test": "test examples", "n_seeds": "seeds"}
+    names = [*table.columns.intersection(["data set"]), "claim", "statistic ± error", "verdict", *counts.values()]
     lines = ["# The paper's claims", "", f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for row in table.rename(columns={"n_test": "test examples", "n_seeds": "seeds"}).to_dict("records"):
+    for row in table.rename(columns=counts).to_dict("records"):
         if pd.notna(row["estimate"]):
             row["statistic ± error"] = f"{row['estimate']:.3f} ± {row['standard_error']:.3f}"
         else:
