@@ -121,7 +121,7 @@ def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> 
             say(f"comparison: found in {folder}")
             return folder, read(folder), run["diverged"]
         with stages.timed(seconds, "compare"):
-            comparison, scores, losses = stages.compare(cfg)
+            comparison, scores, losses = stages.compare(asked)
         diverged = stages.diverged_runs(losses)
         examples = influential(asked, scores, losses)
         write(cfg, folder, comparison, scores, examples, list(losses), diverged, seconds)
