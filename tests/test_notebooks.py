@@ -20,7 +20,7 @@ for number, cell in enumerate(json.load(open(sys.argv[1]))["cells"]):
 
 
 def run(notebook, folder):
-    environment = os.environ | {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "FIMO_SIZE": "smoke"}
     command = [sys.executable, "-c", RUNNER, str(notebook)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -31,6 +31,8 @@ def test_it_runs_from_an_empty_folder(notebook, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     (curves,) = tmp_path.glob("results/*/curves.csv")
     assert len(curves.read_text().splitlines()) > 10
+    size = json.loads(curves.with_name("run.json").read_text())["config"]["facts"]["size"]
+    assert size == ("smoke" if "FIMO_SIZE" in notebook.read_text() else "laptop")
 
 
 def test_a_cell_that_raises_is_noticed(tmp_path):
@@ -55,3 +57,12 @@ def test_it_can_be_read_as_it_is_stored(notebook):
     told = [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
     assert not told, told
     assert not re.search(r"/(home|Users|root|tmp|work)/", json.dumps([*outputs, *cells]))  # no machine's paths
+
+
+def test_the_quickstart_keeps_no_output_that_another_run_would_not_give():
+    """No seconds, no addresses (which change with the code), nothing of the size that the tests run it in."""
+    (quickstart,) = [notebook for notebook in NOTEBOOKS if notebook.stem == "quickstart"]
+    outputs = [cell["outputs"] for cell in json.loads(quickstart.read_text())["cells"] if cell["cell_type"] == "code"]
+    pictures = re.compile(r'"image/png": "[^"]*"')
+    text = pictures.sub("", json.dumps(outputs))
+    assert not re.search(r"\d s\)|seconds|-[0-9a-f]{8}\b| at 0x", text) and '"epoch' in text and "100.0" in text
