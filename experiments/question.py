@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from fimo import artifacts
+from fimo import artifacts, formats
 from experiments import settings
 from experiments.settings import RETRAINING
 from fimo.artifacts import METRICS, MODEL
@@ -50,7 +50,7 @@ class Question:
         artifact = settings.final_artifact(self.cfg)
         with artifact.lock(MODEL):
             if artifact.has(MODEL):
-                load_weights(network, artifacts.read_weights(artifact.path(MODEL)), artifact.folder)
+                load_weights(network, formats.read_weights(artifact.path(MODEL)), artifact.folder)
             else:
                 _make_final(self.cfg, self.data, network, artifact)
         return self._about(network)
@@ -80,7 +80,7 @@ def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artif
     facts: dict[str, object] = {}
     if cfg.final.checkpoint is not None:
         say(f"final model: taken from {cfg.final.checkpoint}")
-        load_weights(network, artifacts.read_weights(cfg.final.checkpoint), cfg.final.checkpoint)
+        load_weights(network, formats.read_weights(cfg.final.checkpoint), cfg.final.checkpoint)
     elif cfg.final.epochs == 0:
         say("final model: the network as it is, nothing is trained (final.epochs=0)")
     else:
@@ -91,7 +91,7 @@ def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artif
     }
     seconds = round(time.perf_counter() - start, 2)
     artifact.write(METRICS, json.dumps({**found, **facts}, indent=1).encode(), seconds=seconds)
-    artifact.write(MODEL, artifacts.from_weights(network.state_dict()), seconds=seconds)
+    artifact.write(MODEL, formats.from_weights(network.state_dict()), seconds=seconds)
     told = ", ".join(f"{name} {value:.4g}" for name, value in found["test"].items())
     say(f"final model: test {told} ({seconds:.0f} s), in {artifact.folder}")
 

@@ -123,7 +123,7 @@ def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> 
             say(f"comparison: found in {folder}")
             return folder, read(folder), run["diverged"]
         with stages.timed(seconds, "compare"):
-            comparison, scores, losses = stages.compare(cfg)
+            comparison, scores, losses = stages.compare(asked)
             verdicts = claims(scores, list(losses.values()), np.random.default_rng(0))
         diverged = stages.diverged_runs(losses)
         more = influential(asked, scores, losses)

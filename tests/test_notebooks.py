@@ -29,6 +29,8 @@ def test_it_runs_from_an_empty_folder(notebook, tmp_path):
     run(notebook, tmp_path)
     (curves, *_) = tmp_path.rglob("results/**/curves.csv")
     assert len(curves.read_text().splitlines()) > 10
+    size = json.loads(curves.with_name("run.json").read_text())["config"]["facts"]["size"]
+    assert size == ("smoke" if "FIMO_SIZE" in notebook.read_text() else "laptop")
 
 
 def test_a_cell_that_raises_is_noticed(tmp_path):
@@ -52,3 +54,12 @@ def test_it_can_be_read_as_it_is_stored(notebook):
     told = [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
     assert not told, told
     assert not re.search(r"/(home|Users|root|tmp|work)/", json.dumps([*outputs, *cells]))  # no machine's paths
+
+
+def test_the_quickstart_keeps_no_output_that_another_run_would_not_give():
+    """No seconds, no addresses (which change with the code), nothing of the size that the tests run it in."""
+    (quickstart,) = [notebook for notebook in NOTEBOOKS if notebook.stem == "quickstart"]
+    outputs = [cell["outputs"] for cell in json.loads(quickstart.read_text())["cells"] if cell["cell_type"] == "code"]
+    pictures = re.compile(r'"image/png": "[^"]*"')
+    text = pictures.sub("", json.dumps(outputs))
+    assert not re.search(r"\d s\)|seconds|-[0-9a-f]{8}\b| at 0x", text) and '"epoch' in text and "100.0" in text

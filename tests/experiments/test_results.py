@@ -1,5 +1,9 @@
 """The results folder: whose it is, when it is written again, and that it is whole."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -11,6 +15,7 @@ from fimo.artifacts import read_run
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
 
+ROOT = Path(__file__).parents[2]
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
 
 
@@ -97,6 +102,24 @@ def test_results_that_are_written_halfway_are_not_finished(tmp_path, monkeypatch
     with pytest.raises(OSError):
         artifacts.write_results(folder, {name: b"new" for name in run["files"]}, run)
     assert read_run(folder) is None
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    folder = tmp_path / "results/diabetes"
+    folder.mkdir(parents=True)
+    (folder / ".curves.csv.0f.tmp").write_bytes(b"half")
+    assert app(tmp_path, *BASE) == 0
+    assert list(folder.glob(".*.tmp")) == []
+
+
+def test_make_clean_results_never_touches_the_outputs(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("results/mine/curves.csv", "outputs/data/final/model/model.safetensors"):
+        artifacts.write(tmp_path / name, b"content")
+    before = files(tmp_path / "outputs")
+    for _ in range(2):
+        subprocess.run(["make", "clean-results"], cwd=tmp_path, check=True, capture_output=True)
+    assert not (tmp_path / "results").exists() and files(tmp_path / "outputs") == before != {}
 
 
 def test_files_that_cannot_be_read(tmp_path):
