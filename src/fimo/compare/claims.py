@@ -66,8 +66,7 @@ CLAIMS = (
     ),
     Claim(
         "influence functions are steadier",
-        "largest minus smallest cosine of a method's curve, mean over first-order methods minus mean over influence "
-        "functions",
+        "largest minus smallest cosine of a curve, mean over first-order methods minus mean over influence functions",
         lambda first, influence, every: _range(first) - _range(influence),
         (FIRST, INFLUENCE, SECOND_STEP),
     ),
