@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,17 @@ def start(folder: Path, overrides: Sequence[str], **options: Any) -> subprocess.
     return subprocess.Popen(command, **options)
 
 
+@contextmanager
+def running(folder: Path, overrides: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """A run that does not outlive what is done with it."""
+    process = start(folder, overrides)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 def finish(process: subprocess.Popen[str]) -> str:
     """What a run says until its end.
 
@@ -105,30 +117,35 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 def uninterrupted(folder: Path, overrides: Sequence[str]) -> dict[str, float]:
     """The seconds that each stage of a run takes that nothing happens to, in order."""
-    process, begun = start(folder, overrides), dict[str, float]()
-    for line in process.stdout or ():
-        begun |= {stage: time.monotonic() for stage, words in STAGES.items() if line.startswith(words)}
-    finish(process)
+    begun: dict[str, float] = {}
+    with running(folder, overrides) as process:
+        for line in process.stdout or ():
+            begun |= {stage: time.monotonic() for stage, words in STAGES.items() if line.startswith(words)}
+        finish(process)
     ends = [*list(begun.values())[1:], time.monotonic()]
     return {stage: round(end - begun[stage], 2) for stage, end in zip(begun, ends, strict=True)}
 
 
 def killed(folder: Path, whole: Path, overrides: Sequence[str], stage: str, moment: float) -> dict[str, Any]:
     """Kill a run some seconds into a stage, look at what is there, run it again, and look again."""
-    process, begun = start(folder, overrides), time.monotonic()
-    for line in process.stdout or ():
-        if line.startswith(STAGES[stage]):
-            break
-    time.sleep(moment)
-    os.killpg(process.pid, signal.SIGKILL)
+    begun = time.monotonic()
+    with running(folder, overrides) as process:
+        for line in process.stdout or ():
+            if line.startswith(STAGES[stage]):
+                break
+        time.sleep(moment)
+        os.killpg(process.pid, signal.SIGKILL)
     after = round(time.monotonic() - begun, 2)
-    process.communicate()
-    if process.returncode != -signal.SIGKILL:  # quicker than the uninterrupted run was
+    _, err = process.communicate()
+    if process.returncode > 0:
+        raise UserError(f"run.py must run until it is killed, found {process.returncode} and at its end: {err[-1000:]}")
+    if process.returncode == 0:  # quicker than the uninterrupted run was
         shutil.rmtree(folder)
         return killed(folder, whole, overrides, stage, moment / 2)
     before, half_written = finished(folder), len(list(folder.rglob("*.tmp")))
     first = check(folder, whole)
-    again = computed(finish(start(folder, overrides)))
+    with running(folder, overrides) as process:
+        again = computed(finish(process))
     there = finished(folder)
     second = check(folder, whole, ended=True)
     if sorted([*before, *again]) != sorted(there) or {name: there[name] for name in before} != before:
@@ -147,8 +164,8 @@ def killed(folder: Path, whole: Path, overrides: Sequence[str], stage: str, mome
 
 def side_by_side(folder: Path, whole: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Two runs at once in one folder: nothing is computed by both."""
-    processes = [start(folder, overrides) for _ in range(2)]
-    shares = {process.pid: computed(finish(process)) for process in processes}
+    with running(folder, overrides) as one, running(folder, overrides) as other:
+        shares = {process.pid: computed(finish(process)) for process in (one, other)}
     there, told = finished(folder), check(folder, whole, ended=True)
     if sorted(name for share in shares.values() for name in share) != sorted(there):
         told["lost"].append(f"{sorted(there)} is there in {folder}, and the two runs computed {shares}")

@@ -14,6 +14,7 @@ from configs import app
 from experiments import soak
 from experiments.soak import computed, finish
 from fimo.artifacts import Artifact
+from fimo.errors import UserError
 
 # A seed takes about a second: long enough to be killed in, short enough to be repeated.
 BASE = ("experiment=diabetes", "method=[grad_dot,cg]", "final.epochs=200", "further.epochs=40", "further.seeds=4")
@@ -159,3 +160,14 @@ def test_a_claimed_file_is_nobody_elses_until_it_is_there(tmp_path):
 def test_in_this_process_it_is_the_same(tmp_path, uninterrupted):
     assert app(tmp_path, *BASE, "name=soak") == 0
     assert_same_results(tmp_path, uninterrupted)
+
+
+def test_a_soak_test_of_a_run_that_fails_says_why(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"run.py must end with 0, found 2 and at its end: error: optimizer=nope is"):
+        soak.main(["--folder", f"{tmp_path}/runs", "--results", str(tmp_path), "optimizer=nope"])
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    (tmp_path / "runs/mine").write_text("a file")
+    with pytest.raises(SystemExit):
+        soak.main(["--folder", f"{tmp_path}/runs", "--results", str(tmp_path)])
+    assert "--folder must be new or empty, found files in" in capsys.readouterr().err
+    assert not (tmp_path / "soak.json").exists()
