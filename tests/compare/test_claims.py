@@ -92,6 +92,18 @@ def test_averaging_seeds():
         assert row["estimate"] == pytest.approx(-0.5, abs=2e-3) and row["verdict"] == verdict
 
 
+def test_golds_are_compared_on_the_same_test_examples():
+    """Effects that are all equal have a direction until they are centred."""
+    scores, seeds = noisy(2, 2, 6, 10, seed=0)
+    for each in seeds:
+        each["loss_left_out"][:, 0] = 9.0
+    table = measured(scores, seeds)
+    alone = {label: each.isel(test=slice(1, None)) for label, each in scores.items()}
+    alone = measured(alone, [each.isel(test=slice(1, None)) for each in seeds])
+    np.testing.assert_allclose(table["estimate"], alone["estimate"], rtol=1e-12)
+    assert set(table["n_test"]) == set(alone["n_test"]) == {5}
+
+
 def test_what_was_not_measured_says_why():
     seed = curved((0.9, 0.6, 0.3), (0.2, 0.25, 0.3))
     own = {label: score(vector, seed) for label, vector in FAMILIES.items()}
