@@ -32,7 +32,7 @@ from fimo.errors import UserError
 LAYOUT = 1
 
 MODEL, METRICS, SCORES = "model.safetensors", "metrics.json", "scores.nc"
-CONFIG, MANIFEST = "config.yaml", "manifest.json"
+CONFIG, MANIFEST, SWEEP = "config.yaml", "manifest.json", "sweep"  # a sweep's table and figure, and their endings
 CURVES, SEEDS, RELIABILITY, TABLE, RUN = "curves.csv", "seeds.csv", "reliability.csv", "table.md", "run.json"
 ALL_SCORES, INFLUENTIAL, INFLUENTIAL_PICTURE = "scores.csv", "influential.md", "influential.png"
 
