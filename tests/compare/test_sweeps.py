@@ -29,8 +29,8 @@ SWEPT = [
 
 def test_the_table_has_the_first_best_and_last_step():
     table = sweep_table(SWEPT)
-    assert table["times.damping"].tolist() == ["10", "10", "1", "1", "100", "100"]
-    assert table["method"].tolist()[:2] == ["CG (λ = 10 λ0)", "EK-FAC"] and set(table["n_seeds"]) == {3}
+    assert table["times.damping"].tolist() == ["1", "1", "10", "10", "100", "100"]
+    assert table["method"].tolist()[:2] == ["CG (λ = 1 λ0)", "EK-FAC"] and set(table["n_seeds"]) == {3}
     row = table.iloc[0]
     assert [row[f"{moment}_epoch"] for moment in ("first", "best", "last")] == [2, 4, 6]
     assert [row[f"{moment}_cosine_mean"] for moment in ("first", "best", "last")] == [0.1, 0.5, 0.3]

@@ -40,7 +40,7 @@ class Panel:
 
 
 def sweep_table(jobs: Sequence[Job], adjustment: str = "centred") -> pd.DataFrame:
-    """A row for each job and method: the swept values, and cosines at the first, the best and the last step."""
+    """A row for each job and method, by the swept values, with cosines at the first, the best and the last step."""
     rows = []
     for job in jobs:
         chosen = job.curves.query("adjustment == @adjustment")
@@ -52,8 +52,17 @@ def sweep_table(jobs: Sequence[Job], adjustment: str = "centred") -> pd.DataFram
                 row |= {f"{moment}_{name}": curve.at[at, name] for name in ("epoch", "cosine_mean", "cosine_sem")}
             rows.append(row)
     table = pd.DataFrame(rows)
-    first = list(dict.fromkeys(key for job in jobs for key in job.swept))
-    return table[[*first, *(column for column in table if column not in first)]]
+    keys = list(dict.fromkeys(key for job in jobs for key in job.swept))
+    table = table[[*keys, *(column for column in table if column not in keys)]]
+    return table.sort_values(keys, key=_rank, kind="stable", ignore_index=True)
+
+
+def _rank(values: pd.Series) -> pd.Series:
+    """Numbers where all are, else places in the order of appearance."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    return (
+        numbers if numbers.notna().equals(values.notna()) else pd.Series(pd.factorize(values, use_na_sentinel=False)[0])
+    )
 
 
 def sweep_markdown(table: pd.DataFrame) -> str:
@@ -140,11 +149,13 @@ def _curves(jobs: Sequence[Job], adjustment: str) -> Iterator[Panel]:
 def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, loc="left", fontsize=9)
     axes.set_xlabel(panel.xlabel)
-    for label, line in panel.lines.groupby("method", sort=False):
+    lines = list(panel.lines.groupby("method", sort=False))
+    for number, (label, line) in enumerate(lines):
         base = str(label).split(" (")[0]
         colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
         every = max(1, len(line) // 12)
-        axes.plot(line["x"], line["mean"], color=colour, marker=marker, markevery=every, markersize=4, label=label)
+        size = 4 + 6 * (1 - (number + 1) / len(lines))  # what coincides stays visible beneath the next
+        axes.plot(line["x"], line["mean"], color=colour, marker=marker, markevery=every, markersize=size, label=label)
         low, high = line["mean"] - line["sem"], line["mean"] + line["sem"]
         axes.fill_between(line["x"], low, high, color=colour, alpha=0.12, linewidth=0)
     x = panel.lines["x"]

@@ -52,7 +52,7 @@ class RayLauncher(Launcher):
         shared = (self.context, self.config, self.task, Singleton.get_state())
         job = ray.remote(**self.remote)(_job)
         jobs = [
-            job.remote(os.getcwd(), number, list(overrides), *shared)
+            job.remote(os.getcwd(), dict(os.environ), number, list(overrides), *shared)
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         ray.wait(jobs, num_returns=len(jobs))
@@ -62,11 +62,12 @@ class RayLauncher(Launcher):
             raise UserError(ENDED) from reason
 
 
-def _job(folder: str, *job: Any) -> JobReturn:
-    """One job, in the working directory of the command, as joblib's launcher does it."""
+def _job(folder: str, environment: Mapping[str, str], *job: Any) -> JobReturn:
+    """One job as joblib's launcher does it, in the command's working directory, with what its environment has more."""
     from hydra_plugins.hydra_joblib_launcher._core import execute_job
 
     os.chdir(folder)
+    os.environ.update({name: value for name, value in environment.items() if name not in os.environ})
     return execute_job(*job)
 
 

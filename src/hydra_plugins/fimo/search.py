@@ -36,7 +36,8 @@ class Search(Sweeper):
         import optuna  # an extra
         from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 
-        Path(config.paths.output_dir).mkdir(parents=True, exist_ok=True)
+        for folder in (config.paths.output_dir, config.hydra.sweep.dir):
+            Path(folder).mkdir(parents=True, exist_ok=True)
         settings = {**self.settings, "study_name": f"{self.settings['study_name']}-{multirun.question_of(config)}"}
         study = optuna.create_study(settings["storage"], study_name=settings["study_name"], load_if_exists=True)
         finished = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
