@@ -13,40 +13,50 @@ from functools import wraps
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.checks import check
 from experiments.errors import CONFIG_DIR, EXPECTED, sentence
+from experiments.multirun import ExitCode
+from fimo.errors import UserError
 from fimo.preconditioners.base import MethodWarning
+from hydra_plugins.fimo.ray import RayLauncher
+from hydra_plugins.fimo.search import Search
 
 # Hydra's own switch: tracebacks for everything.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
-def app(function: Callable[[DictConfig], int]) -> Callable[[], None]:
+def app(function: Callable[[DictConfig], int | float]) -> Callable[[], None]:
     """Make a Hydra app of a function that takes the config and returns an exit code.
 
+    A float in its place is what a search minimises; the code is 0 then.
     0: done; 2: the user's error, told in one sentence; 3: done, but some runs of further training diverged; 130:
     interrupted.
     """
-    codes = [0]
 
     @wraps(function)
-    def job(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> int | float:
         try:
             prepare(cfg)
-            codes.append(function(cfg))
+            return function(cfg)
         except EXPECTED as error:
             # Hydra would put a line of its own in front. In a multirun that line names the job and the others go on.
+            text = sentence(error)
             if HydraConfig.get().mode == RunMode.RUN:
-                _stop(error)
-            raise
+                stop(error)
+            if FULL_ERROR or text is None:
+                raise
+            raise UserError(text) from error  # from another process only a plain one comes back whole
 
     def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions through instead of printing them
+        for plugin in (RayLauncher, Search):  # an editable install hides them from Hydra's own search
+            Plugins.instance().register(plugin)
         told(hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job))
-        sys.exit(max(codes))
+        sys.exit(ExitCode.highest)
 
     main.__wrapped__ = function  # type: ignore[attr-defined]  # what a caller with a config of its own wants
     return main
@@ -57,11 +67,11 @@ def told(function: Callable[[], object]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: as if interrupted
     try:
         function()
-    except EXPECTED as error:
-        _stop(error)
     except KeyboardInterrupt:
         print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        stop(error)
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -72,7 +82,8 @@ def prepare(cfg: DictConfig) -> None:
         torch.set_num_threads(cfg.threads)
 
 
-def _stop(error: Exception) -> None:
+def stop(error: Exception) -> None:
+    """End with one sentence where the error is the user's, and with a traceback where it is a bug."""
     text = sentence(error)
     if FULL_ERROR or text is None:
         raise error

@@ -42,10 +42,12 @@ WHOLE: dict[str, tuple[int, object]] = {
     "further.epochs": (1, ...),
     "further.seeds": (1, ...),
     "further.first_seed": (0, ...),
+    "further.jobs": (1, ...),
+    "further.job": (0, ...),
     "further.runs_at_once": (1, "auto"),
     "further.seeds_at_once": (1, "auto"),
 }
-POSITIVE = ("final.lr", "final.clip", "optimizer.lr", "further.clip")
+POSITIVE = ("times.lr", "times.damping", "final.lr", "final.clip", "optimizer.lr", "further.clip")
 OPTIONAL = ("final.clip", "further.clip")
 NOT_NEGATIVE = ("final.weight_decay", "optimizer.momentum", "optimizer.weight_decay")
 
@@ -86,6 +88,8 @@ def _check_numbers(cfg: DictConfig) -> None:
             continue
         if type(found) not in (int, float) or not (0 <= found if allow_zero else 0 < found) or found == float("inf"):
             raise UserError(f"{key} must be a number {'of at least' if allow_zero else 'above'} 0, found {found!r}.")
+    if cfg.further.job >= cfg.further.jobs:
+        raise UserError(f"further.job must be below further.jobs={cfg.further.jobs}, found {cfg.further.job}.")
     _check_evaluated(cfg.further.evaluate_every)
 
 

@@ -15,6 +15,15 @@ from fimo.errors import UserError
 CONFIG_DIR = Path(__file__).parents[1] / "conf"
 # Anything else is a bug and keeps its traceback; so does an OSError that is none of these.
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError)
+# What launchers raise where a job's process ends before the job; by name, as their packages needn't be there.
+ENDED_BY = ("TerminatedWorkerError", "UncompletedJobError", "FailedJobError")
+ENDED = "A job of the sweep was killed or crashed: what is finished is kept, and the same command goes on from there."
+# Choices that need a package which is not installed by default, and the extra that brings it.
+EXTRAS = {
+    "hydra/launcher=submitit_slurm": ("hydra/launcher=slurm", "slurm"),
+    "hydra/launcher=submitit_local": ("hydra/launcher=submitit_local", "slurm"),
+    "hydra/sweeper=optuna": ("hydra/sweeper=search", "search"),
+}
 DISK = {
     errno.ENOSPC: "No space is left on the disk",
     errno.EDQUOT: "The disk quota is used up",
@@ -27,6 +36,10 @@ DISK = {
 
 def sentence(error: Exception) -> str | None:
     """The error in one line, or None where it is not the user's."""
+    if type(error).__name__ in ENDED_BY:
+        return ENDED
+    if not isinstance(error, EXPECTED):
+        return None
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return _not_made(error, error.__cause__)
     text = " ".join(str(error).split())
@@ -65,7 +78,14 @@ def _missing_choice(text: str) -> str:
     if found is None:
         return text
     group, choice = found.groups()
+    if extra := EXTRAS.get(f"{group}={choice}"):
+        return not_installed(*extra)
     choices = sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
     if not choices:
         return f"{group} is not a config group: `--help` lists all groups."
     return f"{group}={choice} is not a choice: expected one of {', '.join(choices)}."
+
+
+def not_installed(choice: str, extra: str) -> str:
+    """How to install what a choice needs."""
+    return f"{choice} needs packages that are not installed: pip install -c constraints.txt -e '.[{extra}]'"

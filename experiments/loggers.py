@@ -19,7 +19,7 @@ class NoLog:
 
     lightning: Logger | None = None
 
-    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, name: str, settings: dict[str, Any], group: str | None = None) -> None:
         pass
 
     def results(self, comparison: Comparison, figure: Figure) -> None:
@@ -44,7 +44,7 @@ class NoLog:
 class CSVLog(NoLog):
     """`results/<name>/csv/version_<k>/metrics.csv`: a new version for each run."""
 
-    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, name: str, settings: dict[str, Any], group: str | None = None) -> None:
         self.lightning = self.csv = CSVLogger(folder, name="csv")
         self.csv.log_hyperparams(settings)
 
@@ -60,6 +60,7 @@ class WandbLog(NoLog):
         folder: results folder; offline runs lie in it.
         name: of the run.
         settings: the whole config, logged with it.
+        group: what the runs of a sweep share.
         project: of the run.
         entity: user or team, or None.
         mode: `online`, `offline` or `disabled`; None is online where the user is logged in, and offline else.
@@ -70,6 +71,7 @@ class WandbLog(NoLog):
         folder: Path,
         name: str,
         settings: dict[str, Any],
+        group: str | None = None,
         project: str = "fimo",
         entity: str | None = None,
         mode: str | None = None,
@@ -77,9 +79,8 @@ class WandbLog(NoLog):
         chosen: Any = mode or os.environ.get("WANDB_MODE") or ("online" if logged_in() else "offline")
         folder.mkdir(parents=True, exist_ok=True)
         quiet = wandb.Settings(silent=True, console="off")
-        run = wandb.init(
-            project=project, entity=entity, name=name, dir=folder, mode=chosen, config=settings, settings=quiet
-        )
+        about: dict[str, Any] = {"project": project, "entity": entity, "name": name, "group": group}
+        run = wandb.init(**about, dir=folder, mode=chosen, config=settings, settings=quiet)
         where = run.url if chosen == "online" else f"{chosen} run in {Path(run.dir).parent}"
         print(f"Weights & Biases: {where}", flush=True)
         self.lightning, self.run = WandbLogger(experiment=run), run

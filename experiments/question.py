@@ -16,6 +16,7 @@ from experiments import settings
 from experiments.settings import RETRAINING
 from fimo.artifacts import METRICS, MODEL
 from fimo.data.base import Data
+from fimo.errors import Diverged, UserError
 from fimo.further_training.order import Order
 from fimo.models.checkpoint import check_outputs, load_weights
 from fimo.models.objective import OBJECTIVES
@@ -104,6 +105,9 @@ def _trained(cfg: DictConfig, data: Data, network: nn.Module) -> dict[str, objec
     chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, judge)
     module = FinalTraining(network, OBJECTIVES[cfg.data.task], *chosen)
     order = Order(len(data.train), final.batch_size, cfg.seed)
-    train_final(module, data.train, order, final.epochs, settings.device(cfg))
+    try:
+        train_final(module, data.train, order, final.epochs, settings.device(cfg))
+    except UserError as error:  # of training itself: it left the finite numbers
+        raise Diverged(str(error)) from error
     network.cpu()
     return {} if judge is None else {"kept": {"epoch": module.kept_epoch, "of": final.epochs, "by": "the test split"}}

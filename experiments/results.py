@@ -14,14 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fimo import artifacts
-from experiments import settings, stages
+from experiments import multirun, settings, stages
 from experiments.question import Question, say
 from experiments.settings import FURTHER, RETRAINING
 from fimo.compare.claims import claims, claims_markdown
@@ -39,16 +36,7 @@ AMOUNTS = {FURTHER: "amount of further training (epochs)", RETRAINING: "epochs o
 
 def run_name(cfg: DictConfig) -> str:
     """The config's name, with the swept overrides of a multirun job appended."""
-    if not HydraConfig.initialized():  # composed by experiments/paper.py
-        return str(cfg.name)
-    job = HydraConfig.get()
-    plan = Path(job.sweep.dir) / "multirun.yaml"
-    if job.mode != RunMode.MULTIRUN or not plan.is_file():
-        return str(cfg.name)
-    asked = OmegaConf.load(plan).hydra.overrides.task
-    swept = {o.key_or_group for o in OverridesParser.create().parse_overrides(list(asked)) if o.is_sweep_override()}
-    swept.discard("name")
-    parts = [override for override in job.overrides.task if override.partition("=")[0] in swept]
+    parts = [f"{key}={value}" for key, value in multirun.swept().items() if key != "name"]
     return "-".join([str(cfg.name), *(part.replace("/", "_") for part in parts)])
 
 
@@ -172,6 +160,7 @@ def write(
         files |= {f"{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "pdf")}
     run = {
         "config": settings.plain(cfg),
+        "swept": multirun.swept(),
         "inputs": settings.inputs(cfg),
         "compared": compared,
         "versions": {package: version(package) for package in PACKAGES},

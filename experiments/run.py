@@ -3,7 +3,7 @@
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments import results, settings, stages
+from experiments import multirun, results, settings, stages
 from experiments.app import app
 from experiments.question import Question, say
 from fimo.compare.live import LiveAgreement
@@ -13,7 +13,7 @@ from fimo.compare.live import LiveAgreement
 def main(cfg: DictConfig) -> int:
     """Final model, scores, further training, comparison; the results folder is printed last."""
     asked, folder, seconds = Question(cfg), results.folder_of(cfg), dict[str, float]()
-    with instantiate(cfg.logger)(folder, folder.name, settings.plain(cfg)) as log:
+    with instantiate(cfg.logger)(folder, folder.name, settings.plain(cfg), multirun.group()) as log:
         with stages.timed(seconds, "train"):
             stages.train(asked)
         with stages.timed(seconds, "attribute"):

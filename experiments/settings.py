@@ -26,7 +26,7 @@ from fimo.preconditioners.damping import Damping
 RESULTS_LAYOUT = 2
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # How much and how fast, not what: these change no seed's file, and no score.
-HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed")
+HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed", "jobs", "job")
 HOW_SCORED = ("label", "dual_bytes")
 # `further.gold`: every run begins at the final model, or as the final model began.
 FURTHER, RETRAINING = "leave_one_out", "retraining"
@@ -58,6 +58,7 @@ def labels(cfg: DictConfig) -> dict[str, str]:
         UserError: where two are the same.
     """
     usual = copy.deepcopy(cfg)  # with every method as its own file has it
+    OmegaConf.update(usual, "times.damping", 1)
     for name in methods(cfg):
         if (path := CONFIG_DIR / "method" / f"{name}.yaml").is_file():
             OmegaConf.update(usual, f"method.{name}", OmegaConf.load(path), merge=False)
@@ -211,6 +212,11 @@ def _artifact(cfg: DictConfig, kind: str, label: str, config: dict[str, Any]) ->
 def seeds(cfg: DictConfig) -> range:
     """The seeds that are asked for."""
     return range(cfg.further.first_seed, cfg.further.first_seed + cfg.further.seeds)
+
+
+def share(cfg: DictConfig) -> range:
+    """The seeds that this job computes."""
+    return seeds(cfg)[cfg.further.job :: cfg.further.jobs]
 
 
 def inputs(cfg: DictConfig) -> dict[str, Any]:

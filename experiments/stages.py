@@ -5,6 +5,7 @@ Each looks at its address first and computes only what isn't there; two processe
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from fimo import artifacts, formats
 from experiments import settings
 from experiments.memory import peak_memory
 from experiments.question import Question, say
-from fimo.artifacts import MODEL, SCORES, seed_file
+from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
 from fimo.attribution import attribute as attribute_problem
 from fimo.compare.tables import Comparison
 from fimo.compare.tables import compare as compare_arrays
@@ -35,13 +36,14 @@ from fimo.problem import Problem
 Scores = dict[str, xr.DataArray]
 
 
-def train(asked: Question) -> None:
-    """Stage 1, the final model."""
+def train(asked: Question) -> float:
+    """Stage 1, the final model: its mean loss on the test split."""
     artifact = settings.final_artifact(asked.cfg)
     if artifact.has(MODEL):
         say(f"final model: found in {artifact.folder}")
     else:
         asked.problem  # noqa: B018  (made when it is first asked for)
+    return json.loads(artifact.path(METRICS).read_text())["test"]["loss"]
 
 
 def attribute(asked: Question) -> Scores:
@@ -90,9 +92,9 @@ def read_scores(cfg: DictConfig) -> Scores:
 
 
 def further_train(asked: Question, logger: Logger | None = None, callbacks: Iterable[pl.Callback] = ()) -> None:
-    """Stage 3, the gold standard: every seed that isn't there, shared with whoever else computes the same ones."""
+    """Stage 3, the gold standard: every seed of this job that isn't there, shared with whoever else computes it."""
     cfg = asked.cfg
-    artifact, wanted = settings.further_artifact(cfg), settings.seeds(cfg)
+    artifact, wanted = settings.further_artifact(cfg), settings.share(cfg)
     missing = [seed for seed in wanted if not artifact.has(seed_file(seed))]
     say(f"further training: {len(wanted) - len(missing)} of {len(wanted)} seeds found in {artifact.folder}")
     while missing:

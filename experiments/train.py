@@ -1,17 +1,24 @@
 """Stage 1: the final model. `python experiments/train.py experiment=energy`."""
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments import stages
 from experiments.app import app
-from experiments.question import Question
+from experiments.question import Question, say
+from fimo.errors import Diverged
 
 
 @app
-def main(cfg: DictConfig) -> int:
-    """Train the final model, or take it from `final.checkpoint`, where it isn't there."""
-    stages.train(Question(cfg))
-    return 0
+def main(cfg: DictConfig) -> float:
+    """Train the final model, or take it from `final.checkpoint`, where it isn't there: its loss on the test split."""
+    try:
+        return stages.train(Question(cfg))
+    except Diverged as error:
+        if HydraConfig.get().runtime.choices.get("hydra/sweeper") != "search":
+            raise
+        say(str(error))  # what a search has to know, and no reason to end it
+        return float("inf")
 
 
 if __name__ == "__main__":

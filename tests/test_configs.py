@@ -112,6 +112,8 @@ def test_one_method_several_or_the_papers(chosen, expected):
     [
         (["method=cg", "method.cg.damping.scale=10"], "CG (λ = 10 λ0)"),
         (["method=cg", "method.cg.damping.scale=100"], "CG"),
+        (["method=cg", "experiment=energy", "times.damping=0.1"], "CG (λ = 100 λ0)"),
+        (["method=ekfac", "times.damping=3"], "EK-FAC (λ = 0.3 mean eigenvalue)"),
         (["method=cg", "experiment=energy", "method.cg.damping.scale=100"], "CG (λ = 100 λ0)"),
         (["method=cg", "method.cg.damping.scale=0.5", "method.cg.damping.unit=absolute"], "CG (λ = 0.5)"),
         (["method=paper", "method.lissa_h.depth=100", "method.lissa_h.scale=20"], "LiSSA-H (depth = 100, scale = 20)"),

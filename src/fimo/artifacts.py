@@ -31,7 +31,7 @@ MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "score
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
 CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"
 TABLE, CLAIMS_TABLE, INFLUENTIAL, INFLUENTIAL_PICTURE = "table.md", "claims.md", "influential.md", "influential.png"
-SOAK = "soak.json"
+SOAK, SWEEP = "soak.json", "sweep"  # of a sweep, without the ending
 
 
 def seed_file(seed: int) -> str:

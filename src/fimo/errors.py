@@ -1,5 +1,9 @@
-"""The one exception that is meant for the user and not for the programmer."""
+"""The exceptions that are meant for the user and not for the programmer."""
 
 
 class UserError(Exception):
     """Something the user can put right: the message says what was expected, what was found and what to do."""
+
+
+class Diverged(UserError):
+    """Training the final model left the finite numbers: in a search for its settings, the worst that can be."""

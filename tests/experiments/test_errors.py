@@ -95,6 +95,10 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
         ("further.seeds=0", "further.seeds must be a whole number of at least 1, found 0"),
         ("further.seeds=-2", "found -2"),
         ("further.first_seed=-1", "further.first_seed must be a whole number of at least 0"),
+        ("further.jobs=0", "further.jobs must be a whole number of at least 1, found 0"),
+        ("further.job=2 further.jobs=2", "further.job must be below further.jobs=2, found 2"),
+        ("times.lr=0", "times.lr must be a number above 0, found 0"),
+        ("times.damping=twice", "times.damping must be a number above 0, found 'twice'"),
         ("further.runs_at_once=0", "further.runs_at_once must be a whole number"),
         ("further.leave_out=skip", "further.leave_out must be one of drop, mask, every_step, found 'skip'"),
         ("further.gold=tangents", "further.gold must be one of leave_one_out, found 'tangents'"),
@@ -132,7 +136,7 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
 )
 def test_values_that_no_run_can_have(override, text):
     with pytest.raises(UserError, match=text):
-        check(config(override))
+        check(config(*override.split(" ")))
 
 
 def test_every_experiment_passes_the_check():

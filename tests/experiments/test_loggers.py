@@ -1,12 +1,11 @@
 """What is logged: read back from the files that the loggers wrote."""
 
 import json
-import struct
 
 import pandas as pd
 import pytest
 from configs import app, config
-from wandb.proto import wandb_internal_pb2 as records
+from offline_runs import offline_run
 
 from experiments.checks import check
 from experiments.loggers import logged_in
@@ -14,24 +13,6 @@ from fimo.errors import UserError
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
 LABELS = ("Grad-Dot", "Grad-Cos")
-
-
-def offline_run(path):
-    """The records of an offline W&B run: a log of 32 KiB blocks whose chunks have a 7-byte header."""
-    content, position, record = path.read_bytes(), 7, b""
-    while position + 7 <= len(content):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", content[position : position + 7])
-        if kind == 0:
-            break
-        record += content[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield records.Record.FromString(record)
-            record = b""
 
 
 @pytest.fixture

@@ -1,0 +1,55 @@
+"""One table and one figure of a sweep, from what its jobs have finished.
+
+`python experiments/figures.py energy-damping results/energy-times.damping=*` writes results/energy-damping/.
+"""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.app import told
+from experiments.question import say
+from fimo.artifacts import CURVES, SWEEP, read_run, write
+from fimo.compare.figures import to_bytes
+from fimo.compare.sweeps import Job, sweep_figure, sweep_markdown, sweep_table
+from fimo.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Gather the results folders that are named, and write the sweep's beside the first."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="of the folder that is written")
+    parser.add_argument("folders", nargs="+", type=Path, help="results folders of the sweep's jobs")
+    asked = parser.parse_args(arguments)
+    target = asked.folders[0].parent / asked.name
+    if read_run(target) is not None:
+        raise UserError(f"{target} holds the results of a run: choose another name for those of the sweep.")
+    table, figure = gathered(asked.folders, asked.name)
+    text = sweep_markdown(table)
+    files = {"md": text.encode(), "csv": table.to_csv(index=False).encode()}
+    for kind, content in (files | {kind: to_bytes(figure, kind) for kind in ("png", "pdf")}).items():
+        write(target / f"{SWEEP}.{kind}", content)
+    say(f"\n{text}\n{target}")
+
+
+def gathered(folders: list[Path], title: str) -> tuple[pd.DataFrame, Figure]:
+    """Table and figure of the results folders in which a run has finished.
+
+    Raises:
+        UserError: where there is none.
+    """
+    jobs = []
+    for folder in folders:
+        if (run := read_run(folder)) is None:
+            say(f"{folder}: no run has finished there")
+        else:
+            jobs.append(Job(run.get("swept") or {"run": folder.name}, pd.read_csv(folder / CURVES)))
+    if not jobs:
+        raise UserError("none of the folders holds a finished run: name results folders, as in results/energy-*.")
+    return sweep_table(jobs), sweep_figure(jobs, title)
+
+
+if __name__ == "__main__":
+    told(main)

@@ -1,0 +1,164 @@
+"""The jobs of a sweep in one table and one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fimo.compare.figures import COLOURS, MARKERS, STYLE
+
+MOMENTS = ("first", "best", "last")
+COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One results folder.
+
+    Attributes:
+        swept: what was varied and is said of this job, by key.
+        curves: its curves.csv.
+    """
+
+    swept: Mapping[str, str]
+    curves: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one panel of the figure shows: rows of `method`, `x`, `mean`, `sem`."""
+
+    title: str
+    xlabel: str
+    lines: pd.DataFrame
+
+
+def sweep_table(jobs: Sequence[Job], adjustment: str = "centred") -> pd.DataFrame:
+    """A row for each job and method, by the swept values, with cosines at the first, the best and the last step."""
+    rows = []
+    for job in jobs:
+        chosen = job.curves.query("adjustment == @adjustment")
+        for label, curve in chosen.groupby("method", sort=False):
+            measured = curve["cosine_mean"]
+            best = measured.idxmax() if measured.notna().any() else curve.index[0]
+            row = {**job.swept, "method": label, "n_seeds": curve["n_seeds"].iloc[0]}
+            for moment, at in zip(MOMENTS, (curve.index[0], best, curve.index[-1]), strict=True):
+                row |= {f"{moment}_{name}": curve.at[at, name] for name in ("epoch", "cosine_mean", "cosine_sem")}
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    keys = list(dict.fromkeys(key for job in jobs for key in job.swept))
+    table = table[[*keys, *(column for column in table if column not in keys)]]
+    return table.sort_values(keys, key=_rank, kind="stable", ignore_index=True)
+
+
+def _rank(values: pd.Series) -> pd.Series:
+    """Numbers where all are, else places in the order of appearance."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    return (
+        numbers if numbers.notna().equals(values.notna()) else pd.Series(pd.factorize(values, use_na_sentinel=False)[0])
+    )
+
+
+def sweep_markdown(table: pd.DataFrame) -> str:
+    """The table for people."""
+    keys = list(table.columns[: list(table.columns).index("n_seeds")])
+    lines = [
+        f"| {' | '.join(keys)} | seeds | {' | '.join(f'{moment} epoch | cosine' for moment in MOMENTS)} |",
+        f"|{'---|' * len(keys)}{'--:|' * 7}",
+    ]
+    for _, row in table.iterrows():
+        told = ["–" if pd.isna(row[key]) else str(row[key]) for key in keys]
+        cells = [f"{row[f'{moment}_epoch']:g} | {_cosine(row, moment)}" for moment in MOMENTS]
+        lines.append(f"| {' | '.join([*told, str(row['n_seeds']), *cells])} |")
+    lines += ["", "Centred cosines (eq. 13 and 17), mean ± standard error over test examples."]
+    return "\n".join(lines) + "\n"
+
+
+def _cosine(row: pd.Series, moment: str) -> str:
+    mean, error = row[f"{moment}_cosine_mean"], row[f"{moment}_cosine_sem"]
+    return "–" if pd.isna(mean) else f"{mean:.3f}" if pd.isna(error) else f"{mean:.3f} ± {error:.3f}"
+
+
+@matplotlib.rc_context(STYLE)
+def sweep_figure(jobs: Sequence[Job], title: str, adjustment: str = "centred") -> Figure:
+    """Cosines against the swept number, at the first, the best and the last step; or curves, a panel for each job.
+
+    The numeric key with most values is the horizontal axis; every combination of the others has panels of its own.
+    """
+    panels = _against_a_number(jobs, adjustment) or list(_curves(jobs, adjustment))
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.4 * columns + 1.4, 2.9 * rows + 0.6), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _draw(axes, panel)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(f"cosine similarity ({adjustment})")
+    lowest = min(np.nanmin(panel.lines["mean"], initial=0.0) for panel in panels)
+    grid[0, 0].set_ylim(lowest - 0.05 if lowest < 0 else 0.0, 1.02)
+    named = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named, loc="outside right center")
+    return figure
+
+
+def _against_a_number(jobs: Sequence[Job], adjustment: str) -> list[Panel]:
+    """Panels with the swept number as the horizontal axis; none where nothing that is a number was swept."""
+    table = sweep_table(jobs, adjustment)
+    keys = list(table.columns[: list(table.columns).index("method")])
+    numbers = {key: pd.to_numeric(table[key], errors="coerce") for key in keys}
+    counts = {key: values.nunique() for key, values in numbers.items() if values.notna().all() and values.nunique() > 1}
+    if not counts:
+        return []
+    axis = max(counts, key=lambda key: counts[key])
+    others = [key for key in keys if key != axis]
+    table = table.assign(x=numbers[axis], method=_bases(table))
+    panels = []
+    for chosen, part in table.groupby(others, sort=False) if others else [((), table)]:
+        told = ", ".join(f"{key}={value}" for key, value in zip(others, chosen, strict=True))
+        for moment in MOMENTS:
+            lines = part.rename(columns={f"{moment}_cosine_mean": "mean", f"{moment}_cosine_sem": "sem"})
+            panels.append(Panel(", ".join(filter(None, [told, f"{moment} step"])), axis, lines.sort_values("x")))
+    return panels
+
+
+def _bases(table: pd.DataFrame) -> pd.Series:
+    """Labels without the brackets that tell a variant, unless one job has two variants of a method."""
+    bases = table["method"].str.partition(" (")[0]
+    keys = table.columns[: list(table.columns).index("method")]
+    return table["method"] if table[keys].assign(base=bases).duplicated().any() else bases
+
+
+def _curves(jobs: Sequence[Job], adjustment: str) -> Iterator[Panel]:
+    """A panel for each job: its curves against the amount of further training."""
+    for job in jobs:
+        title = ", ".join(f"{key}={value}" for key, value in job.swept.items())
+        curves = job.curves.query("adjustment == @adjustment")
+        lines = curves.rename(columns={"epoch": "x", "cosine_mean": "mean", "cosine_sem": "sem"})
+        yield Panel(title, "epochs of further training", lines)
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    axes.set_title(panel.title, loc="left", fontsize=9)
+    axes.set_xlabel(panel.xlabel)
+    lines = list(panel.lines.groupby("method", sort=False))
+    for number, (label, line) in enumerate(lines):
+        base = str(label).split(" (")[0]
+        colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
+        every = max(1, len(line) // 12)
+        size = 4 + 6 * (1 - (number + 1) / len(lines))  # what coincides stays visible beneath the next
+        axes.plot(line["x"], line["mean"], color=colour, marker=marker, markevery=every, markersize=size, label=label)
+        low, high = line["mean"] - line["sem"], line["mean"] + line["sem"]
+        axes.fill_between(line["x"], low, high, color=colour, alpha=0.12, linewidth=0)
+    x = panel.lines["x"]
+    if 0 < 20 * x.min() <= x.max():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))

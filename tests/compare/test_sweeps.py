@@ -1,0 +1,88 @@
+"""The table and the figure of a sweep."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fimo.compare.sweeps import Job, sweep_figure, sweep_markdown, sweep_table
+
+NAN = float("nan")
+
+
+def job(cosines, **swept):
+    """A job with the given centred cosines, by label, at steps 10, 20, … of five a step."""
+    rows = [
+        {"method": label, "adjustment": adjustment, "step": 10 * t, "epoch": 2.0 * t, "n_seeds": 3}
+        | {"cosine_mean": value if adjustment == "centred" else -1, "cosine_sem": value / 10}
+        for label, values in cosines.items()
+        for adjustment in ("none", "centred")
+        for t, value in enumerate(values, 1)
+    ]
+    return Job({key.replace("_", "."): value for key, value in swept.items()}, pd.DataFrame(rows))
+
+
+SWEPT = [
+    job({f"CG (λ = {scale} λ0)": [0.1, 0.5, 0.3], "EK-FAC": [0.2, NAN, scale / 100]}, times_damping=str(scale))
+    for scale in (10, 1, 100)
+]
+
+
+def test_the_table_has_the_first_best_and_last_step():
+    table = sweep_table(SWEPT)
+    assert table["times.damping"].tolist() == ["1", "1", "10", "10", "100", "100"]
+    assert table["method"].tolist()[:2] == ["CG (λ = 1 λ0)", "EK-FAC"] and set(table["n_seeds"]) == {3}
+    row = table.iloc[0]
+    assert [row[f"{moment}_epoch"] for moment in ("first", "best", "last")] == [2, 4, 6]
+    assert [row[f"{moment}_cosine_mean"] for moment in ("first", "best", "last")] == [0.1, 0.5, 0.3]
+    assert [row[f"{moment}_cosine_sem"] for moment in ("first", "best", "last")] == pytest.approx([0.01, 0.05, 0.03])
+    assert table.iloc[1]["best_epoch"] == 2 and table.iloc[5]["best_epoch"] == 6
+
+
+def test_the_table_for_people():
+    lines = sweep_markdown(sweep_table([job({"CG": [NAN, NAN]}, optimizer="sgd"), job({"CG": [0.25]}, times_lr="3")]))
+    lines = lines.splitlines()
+    assert lines[0].startswith("| optimizer | times.lr | method | seeds | first epoch | cosine | best epoch")
+    assert lines[2] == "| sgd | – | CG | 3 | 2 | – | 2 | – | 4 | – |"
+    assert lines[3] == "| – | 3 | CG | 3 | 2 | 0.250 ± 0.025 | 2 | 0.250 ± 0.025 | 2 | 0.250 ± 0.025 |"
+    assert len({line.count("|") for line in lines[:4]}) == 1
+
+
+def shown(axes):
+    return {line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in axes.lines}
+
+
+def test_a_swept_number_is_the_horizontal_axis_and_variants_of_a_method_are_one_line():
+    first, best, last = sweep_figure(SWEPT, "damping").axes
+    assert [axes.get_title(loc="left") for axes in (first, best, last)] == ["first step", "best step", "last step"]
+    assert shown(first) == {"CG": ([1, 10, 100], [0.1] * 3), "EK-FAC": ([1, 10, 100], [0.2] * 3)}
+    assert shown(best)["EK-FAC"] == ([1, 10, 100], [0.2, 0.2, 1.0])
+    assert shown(last)["EK-FAC"] == ([1, 10, 100], [0.01, 0.1, 1.0])
+    assert {axes.get_xscale() for axes in (first, best, last)} == {"log"} and last.get_xlabel() == "times.damping"
+
+
+def test_every_combination_of_the_other_keys_has_panels_of_its_own():
+    jobs = [
+        job({"CG": [lr / 10, 0.2]}, optimizer=optimizer, times_lr=str(lr))
+        for optimizer in ("sgd", "adam")
+        for lr in (1, 3)
+    ]
+    axes = sweep_figure(jobs, "optimizers").axes
+    assert [panel.get_title(loc="left") for panel in axes] == [
+        f"optimizer={optimizer}, {moment} step" for optimizer in ("sgd", "adam") for moment in ("first", "best", "last")
+    ]
+    assert shown(axes[3]) == {"CG": ([1, 3], [0.1, 0.3])} and axes[0].get_xscale() == "linear"
+
+
+def test_two_variants_of_a_method_in_one_job_keep_their_labels():
+    jobs = [job({"CG": [0.1], "CG (λ = 1 λ0)": [0.2]}, further_seeds=seeds) for seeds in "13"]
+    assert set(shown(sweep_figure(jobs, "").axes[0])) == {"CG", "CG (λ = 1 λ0)"}
+
+
+def test_without_a_number_each_job_has_a_panel_with_its_curves():
+    jobs = [job({"CG": [0.1, 0.2], "TRAK": [0.3, -0.4]}, further_leave_out=scheme) for scheme in ("drop", "mask")]
+    figure = sweep_figure(jobs, "leave_out")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["further.leave.out=drop", "further.leave.out=mask"]
+    assert shown(figure.axes[1])["TRAK"] == ([2, 4], [0.3, -0.4])
+    assert figure.axes[0].get_ylim()[0] == pytest.approx(-0.45)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["CG", "TRAK"]
+    assert np.isfinite(figure.get_size_inches()).all()
