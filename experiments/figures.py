@@ -9,8 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.app import stop
-from experiments.errors import EXPECTED
+from experiments.app import told
 from experiments.question import say
 from fimo.artifacts import CURVES, SWEEP, read_run, write
 from fimo.compare.figures import to_bytes
@@ -53,7 +52,4 @@ def gathered(folders: list[Path], title: str) -> tuple[pd.DataFrame, Figure]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except EXPECTED as error:
-        stop(error)
+    told(main)

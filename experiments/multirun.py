@@ -28,6 +28,8 @@ OmegaConf.register_new_resolver("multiply", multiply, replace=True)  # for the c
 
 def swept() -> dict[str, str]:
     """What this job was given of what the multirun varies, by key; nothing in a single run."""
+    if not HydraConfig.initialized():  # composed by experiments/paper.py
+        return {}
     job = HydraConfig.get()
     plan = Path(job.sweep.dir) / "multirun.yaml"
     if job.mode != RunMode.MULTIRUN or not plan.is_file():
@@ -46,9 +48,9 @@ def _varied(hydra: DictConfig) -> set[str]:
 
 def group() -> str | None:
     """What all jobs of a multirun are called: its sweep, where it has one, and when it began. None in a single run."""
-    job = HydraConfig.get()
-    if job.mode != RunMode.MULTIRUN:
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
+    job = HydraConfig.get()
     return "-".join(part for part in (job.runtime.choices.get("sweep"), Path(job.sweep.dir).name) if part)
 
 

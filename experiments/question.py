@@ -11,10 +11,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from fimo import artifacts
+from fimo import artifacts, formats
 from experiments import settings
+from experiments.settings import RETRAINING
 from fimo.artifacts import METRICS, MODEL
 from fimo.data.base import Data
+from fimo.errors import Diverged, UserError
 from fimo.further_training.order import Order
 from fimo.models.checkpoint import check_outputs, load_weights
 from fimo.models.objective import OBJECTIVES
@@ -45,22 +47,32 @@ class Question:
     @cached_property
     def problem(self) -> Problem:
         """Data and final model, which is trained (or taken from `final.checkpoint`) where it isn't there."""
-        return _problem(self.cfg, self.data)
+        network = self._untrained()
+        artifact = settings.final_artifact(self.cfg)
+        with artifact.lock(MODEL):
+            if artifact.has(MODEL):
+                load_weights(network, formats.read_weights(artifact.path(MODEL)), artifact.folder)
+            else:
+                _make_final(self.cfg, self.data, network, artifact)
+        return self._about(network)
 
+    @cached_property
+    def start(self) -> Problem:
+        """Where the gold standard's runs begin: at the final model; those of a re-training as the final model began."""
+        return self._about(self._untrained()) if self.cfg.further.gold == RETRAINING else self.problem
 
-def _problem(cfg: DictConfig, data: Data) -> Problem:
-    torch.manual_seed(cfg.seed)  # nothing is drawn before the network: the final model's randomness is a recipe
-    network: nn.Module = instantiate(cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
-    check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)
-    artifact = settings.final_artifact(cfg)
-    with artifact.lock(MODEL):
-        if artifact.has(MODEL):
-            load_weights(network, artifacts.read_weights(artifact.path(MODEL)), artifact.folder)
-        else:
-            _make_final(cfg, data, network, artifact)
-    network.eval().requires_grad_()  # all parameters are θ, frozen ones too
-    asked = Problem(network, OBJECTIVES[cfg.data.task], data.train, data.test, data.left_out)
-    return asked.to(settings.device(cfg))
+    def _untrained(self) -> nn.Module:
+        data = self.data
+        torch.manual_seed(self.cfg.seed)  # nothing is drawn before the network: its randomness is part of the recipe
+        network: nn.Module = instantiate(self.cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
+        check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)
+        return network
+
+    def _about(self, network: nn.Module) -> Problem:
+        network.eval().requires_grad_()  # all parameters are θ, frozen ones too
+        data = self.data
+        asked = Problem(network, OBJECTIVES[self.cfg.data.task], data.train, data.test, data.left_out)
+        return asked.to(settings.device(self.cfg))
 
 
 def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artifacts.Artifact) -> None:
@@ -69,7 +81,7 @@ def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artif
     facts: dict[str, object] = {}
     if cfg.final.checkpoint is not None:
         say(f"final model: taken from {cfg.final.checkpoint}")
-        load_weights(network, artifacts.read_weights(cfg.final.checkpoint), cfg.final.checkpoint)
+        load_weights(network, formats.read_weights(cfg.final.checkpoint), cfg.final.checkpoint)
     elif cfg.final.epochs == 0:
         say("final model: the network as it is, nothing is trained (final.epochs=0)")
     else:
@@ -80,7 +92,7 @@ def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artif
     }
     seconds = round(time.perf_counter() - start, 2)
     artifact.write(METRICS, json.dumps({**found, **facts}, indent=1).encode(), seconds=seconds)
-    artifact.write(MODEL, artifacts.from_weights(network.state_dict()), seconds=seconds)
+    artifact.write(MODEL, formats.from_weights(network.state_dict()), seconds=seconds)
     told = ", ".join(f"{name} {value:.4g}" for name, value in found["test"].items())
     say(f"final model: test {told} ({seconds:.0f} s), in {artifact.folder}")
 
@@ -93,6 +105,9 @@ def _trained(cfg: DictConfig, data: Data, network: nn.Module) -> dict[str, objec
     chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, judge)
     module = FinalTraining(network, OBJECTIVES[cfg.data.task], *chosen)
     order = Order(len(data.train), final.batch_size, cfg.seed)
-    train_final(module, data.train, order, final.epochs, settings.device(cfg))
+    try:
+        train_final(module, data.train, order, final.epochs, settings.device(cfg))
+    except UserError as error:  # of training itself: it left the finite numbers
+        raise Diverged(str(error)) from error
     network.cpu()
     return {} if judge is None else {"kept": {"epoch": module.kept_epoch, "of": final.epochs, "by": "the test split"}}

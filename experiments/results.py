@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
@@ -19,12 +20,18 @@ from omegaconf import DictConfig
 from fimo import artifacts
 from experiments import multirun, settings, stages
 from experiments.question import Question, say
+from experiments.settings import FURTHER, RETRAINING
+from fimo.compare.claims import claims, claims_markdown
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
 from fimo.compare.influential import GOLD, influential_figure, influential_markdown, rankings
 from fimo.compare.report import markdown_table
 from fimo.compare.tables import Comparison
 
 PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "scipy", "xarray", "hydra-core")
+
+# By `further.gold`: what it is called, and the axis along which there is more of it.
+GOLDS = {FURTHER: "further training", RETRAINING: "re-training"}
+AMOUNTS = {FURTHER: "amount of further training (epochs)", RETRAINING: "epochs of re-training from scratch"}
 
 
 def run_name(cfg: DictConfig) -> str:
@@ -75,10 +82,18 @@ def table(folder: Path) -> str:
 
 def figures(cfg: DictConfig, comparison: Comparison) -> dict[str, Figure]:
     """The figures of a run, by file name without its ending."""
+    told = f"{cfg.data.name}: {measured(cfg, comparison)}"
+    return {
+        "curves": curves_figure(comparison, told, AMOUNTS[cfg.further.gold]),
+        "seeds": seeds_figure(comparison, told),
+    }
+
+
+def measured(cfg: DictConfig, comparison: Comparison) -> str:
+    """What the gold standard is: `SGD, 3 seeds`."""
     optimizer = str(cfg.optimizer._target_).rpartition(".")[2]
     n_seeds = int(comparison.curves["n_seeds"].iloc[0])
-    title = f"{cfg.data.name}: further training with {optimizer}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
-    return {"curves": curves_figure(comparison, title), "seeds": seeds_figure(comparison, title)}
+    return f"{GOLDS[cfg.further.gold]} with {optimizer}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
 
 
 def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> tuple[Path, Comparison, list[str]]:
@@ -96,10 +111,12 @@ def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> 
             say(f"comparison: found in {folder}")
             return folder, read(folder), run["diverged"]
         with stages.timed(seconds, "compare"):
-            comparison, scores, losses = stages.compare(cfg)
+            comparison, scores, losses = stages.compare(asked)
+            verdicts = claims(scores, list(losses.values()), np.random.default_rng(0))
         diverged = stages.diverged_runs(losses)
-        examples = influential(asked, scores, losses)
-        write(cfg, folder, comparison, scores, examples, list(losses), diverged, seconds)
+        more = influential(asked, scores, losses)
+        more |= {artifacts.CLAIMS: _csv(verdicts), artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode()}
+        write(cfg, folder, comparison, scores, more, list(losses), diverged, seconds)
         return folder, comparison, diverged
 
 
@@ -120,14 +137,14 @@ def write(
     folder: Path,
     comparison: Comparison,
     scores: Mapping[str, xr.DataArray],
-    examples: Mapping[str, bytes],
+    more: Mapping[str, bytes],
     compared: list[int],
     diverged: list[str],
     seconds: Mapping[str, float],
 ) -> None:
     """Write the results folder: what the seeds `compared` gave, without the runs that `diverged`.
 
-    `examples` are further files, see `influential`.
+    `more` are further files by name: what `influential` gives, and the claims.
     """
     methods = {label: method_facts(settings.scores_artifact(cfg, name)) for name, label in settings.labels(cfg).items()}
     notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
@@ -138,7 +155,7 @@ def write(
         artifacts.ALL_SCORES: _csv(_score_rows(scores)),
         artifacts.TABLE: markdown_table(comparison, methods, notes).encode(),
     }
-    files |= examples
+    files |= more
     for name, figure in figures(cfg, comparison).items():
         files |= {f"{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "pdf")}
     run = {

@@ -23,11 +23,13 @@ from fimo.further_training.plan import Plan
 from fimo.preconditioners.damping import Damping
 
 # Raise it when the files of a results folder change: folders of an older layout are not taken for finished then.
-RESULTS_LAYOUT = 1
+RESULTS_LAYOUT = 2
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # How much and how fast, not what: these change no seed's file, and no score.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed", "jobs", "job")
 HOW_SCORED = ("label", "dual_bytes")
+# `further.gold`: every run begins at the final model, or as the final model began.
+FURTHER, RETRAINING = "leave_one_out", "retraining"
 # Under `method`, of all methods.
 SHARED = ("curvature_rows", "dtype")
 

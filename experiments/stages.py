@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import pytorch_lightning as pl
 import xarray as xr
@@ -18,8 +19,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
-from fimo import artifacts
+from fimo import artifacts, formats
 from experiments import settings
+from experiments.memory import peak_memory
 from experiments.question import Question, say
 from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
 from fimo.attribution import attribute as attribute_problem
@@ -61,7 +63,7 @@ def attribute(asked: Question) -> Scores:
                 own = cfg.method[name].get("dtype")  # one method's goes before that of all
                 dtype = method.dtype if own else settings.DTYPES.get(cfg.method.dtype, method.dtype)
                 _compute_scores(artifact, label, typed(dtype), method, cfg.method.curvature_rows)
-        for note in artifact.facts(SCORES)["notes"]:
+        for note in artifact.facts(SCORES).get("notes", []):
             say(f"{label}: {note}")
     return read_scores(cfg)
 
@@ -70,10 +72,11 @@ def _compute_scores(
     artifact: artifacts.Artifact, label: str, problem: Problem, method: Preconditioner, curvature_rows: int | None
 ) -> None:
     start = time.perf_counter()
-    score = attribute_problem(problem, method, curvature_rows=curvature_rows)
+    with peak_memory(problem.device) as peak:
+        score = attribute_problem(problem, method, curvature_rows=curvature_rows)
     seconds = round(time.perf_counter() - start, 3)
-    facts = {"seconds": seconds, **method.facts, "notes": list(method.notes.values())}
-    artifact.write(SCORES, artifacts.from_dataset(score.to_dataset()), **facts)
+    facts = {"seconds": seconds, "peak_bytes": peak.bytes, **method.facts, "notes": list(method.notes.values())}
+    artifact.write(SCORES, formats.from_dataset(score.to_dataset()), **facts)
     say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
 
 
@@ -88,7 +91,7 @@ def read_scores(cfg: DictConfig) -> Scores:
         artifact = settings.scores_artifact(cfg, name)
         if not artifact.has(SCORES):
             raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
-        scores[label] = artifacts.open_dataset(artifact.path(SCORES))["score"].load()
+        scores[label] = formats.open_dataset(artifact.path(SCORES))["score"].load()
     return scores
 
 
@@ -99,7 +102,7 @@ def further_train(asked: Question, logger: Logger | None = None, callbacks: Iter
     missing = [seed for seed in wanted if not artifact.has(seed_file(seed))]
     say(f"further training: {len(wanted) - len(missing)} of {len(wanted)} seeds found in {artifact.folder}")
     while missing:
-        _compute_seeds(cfg, asked.problem, artifact, missing, logger, callbacks)
+        _compute_seeds(cfg, asked.start, artifact, missing, logger, callbacks)
         missing = [seed for seed in missing if not artifact.has(seed_file(seed))]
         if missing:  # another process is at these: wait for the first, and take it over if that process died
             say(f"further training: waiting for seeds that another process computes: {missing}")
@@ -127,7 +130,7 @@ def _compute_seeds(
     try:
         together = 1 if cfg.further.seeds_at_once == "auto" else cfg.further.seeds_at_once
         for seed, losses, seconds in further_train_problem(problem, plan, missing, claim, together, logger, callbacks):
-            artifact.write(seed_file(seed), artifacts.from_dataset(losses), seconds=round(seconds, 2))
+            artifact.write(seed_file(seed), formats.from_dataset(losses), seconds=round(seconds, 2))
             locks.pop(seed).release()
             computed.append(seed)
         say(f"further training: computed seeds {computed}")
@@ -140,7 +143,7 @@ def finished_seeds(cfg: DictConfig) -> dict[int, xr.Dataset]:
     """Losses of the seeds that are there, of those asked for."""
     gold = settings.further_artifact(cfg)
     there = [seed for seed in settings.seeds(cfg) if gold.has(seed_file(seed))]
-    return {seed: artifacts.open_dataset(gold.path(seed_file(seed))) for seed in there}
+    return {seed: formats.open_dataset(gold.path(seed_file(seed))) for seed in there}
 
 
 def diverged_runs(losses: Mapping[int, xr.Dataset]) -> list[str]:
@@ -148,15 +151,16 @@ def diverged_runs(losses: Mapping[int, xr.Dataset]) -> list[str]:
     return [f"seed {seed}, {run}" for seed, dataset in losses.items() for run in diverged(dataset)]
 
 
-def compare(cfg: DictConfig) -> tuple[Comparison, Scores, dict[int, xr.Dataset]]:
+def compare(asked: Question) -> tuple[Comparison, Scores, dict[int, xr.Dataset]]:
     """Stage 4: hold what the stages before have left against each other.
 
     Returns:
         The comparison, the scores by label, and the losses of the seeds that were compared.
 
     Raises:
-        UserError: where scores or all seeds are missing.
+        UserError: where scores or all seeds are missing, or belong to other examples than are asked for.
     """
+    cfg = asked.cfg
     scores = read_scores(cfg)
     losses, wanted = finished_seeds(cfg), settings.seeds(cfg)
     if not losses:
@@ -164,7 +168,26 @@ def compare(cfg: DictConfig) -> tuple[Comparison, Scores, dict[int, xr.Dataset]]
         raise UserError(f"{folder} has no seeds: run experiments/further_train.py with the same options.")
     if len(losses) < len(wanted):
         say(f"comparison: with the {len(losses)} of {len(wanted)} seeds that are there")
+    _check_examples(asked, scores, losses)
     return compare_arrays(scores, list(losses.values())), scores, losses
+
+
+def _check_examples(asked: Question, scores: Scores, losses: Mapping[int, xr.Dataset]) -> None:
+    """Refuse files of other examples than the data have now, and seeds that were evaluated after other steps."""
+    cfg, data, steps = asked.cfg, asked.data, next(iter(losses.values()))["step"].values.tolist()
+    examples = {"test": data.test.index.tolist(), "left_out": data.train.index[data.left_out].tolist()}
+    gold = settings.further_artifact(cfg).folder
+    files: dict[Path, xr.Dataset | xr.DataArray] = {gold / seed_file(seed): found for seed, found in losses.items()}
+    for name, label in settings.labels(cfg).items():
+        files[settings.scores_artifact(cfg, name).folder / SCORES] = scores[label]
+    for path, found in files.items():
+        wanted = {**examples, "step": steps} if isinstance(found, xr.Dataset) else examples
+        for axis, index in wanted.items():
+            if axis not in found.coords or found[axis].values.tolist() != index:
+                raise UserError(
+                    f"{path} must have the axis {axis} with {len(index)} entries from {index[0]} to {index[-1]}, as "
+                    "the data and the other seeds have it, found another: remove the file, and it is computed again."
+                )
 
 
 @contextmanager

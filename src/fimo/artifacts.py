@@ -13,28 +13,25 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import filelock
-import torch
-import xarray as xr
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file as load_safetensors
-from safetensors.torch import save as save_safetensors
 
 from fimo.errors import UserError
 
 # Part of every address: raise it when files of an older layout must not be read any more.
 LAYOUT = 1
 
-MODEL, METRICS, SCORES = "model.safetensors", "metrics.json", "scores.nc"
-CONFIG, MANIFEST, SWEEP = "config.yaml", "manifest.json", "sweep"  # a sweep's table and figure, and their endings
-CURVES, SEEDS, RELIABILITY, TABLE, RUN = "curves.csv", "seeds.csv", "reliability.csv", "table.md", "run.json"
-ALL_SCORES, INFLUENTIAL, INFLUENTIAL_PICTURE = "scores.csv", "influential.md", "influential.png"
+MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "scores.nc", "scores.csv"
+CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
+CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"
+TABLE, CLAIMS_TABLE, INFLUENTIAL, INFLUENTIAL_PICTURE = "table.md", "claims.md", "influential.md", "influential.png"
+SOAK, SWEEP = "soak.json", "sweep"  # of a sweep, without the ending
 
 
 def seed_file(seed: int) -> str:
@@ -68,6 +65,11 @@ def write(path: Path, content: bytes) -> None:
         raise
 
 
+def left_behind(folder: Path, name: str = "*") -> list[Path]:
+    """What a process that was killed while it wrote a file left of it."""
+    return list(folder.glob(f".{name}.*.tmp"))
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A folder at an address: `<output_dir>/<data>/<kind>/<label>-<hash of config>`.
@@ -97,7 +99,18 @@ class Artifact:
         return short_hash({"layout": LAYOUT, **self.config})
 
     def has(self, name: str) -> bool:
-        """Whether a file is there (then it is whole)."""
+        """Whether a file is there (then it is whole).
+
+        Raises:
+            UserError: where the folder is not what its address says: another layout, or another config.
+        """
+        there = self.manifest()["files"] or (self.folder / CONFIG).is_file()
+        if there and (found := _hash_in(self.folder / CONFIG)) != self.hash:
+            raise UserError(
+                f"{self.folder / CONFIG} must be the config that gave the folder its name, found "
+                f"{'one with the hash ' + found if found else 'none that can be read'}: remove the folder, and what is "
+                "asked for is computed again."
+            )
         return (self.folder / name).is_file()
 
     def lock(self, name: str) -> filelock.BaseFileLock:
@@ -131,9 +144,8 @@ class Artifact:
             **facts,
         }
         with self.lock(MANIFEST):
-            for left_behind in (CONFIG, MANIFEST, name):  # by a process that was killed while it wrote
-                for temporary in self.folder.glob(f".{left_behind}.*.tmp"):
-                    temporary.unlink(missing_ok=True)
+            for temporary in [path for own in (CONFIG, MANIFEST, name) for path in left_behind(self.folder, own)]:
+                temporary.unlink(missing_ok=True)
             if not self.has(CONFIG):
                 config = yaml.safe_dump(dict(self.config), sort_keys=False, allow_unicode=True)
                 write(self.folder / CONFIG, config.encode())
@@ -143,16 +155,23 @@ class Artifact:
         write(self.folder / name, content)
 
     def manifest(self) -> dict[str, Any]:
-        """`{"layout": …, "files": {name: {sha256, process, host, written, …}}}`."""
+        """`{"layout": …, "files": {name: {sha256, process, host, written, …}}}`.
+
+        Raises:
+            UserError: where it can't be read, or is of another layout.
+        """
         path = self.folder / MANIFEST
         if not path.is_file():
             return {"layout": LAYOUT, "files": {}}
+        again = f"remove {self.folder}, and what was in it is computed again."
         try:
-            return json.loads(path.read_text())
-        except ValueError as reason:
-            raise UserError(
-                f"{path} can't be read ({reason}): remove {self.folder}, and what was in it is computed again."
-            ) from reason
+            manifest = json.loads(path.read_text())
+            layout, _ = manifest["layout"], manifest["files"]
+        except (ValueError, KeyError, TypeError) as reason:
+            raise UserError(f"{path} can't be read ({reason}): {again}") from reason
+        if layout != LAYOUT:
+            raise UserError(f"{path} must be of layout {LAYOUT}, found layout {layout} of another version: {again}")
+        return manifest
 
     def facts(self, name: str) -> dict[str, Any]:
         """What the manifest says of a file; nothing where it says nothing."""
@@ -175,52 +194,26 @@ class Artifact:
         return path
 
 
-def from_dataset(dataset: xr.Dataset) -> bytes:
-    """A NetCDF file (h5netcdf, zlib level 4), in chunks of one step: steps are what is read apart from each other."""
-    encoding = {
-        name: {
-            "zlib": True,
-            "complevel": 4,
-            "chunksizes": tuple(1 if d == "step" else n for d, n in array.sizes.items()),
-        }
-        for name, array in dataset.data_vars.items()
-    }
-    return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+def _hash_in(path: Path) -> str | None:
+    """The hash of the address that belongs to a stored config; None where there is none that can be read."""
+    return _hash_of(path, path.stat().st_mtime_ns) if path.is_file() else None
 
 
-def open_dataset(path: Path) -> xr.Dataset:
-    """The Dataset in a NetCDF file; values are read when they are asked for."""
-    return xr.open_dataset(path, engine="h5netcdf")
-
-
-def from_weights(weights: Mapping[str, torch.Tensor]) -> bytes:
-    """A safetensors file."""
-    return save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-
-
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Weights that a user brings: safetensors, or a state dict written by torch (which is never unpickled freely).
-
-    Raises:
-        UserError: where the file isn't there or is neither.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"final.checkpoint must be a file of weights, found nothing at {path}.")
+@cache
+def _hash_of(path: Path, written: int) -> str | None:
+    """The same for a file that was written at a time, so that none is read twice: a config may name many rows."""
     try:
-        return load_safetensors(path)
-    except SafetensorError:
-        pass  # not safetensors, so it has to be torch's own format
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as reason:  # pickle's, zip's and torch's own errors all come through here
-        raise UserError(
-            f"{path} is neither safetensors nor a torch state dict without code ({type(reason).__name__}): write "
-            "one by torch.save(model.state_dict(), PATH)."
-        ) from reason
-    if not isinstance(weights, Mapping) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(f"{path} must hold a state dict (names and tensors), found a {type(weights).__name__}.")
-    return dict(weights)
+        return short_hash({"layout": LAYOUT, **yaml.safe_load(path.read_text())})
+    except (yaml.YAMLError, ValueError, TypeError):
+        return None
+
+
+def stored(output_dir: Path) -> Iterator[Artifact]:
+    """All artifacts below a folder, as their configs and their places name them."""
+    for path in sorted(output_dir.glob(f"*/*/*/{CONFIG}")):
+        label, _, _ = path.parent.name.rpartition("-")
+        kind, data = path.parents[1].name, path.parents[2].name
+        yield Artifact(output_dir, data, kind, label, yaml.safe_load(path.read_text()))
 
 
 def results_lock(folder: Path) -> filelock.BaseFileLock:
@@ -245,6 +238,8 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 def write_results(folder: Path, files: Mapping[str, bytes], run: Mapping[str, Any]) -> None:
     """Write a results folder: while `run.json` is there, everything else is, and belongs to it."""
     (folder / RUN).unlink(missing_ok=True)
+    for temporary in left_behind(folder):
+        temporary.unlink(missing_ok=True)
     for name, content in files.items():
         write(folder / name, content)
     write(folder / RUN, json.dumps({**run, "files": sorted(files)}, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -34,6 +34,18 @@ def average(effects: xr.DataArray, adjustment: str) -> xr.DataArray:
     return centre(mean) if adjustment == "centred" else mean
 
 
+def gold_standard(seeds: Sequence[xr.Dataset], place: int, adjustment: str = "centred") -> xr.DataArray:
+    """a* `[test, left_out]` at one evaluated step, the mean over seeds whose files need not be read for the others.
+
+    Args:
+        seeds: losses without diverged runs (see `without_diverged`).
+        place: of the step among those that were evaluated; negative from the last.
+        adjustment: one of `ADJUSTMENTS`.
+    """
+    losses = xr.concat([losses.isel(step=[place]).load() for losses in seeds], "seed", join="exact")
+    return average(effect(losses, adjustment), adjustment).isel(step=0)
+
+
 def centre(effects: xr.DataArray) -> xr.DataArray:
     """Subtract the mean over left-out examples, eq. 13; a row of equal effects becomes exactly zero."""
     constant = effects.max("left_out", skipna=False) == effects.min("left_out", skipna=False)

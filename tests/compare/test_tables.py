@@ -4,6 +4,7 @@ import naive
 import numpy as np
 import pytest
 import xarray as xr
+from made_up import STEPS, TESTS, score_of, simulated
 
 from fimo.compare import tables
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
@@ -11,40 +12,6 @@ from fimo.compare.live import LiveAgreement
 from fimo.compare.reliability import reliability
 from fimo.compare.report import markdown_table
 from fimo.effect import ADJUSTMENTS, average, diverged, effect, with_diverged_as_nan
-
-STEPS, TESTS, LEFT_OUT = 4, 6, 30
-
-
-def truth(random):
-    return random.normal(size=(STEPS, TESTS, LEFT_OUT))
-
-
-def seed_losses(effects, random):
-    """Losses of one seed whose eq. 17 is `effects`, with a further-training effect common to all left-out runs."""
-    before, full = random.normal(size=TESTS) + 5, random.normal(size=(STEPS, TESTS)) + 3
-    return xr.Dataset(
-        {
-            "loss_before": ("test", before),
-            "loss_full": (("step", "test"), full),
-            "loss_left_out": (("step", "test", "left_out"), full[:, :, None] + effects),
-        },
-        coords={
-            "step": np.arange(1, STEPS + 1) * 10,
-            "epoch": ("step", np.arange(1.0, STEPS + 1)),
-            "test": np.arange(TESTS),
-            "left_out": np.arange(LEFT_OUT) * 3,
-        },
-    )
-
-
-def simulated(seeds, noise, seed=0):
-    random = np.random.default_rng(seed)
-    a = truth(random)
-    return a, [seed_losses(a + noise * random.normal(size=a.shape), random) for _ in range(seeds)]
-
-
-def score_of(values, losses):
-    return xr.DataArray(values, {k: losses[k] for k in ("test", "left_out")}, ("test", "left_out"))
 
 
 def test_the_three_adjustments_by_hand():

@@ -101,7 +101,7 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
         ("times.damping=twice", "times.damping must be a number above 0, found 'twice'"),
         ("further.runs_at_once=0", "further.runs_at_once must be a whole number"),
         ("further.leave_out=skip", "further.leave_out must be one of drop, mask, every_step, found 'skip'"),
-        ("further.gold=tangents", "further.gold must be one of leave_one_out, found 'tangents'"),
+        ("further.gold=tangents", "further.gold must be one of leave_one_out, retraining, found 'tangents'"),
         ("further.dtype=half", "further.dtype must be one of float32, float64, found 'half'"),
         ("further.evaluate_every=0", "evaluate_every must be a whole number above 0, a list of them, or {first: "),
         ("further.evaluate_every=[1,x]", "evaluate_every must be a whole number above 0, a list of them, or {first: "),

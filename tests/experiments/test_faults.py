@@ -7,31 +7,25 @@ import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 from configs import app
 
+from experiments import soak
+from experiments.soak import computed, finish
 from fimo.artifacts import Artifact
+from fimo.errors import UserError
 
-RUN = Path(__file__).parents[2] / "experiments" / "run.py"
 # A seed takes about a second: long enough to be killed in, short enough to be repeated.
 BASE = ("experiment=diabetes", "method=[grad_dot,cg]", "final.epochs=200", "further.epochs=40", "further.seeds=4")
-BASE += ("threads=1", "name=fault")
+BASE += ("threads=1", "size=smoke")
 SEEDS = [f"seed-{seed:05d}.nc" for seed in range(4)]
 
 
-def start(folder, *overrides, output_dir=None):
-    paths = (f"paths.output_dir={output_dir or folder / 'outputs'}", f"paths.results_dir={folder}/results")
-    command = [sys.executable, str(RUN), "size=smoke", *BASE, *paths, *overrides]
+def start(folder, *overrides):
     # Where these tests run in the background of a shell they inherit an ignored SIGINT: a user's process does not.
     default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=default)
-
-
-def finish(process):
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
+    return soak.start(folder, (*BASE, *overrides), preexec_fn=default)
 
 
 def there(outputs):
@@ -44,42 +38,43 @@ def wait_for(process, condition):
         time.sleep(0.01)
 
 
-def computed(out):
-    """The seeds that a process says it computed."""
-    lines = [line for line in out.splitlines() if line.startswith("further training: computed seeds ")]
-    return [seed for line in lines for seed in json.loads(line.rpartition(" seeds ")[2])]
+@pytest.fixture(scope="module")
+def soaked(tmp_path_factory):
+    """Where a small soak test ran: a run that nothing happened to, one killed in each stage, two side by side."""
+    folder = tmp_path_factory.mktemp("soak")
+    arguments = ["--rounds", "4", "--folder", f"{folder}/runs", "--results", f"{folder}/results"]
+    assert soak.main([*arguments, *BASE]) == 0
+    return folder
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(soaked):
     """The results of a run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    code, _, err = finish(start(folder))
-    assert code == 0, err
-    return {name: (folder / "results/fault" / name).read_bytes() for name in ("curves.csv", "scores.csv", "seeds.csv")}
+    folder = soaked / "runs/uninterrupted/results/soak"
+    return {name: (folder / name).read_bytes() for name in ("curves.csv", "scores.csv", "seeds.csv")}
 
 
 def assert_same_results(folder, uninterrupted):
     for name, content in uninterrupted.items():
-        assert (folder / "results/fault" / name).read_bytes() == content, name
+        assert (folder / "results/soak" / name).read_bytes() == content, name
 
 
-@pytest.mark.parametrize("moment", ["final", "scores", "seed-00000.nc", "seed-00001.nc"])
-def test_killed_and_run_again(moment, tmp_path, uninterrupted):
-    process = start(tmp_path)
-    wait_for(process, lambda: any(tmp_path.glob(f"outputs/diabetes/{moment}")) or moment in there(tmp_path / "outputs"))
-    time.sleep(0.3)  # into whatever comes next
-    os.kill(process.pid, signal.SIGKILL)
-    finish(process)
-    assert not (tmp_path / "results/fault/run.json").exists()
-    before = {name: path.stat().st_mtime_ns for name, path in there(tmp_path / "outputs").items()}
-    code, out, err = finish(start(tmp_path))
-    assert code == 0, err
-    after = there(tmp_path / "outputs")
-    assert sorted(after) == SEEDS and computed(out) == [int(name[5:10]) for name in SEEDS if name not in before]
-    assert {name: after[name].stat().st_mtime_ns for name in before} == before
-    assert_same_results(tmp_path, uninterrupted)
-    assert [path for path in tmp_path.rglob("*.tmp")] == []
+def test_runs_are_killed_in_every_stage_and_nothing_is_lost(soaked):
+    told = json.loads((soaked / "results/soak.json").read_text())
+    assert told["lost"] == [] and told["worst_difference"] == 0 and told["options"] == list(BASE)
+    assert [done["stage"] for done in told["rounds"]] == list(soak.STAGES) == list(told["uninterrupted_seconds"])
+    before = [done["seeds_before"] for done in told["rounds"]]
+    assert before[:2] == [0, 0] and before[2] < 4 and before[3] == 4
+    for done in told["rounds"]:
+        assert done["seeds_after"] == 4 and done["killed_after_seconds"] > 0
+        # All files of the finished run, and before it those that were there at the kill.
+        assert done["files_checked"] >= told["side_by_side"]["files_checked"] > 20
+    assert sum(told["side_by_side"]["seeds"]) == 4
+    assert {path.name for path in (soaked / "runs").iterdir()} == {
+        "uninterrupted",
+        "side-by-side",
+        *(f"round-{number:02d}" for number in range(1, 5)),
+    }
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
@@ -87,25 +82,10 @@ def test_interrupted_or_asked_to_end(signal_number, tmp_path):
     process = start(tmp_path)
     wait_for(process, lambda: SEEDS[0] in there(tmp_path / "outputs"))
     process.send_signal(signal_number)
-    code, _, err = finish(process)
-    assert code == 130 and err.strip().splitlines()[-1].startswith("interrupted: what is finished is kept")
+    err = process.communicate()[1]
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1].startswith("interrupted: what is finished is kept")
     assert "Traceback" not in err and SEEDS[0] in there(tmp_path / "outputs")
-
-
-def test_two_processes_share_the_seeds(tmp_path, uninterrupted):
-    processes = [start(tmp_path), start(tmp_path)]
-    ends = [finish(process) for process in processes]
-    assert [code for code, *_ in ends] == [0, 0], ends
-    shares = [computed(out) for _, out, _ in ends]
-    assert sorted(shares[0] + shares[1]) == [0, 1, 2, 3]
-    (manifest,) = tmp_path.glob("outputs/diabetes/further/*/manifest.json")
-    files = json.loads(manifest.read_text())["files"]
-    for process, share in zip(processes, shares, strict=True):
-        assert share == [seed for seed, name in enumerate(SEEDS) if files[name]["process"] == process.pid]
-    assert_same_results(tmp_path, uninterrupted)
-    for stage in ("final", "scores"):
-        for manifest in tmp_path.glob(f"outputs/diabetes/{stage}/*/manifest.json"):
-            assert len({entry["process"] for entry in json.loads(manifest.read_text())["files"].values()}) == 1
 
 
 def test_a_waiting_process_takes_over_from_one_that_was_killed(tmp_path, uninterrupted):
@@ -118,9 +98,8 @@ def test_a_waiting_process_takes_over_from_one_that_was_killed(tmp_path, uninter
             break
     assert second.poll() is None
     os.kill(first.pid, signal.SIGKILL)
-    code, out, err = finish(second)
-    assert code == 0 and computed(out) == [3], (out, err)
-    finish(first)
+    assert computed(finish(second)) == [SEEDS[3]]
+    first.communicate()
     assert_same_results(tmp_path, uninterrupted)
 
 
@@ -134,17 +113,16 @@ def test_a_full_disk(tmp_path, uninterrupted):
     if os.geteuid() != 0 or mount(outputs, "-o", "size=1m") != 0:
         pytest.skip("only root can mount a file system of 1 MB")
     try:
-        code, _, err = finish(start(tmp_path))
-        assert code == 2, err
+        process = start(tmp_path)
+        err = process.communicate()[1]
+        assert process.returncode == 2, err
         last = err.strip().splitlines()[-1]
         assert last.startswith("error: No space is left on the disk (") and "run the same command again" in last
         assert "Traceback" not in err
         before = {name: path.stat().st_mtime_ns for name, path in there(outputs).items()}
         assert 0 < len(before) < 4  # the first seeds fit
         assert mount(outputs, "-o", "remount,size=64m") == 0
-        code, out, err = finish(start(tmp_path))
-        assert code == 0, err
-        assert computed(out) == [seed for seed, name in enumerate(SEEDS) if name not in before]
+        assert computed(finish(start(tmp_path))) == [name for name in SEEDS if name not in before]
         assert {name: path.stat().st_mtime_ns for name, path in there(outputs).items() if name in before} == before
         assert_same_results(tmp_path, uninterrupted)
     finally:
@@ -180,5 +158,16 @@ def test_a_claimed_file_is_nobody_elses_until_it_is_there(tmp_path):
 
 
 def test_in_this_process_it_is_the_same(tmp_path, uninterrupted):
-    assert app(tmp_path, *BASE) == 0
+    assert app(tmp_path, *BASE, "name=soak") == 0
     assert_same_results(tmp_path, uninterrupted)
+
+
+def test_a_soak_test_of_a_run_that_fails_says_why(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"run.py must end with 0, found 2 and at its end: error: optimizer=nope is"):
+        soak.main(["--folder", f"{tmp_path}/runs", "--results", str(tmp_path), "optimizer=nope"])
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    (tmp_path / "runs/mine").write_text("a file")
+    with pytest.raises(SystemExit):
+        soak.main(["--folder", f"{tmp_path}/runs", "--results", str(tmp_path)])
+    assert "--folder must be new or empty, found files in" in capsys.readouterr().err
+    assert not (tmp_path / "soak.json").exists()

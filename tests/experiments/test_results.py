@@ -1,5 +1,9 @@
 """The results folder: whose it is, when it is written again, and that it is whole."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -11,6 +15,7 @@ from fimo.artifacts import read_run
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
 
+ROOT = Path(__file__).parents[2]
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
 
 
@@ -68,6 +73,19 @@ def test_a_missing_result_file_is_written_again(tmp_path):
     assert (tmp_path / "results/diabetes/curves.csv").is_file()
 
 
+def test_claims_stand_in_the_results_folder(tmp_path):
+    assert app(tmp_path, *BASE, "method=[grad_dot,cg]") == 0
+    folder = tmp_path / "results/diabetes"
+    table = pd.read_csv(folder / "claims.csv").set_index("claim")
+    curves = pd.read_csv(folder / "curves.csv").query("adjustment == 'centred' and method == 'Grad-Dot'")
+    expected = curves["cosine_mean"].iloc[0] - curves["cosine_mean"].iloc[-1]
+    assert table.loc["first-order methods decay", "estimate"] == pytest.approx(expected, abs=1e-12)
+    assert set(table["n_test"]) == {6} and set(table["n_seeds"]) == {2}
+    text = (folder / "claims.md").read_text()
+    assert all(f"| {claim} | {row['estimate']:.3f} ±" in text for claim, row in table.iterrows())
+    assert {"claims.csv", "claims.md"} <= set(read_run(folder)["files"])
+
+
 def test_results_that_are_written_halfway_are_not_finished(tmp_path, monkeypatch):
     assert app(tmp_path, *BASE) == 0
     folder = tmp_path / "results/diabetes"
@@ -84,6 +102,24 @@ def test_results_that_are_written_halfway_are_not_finished(tmp_path, monkeypatch
     with pytest.raises(OSError):
         artifacts.write_results(folder, {name: b"new" for name in run["files"]}, run)
     assert read_run(folder) is None
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    folder = tmp_path / "results/diabetes"
+    folder.mkdir(parents=True)
+    (folder / ".curves.csv.0f.tmp").write_bytes(b"half")
+    assert app(tmp_path, *BASE) == 0
+    assert list(folder.glob(".*.tmp")) == []
+
+
+def test_make_clean_results_never_touches_the_outputs(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("results/mine/curves.csv", "outputs/data/final/model/model.safetensors"):
+        artifacts.write(tmp_path / name, b"content")
+    before = files(tmp_path / "outputs")
+    for _ in range(2):
+        subprocess.run(["make", "clean-results"], cwd=tmp_path, check=True, capture_output=True)
+    assert not (tmp_path / "results").exists() and files(tmp_path / "outputs") == before != {}
 
 
 def test_files_that_cannot_be_read(tmp_path):

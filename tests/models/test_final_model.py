@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
 from experiments.question import Question
-from fimo.artifacts import read_weights
 from fimo.errors import UserError
+from fimo.formats import read_weights
 from fimo.further_training.order import Order
 from fimo.models.checkpoint import check_outputs, load_weights
 from fimo.models.mlp import MLP

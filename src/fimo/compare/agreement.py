@@ -16,7 +16,8 @@ from scipy.stats import rankdata
 Array = NDArray[np.float64]
 
 
-def _unit(vectors: Array) -> Array:
+def unit(vectors: Array) -> Array:
+    """Vectors `[…, left_out]` of length 1; NaN for those without a direction."""
     # Scaled by the largest entry first: squares of very small numbers would underflow.
     largest = np.abs(vectors).max(-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -31,7 +32,7 @@ def _centred(vectors: Array) -> Array:
 
 def cosine(scores: Array, effects: Array) -> Array:
     """Cosine similarity `[…]` of vectors `[…, left_out]`; leading axes broadcast."""
-    return np.einsum("...i,...i->...", _unit(scores), _unit(effects))
+    return np.einsum("...i,...i->...", unit(scores), unit(effects))
 
 
 def pearson(scores: Array, effects: Array) -> Array:

@@ -28,6 +28,7 @@ COLOURS = {
     "Matched-GN": "#AA4499",
 }
 MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X"), strict=False))
+CEILING = "reliability ceiling"
 STYLE: dict = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -41,33 +42,52 @@ STYLE: dict = {
 
 
 @matplotlib.rc_context(STYLE)
-def curves_figure(comparison: Comparison, title: str, adjustment: str = "centred") -> Figure:
-    """Cosine similarity against the amount of further training, as in the paper's Figure 2.
-
-    A line for each method with a band of one standard error over test examples, and the reliability ceiling dashed.
-    """
-    curves = comparison.curves.query("adjustment == @adjustment")
+def curves_figure(comparison: Comparison, title: str, amount: str = "amount of further training (epochs)") -> Figure:
+    """Cosine similarity against the amount of further training, as in the paper's Figure 2."""
     figure, axes = _figure(title)
-    for number, (label, curve) in enumerate(curves.groupby("method", sort=False)):
-        # Where there are many points, a marker here and there, elsewhere on each line: some lines coincide.
-        every = 1 if len(curve) <= 30 else (0.02 + 0.013 * number, 0.15)
-        _line(axes, str(label), curve["epoch"], curve["cosine_mean"], curve["cosine_sem"], every)
-    ceiling = comparison.reliability.query("adjustment == @adjustment")
-    if ceiling["ceiling"].notna().any():
-        epochs = curves.drop_duplicates("step").set_index("step")["epoch"].loc[ceiling["step"]]
-        axes.plot(epochs, ceiling["ceiling"], "--", color="#555555", label="reliability ceiling")
-    if curves["epoch"].max() >= 20 * curves["epoch"].min():
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    axes.set_xlabel("amount of further training (epochs)")
-    axes.set_ylabel(f"cosine similarity ({adjustment})")
+    draw_curves(axes, comparison)
+    axes.set_xlabel(amount)
+    axes.set_ylabel("cosine similarity (centred)")
     return _finished(figure, axes)
 
 
 @matplotlib.rc_context(STYLE)
-def seeds_figure(comparison: Comparison, title: str, adjustment: str = "centred") -> Figure:
+def seeds_figure(comparison: Comparison, title: str) -> Figure:
     """Cosine similarity at the best step against the number of seeds averaged, as in the paper's Figure 3."""
     figure, axes = _figure(title)
+    draw_seeds(axes, comparison)
+    axes.set_xlabel("seeds averaged")
+    axes.set_ylabel("cosine similarity at the best step (centred)")
+    return _finished(figure, axes)
+
+
+def draw_curves(axes: Axes, comparison: Comparison, adjustment: str = "centred", measure: str = "cosine") -> None:
+    """A line for each method against the amount of further training, with a band of one standard error over tests.
+
+    Args:
+        axes: to draw on.
+        comparison: what was measured.
+        adjustment: one of `fimo.effect.ADJUSTMENTS`.
+        measure: `cosine`, with the reliability ceiling dashed; or `spearman`, for whose ranks there is no such ceiling.
+    """
+    curves = comparison.curves.query("adjustment == @adjustment")
+    for number, (label, curve) in enumerate(curves.groupby("method", sort=False)):
+        # Where there are many points, a marker here and there, elsewhere on each line: some lines coincide.
+        every = 1 if len(curve) <= 30 else (0.02 + 0.013 * number, 0.15)
+        mean, sem = curve[f"{measure}_mean"], curve[f"{measure}_sem"]
+        _line(axes, str(label), curve["epoch"], mean, sem, every)
+    ceiling = comparison.reliability.query("adjustment == @adjustment")
+    if measure == "cosine" and ceiling["ceiling"].notna().any():
+        epochs = curves.drop_duplicates("step").set_index("step")["epoch"].loc[ceiling["step"]]
+        axes.plot(epochs, ceiling["ceiling"], "--", color="#555555", label=CEILING)
+    if curves["epoch"].max() >= 20 * curves["epoch"].min():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    set_limits(axes)
+
+
+def draw_seeds(axes: Axes, comparison: Comparison, adjustment: str = "centred") -> None:
+    """A line for each method: cosine similarity at the best step against the number of seeds averaged."""
     for label, rows in comparison.seeds.query("adjustment == @adjustment").groupby("method", sort=False):
         _line(axes, str(label), rows["n_seeds"], rows["cosine_mean"], rows["cosine_sem"], 1)
     sizes = sorted(comparison.seeds["n_seeds"].unique())
@@ -75,9 +95,13 @@ def seeds_figure(comparison: Comparison, title: str, adjustment: str = "centred"
         axes.set_xscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
-    axes.set_xlabel("seeds averaged")
-    axes.set_ylabel(f"cosine similarity at the best step ({adjustment})")
-    return _finished(figure, axes)
+    set_limits(axes)
+
+
+def set_limits(axes: Axes) -> None:
+    """From 0, or from below the lowest line, to 1."""
+    lowest = min((np.nanmin(line.get_ydata(), initial=0.0) for line in axes.lines), default=0.0)
+    axes.set_ylim(lowest - 0.05 if lowest < 0 else 0.0, 1.02)
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:
@@ -104,7 +128,5 @@ def _line(
 
 
 def _finished(figure: Figure, axes: Axes) -> Figure:
-    lowest = min((np.nanmin(line.get_ydata(), initial=0.0) for line in axes.lines), default=0.0)
-    axes.set_ylim(lowest - 0.05 if lowest < 0 else 0.0, 1.02)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from fimo.compare.image_grid import image_grid
-from fimo.effect import average, effect, without_diverged
+from fimo.effect import gold_standard, without_diverged
 
 # ("train" or "test", position in that split) -> a line of text, or an image [height, width, channel], uint8.
 Shown = Callable[[str, int], str | np.ndarray]
@@ -45,8 +45,7 @@ def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) ->
     seeds = without_diverged(seeds)
     found = {}
     for step in (0, -1):
-        losses = xr.concat([losses.isel(step=[step]).load() for losses in seeds], "seed", join="exact")
-        gold = average(effect(losses, "centred"), "centred").isel(step=0)
+        gold = gold_standard(seeds, step)
         found[f"{GOLD}, epoch {float(gold['epoch']):.3g}"] = gold
     last = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
     return {**found, **last}

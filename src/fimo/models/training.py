@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from fimo.errors import Diverged
+from fimo.errors import UserError
 from fimo.models.fitting import fit
 from fimo.models.objective import Objective
 from fimo.rows import Rows, map_inputs
@@ -80,7 +80,7 @@ class FinalTraining(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Stop at once where training diverged; keep the parameters where they are the best so far."""
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
-            raise Diverged(
+            raise UserError(
                 f"Training the final model diverged in epoch {self.current_epoch + 1} (its parameters are no longer "
                 f"finite): lower final.lr, found {self.lr}."
             )

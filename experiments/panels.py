@@ -1,0 +1,124 @@
+"""The runs behind a figure of several data sets: each is made, or found, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from fimo import artifacts
+from experiments import results, run, settings, stages
+from experiments.app import prepare
+from experiments.errors import CONFIG_DIR, EXPECTED, sentence
+from experiments.question import Question, say
+from fimo.compare.tables import Comparison
+
+# Below the folder of the figures: the results folders of their panels.
+RUNS = "runs"
+
+
+@dataclass
+class Panel:
+    """A finished run.
+
+    Attributes:
+        cfg: its config.
+        folder: its results.
+    """
+
+    cfg: DictConfig
+    folder: Path
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Its tables."""
+        return results.read(self.folder)
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """The paper's claims of it."""
+        return pd.read_csv(self.folder / artifacts.CLAIMS)
+
+    @cached_property
+    def asked(self) -> Question:
+        """Its question; data are loaded when they are asked for."""
+        return Question(self.cfg)
+
+    @property
+    def title(self) -> str:
+        """What stands over it: `energy: SGD, 3 seeds`."""
+        return f"{self.cfg.data.name}: {results.measured(self.cfg, self.comparison).partition(' with ')[2]}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known of each method's scores, by label."""
+        run_facts = artifacts.read_run(self.folder)
+        return {} if run_facts is None else run_facts["methods"]
+
+    def scores(self) -> stages.Scores:
+        """The scores by label."""
+        return stages.read_scores(self.cfg)
+
+    def losses(self) -> list[xr.Dataset]:
+        """The losses of each seed."""
+        return list(stages.finished_seeds(self.cfg).values())
+
+
+@dataclass
+class Panels:
+    """All runs that the figures of one call need.
+
+    Attributes:
+        overrides: of the configs of all panels, as on the command line.
+    """
+
+    overrides: Sequence[str]
+    made: dict[tuple[str, ...], Panel | str] = field(default_factory=dict)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the figures lie."""
+        return Path(composed(self.overrides).paths.results_dir) / "paper"
+
+    def get(self, experiment: str, *more: str) -> Panel | str:
+        """The run of an experiment, made where it isn't there; or why there can't be one, in a sentence.
+
+        Args:
+            experiment: its name.
+            more: overrides of this panel.
+        """
+        key = (experiment, *more)
+        if key not in self.made:
+            self.made[key] = self._made(*key)
+        return self.made[key]
+
+    def _made(self, experiment: str, *more: str) -> Panel | str:
+        say(f"\n{' '.join((experiment, *more))}")
+        cfg = composed([f"experiment={experiment}", *more, *self.overrides])
+        optimizer = str(cfg.optimizer._target_).rpartition(".")[2].lower()
+        gold = [] if cfg.further.gold == settings.FURTHER else [str(cfg.further.gold)]
+        cfg.name = "-".join([cfg.name, optimizer, *gold, cfg.facts.size])
+        cfg.paths.results_dir = str(self.folder / RUNS)
+        try:
+            prepare(cfg)
+            run.main.__wrapped__(cfg)  # type: ignore[attr-defined]
+        except EXPECTED as error:
+            reason = sentence(error)
+            if reason is None:
+                raise
+            say(f"{experiment} stays empty: {reason}")
+            return reason
+        return Panel(cfg, results.folder_of(cfg))
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The config that the apps have with these overrides."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        return compose("config", list(overrides))

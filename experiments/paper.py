@@ -1,0 +1,68 @@
+"""The paper's figures and tables, and ours: `python experiments/paper.py figure-2 table-2 datasets=energy,fico`.
+
+What is missing is computed through the stages' own cache, what can't be had is said in its place, and the files lie in
+`results/paper/`. Other arguments with a `=` are overrides of every panel, as for run.py: size=smoke method=paper
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fimo import artifacts
+from experiments.app import told
+from experiments.errors import CONFIG_DIR
+from experiments.panels import Panels
+from experiments.question import say
+from experiments.settings import plain
+from experiments.shown import SHOWS
+
+DATASETS = "datasets="
+EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make the files of each target, and print where they are."""
+    items = plain(DictConfig(OmegaConf.load(CONFIG_DIR / "paper.yaml")))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("argument", nargs="+", help=f"all, {', '.join(items)}; datasets=…; overrides")
+    asked = parser.parse_args(arguments).argument
+    targets = [argument for argument in asked if "=" not in argument]
+    given = [argument.removeprefix(DATASETS) for argument in asked if argument.startswith(DATASETS)]
+    datasets = [name for some in given for name in some.split(",") if name]
+    for name, choices in ((targets, ["all", *items]), (datasets, EXPERIMENTS)):
+        if unknown := [choice for choice in name if choice not in choices]:
+            parser.error(f"{unknown[0]} is none of {', '.join(choices)}")
+    panels = Panels([argument for argument in asked if "=" in argument and not argument.startswith(DATASETS)])
+    for target in items if "all" in targets else targets:
+        say("\n".join(map(str, make(target, items[target], panels, datasets))))
+
+
+def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: list[str]) -> list[Path]:
+    """Make one figure or table.
+
+    Args:
+        target: its name, `figure-2`.
+        item: what conf/paper.yaml says of it.
+        panels: the runs, shared by all targets.
+        datasets: experiments in place of the paper's panels, if any.
+
+    Returns:
+        The files.
+    """
+    chosen, beside = datasets or item["panels"], item.get("beside", {"panels": ()})
+    found = {name: panels.get(name, *item.get("overrides", ())) for name in chosen}
+    second = {name: panels.get(name, *beside["overrides"]) for name in chosen if name in beside["panels"]}
+    files = SHOWS[item["shows"]](found, *([second] if second else []), **item.get("with", {}))
+    paths = {panels.folder / f"{target}.{ending}": content for ending, content in files.items()}
+    for path, content in paths.items():
+        artifacts.write(path, content)
+    return list(paths)
+
+
+if __name__ == "__main__":
+    told(main)

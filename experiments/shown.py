@@ -1,0 +1,173 @@
+"""What the figures and tables of conf/paper.yaml show: each function makes the files of one, by their ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+
+from experiments import results, settings
+from experiments.errors import CONFIG_DIR
+from experiments.panels import Panel
+from fimo.compare.claims import adam_claim, claims_markdown
+from fimo.compare.figures import draw_curves, draw_seeds, to_bytes
+from fimo.compare.panels import panels_figure
+from fimo.compare.paper_tables import (
+    at_few_amounts,
+    cost_table,
+    influential_table,
+    methods_table,
+    published_table,
+    table_files,
+)
+from fimo.compare.sorted_scores import draw_sorted, profiles
+from fimo.errors import UserError
+
+# By experiment: its run, or why there is none.
+Found = Mapping[str, Panel | str]
+Files = dict[str, bytes]
+ADJUSTED = {"none": "as measured", "full": "not centred", "centred": "centred"}
+MEASURES = {"cosine": "cosine similarity", "spearman": "Spearman correlation"}
+
+
+def curves(found: Found, adjustment: str = "centred", measure: str = "cosine") -> Files:
+    """Agreement against the amount of further training."""
+    gold = next((panel.cfg.further.gold for _, panel in _runs(found)), settings.FURTHER)
+    draw = partial(draw_curves, adjustment=adjustment, measure=measure)
+    panels = _panels(found, lambda panel: (panel.title, panel.comparison))
+    return _figure(panels_figure(panels, draw, results.AMOUNTS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})"))
+
+
+def seeds(found: Found, adjustment: str = "centred") -> Files:
+    """Cosine at the best step against the number of seeds."""
+    draw = partial(draw_seeds, adjustment=adjustment)
+    panels = _panels(found, lambda panel: (panel.title, panel.comparison))
+    return _figure(panels_figure(panels, draw, "seeds averaged", f"cosine, best step ({ADJUSTED[adjustment]})"))
+
+
+def sorted_scores(found: Found, methods: Sequence[str]) -> Files:
+    """Sorted scores of the given methods beside those of further training."""
+
+    def drawn(panel: Panel) -> tuple[str, Any]:
+        scores = {label: score for label, score in panel.scores().items() if label in methods}
+        lines, (early, late) = profiles(scores, panel.losses())
+        return f"{panel.cfg.data.name}: {early:.3g} and {late:.3g} epochs", lines
+
+    return _figure(panels_figure(_panels(found, drawn), draw_sorted, "rank", "score (of unit length)"))
+
+
+def influential(found: Found, tests: int) -> Files:
+    """The most helpful and most harmful training example of some test examples."""
+    tables = {name: influential_table(panel.losses(), panel.asked.data.shown, tests) for name, panel in _runs(found)}
+    table = _joined(tables)
+    notes = ["After the first evaluated amount of further training, centred, among the examples left out."]
+    return table_files(table, table, [*notes, *_measured(found)])
+
+
+def published(found: Found) -> Files:
+    """The numbers that the paper's notebooks print beside ours, and where the measurements differ."""
+    tables, few, notes = {}, {}, []
+    for name, panel in _runs(found):
+        theirs = settings.plain(DictConfig(OmegaConf.load(CONFIG_DIR / "published" / f"{name}.yaml")))
+        table = published_table(theirs, panel.comparison)
+        tables[name], few[name] = table, at_few_amounts(table)
+        notes += [f"{name}: {departure}." for departure in _departures(theirs, panel)]
+    notes = ["Amounts are epochs (sst2: steps) of further training.", *notes, *_measured(found)]
+    return table_files(_joined(tables), _joined(few), notes)
+
+
+def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
+    """Where ours differs from their setting, and what is known beside it."""
+    cfg, data = panel.cfg, panel.asked.data
+    ours = {
+        "parameters": panel.asked.problem.size,
+        "training rows": len(data.train),
+        "evaluated test examples": len(data.test),
+        "left-out examples": len(data.left_out),
+        "features": data.inputs,
+        "optimizer": str(cfg.optimizer._target_).rpartition(".")[2],
+        "learning rate": cfg.optimizer.lr,
+        "batch size": cfg.data.batch_size,
+        "epochs": cfg.further.epochs,
+        "seeds": cfg.further.seeds,
+        "leave-out": cfg.further.leave_out,
+    }
+    differs = [f"{key} {ours[key]} (theirs {value})" for key, value in theirs["setting"].items() if ours[key] != value]
+    if differs:
+        yield f"other than in the paper: {', '.join(differs)}"
+    yield from theirs["departures"]
+
+
+def methods(found: Found) -> Files:
+    """All data sets × methods: cosine at the first, the best and the last amount."""
+    table = methods_table({name: panel.comparison for name, panel in _runs(found)})
+    notes = ["Cosine (centred) ± standard error over test examples; ceiling: √reliability at the last amount."]
+    return table_files(table, table, [*notes, *_measured(found)])
+
+
+def cost(found: Found) -> Files:
+    """Seconds and memory by method and data set."""
+    table = cost_table({name: panel.facts for name, panel in _runs(found)})
+    notes = ["Of computing all scores of one method; memory is the whole process's peak while it did."]
+    return table_files(table, table, [*notes, *_measured(found)])
+
+
+def claims(found: Found, beside: Found | None = None) -> Files:
+    """The paper's claims with their verdicts: `found` is further training with SGD, `beside` with Adam."""
+    rows = []
+    for name, panel in _runs(found):
+        named = {"data set": name}
+        rows.append(panel.claims.assign(**named))
+        adam = (beside or {}).get(name)
+        if isinstance(adam, Panel):
+            pair = (panel.scores(), panel.losses()), (adam.scores(), adam.losses())
+            rows.append(adam_claim(*pair, np.random.default_rng(0)).assign(**named))
+    if not rows:
+        raise UserError(f"None of these has claims: {'; '.join(_measured(found)[1:])}")
+    table = pd.concat(rows, ignore_index=True)
+    told = "\n\n".join([claims_markdown(table).rstrip(), *_measured(found)])
+    return {"md": f"{told}\n".encode(), "csv": table.to_csv(index=False).encode()}
+
+
+SHOWS: Mapping[str, Callable[..., Files]] = {
+    "curves": curves,
+    "seeds": seeds,
+    "sorted": sorted_scores,
+    "influential": influential,
+    "published": published,
+    "methods": methods,
+    "cost": cost,
+    "claims": claims,
+}
+
+
+def _runs(found: Found) -> Iterator[tuple[str, Panel]]:
+    return ((name, panel) for name, panel in found.items() if isinstance(panel, Panel))
+
+
+def _panels(found: Found, drawn: Callable[[Panel], tuple[str, Any]]) -> dict[str, Any]:
+    """By title, what a panel draws, or why it stays empty."""
+    return dict(drawn(panel) if isinstance(panel, Panel) else (name, panel) for name, panel in found.items())
+
+
+def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One table of several, the data set in front."""
+    if not tables:
+        return pd.DataFrame({"data set": []})
+    return pd.concat(tables, names=["data set"]).reset_index(level=0)
+
+
+def _measured(found: Found) -> list[str]:
+    """What the rows are of, and which are not there."""
+    there = [panel.title for _, panel in _runs(found)]
+    empty = [f"{name}: {panel}" for name, panel in found.items() if isinstance(panel, str)]
+    return [f"Measured: {'; '.join(there)}." if there else "Nothing was measured.", *empty]
+
+
+def _figure(figure: Figure) -> Files:
+    return {kind: to_bytes(figure, kind) for kind in ("png", "pdf")}

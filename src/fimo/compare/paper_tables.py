@@ -1,0 +1,152 @@
+"""Tables over several data sets, as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fimo.compare.influential import Shown, extremes
+from fimo.compare.tables import Comparison
+from fimo.effect import gold_standard, without_diverged
+
+# LaTeX of what its escaping leaves alone.
+LATEX = {"±": r"$\pm$", "–": "--", "λ": r"$\lambda$", "−": "$-$"}
+MEASURES = ("cosine", "spearman")
+
+
+def methods_table(runs: Mapping[str, Comparison]) -> pd.DataFrame:
+    """Cosine (centred) of every method on every data set at the first, the best and the last evaluated step.
+
+    Args:
+        runs: by data set.
+    """
+    rows = []
+    for data, comparison in runs.items():
+        centred = comparison.curves.query("adjustment == 'centred'")
+        ceiling = comparison.reliability.query("adjustment == 'centred'")["ceiling"].iloc[-1]
+        for label, curve in centred.groupby("method", sort=False):
+            best = curve["cosine_mean"].fillna(-np.inf).argmax()
+            row: dict[str, Any] = {"data set": data, "method": label}
+            for name, place in (("first", 0), ("best", best), ("last", -1)):
+                at = curve.iloc[place]
+                row |= {f"{name} epoch": at["epoch"]}
+                row |= {f"{name}_mean": at["cosine_mean"], f"{name}_sem": at["cosine_sem"]}
+            rows.append(row | {"ceiling": ceiling, "seeds": int(curve["n_seeds"].iloc[0])})
+    return pd.DataFrame(rows)
+
+
+def cost_table(runs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pd.DataFrame:
+    """Seconds and peak memory of the scores of every method on every data set.
+
+    Args:
+        runs: by data set and label, what is known of the scores: `seconds`, `peak_bytes` of the whole process.
+    """
+    return pd.DataFrame(
+        {
+            "data set": data,
+            "method": label,
+            "seconds": facts.get("seconds", np.nan),
+            "peak memory [GiB]": facts.get("peak_bytes", np.nan) / 2**30,
+        }
+        for data, methods in runs.items()
+        for label, facts in methods.items()
+    )
+
+
+def published_table(published: Mapping[str, Any], comparison: Comparison) -> pd.DataFrame:
+    """The paper's printed numbers beside ours, wherever both were measured: method, measure and amount.
+
+    Args:
+        published: their `unit` (`epoch` or `step`), the `amounts`, and for each measure and method a number for each.
+        comparison: ours.
+    """
+    unit = published["unit"]
+    curves = comparison.curves.query("adjustment == 'centred'").set_index(["method", unit])
+    rows = []
+    for measure in MEASURES:
+        for method, values in published[measure].items():
+            for amount, paper in zip(published["amounts"], values, strict=True):
+                if (method, amount) in curves.index:
+                    ours = curves.loc[(method, amount)]
+                    row = {"method": method, "measure": measure, "amount": amount, "paper": paper}
+                    row |= {"ours_mean": ours[f"{measure}_mean"], "ours_sem": ours[f"{measure}_sem"]}
+                    rows.append(row | {"difference": ours[f"{measure}_mean"] - paper})
+    return pd.DataFrame(rows, columns=["method", "measure", "amount", "paper", "ours_mean", "ours_sem", "difference"])
+
+
+def at_few_amounts(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a published table at the first amount, the last, and their geometric mean, for reading."""
+    amounts = np.sort(table["amount"].unique())
+    if len(amounts) < 3:
+        return table
+    middle = amounts[np.abs(np.log(amounts / np.sqrt(amounts[0] * amounts[-1]))).argmin()]
+    return table[table["amount"].isin([amounts[0], middle, amounts[-1]])]
+
+
+def influential_table(seeds: Sequence[xr.Dataset], shown: Shown, tests: int = 3) -> pd.DataFrame:
+    """The most helpful and most harmful training example of the first test examples, at the first evaluated step.
+
+    Args:
+        seeds: the losses of each seed (see `fimo.effect`).
+        shown: examples as people read them.
+        tests: how many test examples.
+    """
+    gold = gold_standard(without_diverged(seeds), 0)
+    rows: list[dict[str, Any]] = []
+    for test in gold["test"].values[:tests]:
+        ends = extremes(gold.sel(test=test), 1)
+        for role, pairs in (("most helpful", ends.helpful), ("most harmful", ends.harmful)):
+            for row, score in pairs:
+                cells = {"test row": int(test), "test example": shown("test", int(test)), "training example is": role}
+                rows.append({**cells, "training row": row, "effect": score, "training example": shown("train", row)})
+    return pd.DataFrame(rows)
+
+
+def table_files(table: pd.DataFrame, readable: pd.DataFrame, notes: Sequence[str]) -> dict[str, bytes]:
+    """The table as files, by their ending.
+
+    Args:
+        table: all numbers, for `csv`.
+        readable: what people read, for `md` and `tex`; columns `x_mean` and `x_sem` become `x`.
+        notes: sentences under the Markdown table, and comments in the LaTeX one.
+    """
+    text = readable_cells(readable)
+    words = {name for name in text if name in readable and pd.api.types.is_string_dtype(readable[name])}
+    rows = [f"| {' | '.join(row)} |" for row in (text.columns, *text.values)]
+    rows.insert(1, f"|{'|'.join('---' if name in words else '--:' for name in text)}|")
+    markdown = "\n".join([*rows, *(f"\n{note}" for note in notes)]) + "\n"
+    latex = text.to_latex(index=False, escape=True)
+    for sign, command in LATEX.items():
+        latex = latex.replace(sign, command)
+    comments = "".join(f"% {note}\n" for note in notes)
+    return {"csv": table.to_csv(index=False).encode(), "md": markdown.encode(), "tex": (comments + latex).encode()}
+
+
+def readable_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as text: three decimals with their standard error, small ones with three digits, – for NaN."""
+    cells = {}
+    for name in table:
+        if name.endswith("_sem"):
+            continue
+        base = name.removesuffix("_mean")
+        values = [_cell(value) for value in table[name]]
+        if base != name:
+            values = [
+                f"{v} ± {_cell(s)}" if pd.notna(s) else v for v, s in zip(values, table[f"{base}_sem"], strict=True)
+            ]
+        cells[base] = values
+    return pd.DataFrame(cells, columns=list(cells))
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if np.isnan(value):
+        return "–"
+    if value == int(value) or not 1e-3 <= abs(value) < 1e3:
+        return f"{value:.3g}"
+    return f"{value:.3f}"

@@ -1,0 +1,83 @@
+"""The paper's figures and tables at smoke size: every target makes its files, whatever is missing."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from configs import needs_data
+from omegaconf import OmegaConf
+
+from experiments import paper
+from experiments.errors import CONFIG_DIR
+
+ROOT = Path(__file__).parents[2]
+ITEMS = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "paper.yaml"))
+FEW = ("size=smoke", "method=[grad_dot,grad_cos,cg]", "data.left_out=6", "data.test_count=5")
+
+
+def run(folder, *arguments):
+    paper.main([*arguments, *FEW, f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results"])
+    return folder / "results/paper"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Runs are shared by all targets."""
+    return tmp_path_factory.mktemp("paper")
+
+
+@pytest.mark.parametrize("target", [name for name in ITEMS if name != "table-published"])
+def test_each_target_makes_its_files(shared, tmp_path, target, capsys):
+    # fico's file is not there: its place says so, and the target succeeds.
+    folder = run(shared, target, "datasets=diabetes,breast_cancer,fico", f"paths.data_dir={tmp_path}")
+    told = capsys.readouterr().out
+    endings = ("png", "pdf") if target.startswith("figure") else ("md", "csv", *(["tex"] if target != "claims" else []))
+    for ending in endings:
+        assert (folder / f"{target}.{ending}").stat().st_size > 0 and str(folder / f"{target}.{ending}") in told
+    assert "fico stays empty" in told
+    if not target.startswith("figure"):
+        assert "fico: " in (folder / f"{target}.md").read_text()
+        assert set(pd.read_csv(folder / f"{target}.csv")["data set"]) == {"diabetes", "breast_cancer"}
+
+
+def test_runs_are_found_again_and_shared_by_targets(shared, capsys, seeds_computed):
+    run(shared, "figure-2", "figure-6", "datasets=diabetes")
+    assert seeds_computed in ([], [0, 1])
+    capsys.readouterr()
+    run(shared, "figure-5", "datasets=diabetes")
+    assert "comparison: found" in capsys.readouterr().out and seeds_computed in ([], [0, 1])
+
+
+@needs_data
+def test_published_numbers_stand_beside_ours(tmp_path):
+    folder = run(tmp_path, "table-published", "datasets=folktables", "data.left_out=6")
+    table = pd.read_csv(folder / "table-published.csv").query("method == 'Grad-Dot' and measure == 'cosine'")
+    assert table["paper"].tolist() == [0.949302, 0.911669] and table["amount"].tolist() == [1, 2]  # two epochs of smoke
+    told = (folder / "table-published.md").read_text()
+    assert "folktables: other than in the paper: " in told and "training rows 500 (theirs 30085)" in told
+
+
+def test_published_curves_are_as_long_as_their_amounts():
+    for path in (CONFIG_DIR / "published").glob("*.yaml"):
+        theirs = OmegaConf.load(path)
+        for curves in (theirs.cosine, theirs.spearman):
+            assert all(len(values) == len(theirs.amounts) for values in curves.values())
+        assert all(len(values) == len(theirs.seeds.counts) for values in theirs.seeds.cosine.values())
+        assert all(isinstance(sentence, str) for sentence in theirs.departures)
+
+
+@pytest.mark.parametrize(
+    "argument, words", [("figure-1", "figure-1 is none of all"), ("datasets=enrgy", "enrgy is none")]
+)
+def test_what_is_unknown_is_said(argument, words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        paper.main(["figure-2", argument])
+    assert words in capsys.readouterr().err
+
+
+def test_make_has_a_target_for_each():
+    makefile = (ROOT / "Makefile").read_text()
+    figures = {f"figure-{n}" for n in re.search(r"^FIGURES := .*,(.*)\)", makefile, re.M)[1].split()}
+    tables = set(re.search(r"^TABLES := (.*)", makefile, re.M)[1].split())
+    assert figures | tables == {name for name in ITEMS if name != "claims"}
