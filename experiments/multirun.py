@@ -76,11 +76,11 @@ class ExitCode(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Keep the code of a job."""
         code = job_return.return_value if job_return.status == JobStatus.COMPLETED else 0
-        if not isinstance(code, int):  # what a search minimises
+        if not isinstance(code, int) or code == 0:  # no code is what a search minimises
             return
+        ExitCode.highest = max(ExitCode.highest, code)
         if config.hydra.mode == RunMode.MULTIRUN:
             artifacts.write(Path(config.hydra.sweep.dir) / f"{config.hydra.job.num}.exit", str(code).encode())
-        ExitCode.highest = max(ExitCode.highest, code)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Gather the codes of all jobs."""

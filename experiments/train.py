@@ -13,12 +13,13 @@ from fimo.errors import Diverged
 def main(cfg: DictConfig) -> float:
     """Train the final model, or take it from `final.checkpoint`, where it isn't there: its loss on the test split."""
     try:
-        return stages.train(Question(cfg))
+        stages.train(Question(cfg))
     except Diverged as error:
         if HydraConfig.get().runtime.choices.get("hydra/sweeper") != "search":
             raise
         say(str(error))  # what a search has to know, and no reason to end it
         return float("inf")
+    return stages.final_loss(cfg)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,9 @@ def test_each_stage_is_an_app(tmp_path, capsys):
         app(tmp_path, *BASE, name="compare")
     for module, words in ((train, "test loss"), (attribute, "scores computed"), (further_train, "0 of 2 seeds found")):
         capsys.readouterr()
-        assert module.main.__wrapped__(cfg) == 0
+        returned = module.main.__wrapped__(cfg)
+        (metrics,) = tmp_path.glob("outputs/diabetes/final/*/metrics.json")
+        assert returned == (json.loads(metrics.read_text())["test"]["loss"] if module is train else 0)
         assert words in capsys.readouterr().out
     assert app(tmp_path, *BASE, name="compare") == 0
     staged = (tmp_path / "results/diabetes/curves.csv").read_bytes()
