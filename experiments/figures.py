@@ -13,7 +13,8 @@ from experiments.app import told
 from experiments.question import say
 from fimo.artifacts import CURVES, SWEEP, read_run, write
 from fimo.compare.figures import to_bytes
-from fimo.compare.sweeps import Job, sweep_figure, sweep_markdown, sweep_table
+from fimo.compare.paper_tables import table_files
+from fimo.compare.sweeps import Job, sweep_figure, sweep_table
 from fimo.errors import UserError
 
 
@@ -27,11 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     if read_run(target) is not None:
         raise UserError(f"{target} holds the results of a run: choose another name for those of the sweep.")
     table, figure = gathered(asked.folders, asked.name)
-    text = sweep_markdown(table)
-    files = {"md": text.encode(), "csv": table.to_csv(index=False).encode()}
+    files = table_files(table, table, ["Centred cosines (eq. 13 and 17), mean ± standard error over test examples."])
     for kind, content in (files | {kind: to_bytes(figure, kind) for kind in ("png", "pdf")}).items():
         write(target / f"{SWEEP}.{kind}", content)
-    say(f"\n{text}\n{target}")
+    say(f"\n{files['md'].decode()}\n{target}")
 
 
 def gathered(folders: list[Path], title: str) -> tuple[pd.DataFrame, Figure]:

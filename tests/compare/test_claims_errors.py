@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 from made_up import noisy
 
-from fimo.artifacts import from_dataset, open_dataset
 from fimo.compare import claims as module
 from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims
+from fimo.formats import from_dataset, open_dataset
 
 NAMES = [claim.name for claim in CLAIMS]
 

@@ -73,8 +73,8 @@ def test_profiles_of_scores_and_of_further_training(made):
 def test_table_of_methods(made):
     table = methods_table({"energy": made[2]}).set_index("method")
     curve = made[2].curves.query("adjustment == 'centred' and method == 'CG'").reset_index()
-    assert table.loc["CG", "first_mean"] == curve["cosine_mean"][0] and table.loc["CG", "last epoch"] == 4
-    assert table.loc["CG", "best_mean"] == curve["cosine_mean"].max() == table.loc["CG", "last_mean"]
+    assert table.loc["CG", "first cosine_mean"] == curve["cosine_mean"][0] and table.loc["CG", "last epoch"] == 4
+    assert table.loc["CG", "best cosine_mean"] == curve["cosine_mean"].max() == table.loc["CG", "last cosine_mean"]
     assert table.loc["Grad-Dot", "best epoch"] == 1 and table.loc["CG", "seeds"] == 4
 
 
@@ -123,8 +123,8 @@ def test_files_of_a_table():
 
 
 def test_numbers_as_text():
-    cells = readable_cells(pd.DataFrame({"x": [0.12345, 0.0, 12.0, 1e-7, 12345.678, np.nan, -0.5]}))["x"]
-    assert cells.tolist() == ["0.123", "0", "12", "1e-07", "1.23e+04", "–", "-0.500"]
+    cells = readable_cells(pd.DataFrame({"x": [0.12345, 0.0, 1000.0, 1e-7, 12345.678, np.nan, -0.5]}))["x"]
+    assert cells.tolist() == ["0.123", "0", "1000", "1e-07", "1.23e+04", "–", "-0.500"]
 
 
 def test_a_panel_is_not_needed(made):

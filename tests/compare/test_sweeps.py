@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fimo.compare.sweeps import Job, sweep_figure, sweep_markdown, sweep_table
+from fimo.compare.paper_tables import readable_cells
+from fimo.compare.sweeps import Job, sweep_figure, sweep_table
 
 NAN = float("nan")
 
@@ -30,21 +31,19 @@ SWEPT = [
 def test_the_table_has_the_first_best_and_last_step():
     table = sweep_table(SWEPT)
     assert table["times.damping"].tolist() == ["1", "1", "10", "10", "100", "100"]
-    assert table["method"].tolist()[:2] == ["CG (λ = 1 λ0)", "EK-FAC"] and set(table["n_seeds"]) == {3}
+    assert table["method"].tolist()[:2] == ["CG (λ = 1 λ0)", "EK-FAC"] and set(table["seeds"]) == {3}
     row = table.iloc[0]
-    assert [row[f"{moment}_epoch"] for moment in ("first", "best", "last")] == [2, 4, 6]
-    assert [row[f"{moment}_cosine_mean"] for moment in ("first", "best", "last")] == [0.1, 0.5, 0.3]
-    assert [row[f"{moment}_cosine_sem"] for moment in ("first", "best", "last")] == pytest.approx([0.01, 0.05, 0.03])
-    assert table.iloc[1]["best_epoch"] == 2 and table.iloc[5]["best_epoch"] == 6
+    assert [row[f"{moment} epoch"] for moment in ("first", "best", "last")] == [2, 4, 6]
+    assert [row[f"{moment} cosine_mean"] for moment in ("first", "best", "last")] == [0.1, 0.5, 0.3]
+    assert [row[f"{moment} cosine_sem"] for moment in ("first", "best", "last")] == pytest.approx([0.01, 0.05, 0.03])
+    assert table.iloc[1]["best epoch"] == 2 and table.iloc[5]["best epoch"] == 6
 
 
 def test_the_table_for_people():
-    lines = sweep_markdown(sweep_table([job({"CG": [NAN, NAN]}, optimizer="sgd"), job({"CG": [0.25]}, times_lr="3")]))
-    lines = lines.splitlines()
-    assert lines[0].startswith("| optimizer | times.lr | method | seeds | first epoch | cosine | best epoch")
-    assert lines[2] == "| sgd | – | CG | 3 | 2 | – | 2 | – | 4 | – |"
-    assert lines[3] == "| – | 3 | CG | 3 | 2 | 0.250 ± 0.025 | 2 | 0.250 ± 0.025 | 2 | 0.250 ± 0.025 |"
-    assert len({line.count("|") for line in lines[:4]}) == 1
+    cells = readable_cells(sweep_table([job({"CG": [NAN, NAN]}, optimizer="sgd"), job({"CG": [0.25]}, times_lr="3")]))
+    assert list(cells)[:6] == ["optimizer", "times.lr", "method", "seeds", "first epoch", "first cosine"]
+    assert cells.iloc[0].tolist() == ["sgd", "–", "CG", "3", "2", "–", "2", "–", "4", "–"]
+    assert cells.iloc[1].tolist() == ["–", "3", "CG", "3", "2", *["0.250 ± 0.025", "2"] * 2, "0.250 ± 0.025"]
 
 
 def shown(axes):

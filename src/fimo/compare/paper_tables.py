@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from fimo.compare.influential import Shown, extremes
-from fimo.compare.tables import Comparison
+from fimo.compare.tables import Comparison, at_moments
 from fimo.effect import gold_standard, without_diverged
 
 # LaTeX of what its escaping leaves alone.
@@ -29,12 +29,7 @@ def methods_table(runs: Mapping[str, Comparison]) -> pd.DataFrame:
         centred = comparison.curves.query("adjustment == 'centred'")
         ceiling = comparison.reliability.query("adjustment == 'centred'")["ceiling"].iloc[-1]
         for label, curve in centred.groupby("method", sort=False):
-            best = curve["cosine_mean"].fillna(-np.inf).argmax()
-            row: dict[str, Any] = {"data set": data, "method": label}
-            for name, place in (("first", 0), ("best", best), ("last", -1)):
-                at = curve.iloc[place]
-                row |= {f"{name} epoch": at["epoch"]}
-                row |= {f"{name}_mean": at["cosine_mean"], f"{name}_sem": at["cosine_sem"]}
+            row = {"data set": data, "method": label, **at_moments(curve)}
             rows.append(row | {"ceiling": ceiling, "seeds": int(curve["n_seeds"].iloc[0])})
     return pd.DataFrame(rows)
 
@@ -147,6 +142,6 @@ def _cell(value: object) -> str:
         return str(value)
     if np.isnan(value):
         return "–"
-    if value == int(value) or not 1e-3 <= abs(value) < 1e3:
-        return f"{value:.3g}"
-    return f"{value:.3f}"
+    if abs(value) < 1e6 and value == int(value):
+        return str(int(value))
+    return f"{value:.3f}" if 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fimo.compare.figures import COLOURS, MARKERS, STYLE
+from fimo.compare.tables import MOMENTS, at_moments
 
-MOMENTS = ("first", "best", "last")
 COLUMNS = 3
 
 
@@ -45,12 +45,7 @@ def sweep_table(jobs: Sequence[Job], adjustment: str = "centred") -> pd.DataFram
     for job in jobs:
         chosen = job.curves.query("adjustment == @adjustment")
         for label, curve in chosen.groupby("method", sort=False):
-            measured = curve["cosine_mean"]
-            best = measured.idxmax() if measured.notna().any() else curve.index[0]
-            row = {**job.swept, "method": label, "n_seeds": curve["n_seeds"].iloc[0]}
-            for moment, at in zip(MOMENTS, (curve.index[0], best, curve.index[-1]), strict=True):
-                row |= {f"{moment}_{name}": curve.at[at, name] for name in ("epoch", "cosine_mean", "cosine_sem")}
-            rows.append(row)
+            rows.append({**job.swept, "method": label, "seeds": curve["n_seeds"].iloc[0], **at_moments(curve)})
     table = pd.DataFrame(rows)
     keys = list(dict.fromkeys(key for job in jobs for key in job.swept))
     table = table[[*keys, *(column for column in table if column not in keys)]]
@@ -63,26 +58,6 @@ def _rank(values: pd.Series) -> pd.Series:
     return (
         numbers if numbers.notna().equals(values.notna()) else pd.Series(pd.factorize(values, use_na_sentinel=False)[0])
     )
-
-
-def sweep_markdown(table: pd.DataFrame) -> str:
-    """The table for people."""
-    keys = list(table.columns[: list(table.columns).index("n_seeds")])
-    lines = [
-        f"| {' | '.join(keys)} | seeds | {' | '.join(f'{moment} epoch | cosine' for moment in MOMENTS)} |",
-        f"|{'---|' * len(keys)}{'--:|' * 7}",
-    ]
-    for _, row in table.iterrows():
-        told = ["–" if pd.isna(row[key]) else str(row[key]) for key in keys]
-        cells = [f"{row[f'{moment}_epoch']:g} | {_cosine(row, moment)}" for moment in MOMENTS]
-        lines.append(f"| {' | '.join([*told, str(row['n_seeds']), *cells])} |")
-    lines += ["", "Centred cosines (eq. 13 and 17), mean ± standard error over test examples."]
-    return "\n".join(lines) + "\n"
-
-
-def _cosine(row: pd.Series, moment: str) -> str:
-    mean, error = row[f"{moment}_cosine_mean"], row[f"{moment}_cosine_sem"]
-    return "–" if pd.isna(mean) else f"{mean:.3f}" if pd.isna(error) else f"{mean:.3f} ± {error:.3f}"
 
 
 @matplotlib.rc_context(STYLE)
@@ -125,7 +100,7 @@ def _against_a_number(jobs: Sequence[Job], adjustment: str) -> list[Panel]:
     for chosen, part in table.groupby(others, sort=False) if others else [((), table)]:
         told = ", ".join(f"{key}={value}" for key, value in zip(others, chosen, strict=True))
         for moment in MOMENTS:
-            lines = part.rename(columns={f"{moment}_cosine_mean": "mean", f"{moment}_cosine_sem": "sem"})
+            lines = part.rename(columns={f"{moment} cosine_mean": "mean", f"{moment} cosine_sem": "sem"})
             panels.append(Panel(", ".join(filter(None, [told, f"{moment} step"])), axis, lines.sort_values("x")))
     return panels
 

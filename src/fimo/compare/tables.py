@@ -15,6 +15,7 @@ from fimo.effect import ADJUSTMENTS, average, effect, without_diverged
 
 # The losses of all seeds are read a few evaluations at a time, so that a hundred seeds fit in memory.
 BLOCK_BYTES = 256 * 2**20
+MOMENTS = ("first", "best", "last")
 GROUP_SIZES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
 
 
@@ -110,6 +111,20 @@ def _best_steps(grouped: Mapping[tuple[str, str, int], list[np.ndarray]]) -> lis
         row = {"method": label, "adjustment": adjustment, "n_seeds": size}
         rows.append(row | {"cosine_mean": best.mean, "cosine_sem": best.sem})
     return rows
+
+
+def at_moments(curve: pd.DataFrame) -> dict:
+    """Amount and cosine of one method's rows of a curve at its first, its best and its last step.
+
+    Returns:
+        `first epoch`, `first cosine_mean`, `first cosine_sem`, and the same for `best` and `last`.
+    """
+    best = int(curve["cosine_mean"].fillna(-np.inf).argmax())
+    found: dict = {}
+    for moment, place in zip(MOMENTS, (0, best, -1), strict=True):
+        found[f"{moment} epoch"] = curve["epoch"].iloc[place]
+        found |= {f"{moment} {name}": curve[name].iloc[place] for name in ("cosine_mean", "cosine_sem")}
+    return found
 
 
 def _ordered(rows: list[dict], labels: Iterable[str]) -> pd.DataFrame:
