@@ -130,9 +130,8 @@ def readable_cells(table: pd.DataFrame) -> pd.DataFrame:
         base = name.removesuffix("_mean")
         values = [_cell(value) for value in table[name]]
         if base != name:
-            values = [
-                f"{v} ± {_cell(s)}" if pd.notna(s) else v for v, s in zip(values, table[f"{base}_sem"], strict=True)
-            ]
+            errors = [f" ± {error:.3f}" if pd.notna(error) else "" for error in table[f"{base}_sem"]]
+            values = [value + error for value, error in zip(values, errors, strict=True)]
         cells[base] = values
     return pd.DataFrame(cells, columns=list(cells))
 
