@@ -79,7 +79,7 @@ def test_a_killed_job_costs_its_own_seed(name, tmp_path, serial):
     first = next(iter(seeds(tmp_path).values()))
     os.kill(first, signal.SIGKILL)
     code, _, err = finish(process)
-    assert code == 2 and "\nerror: A job of the sweep was killed or crashed: " in f"\n{err}", err
+    assert code == 2 and "error: A job of the sweep was killed or crashed: " in err, err
     before = seeds(tmp_path)
     assert 0 < len(before) < 4
     code, _, err = finish(start(tmp_path, "further_train", *command))
