@@ -133,7 +133,7 @@ def test_jobs_side_by_side_share_what_is_the_same_for_both(tmp_path):
     table = pd.read_csv(tmp_path / "results/swept/sweep.csv")
     assert table["method"].tolist() == ["CG", "Grad-Dot", "CG (λ = 1000 λ0)", "Grad-Dot"]
     assert table["times.damping"].tolist() == [1, 1, 10, 10]
-    assert {path.suffix for path in (tmp_path / "results/swept").iterdir()} == {".md", ".csv", ".png", ".pdf"}
+    assert {path.suffix for path in (tmp_path / "results/swept").iterdir()} == {".md", ".csv", ".tex", ".png", ".pdf"}
 
 
 def figures(*arguments):
