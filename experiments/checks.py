@@ -121,8 +121,12 @@ def _check_retraining(cfg: DictConfig) -> None:
     for key, found, needed in (
         ("final.checkpoint", final.checkpoint, None),
         ("final.augment", final.augment, None),
+        ("final.keep", final.keep, "last"),
         ("optimizer", optimizer, final.optimizer),
         ("optimizer.lr", cfg.optimizer.lr, final.lr),
+        ("optimizer.weight_decay", cfg.optimizer.weight_decay, final.weight_decay),
+        ("optimizer.momentum", cfg.optimizer.get("momentum", 0), 0),
+        ("further.clip", cfg.further.clip, final.clip),
         ("data.batch_size", cfg.data.batch_size, final.batch_size),
     ):
         if found != needed:

@@ -51,7 +51,11 @@ def _refused(folder: Path) -> list[str]:
             except UserError as reason:
                 told.append(str(reason))
     for results in (folder / "results").glob("*"):
-        run = artifacts.read_run(results) or {"files": []}
+        try:
+            run = artifacts.read_run(results) or {"files": []}
+        except UserError as reason:
+            told.append(str(reason))
+            continue
         told += [f"{results / name} is missing" for name in run["files"] if not (results / name).is_file()]
     return told
 

@@ -15,28 +15,32 @@ EVERY = 0.05  # seconds
 
 @dataclass
 class Peak:
-    """The largest memory seen.
+    """Resident memory of this process, or, on a GPU, what torch held there, in bytes.
 
     Attributes:
-        bytes: resident memory of this process, or, on a GPU, what torch held there.
+        before: at the start.
+        bytes: the largest that was seen.
     """
 
-    bytes: int = 0
+    before: int
+    bytes: int
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """The most memory that is held inside, by the whole process: what was held before counts too.
+    """The most memory that is held inside, by the whole process: what was held before counts too, and is told.
 
     Resident memory is looked at 20 times a second, so a shorter peak may be missed.
     """
-    peak = Peak()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+        peak = Peak(torch.cuda.memory_allocated(device), 0)
         yield peak
         peak.bytes = torch.cuda.max_memory_allocated(device)
         return
     process, done = psutil.Process(), threading.Event()
+    now = process.memory_info().rss
+    peak = Peak(now, now)
 
     def watch() -> None:
         while not done.wait(EVERY):

@@ -39,11 +39,11 @@ def swept() -> dict[str, str]:
     return {key: value for key, _, value in parts if key in varied}
 
 
-def _varied(hydra: DictConfig) -> set[str]:
-    """The keys that a sweep's config or the command line gives several values; the command line has the last word."""
+def _varied(hydra: DictConfig) -> dict[str, str]:
+    """What a sweep's config or the command line gives several values, by key; the command line has the last word."""
     asked = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()] + list(hydra.overrides.task)
     last = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides(asked)}
-    return {key for key, override in last.items() if override.is_sweep_override()}
+    return {key: str(override.input_line) for key, override in last.items() if override.is_sweep_override()}
 
 
 def group() -> str | None:
@@ -55,17 +55,17 @@ def group() -> str | None:
 
 
 def question_of(config: DictConfig) -> str:
-    """Hash of what determines the final model, apart from what the multirun varies.
+    """Hash of what determines the final model, and of the values between which the multirun varies it.
 
     Args:
         config: the multirun's, `hydra` with it.
     """
-    cfg = config.copy()
-    for key in _varied(config.hydra):
+    cfg, varied = config.copy(), _varied(config.hydra)
+    for key in varied:
         OmegaConf.update(cfg, key, None)
     with open_dict(cfg):
         del cfg["hydra"]
-    return artifacts.short_hash(settings.final_config(cfg))
+    return artifacts.short_hash({**settings.final_config(cfg), "varied": varied})
 
 
 class ExitCode(Callback):

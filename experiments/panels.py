@@ -16,9 +16,10 @@ from omegaconf import DictConfig
 from fimo import artifacts
 from experiments import results, run, settings, stages
 from experiments.app import prepare
-from experiments.errors import CONFIG_DIR, EXPECTED, sentence
+from experiments.errors import CONFIG_DIR
 from experiments.question import Question, say
 from fimo.compare.tables import Comparison
+from fimo.errors import UserError
 
 # Below the folder of the figures: the results folders of their panels.
 RUNS = "runs"
@@ -53,14 +54,14 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """What stands over it: `energy: SGD, 3 seeds`."""
-        return f"{self.cfg.data.name}: {results.measured(self.cfg, self.comparison).partition(' with ')[2]}"
+        """What stands over it: `energy: SGD, 3 seeds`, and the size where it is not the default."""
+        size = "" if self.cfg.facts.size == "laptop" else f" (size={self.cfg.facts.size})"
+        return f"{self.cfg.data.name}: {results.measured(self.cfg, self.comparison).partition(' with ')[2]}{size}"
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What is known of each method's scores, by label."""
-        run_facts = artifacts.read_run(self.folder)
-        return {} if run_facts is None else run_facts["methods"]
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """Its run.json."""
+        return artifacts.read_run(self.folder) or {}
 
     def scores(self) -> stages.Scores:
         """The scores by label."""
@@ -101,20 +102,19 @@ class Panels:
 
     def _made(self, experiment: str, *more: str) -> Panel | str:
         say(f"\n{' '.join((experiment, *more))}")
-        cfg = composed([f"experiment={experiment}", *more, *self.overrides])
+        cfg = composed([f"experiment={experiment}", *self.overrides, *more])  # what a figure shows has the last word
         optimizer = str(cfg.optimizer._target_).rpartition(".")[2].lower()
         gold = [] if cfg.further.gold == settings.FURTHER else [str(cfg.further.gold)]
         cfg.name = "-".join([cfg.name, optimizer, *gold, cfg.facts.size])
         cfg.paths.results_dir = str(self.folder / RUNS)
+        prepare(cfg)
+        asked = Question(cfg)
         try:
-            prepare(cfg)
-            run.main.__wrapped__(cfg)  # type: ignore[attr-defined]
-        except EXPECTED as error:
-            reason = sentence(error)
-            if reason is None:
-                raise
+            asked.data  # noqa: B018  (loaded, or not to be had)
+        except UserError as reason:
             say(f"{experiment} stays empty: {reason}")
-            return reason
+            return str(reason)
+        run.answer(asked)
         return Panel(cfg, results.folder_of(cfg))
 
 

@@ -1,5 +1,6 @@
 """The paper's figures and tables, and ours: `python experiments/paper.py figure-2 table-2 datasets=energy,fico`.
 
+`datasets=energy,cifar10:data=cifar10_subset` gives one panel options of its own.
 What is missing is computed through the stages' own cache, what can't be had is said in its place, and the files lie in
 `results/paper/`. Other arguments with a `=` are overrides of every panel, as for run.py: size=smoke method=paper
 """
@@ -34,9 +35,12 @@ def main(arguments: list[str] | None = None) -> None:
     targets = [argument for argument in asked if "=" not in argument]
     given = [argument.removeprefix(DATASETS) for argument in asked if argument.startswith(DATASETS)]
     datasets = [name for some in given for name in some.split(",") if name]
-    for name, choices in ((targets, ["all", *items]), (datasets, EXPERIMENTS)):
-        if unknown := [choice for choice in name if choice not in choices]:
+    names = [name.partition(":")[0] for name in datasets]
+    for asked_for, choices in ((targets, ["all", *items]), (names, EXPERIMENTS)):
+        if unknown := [choice for choice in asked_for if choice not in choices]:
             parser.error(f"{unknown[0]} is none of {', '.join(choices)}")
+    if not targets:
+        parser.error(f"name a figure or table: all, {', '.join(items)}")
     panels = Panels([argument for argument in asked if "=" in argument and not argument.startswith(DATASETS)])
     for target in items if "all" in targets else targets:
         say("\n".join(map(str, make(target, items[target], panels, datasets))))
@@ -49,14 +53,17 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: list[st
         target: its name, `figure-2`.
         item: what conf/paper.yaml says of it.
         panels: the runs, shared by all targets.
-        datasets: experiments in place of the paper's panels, if any.
+        datasets: experiments in place of the paper's panels, if any; `cifar10:data=cifar10_subset` for an override of
+            one panel.
 
     Returns:
         The files.
     """
     chosen, beside = datasets or item["panels"], item.get("beside", {"panels": ()})
-    found = {name: panels.get(name, *item.get("overrides", ())) for name in chosen}
-    second = {name: panels.get(name, *beside["overrides"]) for name in chosen if name in beside["panels"]}
+    own = {name: more for name, *more in (panel.split(":") for panel in chosen)}
+    found = {name: panels.get(name, *more, *item.get("overrides", ())) for name, more in own.items()}
+    there = [name for name in own if name in beside["panels"]]
+    second = {name: panels.get(name, *own[name], *beside["overrides"]) for name in there}
     files = SHOWS[item["shows"]](found, *([second] if second else []), **item.get("with", {}))
     paths = {panels.folder / f"{target}.{ending}": content for ending, content in files.items()}
     for path, content in paths.items():

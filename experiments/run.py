@@ -12,7 +12,12 @@ from fimo.compare.live import LiveAgreement
 @app
 def main(cfg: DictConfig) -> int:
     """Final model, scores, further training, comparison; the results folder is printed last."""
-    asked, folder, seconds = Question(cfg), results.folder_of(cfg), dict[str, float]()
+    return answer(Question(cfg))
+
+
+def answer(asked: Question) -> int:
+    """All stages of a question: the exit code."""
+    cfg, folder, seconds = asked.cfg, results.folder_of(asked.cfg), dict[str, float]()
     with instantiate(cfg.logger)(folder, folder.name, settings.plain(cfg), multirun.group()) as log:
         with stages.timed(seconds, "train"):
             stages.train(asked)

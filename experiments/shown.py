@@ -26,7 +26,6 @@ from fimo.compare.paper_tables import (
     table_files,
 )
 from fimo.compare.sorted_scores import draw_sorted, profiles
-from fimo.errors import UserError
 
 # By experiment: its run, or why there is none.
 Found = Mapping[str, Panel | str]
@@ -73,11 +72,19 @@ def published(found: Found) -> Files:
     """The numbers that the paper's notebooks print beside ours, and where the measurements differ."""
     tables, few, notes = {}, {}, []
     for name, panel in _runs(found):
-        theirs = settings.plain(DictConfig(OmegaConf.load(CONFIG_DIR / "published" / f"{name}.yaml")))
+        path = CONFIG_DIR / "published" / f"{name}.yaml"
+        if not path.is_file():
+            notes.append(f"{name}: the paper prints no numbers for it.")
+            continue
+        theirs = settings.plain(DictConfig(OmegaConf.load(path)))
         table = published_table(theirs, panel.comparison)
         tables[name], few[name] = table, at_few_amounts(table)
         notes += [f"{name}: {departure}." for departure in _departures(theirs, panel)]
-    notes = ["Amounts are epochs (sst2: steps) of further training.", *notes, *_measured(found)]
+    notes = [
+        "Amounts are epochs (sst2: steps) of further training, and seeds where the measure says so.",
+        *notes,
+        *_measured(found),
+    ]
     return table_files(_joined(tables), _joined(few), notes)
 
 
@@ -96,6 +103,10 @@ def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
         "epochs": cfg.further.epochs,
         "seeds": cfg.further.seeds,
         "leave-out": cfg.further.leave_out,
+        "final learning rate": cfg.final.lr,
+        "final batch size": cfg.final.batch_size,
+        "final epochs": cfg.final.epochs,
+        "LiSSA depth": cfg.facts.depth[cfg.facts.size],
     }
     differs = [f"{key} {ours[key]} (theirs {value})" for key, value in theirs["setting"].items() if ours[key] != value]
     if differs:
@@ -112,8 +123,8 @@ def methods(found: Found) -> Files:
 
 def cost(found: Found) -> Files:
     """Seconds and memory by method and data set."""
-    table = cost_table({name: panel.facts for name, panel in _runs(found)})
-    notes = ["Of computing all scores of one method; memory is the whole process's peak while it did."]
+    table = cost_table({name: panel.run["methods"] for name, panel in _runs(found)})
+    notes = ["Of computing a method's scores; memory is the whole process's, which computed the methods in this order."]
     return table_files(table, table, [*notes, *_measured(found)])
 
 
@@ -127,9 +138,7 @@ def claims(found: Found, beside: Found | None = None) -> Files:
         if isinstance(adam, Panel):
             pair = (panel.scores(), panel.losses()), (adam.scores(), adam.losses())
             rows.append(adam_claim(*pair, np.random.default_rng(0)).assign(**named))
-    if not rows:
-        raise UserError(f"None of these has claims: {'; '.join(_measured(found)[1:])}")
-    table = pd.concat(rows, ignore_index=True)
+    table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({"data set": [], "claim": [], "statistic": []})
     told = "\n\n".join([claims_markdown(table).rstrip(), *_measured(found)])
     return {"md": f"{told}\n".encode(), "csv": table.to_csv(index=False).encode()}
 
@@ -166,7 +175,12 @@ def _measured(found: Found) -> list[str]:
     """What the rows are of, and which are not there."""
     there = [panel.title for _, panel in _runs(found)]
     empty = [f"{name}: {panel}" for name, panel in found.items() if isinstance(panel, str)]
-    return [f"Measured: {'; '.join(there)}." if there else "Nothing was measured.", *empty]
+    diverged = [
+        f"{name}: left out where they diverged, {'; '.join(panel.run['diverged'])}."
+        for name, panel in _runs(found)
+        if panel.run["diverged"]
+    ]
+    return [f"Measured: {'; '.join(there)}." if there else "Nothing was measured.", *empty, *diverged]
 
 
 def _figure(figure: Figure) -> Files:

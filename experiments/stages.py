@@ -75,7 +75,13 @@ def _compute_scores(
     with peak_memory(problem.device) as peak:
         score = attribute_problem(problem, method, curvature_rows=curvature_rows)
     seconds = round(time.perf_counter() - start, 3)
-    facts = {"seconds": seconds, "peak_bytes": peak.bytes, **method.facts, "notes": list(method.notes.values())}
+    facts = {
+        "seconds": seconds,
+        "start_bytes": peak.before,
+        "peak_bytes": peak.bytes,
+        **method.facts,
+        "notes": list(method.notes.values()),
+    }
     artifact.write(SCORES, formats.from_dataset(score.to_dataset()), **facts)
     say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
 

@@ -129,10 +129,13 @@ class Artifact:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             return None
-        if self.has(name):
-            lock.release()
-            return None
-        return lock
+        taken = True
+        try:
+            taken = self.has(name)
+        finally:
+            if taken:
+                lock.release()
+        return None if taken else lock
 
     def write(self, name: str, content: bytes, **facts: Any) -> None:
         """Write one file and its entry in the manifest, where `facts` are kept; call it with the file's lock held."""

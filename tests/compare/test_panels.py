@@ -84,13 +84,16 @@ def test_published_numbers_beside_ours_where_both_are_known(made):
         "amounts": [10, 15, 40],
         "cosine": {"CG": [0.5, 0.6, 0.7], "TRAK": [0, 0, 0]},
         "spearman": {},
+        "seeds": {"counts": [1, 4, 100], "cosine": {"CG": [0.1, 0.2, 0.3]}},
     }
     table = published_table(theirs, made[2])
-    assert table["amount"].tolist() == [10, 40] and set(table["method"]) == {"CG"}
+    assert table["amount"].tolist() == [10, 40, 1, 4] and set(table["method"]) == {"CG"}
     ours = made[2].curves.query("adjustment == 'centred' and method == 'CG'")["cosine_mean"].iloc[[0, -1]].to_numpy()
-    np.testing.assert_allclose(table["difference"], ours - [0.5, 0.7])
-    many = pd.DataFrame({"amount": np.repeat(np.arange(1, 26), 2)})
-    assert at_few_amounts(many)["amount"].unique().tolist() == [1, 5, 25]
+    averaged = made[2].seeds.query("adjustment == 'centred' and method == 'CG'").set_index("n_seeds")["cosine_mean"]
+    np.testing.assert_allclose(table["difference"], [*(ours - [0.5, 0.7]), averaged[1] - 0.1, averaged[4] - 0.2])
+    assert at_few_amounts(table).equals(table)
+    many = pd.DataFrame({"measure": ["cosine", "spearman"] * 25, "amount": np.repeat(np.arange(1, 26), 2)})
+    assert at_few_amounts(many)["amount"].tolist() == [1, 5, 25] * 2
 
 
 def test_costs_that_are_not_known_are_no_numbers():
@@ -108,6 +111,13 @@ def test_influential_examples_of_the_first_amount(made):
         row["training row"] == best and row["training example"] == f"train {best}" and row["test example"] == "test 1"
     )
     assert row["effect"] == pytest.approx((mean - mean.mean(1, keepdims=True))[1].max())
+
+
+def test_images_and_bars_in_a_table(made):
+    table = influential_table(made[1], lambda split, row: np.zeros((2, 2, 1)) if split == "test" else "a | b", tests=1)
+    assert table["test example"].tolist() == ["image 0"] * 2
+    markdown = table_files(table, table, [])["md"].decode()
+    assert r"a \| b" in markdown and len({line.replace(r"\|", "").count("|") for line in markdown.splitlines()}) == 1
 
 
 def test_files_of_a_table():

@@ -72,6 +72,22 @@ def test_every_combination_of_the_other_keys_has_panels_of_its_own():
     assert shown(axes[3]) == {"CG": ([1, 3], [0.1, 0.3])} and axes[0].get_xscale() == "linear"
 
 
+def test_methods_may_be_what_is_swept():
+    jobs = [
+        job({label: [0.1]}, method=name, times_lr=lr) for name, label in (("cg", "CG"), ("trak", "TRAK")) for lr in "13"
+    ]
+    first = sweep_figure(jobs, "").axes[0]
+    assert (
+        shown(first) == {"CG": ([1, 3], [0.1, 0.1]), "TRAK": ([1, 3], [0.1, 0.1])} and first.get_xlabel() == "times.lr"
+    )
+
+
+def test_jobs_that_lack_a_key_are_drawn_too():
+    jobs = [job({"CG": [0.1]}, times_lr="1"), job({"CG": [0.2]}, times_lr="3", optimizer="adam")]
+    titles = [axes.get_title(loc="left") for axes in sweep_figure(jobs, "").axes]
+    assert titles[0] == "first step" and titles[3] == "optimizer=adam, first step"
+
+
 def test_two_variants_of_a_method_in_one_job_keep_their_labels():
     jobs = [job({"CG": [0.1], "CG (λ = 1 λ0)": [0.2]}, further_seeds=seeds) for seeds in "13"]
     assert set(shown(sweep_figure(jobs, "").axes[0])) == {"CG", "CG (λ = 1 λ0)"}

@@ -16,6 +16,7 @@ from fimo.effect import gold_standard, without_diverged
 # LaTeX of what its escaping leaves alone.
 LATEX = {"±": r"$\pm$", "–": "--", "λ": r"$\lambda$", "−": "$-$"}
 MEASURES = ("cosine", "spearman")
+BAR = r"\|"  # of a cell, not between cells
 
 
 def methods_table(runs: Mapping[str, Comparison]) -> pd.DataFrame:
@@ -38,13 +39,15 @@ def cost_table(runs: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> pd.DataFr
     """Seconds and peak memory of the scores of every method on every data set.
 
     Args:
-        runs: by data set and label, what is known of the scores: `seconds`, `peak_bytes` of the whole process.
+        runs: by data set and label, what is known of the scores: `seconds`, and the whole process's
+            `start_bytes` and `peak_bytes`.
     """
     return pd.DataFrame(
         {
             "data set": data,
             "method": label,
             "seconds": facts.get("seconds", np.nan),
+            "memory at its start [GiB]": facts.get("start_bytes", np.nan) / 2**30,
             "peak memory [GiB]": facts.get("peak_bytes", np.nan) / 2**30,
         }
         for data, methods in runs.items()
@@ -56,7 +59,8 @@ def published_table(published: Mapping[str, Any], comparison: Comparison) -> pd.
     """The paper's printed numbers beside ours, wherever both were measured: method, measure and amount.
 
     Args:
-        published: their `unit` (`epoch` or `step`), the `amounts`, and for each measure and method a number for each.
+        published: their `unit` (`epoch` or `step`), the `amounts`, for each measure and method a number for each, and
+            `seeds`: the `counts` of seeds averaged and, by method, the `cosine` at the best step with each.
         comparison: ours.
     """
     unit = published["unit"]
@@ -70,16 +74,25 @@ def published_table(published: Mapping[str, Any], comparison: Comparison) -> pd.
                     row = {"method": method, "measure": measure, "amount": amount, "paper": paper}
                     row |= {"ours_mean": ours[f"{measure}_mean"], "ours_sem": ours[f"{measure}_sem"]}
                     rows.append(row | {"difference": ours[f"{measure}_mean"] - paper})
+    averaged = comparison.seeds.query("adjustment == 'centred'").set_index(["method", "n_seeds"])
+    for method, values in published["seeds"]["cosine"].items():
+        for count, paper in zip(published["seeds"]["counts"], values, strict=True):
+            if (method, count) in averaged.index:
+                ours = averaged.loc[(method, count)]
+                row = {"method": method, "measure": "best cosine, by seeds", "amount": count, "paper": paper}
+                row |= {"ours_mean": ours["cosine_mean"], "ours_sem": ours["cosine_sem"]}
+                rows.append(row | {"difference": ours["cosine_mean"] - paper})
     return pd.DataFrame(rows, columns=["method", "measure", "amount", "paper", "ours_mean", "ours_sem", "difference"])
 
 
 def at_few_amounts(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a published table at the first amount, the last, and their geometric mean, for reading."""
-    amounts = np.sort(table["amount"].unique())
-    if len(amounts) < 3:
-        return table
-    middle = amounts[np.abs(np.log(amounts / np.sqrt(amounts[0] * amounts[-1]))).argmin()]
-    return table[table["amount"].isin([amounts[0], middle, amounts[-1]])]
+    """The rows of a published table at each measure's first amount, its last, and their geometric mean, for reading."""
+    kept = []
+    for _, rows in table.groupby("measure", sort=False):
+        amounts = np.sort(rows["amount"].unique())
+        middle = amounts[np.abs(np.log(amounts / np.sqrt(amounts[0] * amounts[-1]))).argmin()]
+        kept.append(rows[rows["amount"].isin([amounts[0], middle, amounts[-1]])])
+    return pd.concat([table[:0], *kept])
 
 
 def influential_table(seeds: Sequence[xr.Dataset], shown: Shown, tests: int = 3) -> pd.DataFrame:
@@ -96,9 +109,15 @@ def influential_table(seeds: Sequence[xr.Dataset], shown: Shown, tests: int = 3)
         ends = extremes(gold.sel(test=test), 1)
         for role, pairs in (("most helpful", ends.helpful), ("most harmful", ends.harmful)):
             for row, score in pairs:
-                cells = {"test row": int(test), "test example": shown("test", int(test)), "training example is": role}
-                rows.append({**cells, "training row": row, "effect": score, "training example": shown("train", row)})
+                cells = {"test row": int(test), "test example": _told(shown, "test", test), "training example is": role}
+                example = _told(shown, "train", row)
+                rows.append({**cells, "training row": row, "effect": score, "training example": example})
     return pd.DataFrame(rows)
+
+
+def _told(shown: Shown, split: str, row: int) -> str:
+    example = shown(split, int(row))
+    return example if isinstance(example, str) else f"image {row}"
 
 
 def table_files(table: pd.DataFrame, readable: pd.DataFrame, notes: Sequence[str]) -> dict[str, bytes]:
@@ -111,7 +130,7 @@ def table_files(table: pd.DataFrame, readable: pd.DataFrame, notes: Sequence[str
     """
     text = readable_cells(readable)
     words = {name for name in text if name in readable and pd.api.types.is_string_dtype(readable[name])}
-    rows = [f"| {' | '.join(row)} |" for row in (text.columns, *text.values)]
+    rows = [f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in (text.columns, *text.values)]
     rows.insert(1, f"|{'|'.join('---' if name in words else '--:' for name in text)}|")
     markdown = "\n".join([*rows, *(f"\n{note}" for note in notes)]) + "\n"
     latex = text.to_latex(index=False, escape=True)

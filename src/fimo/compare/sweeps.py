@@ -88,27 +88,26 @@ def sweep_figure(jobs: Sequence[Job], title: str, adjustment: str = "centred") -
 def _against_a_number(jobs: Sequence[Job], adjustment: str) -> list[Panel]:
     """Panels with the swept number as the horizontal axis; none where nothing that is a number was swept."""
     table = sweep_table(jobs, adjustment)
-    keys = list(table.columns[: list(table.columns).index("method")])
+    keys = list(dict.fromkeys(key for job in jobs for key in job.swept if key != "method"))
     numbers = {key: pd.to_numeric(table[key], errors="coerce") for key in keys}
     counts = {key: values.nunique() for key, values in numbers.items() if values.notna().all() and values.nunique() > 1}
     if not counts:
         return []
     axis = max(counts, key=lambda key: counts[key])
     others = [key for key in keys if key != axis]
-    table = table.assign(x=numbers[axis], method=_bases(table))
+    table = table.assign(x=numbers[axis], method=_bases(table, keys))
     panels = []
-    for chosen, part in table.groupby(others, sort=False) if others else [((), table)]:
-        told = ", ".join(f"{key}={value}" for key, value in zip(others, chosen, strict=True))
+    for chosen, part in table.groupby(others, sort=False, dropna=False) if others else [((), table)]:
+        told = ", ".join(f"{key}={value}" for key, value in zip(others, chosen, strict=True) if pd.notna(value))
         for moment in MOMENTS:
             lines = part.rename(columns={f"{moment} cosine_mean": "mean", f"{moment} cosine_sem": "sem"})
             panels.append(Panel(", ".join(filter(None, [told, f"{moment} step"])), axis, lines.sort_values("x")))
     return panels
 
 
-def _bases(table: pd.DataFrame) -> pd.Series:
+def _bases(table: pd.DataFrame, keys: list[str]) -> pd.Series:
     """Labels without the brackets that tell a variant, unless one job has two variants of a method."""
     bases = table["method"].str.partition(" (")[0]
-    keys = table.columns[: list(table.columns).index("method")]
     return table["method"] if table[keys].assign(base=bases).duplicated().any() else bases
 
 

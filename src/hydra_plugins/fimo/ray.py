@@ -58,6 +58,8 @@ class RayLauncher(Launcher):
         ray.wait(jobs, num_returns=len(jobs))
         try:
             return ray.get(jobs)
+        except ray.exceptions.RayTaskError as reason:  # raised in the job's process, before or after the job itself
+            raise reason.cause from reason
         except ray.exceptions.RayError as reason:
             raise UserError(ENDED) from reason
 
