@@ -32,7 +32,7 @@ def panels_figure(
         xlabel: of the whole figure.
         ylabel: of the whole figure.
     """
-    columns = min(COLUMNS, len(panels))
+    columns = 2 if len(panels) == 4 else min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(0.3 + WIDTH * columns, LEGEND + HEIGHT * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
