@@ -10,7 +10,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.settings import DTYPES, FURTHER, RETRAINING, device, labels, methods, plain, plan
+from experiments.settings import DTYPES, FURTHER, RETRAINING, device, labels, methods, optimizer_name, plain, plan
 from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import KEEP, OPTIMIZERS
@@ -117,12 +117,12 @@ def _check_tokenizer(cfg: DictConfig) -> None:
 
 def _check_retraining(cfg: DictConfig) -> None:
     """Re-training repeats the final model's training, which has to be known and to be what further training can do."""
-    final, optimizer = cfg.final, str(cfg.optimizer._target_).rpartition(".")[2].lower()
+    final = cfg.final
     for key, found, needed in (
         ("final.checkpoint", final.checkpoint, None),
         ("final.augment", final.augment, None),
         ("final.keep", final.keep, "last"),
-        ("optimizer", optimizer, final.optimizer),
+        ("optimizer", optimizer_name(cfg).lower(), final.optimizer),
         ("optimizer.lr", cfg.optimizer.lr, final.lr),
         ("optimizer.weight_decay", cfg.optimizer.weight_decay, final.weight_decay),
         ("optimizer.momentum", cfg.optimizer.get("momentum", 0), 0),

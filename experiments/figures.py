@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from experiments.app import told
 from experiments.question import say
 from fimo.artifacts import CURVES, SWEEP, read_run, write
-from fimo.compare.figures import to_bytes
+from fimo.compare.figures import figure_files
 from fimo.compare.paper_tables import table_files
 from fimo.compare.sweeps import Job, sweep_figure, sweep_table
 from fimo.errors import UserError
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(f"{target} holds the results of a run: choose another name for those of the sweep.")
     table, figure = gathered(asked.folders, asked.name)
     files = table_files(table, table, ["Centred cosines (eq. 13 and 17), mean ± standard error over test examples."])
-    for kind, content in (files | {kind: to_bytes(figure, kind) for kind in ("png", "pdf")}).items():
+    for kind, content in (files | figure_files(figure)).items():
         write(target / f"{SWEEP}.{kind}", content)
     say(f"\n{files['md'].decode()}\n{target}")
 

@@ -56,7 +56,7 @@ class Panel:
     def title(self) -> str:
         """What stands over it: `energy: SGD, 3 seeds`, and the size where it is not the default."""
         size = "" if self.cfg.facts.size == "laptop" else f" (size={self.cfg.facts.size})"
-        return f"{self.cfg.data.name}: {results.measured(self.cfg, self.comparison).partition(' with ')[2]}{size}"
+        return f"{self.cfg.data.name}: {results.measured(self.cfg, self.comparison)}{size}"
 
     @cached_property
     def run(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Panels:
     def _made(self, experiment: str, *more: str) -> Panel | str:
         say(f"\n{' '.join((experiment, *more))}")
         cfg = composed([f"experiment={experiment}", *self.overrides, *more])  # what a figure shows has the last word
-        optimizer = str(cfg.optimizer._target_).rpartition(".")[2].lower()
+        optimizer = settings.optimizer_name(cfg).lower()
         gold = [] if cfg.further.gold == settings.FURTHER else [str(cfg.further.gold)]
         cfg.name = "-".join([cfg.name, optimizer, *gold, cfg.facts.size])
         cfg.paths.results_dir = str(self.folder / RUNS)

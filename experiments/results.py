@@ -22,7 +22,7 @@ from experiments import multirun, settings, stages
 from experiments.question import Question, say
 from experiments.settings import FURTHER, RETRAINING
 from fimo.compare.claims import claims, claims_markdown
-from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
+from fimo.compare.figures import curves_figure, figure_files, seeds_figure, to_bytes
 from fimo.compare.influential import GOLD, influential_figure, influential_markdown, rankings
 from fimo.compare.report import markdown_table
 from fimo.compare.tables import Comparison
@@ -82,7 +82,7 @@ def table(folder: Path) -> str:
 
 def figures(cfg: DictConfig, comparison: Comparison) -> dict[str, Figure]:
     """The figures of a run, by file name without its ending."""
-    told = f"{cfg.data.name}: {measured(cfg, comparison)}"
+    told = f"{cfg.data.name}: {GOLDS[cfg.further.gold]} with {measured(cfg, comparison)}"
     return {
         "curves": curves_figure(comparison, told, AMOUNTS[cfg.further.gold]),
         "seeds": seeds_figure(comparison, told),
@@ -91,9 +91,8 @@ def figures(cfg: DictConfig, comparison: Comparison) -> dict[str, Figure]:
 
 def measured(cfg: DictConfig, comparison: Comparison) -> str:
     """What the gold standard is: `SGD, 3 seeds`."""
-    optimizer = str(cfg.optimizer._target_).rpartition(".")[2]
     n_seeds = int(comparison.curves["n_seeds"].iloc[0])
-    return f"{GOLDS[cfg.further.gold]} with {optimizer}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    return f"{settings.optimizer_name(cfg)}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
 
 
 def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> tuple[Path, Comparison, list[str]]:
@@ -157,7 +156,7 @@ def write(
     }
     files |= more
     for name, figure in figures(cfg, comparison).items():
-        files |= {f"{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "pdf")}
+        files |= {f"{name}.{kind}": content for kind, content in figure_files(figure).items()}
     run = {
         "config": settings.plain(cfg),
         "swept": multirun.swept(),

@@ -46,6 +46,11 @@ def device(cfg: DictConfig) -> torch.device:
     return torch.device("cuda" if available and cfg.device != "cpu" else "cpu")
 
 
+def optimizer_name(cfg: DictConfig) -> str:
+    """Of further training, as torch calls it: `SGD`."""
+    return str(cfg.optimizer._target_).rpartition(".")[2]
+
+
 def methods(cfg: DictConfig) -> list[str]:
     """Names of the chosen methods."""
     return [str(name) for name in cfg.get("method") or () if name not in SHARED]
@@ -199,8 +204,7 @@ def further_artifact(cfg: DictConfig) -> Artifact:
     """Where the seeds of the gold standard lie."""
     further = _without(plain(cfg.further), *HOW_FAST)
     optimizer = _without(plain(cfg.optimizer), "fused")
-    name = str(optimizer["_target_"]).rpartition(".")[2].lower()
-    label = f"{name}-{cfg.further.leave_out}-{cfg.further.epochs}ep"
+    label = f"{optimizer_name(cfg).lower()}-{cfg.further.leave_out}-{cfg.further.epochs}ep"
     config = {**_question(cfg), "batch_size": cfg.data.batch_size, "optimizer": optimizer, "further": further}
     return _artifact(cfg, "further", label, config)
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import results, settings
 from experiments.errors import CONFIG_DIR
 from experiments.panels import Panel
 from fimo.compare.claims import adam_claim, claims_markdown
-from fimo.compare.figures import draw_curves, draw_seeds, to_bytes
+from fimo.compare.figures import draw_curves, draw_seeds, figure_files
 from fimo.compare.panels import panels_figure
 from fimo.compare.paper_tables import (
     at_few_amounts,
@@ -39,14 +38,16 @@ def curves(found: Found, adjustment: str = "centred", measure: str = "cosine") -
     gold = next((panel.cfg.further.gold for _, panel in _runs(found)), settings.FURTHER)
     draw = partial(draw_curves, adjustment=adjustment, measure=measure)
     panels = _panels(found, lambda panel: (panel.title, panel.comparison))
-    return _figure(panels_figure(panels, draw, results.AMOUNTS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})"))
+    return figure_files(
+        panels_figure(panels, draw, results.AMOUNTS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})")
+    )
 
 
 def seeds(found: Found, adjustment: str = "centred") -> Files:
     """Cosine at the best step against the number of seeds."""
     draw = partial(draw_seeds, adjustment=adjustment)
     panels = _panels(found, lambda panel: (panel.title, panel.comparison))
-    return _figure(panels_figure(panels, draw, "seeds averaged", f"cosine, best step ({ADJUSTED[adjustment]})"))
+    return figure_files(panels_figure(panels, draw, "seeds averaged", f"cosine, best step ({ADJUSTED[adjustment]})"))
 
 
 def sorted_scores(found: Found, methods: Sequence[str]) -> Files:
@@ -57,7 +58,7 @@ def sorted_scores(found: Found, methods: Sequence[str]) -> Files:
         lines, (early, late) = profiles(scores, panel.losses())
         return f"{panel.cfg.data.name}: {early:.3g} and {late:.3g} epochs", lines
 
-    return _figure(panels_figure(_panels(found, drawn), draw_sorted, "rank", "score (of unit length)"))
+    return figure_files(panels_figure(_panels(found, drawn), draw_sorted, "rank", "score (of unit length)"))
 
 
 def influential(found: Found, tests: int) -> Files:
@@ -97,7 +98,7 @@ def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
         "evaluated test examples": len(data.test),
         "left-out examples": len(data.left_out),
         "features": data.inputs,
-        "optimizer": str(cfg.optimizer._target_).rpartition(".")[2],
+        "optimizer": settings.optimizer_name(cfg),
         "learning rate": cfg.optimizer.lr,
         "batch size": cfg.data.batch_size,
         "epochs": cfg.further.epochs,
@@ -181,7 +182,3 @@ def _measured(found: Found) -> list[str]:
         if panel.run["diverged"]
     ]
     return [f"Measured: {'; '.join(there)}." if there else "Nothing was measured.", *empty, *diverged]
-
-
-def _figure(figure: Figure) -> Files:
-    return {kind: to_bytes(figure, kind) for kind in ("png", "pdf")}

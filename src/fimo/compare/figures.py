@@ -75,21 +75,19 @@ def draw_curves(axes: Axes, comparison: Comparison, adjustment: str = "centred",
         # Where there are many points, a marker here and there, elsewhere on each line: some lines coincide.
         every = 1 if len(curve) <= 30 else (0.02 + 0.013 * number, 0.15)
         mean, sem = curve[f"{measure}_mean"], curve[f"{measure}_sem"]
-        _line(axes, str(label), curve["epoch"], mean, sem, every)
+        draw_line(axes, str(label), curve["epoch"], mean, sem, every)
     ceiling = comparison.reliability.query("adjustment == @adjustment")
     if measure == "cosine" and ceiling["ceiling"].notna().any():
         epochs = curves.drop_duplicates("step").set_index("step")["epoch"].loc[ceiling["step"]]
         axes.plot(epochs, ceiling["ceiling"], "--", color="#555555", label=CEILING)
-    if curves["epoch"].max() >= 20 * curves["epoch"].min():
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    set_scale(axes, curves["epoch"])
     set_limits(axes)
 
 
 def draw_seeds(axes: Axes, comparison: Comparison, adjustment: str = "centred") -> None:
     """A line for each method: cosine similarity at the best step against the number of seeds averaged."""
     for label, rows in comparison.seeds.query("adjustment == @adjustment").groupby("method", sort=False):
-        _line(axes, str(label), rows["n_seeds"], rows["cosine_mean"], rows["cosine_sem"], 1)
+        draw_line(axes, str(label), rows["n_seeds"], rows["cosine_mean"], rows["cosine_sem"], 1)
     sizes = sorted(comparison.seeds["n_seeds"].unique())
     if sizes[-1] >= 20:
         axes.set_xscale("log")
@@ -98,10 +96,18 @@ def draw_seeds(axes: Axes, comparison: Comparison, adjustment: str = "centred") 
     set_limits(axes)
 
 
-def set_limits(axes: Axes) -> None:
-    """From 0, or from below the lowest line, to 1."""
-    lowest = min((np.nanmin(line.get_ydata(), initial=0.0) for line in axes.lines), default=0.0)
-    axes.set_ylim(lowest - 0.05 if lowest < 0 else 0.0, 1.02)
+def set_scale(axes: Axes, x: pd.Series) -> None:
+    """A logarithmic horizontal axis where the largest value is 20 times the smallest or more."""
+    if 0 < 20 * x.min() <= x.max():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+
+
+def set_limits(*panels: Axes) -> None:
+    """From 0, or from below the lowest line of all panels, to 1."""
+    lowest = min((np.nanmin(line.get_ydata(), initial=0.0) for axes in panels for line in axes.lines), default=0.0)
+    for axes in panels:
+        axes.set_ylim(lowest - 0.05 if lowest < 0 else 0.0, 1.02)
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:
@@ -111,6 +117,11 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def figure_files(figure: Figure) -> dict[str, bytes]:
+    """The figure as files, by their ending."""
+    return {kind: to_bytes(figure, kind) for kind in ("png", "pdf")}
+
+
 def _figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -118,12 +129,19 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _line(
-    axes: Axes, label: str, x: pd.Series, mean: pd.Series, sem: pd.Series, every: int | tuple[float, float]
+def draw_line(
+    axes: Axes,
+    label: str,
+    x: pd.Series,
+    mean: pd.Series,
+    sem: pd.Series,
+    every: int | tuple[float, float],
+    size: float = 5,
 ) -> None:
+    """A method's line in its colour, a marker of that size at `every` point, with a band of one standard error."""
     base = label.split(" (")[0]
     colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
-    axes.plot(x, mean, color=colour, marker=marker, markevery=every, markersize=5, label=label)
+    axes.plot(x, mean, color=colour, marker=marker, markevery=every, markersize=size, label=label)
     axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.12, linewidth=0)
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fimo.compare.figures import COLOURS, MARKERS, STYLE
+from fimo.compare.figures import STYLE, draw_line, set_limits, set_scale
 from fimo.compare.tables import MOMENTS, at_moments
 
 COLUMNS = 3
@@ -78,8 +77,7 @@ def sweep_figure(jobs: Sequence[Job], title: str, adjustment: str = "centred") -
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel(f"cosine similarity ({adjustment})")
-    lowest = min(np.nanmin(panel.lines["mean"], initial=0.0) for panel in panels)
-    grid[0, 0].set_ylim(lowest - 0.05 if lowest < 0 else 0.0, 1.02)
+    set_limits(*grid.flat)
     named = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named, loc="outside right center")
     return figure
@@ -125,14 +123,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(panel.xlabel)
     lines = list(panel.lines.groupby("method", sort=False))
     for number, (label, line) in enumerate(lines):
-        base = str(label).split(" (")[0]
-        colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
         every = 1 if len(line) <= 12 else (0.02 + 0.013 * number, 0.15)  # of a curve, not at the same places
         size = 4 + 4 * (1 - (number + 1) / len(lines))  # what coincides stays visible beneath the next
-        axes.plot(line["x"], line["mean"], color=colour, marker=marker, markevery=every, markersize=size, label=label)
-        low, high = line["mean"] - line["sem"], line["mean"] + line["sem"]
-        axes.fill_between(line["x"], low, high, color=colour, alpha=0.12, linewidth=0)
-    x = panel.lines["x"]
-    if 0 < 20 * x.min() <= x.max():
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        draw_line(axes, str(label), line["x"], line["mean"], line["sem"], every, size)
+    set_scale(axes, panel.lines["x"])
