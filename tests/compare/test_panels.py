@@ -132,6 +132,12 @@ def test_files_of_a_table():
         assert words in files["tex"]
 
 
+def test_sentences_are_broken_into_lines_within_the_page():
+    table = pd.DataFrame({"data set": ["a"], "one": ["word " * 20], "n": [3], "another": ["row " * 20]})
+    latex = table_files(table, table, [])["tex"].decode()
+    assert latex.startswith(r"\begin{tabular}{lp{0.25\linewidth}rp{0.25\linewidth}}")
+
+
 def test_numbers_as_text():
     cells = readable_cells(pd.DataFrame({"x": [0.12345, 0.0, 1000.0, 1e-7, 12345.678, np.nan, -0.5]}))["x"]
     assert cells.tolist() == ["0.123", "0", "1000", "1e-07", "1.23e+04", "–", "-0.500"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fimo.effect import gold_standard, without_diverged
 LATEX = {"±": r"$\pm$", "–": "--", "λ": r"$\lambda$", "−": "$-$"}
 MEASURES = ("cosine", "spearman")
 BAR = r"\|"  # of a cell, not between cells
+SENTENCE = 40  # characters: a longer cell is broken into lines
 
 
 def methods_table(runs: Mapping[str, Comparison]) -> pd.DataFrame:
@@ -133,11 +134,21 @@ def table_files(table: pd.DataFrame, readable: pd.DataFrame, notes: Sequence[str
     rows = [f"| {' | '.join(cell.replace('|', BAR) for cell in row)} |" for row in (text.columns, *text.values)]
     rows.insert(1, f"|{'|'.join('---' if name in words else '--:' for name in text)}|")
     markdown = "\n".join([*rows, *(f"\n{note}" for note in notes)]) + "\n"
-    latex = text.to_latex(index=False, escape=True)
+    latex = text.to_latex(index=False, escape=True, column_format="".join(_latex_columns(text, words)))
     for sign, command in LATEX.items():
         latex = latex.replace(sign, command)
     comments = "".join(f"% {note}\n" for note in notes)
     return {"csv": table.to_csv(index=False).encode(), "md": markdown.encode(), "tex": (comments + latex).encode()}
+
+
+def _latex_columns(text: pd.DataFrame, words: set[str]) -> Iterator[str]:
+    """Numbers to the right, words to the left, and where those are sentences, broken into lines within the page."""
+    sentences = [name for name in text if name in words and text[name].str.len().max() > SENTENCE]
+    for name in text:
+        if name in sentences:
+            yield rf"p{{{0.5 / len(sentences):.2f}\linewidth}}"
+        else:
+            yield "l" if name in words else "r"
 
 
 def readable_cells(table: pd.DataFrame) -> pd.DataFrame:
