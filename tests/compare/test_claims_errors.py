@@ -1,6 +1,6 @@
 """Claims against explicit loops, their standard errors against repeated measurements, and what is read for them."""
 
-import naive
+import naive_comparison as naive
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +8,7 @@ import xarray as xr
 from made_up import noisy
 
 from fimo.compare import claims as module
+from fimo.compare import seed_products
 from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims
 from fimo.formats import from_dataset, open_dataset
 
@@ -99,8 +100,8 @@ def test_few_steps_are_read_one_at_a_time(tmp_path, monkeypatch):
 
     monkeypatch.setattr(xr.Dataset, "load", spy)
     table = claims(scores, opened, np.random.default_rng(0))
-    steps = [int(losses["step"]) for losses in read]
-    assert {losses["loss_left_out"].shape for losses in read} == {(6, 10)} and len(steps) <= 3 * module.STEPS
+    steps = [int(losses["step"][0]) for losses in read]
+    assert {losses["loss_left_out"].shape for losses in read} == {(1, 6, 10)} and len(steps) <= 3 * module.STEPS
     assert steps[0] == 1 and steps[-1] == 60 and len(set(steps)) >= module.STEPS - 3
     assert not any(losses["loss_left_out"].variable._in_memory for losses in opened)
     # The steps themselves, in memory and without a choice.
@@ -108,8 +109,8 @@ def test_few_steps_are_read_one_at_a_time(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(table, claims(scores, alone, np.random.default_rng(0)))
 
 
-def test_blocks_of_replicates_change_nothing(monkeypatch):
+def test_blocks_of_weights_change_nothing(monkeypatch):
     scores, seeds = noisy(5, 2, 6, 10, seed=0)
     whole = claims(scores, seeds, np.random.default_rng(0))
-    monkeypatch.setattr(module, "BLOCK_BYTES", 7 * 6 * 10 * 8)
+    monkeypatch.setattr(seed_products, "WEIGHTS_AT_ONCE", 7)
     pd.testing.assert_frame_equal(claims(scores, seeds, np.random.default_rng(0)), whole, rtol=1e-9)

@@ -1,16 +1,19 @@
 """Effects, reliability and the tables on made-up losses with known answers."""
 
-import naive
+import naive_comparison as naive
 import numpy as np
 import pytest
 import xarray as xr
 from made_up import STEPS, TESTS, score_of, simulated
+from made_up import losses as made_up_losses
 
 from fimo.compare import tables
+from fimo.compare.agreement import cosine
 from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
 from fimo.compare.live import LiveAgreement
 from fimo.compare.reliability import reliability
 from fimo.compare.report import markdown_table
+from fimo.compare.seed_products import SeedProducts
 from fimo.effect import ADJUSTMENTS, average, diverged, effect, with_diverged_as_nan
 
 
@@ -48,12 +51,18 @@ def test_curves_of_a_perfect_and_of_a_useless_score():
     assert (curves["cosine_sem"] >= 0).all() and curves.index.is_unique
 
 
+def products_of(effects):
+    """Of the seeds' `effects [seed, step, test, left_out]`, further training itself changing nothing."""
+    seeds = [made_up_losses(each) for each in effects]
+    return SeedProducts.of(xr.concat(seeds, "seed"), np.ones((1, effects.shape[2], 1, effects.shape[3])))
+
+
 def test_reliability_equals_the_loops():
     _, seeds = simulated(5, 1.0)
-    effects = effect(xr.concat(seeds, "seed"), "centred")
-    for adjustment in ("full", "centred"):
-        fast = reliability(effects, adjustment, np.random.default_rng(3), splits=7)
-        slow = naive.reliability(effects.values, adjustment, 7, np.random.default_rng(3))
+    losses = xr.concat(seeds, "seed")
+    products = SeedProducts.of(losses, np.ones((1, TESTS, 1, losses.sizes["left_out"])))
+    for adjustment, fast in reliability(products, np.random.default_rng(3), splits=7).items():
+        slow = naive.reliability(effect(losses, adjustment).values, adjustment, 7, np.random.default_rng(3))
         np.testing.assert_allclose(fast, slow, rtol=1e-10)
 
 
@@ -64,11 +73,9 @@ def test_a_perfect_score_reaches_the_ceiling(noise, seeds):
     for seed in range(12):
         random = np.random.default_rng(seed)
         a = random.normal(size=(1, 100, 200))
-        effects = xr.DataArray(
-            a + noise * random.normal(size=(seeds, 1, 100, 200)), dims=("seed", "step", "test", "left_out")
-        )
-        reached.append(tables.cosine(a, average(effects, "full").values).mean())
-        ceilings.append(np.sqrt(reliability(effects, "full", random))[0])
+        effects = a + noise * random.normal(size=(seeds, 1, 100, 200))
+        reached.append(cosine(a, effects.mean(0)).mean())
+        ceilings.append(np.sqrt(reliability(products_of(effects), random)["full"])[0])
     assert np.mean(reached) == pytest.approx(np.mean(ceilings), abs=0.01)
     assert np.mean(reached) < 0.99
 
@@ -85,7 +92,7 @@ def test_agreement_grows_with_the_seeds_averaged():
     table = tables.compare({"Grad-Dot": score_of(a[2], seeds[0])}, seeds).seeds.query("adjustment == 'full'")
     assert table["n_seeds"].tolist() == [1, 2, 3, 5, 7, 10, 15, 20]
     assert table["cosine_mean"].is_monotonic_increasing
-    one = [tables.cosine(a[2], effect(s, "full").values[2]) for s in seeds]
+    one = [cosine(a[2], effect(s, "full").values[2]) for s in seeds]
     assert table["cosine_mean"].iloc[0] == pytest.approx(np.mean(one))
 
 
@@ -98,6 +105,33 @@ def test_blocks_of_steps_change_nothing(monkeypatch):
     for name in ("curves", "seeds", "reliability"):
         parts = (getattr(comparison, name).select_dtypes("number") for comparison in (whole, blocks))
         np.testing.assert_allclose(*parts, rtol=1e-12)
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0, 1e6], ids="common {}".format)
+def test_the_tables_equal_the_loops(common):
+    """Every number, against cosines and ranks of explicit means; `common` is an effect that all left-out runs share."""
+    a, seeds = simulated(7, 1.0)
+    random = np.random.default_rng(5)
+    for losses in seeds:
+        losses["loss_left_out"] += common * random.normal(size=(STEPS, TESTS, 1))
+    stepwise = xr.DataArray(
+        a + 0.3, {k: seeds[0][k] for k in ("step", "test", "left_out")}, ("step", "test", "left_out")
+    )
+    scores = {"Grad-Dot": score_of(a[2], seeds[0]), "Unrolled-GN": stepwise}
+    comparison = tables.compare(scores, seeds)
+    near = {"rtol": 1e-10, "atol": 1e-10 * max(1, common)}
+    for adjustment in ADJUSTMENTS:
+        effects = [effect(losses, adjustment).values for losses in seeds]
+        for label, score in scores.items():
+            values = np.broadcast_to(score.values, a.shape)
+            curve, groups = naive.comparison(values, effects, adjustment, [1, 2, 3, 5, 7])
+            curves, seeds_table = (
+                table[(table["method"] == label) & (table["adjustment"] == adjustment)]
+                for table in (comparison.curves, comparison.seeds)
+            )
+            for name, means in curve.items():
+                np.testing.assert_allclose(curves[name], means, **near)
+            np.testing.assert_allclose(seeds_table[["cosine_mean", "cosine_sem"]], groups, **near)
 
 
 def test_scores_with_steps_are_compared_step_by_step():
@@ -142,9 +176,8 @@ def test_nothing_left_to_compare_is_nan_everywhere():
 
 def test_groups_that_disagree_have_no_reliability():
     """A negative agreement of the halves is none: the formula would turn it into a perfect one."""
-    effects = xr.DataArray(np.zeros((3, 1, 1, 2)), dims=("seed", "step", "test", "left_out"))
-    effects[:, 0, 0] = [[1, 0], [-0.5, 0.8], [-0.5, -0.8]]
-    assert reliability(effects, "full", np.random.default_rng(0)) == 0
+    effects = np.array([[1, 0], [-0.5, 0.8], [-0.5, -0.8]])[:, None, None]
+    assert reliability(products_of(effects), np.random.default_rng(0))["full"] == 0
 
 
 def test_live_agreement_is_that_of_the_table_once_all_seeds_are_in():

@@ -25,7 +25,8 @@ def unit(vectors: Array) -> Array:
         return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def _centred(vectors: Array) -> Array:
+def centred(vectors: Array) -> Array:
+    """Vectors `[…, left_out]` minus their mean; zero where all entries are equal."""
     constant = np.ptp(vectors, axis=-1, keepdims=True) == 0
     return np.where(constant, 0.0, vectors - vectors.mean(-1, keepdims=True))
 
@@ -37,7 +38,7 @@ def cosine(scores: Array, effects: Array) -> Array:
 
 def pearson(scores: Array, effects: Array) -> Array:
     """Pearson correlation `[…]` of vectors `[…, left_out]`: the cosine of both, centred."""
-    return cosine(_centred(scores), _centred(effects))
+    return cosine(centred(scores), centred(effects))
 
 
 def spearman(scores: Array, effects: Array) -> Array:
@@ -45,25 +46,20 @@ def spearman(scores: Array, effects: Array) -> Array:
     return pearson(rankdata(scores, axis=-1), rankdata(effects, axis=-1))
 
 
-def mean_of_finite(values: Array) -> Array:
-    """Mean over the first axis of what is not NaN; NaN where nothing is left."""
-    kept = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(kept, values, 0).sum(0) / kept.sum(0)
-
-
 @dataclass(frozen=True)
 class Mean:
-    """Mean over test examples with its standard error; NaN entries are left out and not counted."""
+    """Means over test examples `[…]` with their standard errors; NaN entries are left out and not counted."""
 
-    mean: float
-    sem: float
-    count: int
+    mean: Array
+    sem: Array
+    count: NDArray[np.int64]
 
     @classmethod
     def of(cls, values: Array) -> Mean:
-        """Mean, standard error (NaN for fewer than two values) and count of `values [test]`."""
-        kept = values[~np.isnan(values)]
-        mean = float(kept.mean()) if len(kept) else float("nan")
-        sem = float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else float("nan")
-        return cls(mean, sem, len(kept))
+        """Mean (NaN of nothing), standard error (NaN of fewer than two) and count of `values […, test]`."""
+        kept = ~np.isnan(values)
+        count = kept.sum(-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.where(kept, values, 0).sum(-1) / count
+            squares = np.where(kept, values - mean[..., None], 0) ** 2
+            return cls(mean, np.where(count > 1, np.sqrt(squares.sum(-1) / (count - 1) / count), np.nan), count)

@@ -6,15 +6,16 @@ over test examples; the first replicate is what was measured, the others have te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.agreement import Array, cosine
-from fimo.effect import ADJUSTMENTS, centre, effect, without_diverged
+from fimo.compare.agreement import Array
+from fimo.compare.seed_products import SeedProducts, stacked
+from fimo.effect import ADJUSTMENTS, without_diverged
 from fimo.errors import UserError
 
 # What claims may need.
@@ -26,8 +27,6 @@ GOLDS = (*ADJUSTMENTS, "single")
 # At most so many of the evaluated steps are looked at, log-spaced.
 STEPS = 12
 HIGH, REPLICATES, NUDGE = 0.5, 200, 0.1
-# Resampled effects are held a few replicates at a time.
-BLOCK_BYTES = 32 * 2**20
 
 # What one run measured: scores by label, and the losses of each seed.
 Run = tuple[Mapping[str, xr.DataArray], Sequence[xr.Dataset]]
@@ -176,11 +175,9 @@ def _curves(
 ) -> tuple[xr.DataArray, int]:
     """Curves with test examples and seeds weighted by `tests` and `draws`, and how many test examples have a cosine."""
     curves, counted = [], np.zeros(tests.shape[1], bool)
-    for step in np.searchsorted(_epochs(seeds), epochs):
-        losses = xr.concat([each.isel(step=step).load() for each in seeds], "seed", join="exact")
-        at_step = [score.sel({axis: losses[axis] for axis in score.dims}) for score in scores.values()]
-        own = np.stack([score.transpose("test", "left_out").values for score in at_step])
-        cosines = np.stack(list(_cosines(own, losses, draws)))  # [gold, method, replicate, test]
+    for place in np.searchsorted(_epochs(seeds), epochs):
+        losses = xr.concat([each.isel(step=[place]).load() for each in seeds], "seed", join="exact")
+        cosines = _cosines(SeedProducts.of(losses, stacked(list(scores.values()), losses)), draws)
         cosines[:, np.isnan(cosines).any(0)] = np.nan  # golds are compared on the same test examples
         counted |= ~np.isnan(cosines[0, :, 0]).all(0)
         curves.append(_mean(cosines[..., None, :], tests)[..., 0])
@@ -188,20 +185,13 @@ def _curves(
     return xr.DataArray(np.stack(curves), coords, (*coords, "replicate")), int(counted.sum())
 
 
-def _cosines(scores: Array, losses: xr.Dataset, draws: Array) -> Iterator[Array]:
-    """Cosines `[method, replicate, test]` with each of `GOLDS` of scores `[method, test, left_out]`, at one step."""
-    scores = scores[:, None]
+def _cosines(products: SeedProducts, draws: Array) -> Array:
+    """Cosines `[gold, method, replicate, test]` with each of `GOLDS`, seeds weighted by `draws`, at one step."""
     draws, which = np.unique(draws, axis=0, return_inverse=True)  # of few seeds there are few draws
-    for adjustment in ADJUSTMENTS:
-        effects, parts = effect(losses, adjustment), []
-        length = max(1, BLOCK_BYTES // effects[0].nbytes)
-        for start in range(0, len(draws), length):
-            resampled = np.tensordot(draws[start : start + length], effects.values, 1)
-            mean = xr.DataArray(resampled, dims=("replicate", "test", "left_out"))
-            parts.append(cosine(scores, (centre(mean) if adjustment == "centred" else mean).values))
-        yield np.concatenate(parts, 1)[:, which]
-    single = cosine(scores, centre(effects).values)  # [method, seed, test]
-    yield _mean(single.swapaxes(1, 2)[:, None], draws)[:, which]
+    means = products.cosines(draws)
+    single = products.cosines(np.eye(draws.shape[1]))["centred"][0].swapaxes(0, 1)  # [method, test, seed]
+    golds = [means[adjustment][0].transpose(1, 2, 0) for adjustment in ADJUSTMENTS]
+    return np.stack([*golds, _mean(single[:, None], draws)])[:, :, which]
 
 
 def _mean(values: Array, weights: Array) -> Array:

@@ -55,7 +55,7 @@ class LiveAgreement(pl.Callback):
         for label, score in self.scores.items():
             at_step = (score.sel(step=step) if "step" in score.dims else score).isel(left_out=kept)
             agreement = cosine(at_step.values, average(gold, self.adjustment).values) if kept.any() else np.array([])
-            metrics[f"live/cosine/{label}"] = Mean.of(agreement).mean
+            metrics[f"live/cosine/{label}"] = float(Mean.of(agreement).mean)
         return metrics
 
     def _add(self, losses: xr.Dataset) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import xarray as xr
 
-from fimo.compare.agreement import cosine, mean_of_finite
-from fimo.effect import average
+from fimo.compare.agreement import Array, Mean
+from fimo.compare.seed_products import SeedProducts
 
 SPLITS = 20
 
 
-def reliability(
-    effects: xr.DataArray, adjustment: str, random: np.random.Generator, splits: int = SPLITS
-) -> np.ndarray:
-    """Reliability r of the mean over all seeds, one number per step.
+def reliability(products: SeedProducts, random: np.random.Generator, splits: int = SPLITS) -> dict[str, Array]:
+    """Reliability r of the mean over all seeds, `[step]` by adjustment; NaN with fewer than two seeds.
 
     The S seeds are split at random into two disjoint groups of m = ⌊S/2⌋; c is the cosine of the two groups' mean
     effects, averaged over test examples and over `splits` splits. By the Spearman–Brown formula with k = S/m,
@@ -22,23 +19,23 @@ def reliability(
     would reach against the measured mean.
 
     Args:
-        effects: `[seed, step, test, left_out]`, as `fimo.effect.effect` gives them.
-        adjustment: one of `fimo.effect.ADJUSTMENTS`.
+        products: of the seeds' effects.
         random: draws the splits.
         splits: how many.
-
-    Returns:
-        `[step]`; NaN with fewer than two seeds.
     """
-    count = effects.sizes["seed"]
+    count = products.gram.shape[-1]
     half = count // 2
     if half == 0:
-        return np.full(effects.sizes["step"], np.nan)
-    agreement = []
-    for _ in range(splits):
+        return {adjustment: np.full(len(products.gram), np.nan) for adjustment in products.means}
+    first, second = np.zeros((2, splits, count))
+    for row in range(splits):
         order = random.permutation(count)
-        groups = (effects.isel(seed=order[:half]), effects.isel(seed=order[half : 2 * half]))
-        first, second = (average(group, adjustment).values for group in groups)
-        agreement.append(mean_of_finite(np.moveaxis(cosine(first, second), -1, 0)))
-    c, k = np.maximum(mean_of_finite(np.stack(agreement)), 0), count / half
-    return np.clip(k * c / (1 + (k - 1) * c), 0, 1)
+        first[row, order[:half]] = second[row, order[half : 2 * half]] = 1 / half
+    across, norms, others = (products.inner(*pair) for pair in ((first, second), (first, first), (second, second)))
+    found = {}
+    for adjustment in products.means:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            agreement = across[adjustment] / np.sqrt(norms[adjustment] * others[adjustment])
+        c, k = np.maximum(Mean.of(Mean.of(agreement.swapaxes(1, 2)).mean).mean, 0), count / half
+        found[adjustment] = np.clip(k * c / (1 + (k - 1) * c), 0, 1)
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from fimo.compare.agreement import mean_of_finite, unit
+from fimo.compare.agreement import Mean, unit
 from fimo.compare.figures import COLOURS
 from fimo.effect import gold_standard, without_diverged
 
@@ -20,7 +20,7 @@ LINES = {EARLY: ("#555555", "-"), LATE: ("#000000", ":")}
 
 def profile(scores: np.ndarray) -> np.ndarray:
     """Scores `[test, left_out]`, each test example's scaled to unit length and sorted, then averaged: `[rank]`."""
-    return mean_of_finite(-np.sort(-unit(scores), axis=-1))
+    return Mean.of(-np.sort(-unit(scores), axis=-1).T).mean
 
 
 def amounts(epochs: np.ndarray) -> tuple[int, int]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.agreement import Mean, cosine, mean_of_finite, pearson, spearman
+from fimo.compare.agreement import Mean, pearson, spearman
 from fimo.compare.reliability import reliability
-from fimo.effect import ADJUSTMENTS, average, effect, without_diverged
+from fimo.compare.seed_products import SeedProducts, stacked
+from fimo.effect import without_diverged
 
 # The losses of all seeds are read a few evaluations at a time, so that a hundred seeds fit in memory.
 BLOCK_BYTES = 256 * 2**20
+MEASURES = ("cosine", "pearson", "spearman")
 MOMENTS = ("first", "best", "last")
 GROUP_SIZES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
 
@@ -38,26 +40,18 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
         random_seed: of the splits that measure reliability.
     """
     seeds = without_diverged(seeds)
-    curves: list[dict] = []
-    ceilings: list[dict] = []
-    grouped: dict[tuple[str, str, int], list[np.ndarray]] = {}  # blocks of [step, test]
-    sizes = [size for size in sorted({*GROUP_SIZES, len(seeds)}) if size <= len(seeds)]
-    for block in _blocks(seeds):
-        for adjustment in ADJUSTMENTS:
-            effects = effect(block, adjustment)
-            # The same splits at every step, however the steps are blocked.
-            r = reliability(effects, adjustment, np.random.default_rng(random_seed))
-            ceilings += [
-                {"adjustment": adjustment, "step": int(step), "reliability": value, "ceiling": np.sqrt(value)}
-                for step, value in zip(block["step"].values, r, strict=True)
-            ]
-            gold = average(effects, adjustment)
-            for label, score in scores.items():
-                curves += _curve(label, adjustment, score, gold, len(seeds))
-            for size in sizes:
-                for label, values in _grouped_cosines(scores, effects, adjustment, size).items():
-                    grouped.setdefault((label, adjustment, size), []).append(values)
-    return Comparison(_ordered(curves, scores), _ordered(_best_steps(grouped), scores), _ordered(ceilings, scores))
+    found = xr.concat([_compared(scores, block, random_seed) for block in _blocks(seeds)], "step")
+    means = {name: _mean(found[name]) for name in MEASURES}
+    curves = xr.merge(
+        [mean.rename({"mean": f"{name}_mean", "sem": f"{name}_sem"}) for name, mean in means.items()], compat="override"
+    )
+    curves = curves.assign(n_test=means["cosine"]["count"], n_seeds=len(seeds))
+    ceilings = found[["reliability"]].assign(ceiling=np.sqrt(found["reliability"]))
+    return Comparison(
+        _rows(curves, "method", "adjustment", "step"),
+        _rows(_at_best_step(found["grouped"]), "method", "adjustment", "n_seeds"),
+        _rows(ceilings, "adjustment", "step").drop(columns="epoch"),
+    )
 
 
 def _blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
@@ -69,48 +63,64 @@ def _blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
         yield xr.concat([seed.isel(step=steps).load() for seed in seeds], "seed", join="exact")
 
 
-def _pair(score: xr.DataArray, gold: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as arrays over the same steps (where the score has any), test and left-out examples."""
-    wanted = {axis: gold[axis] for axis in gold.dims if axis in score.dims}
-    return score.sel(wanted).transpose(..., "test", "left_out").values, gold.values
+def _compared(scores: Mapping[str, xr.DataArray], losses: xr.Dataset, random_seed: int) -> xr.Dataset:
+    """All that some steps tell: the `MEASURES` and cosines with groups of seeds for each test example, reliability."""
+    given = stacked(list(scores.values()), losses)
+    products = SeedProducts.of(losses, given)
+    mean = products.effects.mean(2)[:, :, None]  # but for eq. 13's constant, which no correlation sees
+    sizes, weights = _groups(losses.sizes["seed"])
+    cosines = np.stack(list(products.cosines(weights).values()))  # [adjustment, step, test, method, group]
+    grouped = [Mean.of(cosines[..., sizes == size]).mean for size in np.unique(sizes)]
+    # The same splits at every step, however the steps are blocked.
+    reliable = reliability(products, np.random.default_rng(random_seed))
+    by_method = ("step", "test", "method")
+    return xr.Dataset(
+        {
+            "cosine": (("adjustment", *by_method), cosines[..., -1]),  # the last group is all seeds
+            "pearson": (by_method, pearson(given, mean)),
+            "spearman": (by_method, spearman(given, mean)),
+            "grouped": (("n_seeds", "adjustment", *by_method), np.stack(grouped)),
+            "reliability": (("adjustment", "step"), np.stack(list(reliable.values()))),
+        },
+        coords={
+            "method": list(scores),
+            "adjustment": list(products.means),
+            "step": losses["step"],
+            "epoch": losses["epoch"],
+            "n_seeds": np.unique(sizes),
+        },
+    )
 
 
-def _curve(label: str, adjustment: str, score: xr.DataArray, gold: xr.DataArray, n_seeds: int) -> list[dict]:
-    pair = _pair(score, gold)
-    measured = {
-        name: [Mean.of(values) for values in measure(*pair)]
-        for name, measure in (("cosine", cosine), ("pearson", pearson), ("spearman", spearman))
-    }
-    rows = []
-    for t in range(gold.sizes["step"]):
-        row: dict = {"method": label, "adjustment": adjustment}
-        row |= {"step": int(gold["step"][t]), "epoch": float(gold["epoch"][t])}
-        for name, means in measured.items():
-            row |= {f"{name}_mean": means[t].mean, f"{name}_sem": means[t].sem}
-        rows.append(row | {"n_test": measured["cosine"][t].count, "n_seeds": n_seeds})
-    return rows
+def _groups(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Disjoint groups of so many seeds: the size of each, ascending up to all, and their weights `[group, seed]`."""
+    sizes = [size for size in sorted({*GROUP_SIZES, count}) if size <= count]
+    groups = [(size, start) for size in sizes for start in range(0, count - size + 1, size)]
+    seed = np.arange(count)
+    weights = [((seed >= start) & (seed < start + size)) / size for size, start in groups]
+    return np.array([size for size, _ in groups]), np.stack(weights)
 
 
-def _grouped_cosines(
-    scores: Mapping[str, xr.DataArray], effects: xr.DataArray, adjustment: str, size: int
-) -> dict[str, np.ndarray]:
-    """Cosine `[step, test]` of each score, averaged over disjoint groups of `size` seeds."""
-    cosines: dict[str, list[np.ndarray]] = {label: [] for label in scores}
-    for start in range(0, effects.sizes["seed"] - size + 1, size):
-        gold = average(effects.isel(seed=slice(start, start + size)), adjustment)
-        for label, score in scores.items():
-            cosines[label].append(cosine(*_pair(score, gold)))
-    return {label: mean_of_finite(np.stack(values)) for label, values in cosines.items()}
+def _mean(values: xr.DataArray) -> xr.Dataset:
+    """`mean`, `sem` and `count` over test examples."""
+    axes = [axis for axis in values.dims if axis != "test"]
+    found = Mean.of(values.transpose(*axes, "test").values)
+    coords = values.isel(test=0).coords
+    return xr.Dataset({name: (axes, getattr(found, name)) for name in ("mean", "sem", "count")}, coords)
 
 
-def _best_steps(grouped: Mapping[tuple[str, str, int], list[np.ndarray]]) -> list[dict]:
-    rows = []
-    for (label, adjustment, size), blocks in grouped.items():
-        means = [Mean.of(values) for values in np.concatenate(blocks)]
-        best = max(means, key=lambda mean: -np.inf if np.isnan(mean.mean) else mean.mean)
-        row = {"method": label, "adjustment": adjustment, "n_seeds": size}
-        rows.append(row | {"cosine_mean": best.mean, "cosine_sem": best.sem})
-    return rows
+def _at_best_step(grouped: xr.DataArray) -> xr.Dataset:
+    means = _mean(grouped)
+    best = means["mean"].fillna(-np.inf).argmax("step")
+    chosen = means[["mean", "sem"]].isel(step=best).drop_vars(["step", "epoch"])
+    return chosen.rename({"mean": "cosine_mean", "sem": "cosine_sem"})
+
+
+def _rows(table: xr.Dataset, *axes: str) -> pd.DataFrame:
+    """A row for each entry, the last of the axes the fastest."""
+    rows = xr.broadcast(table)[0].to_dataframe(dim_order=list(axes)).reset_index()
+    named = [name for name in ("epoch",) if name in rows]
+    return rows[[*axes, *named, *table.data_vars]]
 
 
 def at_moments(curve: pd.DataFrame) -> dict:
@@ -125,10 +135,3 @@ def at_moments(curve: pd.DataFrame) -> dict:
         found[f"{moment} epoch"] = curve["epoch"].iloc[place]
         found |= {f"{moment} {name}": curve[name].iloc[place] for name in ("cosine_mean", "cosine_sem")}
     return found
-
-
-def _ordered(rows: list[dict], labels: Iterable[str]) -> pd.DataFrame:
-    """Methods and adjustments in the order they were given, then ascending, however the steps were blocked."""
-    rank = {name: number for number, name in enumerate([*labels, *ADJUSTMENTS])}
-    keys = [key for key in ("method", "adjustment", "step", "n_seeds") if key in rows[0]]
-    return pd.DataFrame(sorted(rows, key=lambda row: [rank.get(row[key], row[key]) for key in keys]))
