@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Chunk:
     """Some runs of the ensemble.
 
     Attributes:
-        runs: which they are.
+        runs: which they are, and the first of them as the host knows it.
         parameters: `[run, *parameter shape]`, views of what the optimiser has.
         orders: of each parameter's axes (see `memory_order`).
         optimizer: of the parameters as they lie in memory: torch's fused optimisers rely on contiguous tensors.
@@ -33,6 +34,7 @@ class Chunk:
     """
 
     runs: Tensor
+    first: int
     parameters: Parameters
     orders: list[list[int]]
     optimizer: torch.optim.Optimizer
@@ -42,6 +44,14 @@ class Chunk:
     def state(self) -> Parameters:
         """What the network is called with."""
         return self.parameters | self.statistics
+
+
+class Pass(NamedTuple):
+    """A forward pass of a step: which places of the batch it sees, the seed of what it draws, the sequences' length."""
+
+    places: slice
+    seed: int | None
+    length: int | None
 
 
 class Ensemble:
@@ -82,7 +92,9 @@ class Ensemble:
         stored = [p.permute(order) for p, order in zip(parameters.values(), orders, strict=True)]
         for parameter in parameters.values():
             parameter.requires_grad_()
-        return Chunk(runs, parameters, orders, optimizer(stored), copies(self.statistics, len(runs)))
+        statistics = copies(self.statistics, len(runs))
+        there = runs.to(self.problem.device)
+        return Chunk(there, int(runs[0]), parameters, orders, optimizer(stored), statistics)
 
     def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
         """One training step of every run that takes part; the others keep everything, optimiser state included.
@@ -94,12 +106,11 @@ class Ensemble:
         """
         with training_mode(self.problem.network, True, bool(self.statistics)):
             for chunk in self.chunks:
-                if batch.takes_part[chunk.runs[0]]:  # as all of its chunk do, see `groups`
+                if batch.counts[chunk.first]:  # as in all of its chunk, see `groups`
                     self._step(chunk, batch, randomness)
 
     def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
-        passes = self._passes(chunk, batch, randomness)
-        loss = torch.stack([self._loss(chunk, batch, places, seed) for places, seed in passes]).sum()
+        loss = torch.stack([self._loss(chunk, batch, seen) for seen in self._passes(chunk, batch, randomness)]).sum()
         parameters = list(chunk.parameters.values())
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if self.clip is not None:
@@ -109,28 +120,25 @@ class Ensemble:
             parameter.grad = gradient.permute(order).contiguous()
         chunk.optimizer.step()
 
-    def _passes(
-        self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None
-    ) -> Iterator[tuple[Tensor, int | None]]:
-        """The forward passes of a step: which places of the batch each sees, and the seed of what it draws."""
-        places = torch.arange(batch.rows.shape[1])
-        if self.statistics:  # a place without weight is no row of the batch, for all runs of the chunk
-            places = places[(batch.weight[chunk.runs[0]] > 0).cpu()]
-        if randomness is None or batch.apart == 0:
-            yield places, randomness and randomness[0]
-        else:
-            yield places[: -batch.apart], randomness[0]
-            yield places[-batch.apart :], randomness[1]
-
-    def _loss(self, chunk: Chunk, batch: Batch, places: Tensor, randomness: int | None) -> Tensor:
-        """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own.
+    def _passes(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> Iterator[Pass]:
+        """The forward passes of a step.
 
         Sequences are cut to the longest of all runs, not of the chunk's: a dropout mask depends on their length.
         """
-        train, rows = self.problem.train, batch.rows[:, places]
-        inputs, targets = train.take(rows[chunk.runs], train.longest(rows))
-        weight = batch.weight[chunk.runs][:, places].to(next(iter(chunk.parameters.values())))
-        with drawing(randomness):
+        end = batch.rows.shape[1]
+        if self.statistics:  # a place without a row must not enter them; all runs of the chunk have equally many
+            end = int(batch.counts[chunk.first])
+        if randomness is None or batch.apart == 0:
+            yield Pass(slice(end), randomness and randomness[0], batch.longest and max(batch.longest))
+        else:
+            yield Pass(slice(end - batch.apart), randomness[0], batch.longest and batch.longest[0])
+            yield Pass(slice(end - batch.apart, end), randomness[1], batch.longest and batch.longest[1])
+
+    def _loss(self, chunk: Chunk, batch: Batch, seen: Pass) -> Tensor:
+        """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own."""
+        inputs, targets = self.problem.train.take(batch.rows[chunk.runs, seen.places], seen.length)
+        weight = batch.weight[chunk.runs, seen.places].to(next(iter(chunk.parameters.values())))
+        with drawing(seen.seed):
             return self._each_run(self._weighted_loss, 4)(chunk.state, inputs, targets, weight).sum()
 
     def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -139,12 +147,12 @@ class Ensemble:
     @torch.no_grad()
     def test_losses(self) -> Tensor:
         """Loss of every run at every test example, `[run, test]` in float64, the network in eval mode."""
-        losses = torch.empty(self.size, len(self.problem.test), dtype=torch.float64)
+        losses = torch.empty(self.size, len(self.problem.test), dtype=torch.float64, device=self.problem.device)
         with training_mode(self.problem.network, False):
             for chunk in self.chunks:
                 outputs = self._each_run(self.problem.outputs, 1)(chunk.state, self.problem.test.inputs)
-                losses[chunk.runs] = test_losses(self.problem, outputs).cpu()
-        return losses
+                losses[chunk.runs] = test_losses(self.problem, outputs)
+        return losses.cpu()
 
     def _each_run(self, function: Callable[..., Tensor], stacked: int) -> Callable[..., Tensor]:
         """`function` for every run of a chunk, results stacked; its first `stacked` arguments have an axis `run`."""
@@ -179,7 +187,9 @@ def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
     """
     targets = problem.test.targets
     wide = targets.to(torch.float64) if targets.is_floating_point() else targets
-    return torch.stack([problem.objective.loss(run, wide) for run in outputs.to(torch.float64)])
+    runs = len(outputs)
+    losses = problem.objective.loss(outputs.to(torch.float64).flatten(0, 1), wide.repeat(runs, *[1] * (wide.dim() - 1)))
+    return losses.unflatten(0, (runs, len(wide)))
 
 
 def statistics_of(network: nn.Module) -> Parameters:

@@ -73,7 +73,7 @@ class FurtherTraining(pl.LightningModule):
 
     def train_dataloader(self) -> LockstepBatches:
         """Rows and weights of every run, step by step."""
-        return LockstepBatches(len(self.problem.train), self.plan, self.seeds, self.runs)
+        return LockstepBatches(self.problem, self.plan, self.seeds, self.runs)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The optimisers of all chunks, which the ensemble calls."""
@@ -115,9 +115,9 @@ class FurtherTraining(pl.LightningModule):
 class LockstepBatches:
     """One epoch after another of what all runs of all seeds see in each step, seed by seed along the axis `run`."""
 
-    def __init__(self, rows: int, plan: Plan, seeds: Sequence[int], runs: Tensor) -> None:
-        self.orders = [Order(rows, plan.batch_size, seed) for seed in seeds]
-        self.plan, self.runs = plan, runs
+    def __init__(self, problem: Problem, plan: Plan, seeds: Sequence[int], runs: Tensor) -> None:
+        self.orders = [Order(len(problem.train), plan.batch_size, seed) for seed in seeds]
+        self.problem, self.plan, self.runs = problem, plan, runs
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -125,12 +125,15 @@ class LockstepBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """The next epoch."""
-        scheme = SCHEMES[self.plan.leave_out]
-        permutations = [order.permutation() for order in self.orders]
-        for number in range(len(self)):
-            batches = [scheme(order, number, self.plan.batch_size, self.runs) for order in permutations]
-            rows, weight, takes_part, apart = zip(*batches, strict=True)
-            yield Batch(torch.cat(rows), torch.cat(weight), torch.cat(takes_part), apart[0])
+        train, device, scheme = self.problem.train, self.problem.device, SCHEMES[self.plan.leave_out]
+        orders = torch.stack([order.permutation() for order in self.orders])
+        if train.lengths is None:
+            yield from scheme(orders.to(device), self.plan.batch_size, self.runs)
+            return
+        for batch in scheme(orders, self.plan.batch_size, self.runs):  # the host has to know the longest sequence
+            there, apart = batch.rows.split([batch.rows.shape[1] - batch.apart, batch.apart], dim=1)
+            longest = train.longest(there) or 0, (train.longest(apart) or 0) if batch.apart else 0
+            yield batch._replace(rows=batch.rows.to(device), weight=batch.weight.to(device), longest=longest)
 
 
 def draws_at_random(problem: Problem) -> bool:
