@@ -14,10 +14,12 @@ comma := ,
 space := $(subst ,, )
 CHOSEN = size=$(SIZE) $(if $(strip $(DATASETS)),datasets=$(subst $(space),$(comma),$(strip $(DATASETS))))
 
-.PHONY: help setup run smoke paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench soak clean-results
+.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench soak clean-results
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@echo 'one of them:    $(FIGURES) $(TABLES) claims'
+	@echo 'with            SIZE=smoke, laptop or paper, and DATASETS="energy diabetes"'
 
 setup: $(INSTALLED)  ## make .venv with the pinned packages, if it isn't up to date
 
@@ -35,10 +37,15 @@ run: setup  ## the main job on the default experiment: final model, scores, furt
 smoke: setup  ## the main job in seconds, to see that it runs; no number from it means anything
 	@$(BIN)/python experiments/run.py size=smoke name=smoke
 
-$(FIGURES) $(TABLES) claims: setup
+# A misspelt variable would be ignored, and the default is the most expensive there is.
+UNKNOWN = $(filter-out PYTHON SIZE DATASETS,$(foreach given,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(given)))))
+known-variables:
+	@test -z '$(UNKNOWN)' || { echo "error: $(UNKNOWN) is no variable of figures and tables: expected SIZE or DATASETS"; exit 2; }
+
+$(FIGURES) $(TABLES) claims: known-variables setup
 	@$(BIN)/python experiments/paper.py $@ $(CHOSEN)
 
-paper: setup  ## all figures and tables: figure-2 … figure-11, table-2, table-published, table-methods, table-cost, claims
+paper: known-variables setup  ## all figures and tables: figure-2 … figure-11, table-2, table-published, table-methods, table-cost, claims
 	@$(BIN)/python experiments/paper.py all $(CHOSEN)
 
 test: setup lint  ## lint, then the quick tests

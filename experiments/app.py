@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -25,6 +26,8 @@ from fimo.preconditioners.base import MethodWarning
 from hydra_plugins.fimo.ray import RayLauncher
 from hydra_plugins.fimo.search import Search
 
+# Flags of Hydra that take a value after a =; the others are words without dashes inside.
+HYDRA_OPTIONS = ("cfg", "package", "info")
 # Hydra's own switch: tracebacks for everything.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -40,6 +43,8 @@ def app(function: Callable[[DictConfig], int | float]) -> Callable[[], None]:
     @wraps(function)
     def job(cfg: DictConfig) -> int | float:
         try:
+            if "sweep" in HydraConfig.get().runtime.choices and HydraConfig.get().mode == RunMode.RUN:
+                raise UserError("+sweep=… needs -m in front of it: a single run sweeps nothing.")
             prepare(cfg)
             return function(cfg)
         except EXPECTED as error:
@@ -52,6 +57,7 @@ def app(function: Callable[[DictConfig], int | float]) -> Callable[[], None]:
             raise UserError(text) from error  # from another process only a plain one comes back whole
 
     def main() -> None:
+        sys.argv[1:] = options(sys.argv[1:])
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions through instead of printing them
         for plugin in (RayLauncher, Search):  # an editable install hides them from Hydra's own search
             Plugins.instance().register(plugin)
@@ -60,6 +66,19 @@ def app(function: Callable[[DictConfig], int | float]) -> Callable[[], None]:
 
     main.__wrapped__ = function  # type: ignore[attr-defined]  # what a caller with a config of its own wants
     return main
+
+
+def options(arguments: list[str]) -> list[str]:
+    """The command line as Hydra takes it: its flags in front of the options, wherever they were written.
+
+    Ends the process with a sentence for an option that is written as a flag, which Hydra would take for one of its own
+    that begins likewise.
+    """
+    for argument in arguments:
+        if (found := re.match(r"--?([\w./]+)=", argument)) and found[1] not in HYDRA_OPTIONS:
+            stop(UserError(f"Options are written without dashes: {argument.lstrip('-')}, found {argument}."))
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    return flags + [argument for argument in arguments if argument not in flags]
 
 
 def told(function: Callable[[], object]) -> None:

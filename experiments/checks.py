@@ -11,7 +11,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.settings import DTYPES, FURTHER, RETRAINING, device, labels, methods, optimizer_name, plain, plan
-from fimo.errors import UserError
+from fimo.errors import Unavailable, UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import KEEP, OPTIMIZERS
 
@@ -130,7 +130,7 @@ def _check_retraining(cfg: DictConfig) -> None:
         ("data.batch_size", cfg.data.batch_size, final.batch_size),
     ):
         if found != needed:
-            raise UserError(
+            raise Unavailable(
                 f"further.gold={RETRAINING} repeats the final model's own training, for which {key} must be "
                 f"{'null' if needed is None else needed}, found {found}."
             )

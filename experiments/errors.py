@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -57,6 +58,11 @@ def sentence(error: Exception) -> str | None:
         )
     if unknown := re.match(r"Could not override '([^']+)'", text):
         return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups."
+    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):
+        return (
+            f"{several[1]}={several[2]} gives several values: with -m there is one job for each (run.py and the "
+            f"stages), and a list is written '{several[1]}=[{several[2]}]'."
+        )
     if isinstance(error, HydraException) and "override_grammar" in text:
         return f"An option can't be read: {text.partition(' See https')[0]} (lists are written [1,2,3], in quotes)."
     return text
@@ -80,7 +86,8 @@ def _missing_choice(text: str) -> str:
     group, choice = found.groups()
     if extra := EXTRAS.get(f"{group}={choice}"):
         return not_installed(*extra)
-    choices = sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+    stored = [option.removesuffix(".yaml") for option in ConfigStore.instance().list(group)] if "/" in group else []
+    choices = sorted({*stored, *(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))} - {"_dummy_"})
     if not choices:
         return f"{group} is not a config group: `--help` lists all groups."
     return f"{group}={choice} is not a choice: expected one of {', '.join(choices)}."

@@ -24,31 +24,43 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("name", help="of the folder that is written")
     parser.add_argument("folders", nargs="+", type=Path, help="results folders of the sweep's jobs")
     asked = parser.parse_args(arguments)
+    if Path(asked.name).name != asked.name:
+        raise UserError(f"The name must be that of a folder, without a path, found {asked.name}.")
     target = asked.folders[0].parent / asked.name
     if read_run(target) is not None:
         raise UserError(f"{target} holds the results of a run: choose another name for those of the sweep.")
-    table, figure = gathered(asked.folders, asked.name)
-    files = table_files(table, table, ["Centred cosines (eq. 13 and 17), mean ± standard error over test examples."])
+    table, figure, notes = gathered(asked.folders, asked.name)
+    files = table_files(table, table, notes)
     for kind, content in (files | figure_files(figure)).items():
         write(target / f"{SWEEP}.{kind}", content)
     say(f"\n{files['md'].decode()}\n{target}")
 
 
-def gathered(folders: list[Path], title: str) -> tuple[pd.DataFrame, Figure]:
-    """Table and figure of the results folders in which a run has finished.
+def gathered(folders: list[Path], title: str) -> tuple[pd.DataFrame, Figure, list[str]]:
+    """Table and figure of the results folders in which a run has finished, with the notes under the table.
 
     Raises:
         UserError: where there is none.
     """
-    jobs = []
-    for folder in folders:
+    jobs: list[Job] = []
+    measured: dict[str, None] = {}
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
         if (run := read_run(folder)) is None:
             say(f"{folder}: no run has finished there")
         else:
+            measured[_measured(run["config"])] = None
             jobs.append(Job(run.get("swept") or {"run": folder.name}, pd.read_csv(folder / CURVES)))
     if not jobs:
         raise UserError("none of the folders holds a finished run: name results folders, as in results/energy-*.")
-    return sweep_table(jobs), sweep_figure(jobs, title)
+    told = "; ".join(measured)
+    notes = ["Centred cosines (eq. 13 and 17), mean ± standard error over test examples.", f"Measured: {told}."]
+    return sweep_table(jobs), sweep_figure(jobs, f"{title}: {told}"), notes
+
+
+def _measured(config: dict) -> str:
+    """The data, and the size where it is not the default: what no sweep should mix without saying so."""
+    size = config["facts"]["size"]
+    return config["data"]["name"] + ("" if size == "laptop" else f" (size={size})")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from experiments.app import prepare
 from experiments.errors import CONFIG_DIR
 from experiments.question import Question, say
 from fimo.compare.tables import Comparison
-from fimo.errors import UserError
+from fimo.errors import Unavailable, UserError
 
 # Below the folder of the figures: the results folders of their panels.
 RUNS = "runs"
@@ -53,10 +53,10 @@ class Panel:
         return Question(self.cfg)
 
     @property
-    def title(self) -> str:
-        """What stands over it: `energy: SGD, 3 seeds`, and the size where it is not the default."""
+    def measured(self) -> str:
+        """What stands over it: `SGD, 3 seeds`, and the size where it is not the default."""
         size = "" if self.cfg.facts.size == "laptop" else f" (size={self.cfg.facts.size})"
-        return f"{self.cfg.data.name}: {results.measured(self.cfg, self.comparison)}{size}"
+        return f"{results.measured(self.cfg, self.comparison)}{size}"
 
     @cached_property
     def run(self) -> dict[str, Any]:
@@ -107,15 +107,22 @@ class Panels:
         gold = [] if cfg.further.gold == settings.FURTHER else [str(cfg.further.gold)]
         cfg.name = "-".join([cfg.name, optimizer, *gold, cfg.facts.size])
         cfg.paths.results_dir = str(self.folder / RUNS)
-        prepare(cfg)
         asked = Question(cfg)
+        try:
+            prepare(cfg)
+        except Unavailable as reason:
+            return _empty(experiment, reason)
         try:
             asked.data  # noqa: B018  (loaded, or not to be had)
         except UserError as reason:
-            say(f"{experiment} stays empty: {reason}")
-            return str(reason)
+            return _empty(experiment, reason)
         run.answer(asked)
         return Panel(cfg, results.folder_of(cfg))
+
+
+def _empty(experiment: str, reason: UserError) -> str:
+    say(f"{experiment} stays empty: {reason}")
+    return str(reason)
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:

@@ -30,12 +30,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Make the files of each target, and print where they are."""
     items = plain(DictConfig(OmegaConf.load(CONFIG_DIR / "paper.yaml")))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("argument", nargs="+", help=f"all, {', '.join(items)}; datasets=…; overrides")
+    parser.add_argument("argument", nargs="+", metavar="TARGET", help=f"all, {', '.join(items)}; datasets=…; overrides")
     asked = parser.parse_args(arguments).argument
     targets = [argument for argument in asked if "=" not in argument]
     given = [argument.removeprefix(DATASETS) for argument in asked if argument.startswith(DATASETS)]
     datasets = [name for some in given for name in some.split(",") if name]
     names = [name.partition(":")[0] for name in datasets]
+    if given and not datasets or any(argument.startswith("experiment=") for argument in asked):
+        parser.error(f"data sets are named by datasets=…, several with commas between: {', '.join(EXPERIMENTS)}")
     for asked_for, choices in ((targets, ["all", *items]), (names, EXPERIMENTS)):
         if unknown := [choice for choice in asked_for if choice not in choices]:
             parser.error(f"{unknown[0]} is none of {', '.join(choices)}")
@@ -60,15 +62,21 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: list[st
         The files.
     """
     chosen, beside = datasets or item["panels"], item.get("beside", {"panels": ()})
-    own = {name: more for name, *more in (panel.split(":") for panel in chosen)}
-    found = {name: panels.get(name, *more, *item.get("overrides", ())) for name, more in own.items()}
-    there = [name for name in own if name in beside["panels"]]
-    second = {name: panels.get(name, *own[name], *beside["overrides"]) for name in there}
+    own = _labelled([panel.split(":") for panel in chosen])
+    found = {label: panels.get(*panel, *item.get("overrides", ())) for label, panel in own.items()}
+    there = {label: panel for label, panel in own.items() if panel[0] in beside["panels"]}
+    second = {label: panels.get(*panel, *beside["overrides"]) for label, panel in there.items()}
     files = SHOWS[item["shows"]](found, *([second] if second else []), **item.get("with", {}))
     paths = {panels.folder / f"{target}.{ending}": content for ending, content in files.items()}
     for path, content in paths.items():
         artifacts.write(path, content)
     return list(paths)
+
+
+def _labelled(panels: list[list[str]]) -> dict[str, list[str]]:
+    """Experiment and overrides of each panel by what it is called: the experiment, with them where it is not alone."""
+    names = [name for name, *_ in panels]
+    return {", ".join(panel) if names.count(panel[0]) > 1 else panel[0]: panel for panel in panels}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def curves(found: Found, adjustment: str = "centred", measure: str = "cosine") -
     """Agreement against the amount of further training."""
     gold = next((panel.cfg.further.gold for _, panel in _runs(found)), settings.FURTHER)
     draw = partial(draw_curves, adjustment=adjustment, measure=measure)
-    panels = _panels(found, lambda panel: (panel.title, panel.comparison))
+    panels = _panels(found, lambda panel: panel.comparison)
     return figure_files(
         panels_figure(panels, draw, results.AMOUNTS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})")
     )
@@ -46,19 +47,21 @@ def curves(found: Found, adjustment: str = "centred", measure: str = "cosine") -
 def seeds(found: Found, adjustment: str = "centred") -> Files:
     """Cosine at the best step against the number of seeds."""
     draw = partial(draw_seeds, adjustment=adjustment)
-    panels = _panels(found, lambda panel: (panel.title, panel.comparison))
+    panels = _panels(found, lambda panel: panel.comparison)
     return figure_files(panels_figure(panels, draw, "seeds averaged", f"cosine, best step ({ADJUSTED[adjustment]})"))
 
 
 def sorted_scores(found: Found, methods: Sequence[str]) -> Files:
     """Sorted scores of the given methods beside those of further training."""
-
-    def drawn(panel: Panel) -> tuple[str, Any]:
+    lines: dict[str, Any] = {}
+    for name, panel in found.items():
+        if isinstance(panel, str):
+            lines[name] = panel
+            continue
         scores = {label: score for label, score in panel.scores().items() if label in methods}
-        lines, (early, late) = profiles(scores, panel.losses())
-        return f"{panel.cfg.data.name}: {early:.3g} and {late:.3g} epochs", lines
-
-    return figure_files(panels_figure(_panels(found, drawn), draw_sorted, "rank", "score (of unit length)"))
+        drawn, (early, late) = profiles(scores, panel.losses())
+        lines[f"{_title(name, panel)}; after {early:.3g} and {late:.3g} epochs"] = drawn
+    return figure_files(panels_figure(lines, draw_sorted, "rank", "score (of unit length)"))
 
 
 def influential(found: Found, tests: int) -> Files:
@@ -73,7 +76,7 @@ def published(found: Found) -> Files:
     """The numbers that the paper's notebooks print beside ours, and where the measurements differ."""
     tables, few, notes = {}, {}, []
     for name, panel in _runs(found):
-        path = CONFIG_DIR / "published" / f"{name}.yaml"
+        path = CONFIG_DIR / "published" / f"{name.partition(',')[0]}.yaml"
         if not path.is_file():
             notes.append(f"{name}: the paper prints no numbers for it.")
             continue
@@ -131,17 +134,20 @@ def cost(found: Found) -> Files:
 
 def claims(found: Found, beside: Found | None = None) -> Files:
     """The paper's claims with their verdicts: `found` is further training with SGD, `beside` with Adam."""
-    rows = []
+    tables = {}
     for name, panel in _runs(found):
-        named = {"data set": name}
-        rows.append(panel.claims.assign(**named))
-        adam = (beside or {}).get(name)
+        tables[name], adam = panel.claims, (beside or {}).get(name)
         if isinstance(adam, Panel):
             pair = (panel.scores(), panel.losses()), (adam.scores(), adam.losses())
-            rows.append(adam_claim(*pair, np.random.default_rng(0)).assign(**named))
-    table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({"data set": [], "claim": [], "statistic": []})
-    told = "\n\n".join([claims_markdown(table).rstrip(), *_measured(found)])
-    return {"md": f"{told}\n".encode(), "csv": table.to_csv(index=False).encode()}
+            tables[name] = pd.concat([panel.claims, adam_claim(*pair, np.random.default_rng(0))], ignore_index=True)
+    table, notes = _joined(tables), _measured(found, beside or {})
+    if table.empty:
+        return table_files(table, table, notes)
+    readable = table.rename(columns={"estimate": "statistic_mean", "standard_error": "statistic_sem"})
+    shown = readable[["data set", "claim", "statistic_mean", "statistic_sem", "verdict", "n_test", "n_seeds"]]
+    shown = shown.rename(columns={"n_test": "test examples", "n_seeds": "seeds"})
+    text = "\n\n".join([claims_markdown(table).rstrip(), *notes])
+    return table_files(table, shown, notes) | {"md": f"{text}\n".encode()}
 
 
 SHOWS: Mapping[str, Callable[..., Files]] = {
@@ -160,9 +166,18 @@ def _runs(found: Found) -> Iterator[tuple[str, Panel]]:
     return ((name, panel) for name, panel in found.items() if isinstance(panel, Panel))
 
 
-def _panels(found: Found, drawn: Callable[[Panel], tuple[str, Any]]) -> dict[str, Any]:
+def _title(name: str, panel: Panel) -> str:
+    """`energy: SGD, 3 seeds`, and which data where the name doesn't say so."""
+    data = panel.cfg.data.name
+    return f"{name}{'' if data in name else f' ({data})'}: {panel.measured}"
+
+
+def _panels(found: Found, drawn: Callable[[Panel], Any]) -> dict[str, Any]:
     """By title, what a panel draws, or why it stays empty."""
-    return dict(drawn(panel) if isinstance(panel, Panel) else (name, panel) for name, panel in found.items())
+    return {
+        name if isinstance(panel, str) else _title(name, panel): panel if isinstance(panel, str) else drawn(panel)
+        for name, panel in found.items()
+    }
 
 
 def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -172,9 +187,9 @@ def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, names=["data set"]).reset_index(level=0)
 
 
-def _measured(found: Found) -> list[str]:
+def _measured(found: Found, beside: Found = MappingProxyType({})) -> list[str]:
     """What the rows are of, and which are not there."""
-    there = [panel.title for _, panel in _runs(found)]
+    there = [_title(name, panel) for runs in (found, beside) for name, panel in _runs(runs)]
     empty = [f"{name}: {panel}" for name, panel in found.items() if isinstance(panel, str)]
     diverged = [
         f"{name}: left out where they diverged, {'; '.join(panel.run['diverged'])}."

@@ -19,6 +19,7 @@ from fimo.preconditioners.damping import Damping
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 
 
 (CODE,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -44,8 +45,17 @@ def test_its_example_of_a_method_passes_the_linter(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_its_config_of_an_experiment_is_one(tmp_path):
+    (text,) = [text for text in YAML if "package _global_" in text]
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text(text)
+    for optimizer, rate in (("sgd", 1e-2), ("adam", 1e-4)):
+        cfg = config("experiment=mine", f"optimizer={optimizer}", f"hydra.searchpath=[file://{tmp_path}]")
+        assert (cfg.name, cfg.data.source.file, cfg.optimizer.lr, cfg.further.epochs) == ("mine", "my.csv", rate, 100)
+
+
 def test_its_config_of_a_method_is_read_by_hydra():
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (text,) = [text for text in YAML if "package method" in text]
     assert text.startswith("# @package method.diagonal\n")  # Hydra looks at the first line only
     assert "label: Diagonal" in text and "damping:" in text
 

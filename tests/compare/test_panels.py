@@ -16,6 +16,7 @@ from fimo.compare.paper_tables import (
     readable_cells,
     table_files,
 )
+from fimo.compare.report import with_error
 from fimo.compare.sorted_scores import EARLY, LATE, amounts, profile, profiles
 from fimo.compare.tables import compare
 
@@ -139,8 +140,12 @@ def test_sentences_are_broken_into_lines_within_the_page():
 
 
 def test_numbers_as_text():
-    cells = readable_cells(pd.DataFrame({"x": [0.12345, 0.0, 1000.0, 1e-7, 12345.678, np.nan, -0.5]}))["x"]
-    assert cells.tolist() == ["0.123", "0", "1000", "1e-07", "1.23e+04", "–", "-0.500"]
+    cells = readable_cells(pd.DataFrame({"x": [0.12345, 0.0, 1000.0, 12345.678, np.nan, -0.5]}))["x"]
+    assert cells.tolist() == ["0.123", "0", "1000", "1.23e+04", "–", "-0.500"]
+    cells = readable_cells(pd.DataFrame({"small": [0.001, -0.000123456, 0.0, 0.5]}))["small"]
+    assert cells.tolist() == ["0.001", "-0.000123", "0", "0.5"]  # one way of writing in a column
+    pairs = ((0.5123, 0.0131), (-0.00012, 0.00003), (0.25, 0.0))
+    assert [with_error(*pair) for pair in pairs] == ["0.512 ± 0.013", "-0.000120 ± 0.000030", "0.250 ± 0.000"]
 
 
 def test_a_panel_is_not_needed(made):

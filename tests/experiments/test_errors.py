@@ -9,6 +9,7 @@ import pytest
 from configs import config
 from hydra.errors import ConfigCompositionException
 
+from experiments.app import options
 from experiments.checks import check
 from experiments.errors import CONFIG_DIR, sentence
 from experiments.settings import device
@@ -64,6 +65,10 @@ def command(tmp_path, *overrides, app=RUN, **environment):
             "model._target_=problems.NoLayers ~model.hidden method=ekfac",
             "EK-FAC needs a network with linear or two-dimensional convolution layers (NoLayers has none): choose",
         ),
+        ("--experiment=energy", "Options are written without dashes: experiment=energy, found --experiment=energy."),
+        ("+sweep=damping", "+sweep=… needs -m in front of it: a single run sweeps nothing."),
+        ("hydra/launcher=joblb", "hydra/launcher=joblb is not a choice: expected one of basic, joblib, ray, slurm"),
+        ("further.seeds=1,2", "further.seeds=1,2 gives several values: with -m there is one job for each (run.py and"),
     ],
 )
 def test_the_real_command_says_it_in_one_line(tmp_path, override, text):
@@ -71,6 +76,15 @@ def test_the_real_command_says_it_in_one_line(tmp_path, override, text):
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"error: {text}")
+
+
+def test_flags_may_come_last():
+    assert options(["experiment=energy", "-m", "optimizer=sgd,adam"]) == [
+        "-m",
+        "experiment=energy",
+        "optimizer=sgd,adam",
+    ]
+    assert options(["--cfg=job", "--config-name=other"]) == ["--cfg=job", "--config-name=other"]
 
 
 def test_tracebacks_when_they_are_wanted(tmp_path):

@@ -1,6 +1,7 @@
 """The paper's figures and tables at smoke size: every target makes its files, whatever is missing."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +38,7 @@ def test_each_target_makes_its_files(shared, tmp_path, target, capsys):
     # fico's file is not there: its place says so, and the target succeeds.
     folder = run(shared, target, "datasets=diabetes,breast_cancer,fico", f"paths.data_dir={tmp_path}")
     told = capsys.readouterr().out
-    endings = ("png", "pdf") if target.startswith("figure") else ("md", "csv", *(["tex"] if target != "claims" else []))
+    endings = ("png", "pdf") if target.startswith("figure") else ("md", "csv", "tex")
     for ending in endings:
         assert (folder / f"{target}.{ending}").stat().st_size > 0 and str(folder / f"{target}.{ending}") in told
     assert "fico stays empty" in told
@@ -76,6 +77,29 @@ def test_a_panel_has_options_of_its_own(shared):
     assert table.to_dict() == {"diabetes": 1, "breast_cancer": 2}
 
 
+def test_one_data_set_twice_with_options_is_two_panels(shared):
+    folder = run(shared, "table-methods", "datasets=diabetes,diabetes:optimizer=adam")
+    assert set(pd.read_csv(folder / "table-methods.csv")["data set"]) == {"diabetes", "diabetes, optimizer=adam"}
+    told = (folder / "table-methods.md").read_text()
+    assert (
+        "Measured: diabetes: SGD, 2 seeds (size=smoke); diabetes, optimizer=adam: Adam, 2 seeds (size=smoke)." in told
+    )
+
+
+def test_what_a_data_set_cannot_have_is_said_in_its_place(shared, capsys):
+    folder = run(shared, "figure-11", "datasets=diabetes,digits")
+    assert (folder / "figure-11.png").stat().st_size > 0
+    assert (
+        "digits stays empty: further.gold=retraining repeats the final model's own training" in capsys.readouterr().out
+    )
+
+
+def test_a_table_without_rows_is_its_notes(tmp_path):
+    folder = run(tmp_path, "table-cost", "datasets=fico", f"paths.data_dir={tmp_path}")
+    assert (folder / "table-cost.md").read_text().startswith("Of computing a method's scores")
+    assert all(line.startswith("%") for line in (folder / "table-cost.tex").read_text().splitlines())
+
+
 @needs_data
 def test_published_numbers_stand_beside_ours(tmp_path):
     folder = run(tmp_path, "table-published", "datasets=folktables", "data.left_out=6")
@@ -100,12 +124,20 @@ def test_published_curves_are_as_long_as_their_amounts():
         (["figure-2", "figure-1"], "figure-1 is none of all"),
         (["figure-2", "datasets=enrgy"], "enrgy is none of breast_cancer"),
         (["size=smoke"], "name a figure or table: all, figure-2"),
+        (["figure-2", "datasets="], "data sets are named by datasets=…"),
+        (["figure-2", "experiment=energy"], "data sets are named by datasets=…"),
     ],
 )
 def test_what_is_unknown_is_said(arguments, words, capsys):
     with pytest.raises(SystemExit, match="2"):
         paper.main(arguments)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["DATASET=diabetes", "size=smoke"])
+def test_make_takes_no_misspelt_variable(given):
+    asked = subprocess.run(["make", "-C", ROOT, "known-variables", given], capture_output=True, text=True)
+    assert asked.returncode == 2 and f"error: {given.partition('=')[0]} is no variable of figures" in asked.stdout
 
 
 def test_make_has_a_target_for_each():

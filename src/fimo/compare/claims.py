@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from fimo.compare.agreement import Array
+from fimo.compare.report import with_error
 from fimo.compare.seed_products import SeedProducts, stacked
 from fimo.effect import ADJUSTMENTS, without_diverged
 from fimo.errors import UserError
@@ -226,11 +227,17 @@ def _row(claim: Claim, curves: xr.DataArray, n_test: int, n_seeds: int) -> dict:
 def claims_markdown(table: pd.DataFrame) -> str:
     """The rows of `claims` for people; a column `data set`, where there is one, comes first."""
     counts = {"n_test": "test examples", "n_seeds": "seeds"}
+    numbers = ("statistic ± error", *counts.values())
     names = [*table.columns.intersection(["data set"]), "claim", "statistic ± error", "verdict", *counts.values()]
-    lines = ["# The paper's claims", "", f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    lines = [
+        "# The paper's claims",
+        "",
+        f"| {' | '.join(names)} |",
+        "|" + "".join("--:|" if name in numbers else "---|" for name in names),
+    ]
     for row in table.rename(columns=counts).to_dict("records"):
         if pd.notna(row["estimate"]):
-            row["statistic ± error"] = f"{row['estimate']:.3f} ± {row['standard_error']:.3f}"
+            row["statistic ± error"] = with_error(row["estimate"], row["standard_error"])
         else:
             row |= {"statistic ± error": "–", "verdict": f"{row['verdict']}: {row['note']}"}
         lines.append(f"| {' | '.join(str(row[name]) for name in names)} |")

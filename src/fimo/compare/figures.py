@@ -97,10 +97,12 @@ def draw_seeds(axes: Axes, comparison: Comparison, adjustment: str = "centred") 
 
 
 def set_scale(axes: Axes, x: pd.Series) -> None:
-    """A logarithmic horizontal axis where the largest value is 20 times the smallest or more."""
+    """A logarithmic horizontal axis where the largest value is 20 times the smallest or more; no parts of integers."""
     if 0 < 20 * x.min() <= x.max():
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+    elif (x == x.round()).all():
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
 
 
 def set_limits(*panels: Axes) -> None:

@@ -16,6 +16,8 @@ from fimo.compare.figures import STYLE
 # Inches, of one panel.
 WIDTH, HEIGHT, LEGEND = 3.2, 2.5, 0.3
 COLUMNS = 3
+# Of a panel's title, characters in a line; of the legend, inches that an entry may take.
+TITLE, ENTRY = 44, 1.5
 
 Measured = TypeVar("Measured")
 
@@ -37,7 +39,7 @@ def panels_figure(
     figure = Figure(figsize=(0.3 + WIDTH * columns, LEGEND + HEIGHT * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for number, (axes, (title, measured)) in enumerate(zip(grid, panels.items(), strict=False)):
-        axes.set_title(f"({chr(ord('a') + number)}) {title}", loc="left", fontsize=9)
+        axes.set_title(textwrap.fill(f"({chr(ord('a') + number)}) {title}", TITLE), loc="left", fontsize=9)
         if isinstance(measured, str):
             _empty(axes, measured)
         else:
@@ -61,4 +63,5 @@ def _one_legend(figure: Figure) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=min(len(entries), 5))
+        columns = min(len(entries), 5, int(figure.get_figwidth() / ENTRY))
+        figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,9 +46,15 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
     return "\n".join([*lines, *(f"\n{note}" for note in [*told, *notes])]) + "\n"
 
 
+def with_error(value: float, error: float) -> str:
+    """`0.512 ± 0.013`: three decimals, and more where the error is too small for them to show it."""
+    decimals = min(9, 1 - math.floor(math.log10(error))) if 0 < error < 5e-4 else 3
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
 def _at(row: pd.Series) -> str:
     cells = [f"{row['epoch']:g}"]
     for name in ("cosine", "spearman"):
         mean, error = row[f"{name}_mean"], row[f"{name}_sem"]
-        cells.append("–" if pd.isna(mean) else f"{mean:.3f}" if pd.isna(error) else f"{mean:.3f} ± {error:.3f}")
+        cells.append("–" if pd.isna(mean) else f"{mean:.3f}" if pd.isna(error) else with_error(mean, error))
     return " | ".join(cells)

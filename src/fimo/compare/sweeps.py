@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from fimo.compare.figures import STYLE, draw_line, set_limits, set_scale
 from fimo.compare.tables import MOMENTS, at_moments
 
 COLUMNS = 3
+# So few swept values are all named on the axis.
+TICKS = 8
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def _curves(jobs: Sequence[Job], adjustment: str) -> Iterator[Panel]:
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    axes.set_title(panel.title, loc="left", fontsize=9)
+    axes.set_title(textwrap.fill(panel.title, 46), loc="left", fontsize=9)
     axes.set_xlabel(panel.xlabel)
     lines = list(panel.lines.groupby("method", sort=False))
     for number, (label, line) in enumerate(lines):
@@ -127,3 +130,6 @@ def _draw(axes: Axes, panel: Panel) -> None:
         size = 4 + 4 * (1 - (number + 1) / len(lines))  # what coincides stays visible beneath the next
         draw_line(axes, str(label), line["x"], line["mean"], line["sem"], every, size)
     set_scale(axes, panel.lines["x"])
+    if len(values := panel.lines["x"].unique()) <= TICKS:
+        axes.set_xticks(values, [f"{value:g}" for value in values], minor=False)
+        axes.set_xticks([], minor=True)
