@@ -18,15 +18,20 @@ from fimo.further_training.sweep import further_train
 from fimo.problem import Problem
 from fimo.randomness import seed_of
 
-# By experiment: training rows that are kept (left-out ones are among them), epochs, runs of the loop that is timed (a
-# loop's time for a run doesn't depend on how many there are).
-SIZES = {"energy": (None, 10, 5), "folktables": (2560, 1, 3), "digits": (None, 1, 2), "reviews": (None, 1, 2)}
+# By experiment: overrides, epochs, runs of the loop that is timed (a loop's time for a run doesn't depend on how many
+# there are).
+SIZES: dict[str, tuple[tuple[str, ...], int, int]] = {
+    "energy": ((), 10, 5),
+    "folktables": (("data.train_rows=2560",), 1, 3),
+    "digits": ((), 1, 2),
+    "reviews": ((), 1, 2),
+}
 
 
 def further_training(composed: Callable[..., DictConfig], threads: tuple[int, ...] = (1, 2)) -> Iterator[Line]:
     """A line for each network and number of threads."""
-    for experiment, (rows, epochs, loops) in SIZES.items():
-        cfg = composed(f"experiment={experiment}", "final.epochs=1", *([f"data.train_rows={rows}"] if rows else []))
+    for experiment, (overrides, epochs, loops) in SIZES.items():
+        cfg = composed(f"experiment={experiment}", "final.epochs=1", *overrides)
         problem, plan = Question(cfg).problem, replace(settings.plan(cfg), epochs=epochs)
         for number in threads:
             torch.set_num_threads(number)
