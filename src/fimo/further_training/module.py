@@ -75,6 +75,10 @@ class FurtherTraining(pl.LightningModule):
         """Rows and weights of every run, step by step."""
         return LockstepBatches(self.problem, self.plan, self.seeds, self.runs)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Nothing to do: what belongs on the device is made there, and the counts belong on the host."""
+        return batch
+
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The optimisers of all chunks, which the ensemble calls."""
         return [chunk.optimizer for chunk in self.ensemble.chunks]

@@ -99,15 +99,32 @@ class Plan:
         """
         if self.runs_at_once is not None:
             return self.runs_at_once
-        if problem.device.type == "cuda":
-            budget = torch.cuda.mem_get_info(problem.device)[0] // 2
-        else:
-            budget = CPU_BYTES
+        budget = CPU_BYTES if problem.device.type == "cpu" else free_memory(problem.device) // 2
         return max(1, min(runs, budget // _bytes_per_run(problem, self.batch_size)))
+
+    def seeds_together(self, problem: Problem, runs: int) -> int:
+        """Seeds, of so many runs each, that one ensemble can hold.
+
+        One on a CPU, where it brings nothing; on a GPU as many as fit with parameters and optimiser state into half of
+        the free memory (the other half is for the chunk that takes its step).
+        """
+        if problem.device.type == "cpu":
+            return 1
+        return max(1, free_memory(problem.device) // 2 // (runs * _state_bytes(problem)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU."""
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def _state_bytes(problem: Problem) -> int:
+    """Of one run: four copies of the parameters (gradient and optimiser state)."""
+    return 4 * problem.size * problem.dtype.itemsize
 
 
 def _bytes_per_run(problem: Problem, batch_size: int) -> int:
-    """Four copies of the parameters (gradient and optimiser state), two of the activations (forward and backward)."""
+    """The state of a run, and twice its activations (forward and backward)."""
     activations = 0
 
     def count(module: nn.Module, args: object, output: object) -> None:
@@ -122,4 +139,4 @@ def _bytes_per_run(problem: Problem, batch_size: int) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return (4 * problem.size + 2 * batch_size * activations) * problem.dtype.itemsize
+    return _state_bytes(problem) + 2 * batch_size * activations * problem.dtype.itemsize
