@@ -10,7 +10,17 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.settings import DTYPES, FURTHER, RETRAINING, device, labels, methods, optimizer_name, plain, plan
+from experiments.settings import (
+    DTYPES,
+    FURTHER,
+    RETRAINING,
+    device,
+    labels,
+    methods,
+    optimizer_name,
+    plain,
+    plan,
+)
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import KEEP, OPTIMIZERS
@@ -23,6 +33,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "further.leave_out": tuple(SCHEMES),
     "further.batch_norm": ("frozen", "updated"),
     "further.dtype": tuple(DTYPES),
+    "further.autocast": (None, "bfloat16"),
     "method.dtype": (None, *DTYPES),
     "logger.mode": (None, "online", "offline", "disabled"),
 }

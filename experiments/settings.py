@@ -202,7 +202,7 @@ def _code_hash(files: Iterable[Path]) -> str:
 
 def further_artifact(cfg: DictConfig) -> Artifact:
     """Where the seeds of the gold standard lie."""
-    further = _without(plain(cfg.further), *HOW_FAST)
+    further = _without(plain(cfg.further), *HOW_FAST, *([] if cfg.further.autocast else ["autocast"]))
     optimizer = _without(plain(cfg.optimizer), "fused")
     label = f"{optimizer_name(cfg).lower()}-{cfg.further.leave_out}-{cfg.further.epochs}ep"
     config = {**_question(cfg), "batch_size": cfg.data.batch_size, "optimizer": optimizer, "further": further}
@@ -245,5 +245,6 @@ def plan(cfg: DictConfig) -> Plan:
         clip=further["clip"],
         batch_norm=further["batch_norm"],
         dtype=DTYPES[further["dtype"]],
+        autocast=torch.bfloat16 if further["autocast"] else None,
         runs_at_once=None if further["runs_at_once"] == "auto" else further["runs_at_once"],
     )

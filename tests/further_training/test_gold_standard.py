@@ -9,9 +9,6 @@ import torch
 from problems import Sentences, problem, text_problem
 
 from fimo.errors import UserError
-from fimo.further_training.ensemble import Ensemble
-from fimo.further_training.leave_out import FULL
-from fimo.further_training.module import LockstepBatches
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
 from fimo.randomness import seed_of
@@ -219,29 +216,3 @@ def test_a_gpu_gives_the_same(network, scheme):
         assert all(np.isfinite(there[name]).all() for name in ALL)
     else:
         assert_same(there, [here[name].values for name in ALL], tolerance=1e-9)
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_step_reads_nothing_back_from_the_device(scheme, optimizer):
-    """Tensors without values stand for those of a device: what the host asks of one raises."""
-    question = problem("classification", rows=22, left_out=(0, 3, 11, 21)).to("meta")
-    plan = Plan(OPTIMIZERS[optimizer], 1, 7, leave_out=scheme, clip=0.5)
-    runs = torch.cat([torch.tensor([FULL]), question.left_out])
-    groups = runs.ne(FULL).repeat(2)  # with drop, runs that leave a row out skip the last step
-    ensemble = Ensemble(question, groups, plan.optimizer, 2, plan.clip)
-    for batch in LockstepBatches(question, plan, [0, 1], runs):
-        assert batch.rows.device.type == batch.weight.device.type == "meta"
-        ensemble.step(batch)
-    with pytest.raises(NotImplementedError, match="meta"):
-        ensemble.test_losses()  # which are read, and only they
-
-
-def test_a_gpu_holds_as_many_runs_and_seeds_as_fit_into_half_of_it(monkeypatch):
-    question, plan = problem("regression"), Plan(OPTIMIZERS["sgd"], 1, 8)
-    assert plan.seeds_together(question, 5) == 1 and plan.width(question, 500) == 500  # small enough for the cache
-    state = 4 * question.size * 8
-    there = question.to("meta")
-    monkeypatch.setattr("fimo.further_training.plan.free_memory", lambda device: 2 * 35 * state)
-    assert plan.seeds_together(there, 5) == 7 and plan.seeds_together(there, 36) == 1
-    assert 1 < plan.width(there, 500) < 35  # activations take room too

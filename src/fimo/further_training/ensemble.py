@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from fimo.further_training.evaluation import blocks, test_losses
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.stacking import copies, memory_order
 from fimo.problem import Parameters, Problem
@@ -70,6 +71,8 @@ class Ensemble:
         clip: bound on each run's gradient norm, or none.
         own_statistics: batch normalisation works with the statistics of the batch in training, and every run updates
             and is evaluated with its own; else all keep those of the final model.
+        autocast: dtype of the matrix products in training, where it is not that of the problem; test losses are never
+            taken with it.
     """
 
     def __init__(
@@ -80,8 +83,12 @@ class Ensemble:
         width: int,
         clip: float | None = None,
         own_statistics: bool = False,
+        autocast: torch.dtype | None = None,
     ) -> None:
-        self.problem, self.clip, self.size = problem, clip, len(groups)
+        self.problem, self.clip, self.size, self.autocast = problem, clip, len(groups), autocast
+        tested = blocks(problem.test)
+        self.test_inputs = [problem.test.keep(block).inputs for block in tested]
+        self.test_places = torch.cat(tested).argsort().to(problem.device)
         self.statistics = statistics_of(problem.network) if own_statistics else {}
         self.vectorised = self._vmap_works()
         self.chunks = [self._chunk(runs, optimizer) for runs in _split(groups, width if self.vectorised else 1)]
@@ -142,7 +149,10 @@ class Ensemble:
             return self._each_run(self._weighted_loss, 4)(chunk.state, inputs, targets, weight).sum()
 
     def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        return weights @ self.problem.objective.loss(self.problem.outputs(parameters, inputs), targets)
+        device = self.problem.device.type
+        with torch.autocast(device, self.autocast) if self.autocast else contextlib.nullcontext():
+            outputs = self.problem.outputs(parameters, inputs)
+        return weights @ self.problem.objective.loss(outputs.to(weights.dtype), targets)
 
     @torch.no_grad()
     def test_losses(self) -> Tensor:
@@ -150,8 +160,8 @@ class Ensemble:
         losses = torch.empty(self.size, len(self.problem.test), dtype=torch.float64, device=self.problem.device)
         with training_mode(self.problem.network, False):
             for chunk in self.chunks:
-                outputs = self._each_run(self.problem.outputs, 1)(chunk.state, self.problem.test.inputs)
-                losses[chunk.runs] = test_losses(self.problem, outputs)
+                parts = [self._each_run(self.problem.outputs, 1)(chunk.state, inputs) for inputs in self.test_inputs]
+                losses[chunk.runs] = test_losses(self.problem, torch.cat(parts, 1)[:, self.test_places])
         return losses.cpu()
 
     def _each_run(self, function: Callable[..., Tensor], stacked: int) -> Callable[..., Tensor]:
@@ -178,18 +188,6 @@ class Ensemble:
             print(f"further training: one run after another, since vmap does not take this network ({reason})")
             return False
         return True
-
-
-def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
-    """Losses at the test examples in float64, `[run, test]`, from outputs `[run, test, output]`.
-
-    The outputs are cast before the loss is taken: effects are differences of nearly equal losses.
-    """
-    targets = problem.test.targets
-    wide = targets.to(torch.float64) if targets.is_floating_point() else targets
-    runs = len(outputs)
-    losses = problem.objective.loss(outputs.to(torch.float64).flatten(0, 1), wide.repeat(runs, *[1] * (wide.dim() - 1)))
-    return losses.unflatten(0, (runs, len(wide)))
 
 
 def statistics_of(network: nn.Module) -> Parameters:

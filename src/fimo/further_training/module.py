@@ -59,7 +59,7 @@ class FurtherTraining(pl.LightningModule):
             check_smallest_batch(self.problem, plan)
         groups = self._short_runs(updated).repeat(len(self.seeds))
         width = plan.width(self.problem, len(groups))
-        self.ensemble = Ensemble(self.problem, groups, plan.optimizer, width, plan.clip, updated)
+        self.ensemble = Ensemble(self.problem, groups, plan.optimizer, width, plan.clip, updated, plan.autocast)
         self.loss_before = self.ensemble.test_losses()[0]
 
     def _short_runs(self, updated: bool) -> Tensor:

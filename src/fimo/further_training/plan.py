@@ -33,6 +33,7 @@ class Plan:
         clip: bound on the norm of each run's gradient, or none.
         dtype: of parameters and rows.
         runs_at_once: runs in a chunk of the ensemble; None chooses by the size of the network.
+        autocast: dtype of the matrix products in training, or that of the parameters.
         batch_norm: `frozen`, batch normalisation keeps the final model's statistics; or `updated`, it takes those of
             the batch, and every run updates its own and is evaluated with them. No matter for networks without it.
 
@@ -49,6 +50,7 @@ class Plan:
     dtype: torch.dtype = torch.float32
     runs_at_once: int | None = None
     batch_norm: str = "frozen"
+    autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         if self.batch_norm == "updated" and self.leave_out != "drop":
