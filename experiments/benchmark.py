@@ -2,7 +2,7 @@
 
 `python experiments/benchmark.py further_training comparison` measures these parts alone; with `report=FOLDER` the
 tables and the plot are written there, as `make bench` does it in results/. The parts: further_training, methods,
-comparison, scaling; and paper_gpu, all of the paper's further training of energy and folktables, for a GPU.
+comparison, precision, scaling; and paper_gpu, all of the paper's further training of energy and folktables, for a GPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from fimo import artifacts
 from experiments.app import quiet, told
-from experiments.bench import comparison, methods, report, scaling, training
+from experiments.bench import comparison, methods, precision, report, scaling, training
 from experiments.bench.timing import Line
 from experiments.errors import CONFIG_DIR
 from fimo.compare.figures import to_bytes
@@ -28,6 +28,7 @@ PARTS = {
     "further_training": training.further_training,
     "methods": methods.methods,
     "comparison": lambda composed: comparison.comparison(),
+    "precision": precision.precision,
     "scaling": scaling.scaling,
 }
 GPU = "paper_gpu"  # has to be named

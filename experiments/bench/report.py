@@ -38,10 +38,10 @@ def _table(lines: Sequence[Line]) -> list[str]:
     names = ("what", "size", "device", "threads", "seconds", "ratio", "share", "peak MiB")
     rows = [f"| {' | '.join(names)} |", "|---|---|---|--:|--:|--:|--:|--:|"]
     for line in lines:
-        size = line["size"] + (f"; {line['rate']}" if "rate" in line else "")
-        cells = [line["what"], size, line["device"], line["threads"], line["seconds"]]
+        size = line["size"] + "".join(f"; {line[key]}" for key in ("rate", "cosines") if key in line)
+        cells = [line["what"], size, line["device"], line["threads"], line["seconds"], line.get("ratio") or "–"]
         share = f"{line['share']:.0%}" if line.get("share") else "–"
-        rows.append(f"| {' | '.join(map(str, cells))} | {line.get('ratio') or '–'} | {share} | {line['peak_MiB']} |")
+        rows.append(f"| {' | '.join(map(str, cells))} | {share} | {line.get('peak_MiB', '–')} |")
     return rows
 
 

@@ -73,7 +73,7 @@ def draw_curves(axes: Axes, comparison: Comparison, adjustment: str = "centred",
     curves = comparison.curves.query("adjustment == @adjustment")
     for number, (label, curve) in enumerate(curves.groupby("method", sort=False)):
         # Where there are many points, a marker here and there, elsewhere on each line: some lines coincide.
-        every = 1 if len(curve) <= 30 else (0.02 + 0.013 * number, 0.15)
+        every = 1 if len(curve) <= 12 else (0.02 + 0.013 * number, 0.15)
         mean, sem = curve[f"{measure}_mean"], curve[f"{measure}_sem"]
         draw_line(axes, str(label), curve["epoch"], mean, sem, every)
     ceiling = comparison.reliability.query("adjustment == @adjustment")
