@@ -54,7 +54,8 @@ class SeedProducts:
         """From losses `[seed, step, test, left_out]` (see `fimo.effect`) and scores (see `stacked`)."""
         full = effect(losses, "full").transpose("step", "test", "seed", "left_out")
         moved = (losses["loss_full"] - losses["loss_before"]).transpose("step", "test", "seed")
-        largest = xr.concat([abs(full).max("left_out"), abs(moved)], "seed", coords="minimal").max("seed", skipna=False)
+        ends = [full.max("left_out"), -full.min("left_out"), abs(moved)]
+        largest = xr.concat(ends, "seed", coords="minimal").max("seed", skipna=False)
         scale = largest.where(largest != 0, 1)
         full, moved, root = full / scale, moved / scale, np.sqrt(full.sizes["left_out"])
         mean, parts, units = full.mean("left_out", skipna=False), centre(full).values, unit(scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,8 @@ from fimo.compare.reliability import reliability
 from fimo.compare.seed_products import SeedProducts, stacked
 from fimo.effect import without_diverged
 
-# The losses of all seeds are read a few evaluations at a time, so that a hundred seeds fit in memory.
-BLOCK_BYTES = 256 * 2**20
+# The losses of all seeds are read and compared a few steps at a time, so that a hundred seeds fit in memory.
+READ_BYTES, BLOCK_BYTES = 256 * 2**20, 32 * 2**20
 MEASURES = ("cosine", "pearson", "spearman")
 MOMENTS = ("first", "best", "last")
 GROUP_SIZES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
@@ -55,12 +56,23 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
 
 
 def _blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
+    """The losses of all seeds, a few steps at a time; the next ones are read meanwhile."""
     sizes = seeds[0].sizes
     step_bytes = len(seeds) * sizes["test"] * sizes["left_out"] * 8
-    length = max(1, BLOCK_BYTES // step_bytes)
-    for start in range(0, sizes["step"], length):
-        steps = slice(start, start + length)
-        yield xr.concat([seed.isel(step=steps).load() for seed in seeds], "seed", join="exact")
+    at_once, length = (max(1, size // step_bytes) for size in (READ_BYTES, BLOCK_BYTES))
+
+    def read(start: int) -> xr.Dataset:
+        chosen = [seed.isel(step=slice(start, start + at_once)).load() for seed in seeds]
+        return xr.concat(chosen, "seed", join="exact")
+
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(read, 0)
+        for start in range(0, sizes["step"], at_once):
+            losses = coming.result()
+            if start + at_once < sizes["step"]:
+                coming = reader.submit(read, start + at_once)
+            for first in range(0, losses.sizes["step"], length):
+                yield losses.isel(step=slice(first, first + length))
 
 
 def _compared(scores: Mapping[str, xr.DataArray], losses: xr.Dataset, random_seed: int) -> xr.Dataset:
