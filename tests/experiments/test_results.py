@@ -12,6 +12,7 @@ from configs import DATA, app, files, needs_data
 
 from fimo import artifacts
 from fimo.artifacts import read_run
+from fimo.compare.report import with_error
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
 
@@ -82,7 +83,8 @@ def test_claims_stand_in_the_results_folder(tmp_path):
     assert table.loc["first-order methods decay", "estimate"] == pytest.approx(expected, abs=1e-12)
     assert set(table["n_test"]) == {6} and set(table["n_seeds"]) == {2}
     text = (folder / "claims.md").read_text()
-    assert all(f"| {claim} | {row['estimate']:.3f} ±" in text for claim, row in table.iterrows())
+    told = {claim: with_error(row["estimate"], row["standard_error"]) for claim, row in table.iterrows()}
+    assert all(f"| {claim} | {numbers} |" in text for claim, numbers in told.items())
     assert {"claims.csv", "claims.md"} <= set(read_run(folder)["files"])
 
 
