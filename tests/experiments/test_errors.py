@@ -65,7 +65,6 @@ def command(tmp_path, *overrides, app=RUN, **environment):
             "model._target_=problems.NoLayers ~model.hidden method=ekfac",
             "EK-FAC needs a network with linear or two-dimensional convolution layers (NoLayers has none): choose",
         ),
-        ("--experiment=energy", "Options are written without dashes: experiment=energy, found --experiment=energy."),
         ("+sweep=damping", "+sweep=… needs -m in front of it: a single run sweeps nothing."),
         ("hydra/launcher=joblb", "hydra/launcher=joblb is not a choice: expected one of basic, joblib, ray, slurm"),
         ("further.seeds=1,2", "further.seeds=1,2 gives several values: with -m there is one job for each (run.py and"),
@@ -76,6 +75,13 @@ def test_the_real_command_says_it_in_one_line(tmp_path, override, text):
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"error: {text}")
+
+
+def test_options_are_no_flags(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        options(["--experiment=energy"])
+    told = "error: Options are written without dashes: experiment=energy, found --experiment=energy.\n"
+    assert capsys.readouterr().err == told
 
 
 def test_flags_may_come_last():
