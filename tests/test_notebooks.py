@@ -11,6 +11,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+# Half a minute: with the slow ones, so that the quick ones stay quick.
+SLOW = {"your_own_model"}
+RUN = [pytest.param(path, marks=pytest.mark.slow) if path.stem in SLOW else path for path in NOTEBOOKS]
 
 
 def run(notebook, folder):
@@ -24,7 +27,7 @@ def run(notebook, folder):
     return client.execute(env=os.environ | {"OMP_NUM_THREADS": "1", "FIMO_SIZE": "smoke"})
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("notebook", RUN, ids=lambda path: path.stem)
 def test_it_runs_from_an_empty_folder(notebook, tmp_path):
     run(notebook, tmp_path)
     (curves, *_) = tmp_path.rglob("results/**/curves.csv")

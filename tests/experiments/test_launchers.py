@@ -113,6 +113,7 @@ def groups(folder):
     return [record.run.run_group for record in records if record.WhichOneof("record_type") == "run"]
 
 
+@pytest.mark.slow
 def test_jobs_side_by_side_share_what_is_the_same_for_both(tmp_path):
     few = ("data.left_out=5", "data.test_count=5", "threads=1", "logger=wandb", "logger.mode=offline")
     swept = ("-m", "+sweep=damping", "times.damping=1,10", "method=[cg,grad_dot]")
