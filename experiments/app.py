@@ -26,7 +26,7 @@ from fimo.preconditioners.base import MethodWarning
 from hydra_plugins.fimo.ray import RayLauncher
 from hydra_plugins.fimo.search import Search
 
-# Flags of Hydra that take a value after a =; the others are words without dashes inside.
+# Flags of Hydra that may be written with a = behind one word; those of several words have dashes in them.
 HYDRA_OPTIONS = ("cfg", "package", "info")
 # Hydra's own switch: tracebacks for everything.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"

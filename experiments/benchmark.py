@@ -13,14 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from fimo import artifacts
 from experiments.app import quiet, told
 from experiments.bench import comparison, methods, precision, report, scaling, training
 from experiments.bench.timing import Line
-from experiments.errors import CONFIG_DIR
+from experiments.panels import composed
 from fimo.compare.figures import to_bytes
 from fimo.errors import UserError
 
@@ -54,14 +53,13 @@ def main(arguments: list[str] | None = None) -> None:
 def measurements(parts: list[str]) -> Iterator[Line]:
     """The lines of some parts; what is trained for them lies in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
+        paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
 
-        def composed(*overrides: str) -> DictConfig:
-            paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
-            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-                return compose("config", [*overrides, *paths])
+        def config(*overrides: str) -> DictConfig:
+            return composed([*overrides, *paths])
 
         for part in parts:
-            yield from (training.whole if part == GPU else PARTS[part])(composed)
+            yield from (training.whole if part == GPU else PARTS[part])(config)
 
 
 def write(folder: Path, lines: list[Line]) -> None:

@@ -153,7 +153,7 @@ def _together(cfg: DictConfig, problem: Problem, plan: Plan, seeds: int) -> int:
     together = cfg.further.seeds_at_once
     if together == "auto":
         together = 1 if draws_at_random(problem) else min(seeds, plan.seeds_together(problem, runs))
-    width = plan.width(problem.to(dtype=plan.dtype), runs * together)
+    width = plan.width(problem, runs * together)
     several = f"{together} seed{'s' if together > 1 else ''} at a time"
     say(f"further training: {runs} runs a seed, {several}, {width} runs at once on {problem.device.type}")
     return together

@@ -31,7 +31,7 @@ def test_a_step_reads_nothing_back_from_the_device(scheme, optimizer):
 
 
 def test_a_gpu_holds_as_many_runs_and_seeds_as_fit_into_half_of_it(monkeypatch):
-    question, plan = problem("regression"), Plan(OPTIMIZERS["sgd"], 1, 8)
+    question, plan = problem("regression"), Plan(OPTIMIZERS["sgd"], 1, 8, dtype=torch.float64)
     assert plan.seeds_together(question, 5) == 1 and plan.width(question, 500) == 500  # small enough for the cache
     state = 4 * question.size * 8
     there = question.to("meta")

@@ -102,7 +102,7 @@ class Plan:
         if self.runs_at_once is not None:
             return self.runs_at_once
         budget = CPU_BYTES if problem.device.type == "cpu" else free_memory(problem.device) // 2
-        return max(1, min(runs, budget // _bytes_per_run(problem, self.batch_size)))
+        return max(1, min(runs, budget // _bytes_per_run(problem, self.batch_size, self.dtype)))
 
     def seeds_together(self, problem: Problem, runs: int) -> int:
         """Seeds, of so many runs each, that one ensemble can hold.
@@ -112,7 +112,7 @@ class Plan:
         """
         if problem.device.type == "cpu":
             return 1
-        return max(1, free_memory(problem.device) // 2 // (runs * _state_bytes(problem)))
+        return max(1, free_memory(problem.device) // 2 // (runs * _state_bytes(problem, self.dtype)))
 
 
 def free_memory(device: torch.device) -> int:
@@ -120,12 +120,12 @@ def free_memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0]
 
 
-def _state_bytes(problem: Problem) -> int:
+def _state_bytes(problem: Problem, dtype: torch.dtype) -> int:
     """Of one run: four copies of the parameters (gradient and optimiser state)."""
-    return 4 * problem.size * problem.dtype.itemsize
+    return 4 * problem.size * dtype.itemsize
 
 
-def _bytes_per_run(problem: Problem, batch_size: int) -> int:
+def _bytes_per_run(problem: Problem, batch_size: int, dtype: torch.dtype) -> int:
     """The state of a run, and twice its activations (forward and backward)."""
     activations = 0
 
@@ -141,4 +141,4 @@ def _bytes_per_run(problem: Problem, batch_size: int) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return _state_bytes(problem) + 2 * batch_size * activations * problem.dtype.itemsize
+    return _state_bytes(problem, dtype) + 2 * batch_size * activations * dtype.itemsize
