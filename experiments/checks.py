@@ -57,6 +57,7 @@ WHOLE: dict[str, tuple[int, object]] = {
     "further.job": (0, ...),
     "further.runs_at_once": (1, "auto"),
     "further.seeds_at_once": (1, "auto"),
+    "further.processes": (1, "auto"),
 }
 POSITIVE = ("times.lr", "times.damping", "final.lr", "final.clip", "optimizer.lr", "further.clip")
 OPTIONAL = ("final.clip", "further.clip")
@@ -73,7 +74,8 @@ def check(cfg: DictConfig) -> None:
         raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
     if not isinstance(cfg.name, str) or not re.fullmatch(r"[^/\s.][^/]*", cfg.name):
         raise UserError(f"name must be the name of a folder, without a slash or a dot in front, found {cfg.name!r}.")
-    device(cfg)
+    if device(cfg).type == "cuda" and cfg.further.processes not in (1, "auto"):
+        raise UserError(f"further.processes must be 1 on a GPU, found {cfg.further.processes}: it runs seeds together.")
     for key, choices in CHOICES.items():
         if (found := OmegaConf.select(cfg, key)) not in choices:
             raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {found!r}.")

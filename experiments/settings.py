@@ -26,7 +26,7 @@ from fimo.preconditioners.damping import Damping
 RESULTS_LAYOUT = 2
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # How much and how fast, not what: these change no seed's file, and no score.
-HOW_FAST = ("runs_at_once", "seeds_at_once", "seeds", "first_seed", "jobs", "job")
+HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
 HOW_SCORED = ("label", "dual_bytes")
 # `further.gold`: every run begins at the final model, or as the final model began.
 FURTHER, RETRAINING = "leave_one_out", "retraining"

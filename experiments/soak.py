@@ -164,7 +164,8 @@ def killed(folder: Path, whole: Path, overrides: Sequence[str], stage: str, mome
 
 def side_by_side(folder: Path, whole: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Two runs at once in one folder: nothing is computed by both."""
-    with running(folder, overrides) as one, running(folder, overrides) as other:
+    alone = (*overrides, "further.processes=1")  # helpers would enter numbers of their own into the manifests
+    with running(folder, alone) as one, running(folder, alone) as other:
         shares = {process.pid: computed(finish(process)) for process in (one, other)}
     there, told = finished(folder), check(folder, whole, ended=True)
     if sorted(name for share in shares.values() for name in share) != sorted(there):

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import xarray as xr
-from filelock import BaseFileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from fimo import artifacts, formats
-from experiments import settings
+from experiments import seeds, settings
 from experiments.memory import peak_memory
 from experiments.question import Question, say
 from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
@@ -29,9 +28,6 @@ from fimo.compare.tables import Comparison
 from fimo.compare.tables import compare as compare_arrays
 from fimo.effect import diverged
 from fimo.errors import UserError
-from fimo.further_training.module import draws_at_random
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train as further_train_problem
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 
@@ -105,58 +101,16 @@ def read_scores(cfg: DictConfig) -> Scores:
 
 def further_train(asked: Question, logger: Logger | None = None, callbacks: Iterable[pl.Callback] = ()) -> None:
     """Stage 3, the gold standard: every seed of this job that isn't there, shared with whoever else computes it."""
-    cfg = asked.cfg
-    artifact, wanted = settings.further_artifact(cfg), settings.share(cfg)
-    missing = [seed for seed in wanted if not artifact.has(seed_file(seed))]
+    artifact, wanted = settings.further_artifact(asked.cfg), settings.share(asked.cfg)
+    missing = seeds.missing(artifact, wanted)
     say(f"further training: {len(wanted) - len(missing)} of {len(wanted)} seeds found in {artifact.folder}")
     while missing:
-        _compute_seeds(cfg, asked.start, artifact, missing, logger, callbacks)
-        missing = [seed for seed in missing if not artifact.has(seed_file(seed))]
+        seeds.compute(asked, missing, logger, callbacks)
+        missing = seeds.missing(artifact, missing)
         if missing:  # another process is at these: wait for the first, and take it over if that process died
             say(f"further training: waiting for seeds that another process computes: {missing}")
             with artifact.lock(seed_file(missing[0])):
                 pass
-
-
-def _compute_seeds(
-    cfg: DictConfig,
-    problem: Problem,
-    artifact: artifacts.Artifact,
-    missing: list[int],
-    logger: Logger | None,
-    callbacks: Iterable[pl.Callback],
-) -> None:
-    plan = settings.plan(cfg)
-    locks: dict[int, BaseFileLock] = {}
-    computed: list[int] = []
-
-    def claim(seed: int) -> bool:
-        if lock := artifact.claim(seed_file(seed)):
-            locks[seed] = lock
-        return lock is not None
-
-    try:
-        together = _together(cfg, problem, plan, len(missing))
-        for seed, losses, seconds in further_train_problem(problem, plan, missing, claim, together, logger, callbacks):
-            artifact.write(seed_file(seed), formats.from_dataset(losses), seconds=round(seconds, 2))
-            locks.pop(seed).release()
-            computed.append(seed)
-        say(f"further training: computed seeds {computed}")
-    finally:
-        for lock in locks.values():
-            lock.release()
-
-
-def _together(cfg: DictConfig, problem: Problem, plan: Plan, seeds: int) -> int:
-    """Seeds in one ensemble; what was chosen is told."""
-    runs = 1 + len(problem.left_out)
-    together = cfg.further.seeds_at_once
-    if together == "auto":
-        together = 1 if draws_at_random(problem) else min(seeds, plan.seeds_together(problem, runs))
-    width = plan.width(problem, runs * together)
-    several = f"{together} seed{'s' if together > 1 else ''} at a time"
-    say(f"further training: {runs} runs a seed, {several}, {width} runs at once on {problem.device.type}")
-    return together
 
 
 def finished_seeds(cfg: DictConfig) -> dict[int, xr.Dataset]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
-from experiments import stages
+from experiments import seeds
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +17,13 @@ def one_thread():
 @pytest.fixture
 def seeds_computed(monkeypatch):
     """The seeds that further training computes, as they come."""
-    seeds = []
-    inner = stages.further_train_problem
+    computed = []
+    inner = seeds.further_train
 
     def spy(*args, **kwargs):
         for result in inner(*args, **kwargs):
-            seeds.append(result[0])
+            computed.append(result[0])
             yield result
 
-    monkeypatch.setattr(stages, "further_train_problem", spy)
-    return seeds
+    monkeypatch.setattr(seeds, "further_train", spy)
+    return computed

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 
 import torch
 from omegaconf import DictConfig
@@ -39,6 +41,8 @@ def further_training(composed: Callable[..., DictConfig], threads: tuple[int, ..
         for number in threads:
             torch.set_num_threads(number)
             yield _line(experiment, problem, plan, loops)
+        if threads[-1] > 1:
+            yield _in_processes(cfg, problem, plan, loops, threads[-1])
 
 
 def whole(composed: Callable[..., DictConfig], *overrides: str) -> Iterator[Line]:
@@ -66,14 +70,47 @@ def whole(composed: Callable[..., DictConfig], *overrides: str) -> Iterator[Line
 
 
 def _line(experiment: str, problem: Problem, plan: Plan, loops: int) -> Line:
-    runs, steps = 1 + len(problem.left_out), plan.epochs * plan.steps_per_epoch(problem)
-    size = f"{experiment}: {runs} runs, {steps} steps of {plan.batch_size} rows, {plan.leave_out}, float32"
     loop = partial(_best_loop, problem, plan, loops)
+    size = _size(experiment, problem, plan)
     line = measured("further training", size, partial(lockstep, problem, plan), loop, rounds=5)
     if problem.train.lengths is not None:
-        tokens = int(problem.train.lengths.sum()) * plan.epochs * runs  # of the batches
+        tokens = int(problem.train.lengths.sum()) * plan.epochs * (1 + len(problem.left_out))  # of the batches
         line["rate"] = f"{tokens / line['seconds']:.3g} tokens/s"
     return line
+
+
+def _in_processes(cfg: DictConfig, problem: Problem, plan: Plan, loops: int, count: int) -> Line:
+    """One seed in each of some processes with one thread, all at the same time; they are there already."""
+    size = f"{_size(cfg.name, problem, plan)}, {count} seeds in as many processes"
+    seed = partial(_seed, DictConfig(settings.plain(cfg)), plan.epochs)
+
+    def loop() -> float:
+        return count * _best_loop(problem, plan, loops)
+
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+
+        def work() -> None:
+            list(pool.map(seed, range(count)))
+
+        line = measured("further training", size, work, loop, limit=False, rounds=5)
+    del line["peak_MiB"]  # of this process alone
+    return line
+
+
+def _seed(cfg: DictConfig, epochs: int, number: int) -> None:
+    lockstep(*_further(cfg, epochs))
+
+
+@cache
+def _further(cfg: DictConfig, epochs: int) -> tuple[Problem, Plan]:
+    """What a process trains, made for the first seed that it gets (which is not measured)."""
+    torch.set_num_threads(1)
+    return Question(cfg).problem, replace(settings.plan(cfg), epochs=epochs)
+
+
+def _size(experiment: str, problem: Problem, plan: Plan) -> str:
+    runs, steps = 1 + len(problem.left_out), plan.epochs * plan.steps_per_epoch(problem)
+    return f"{experiment}: {runs} runs, {steps} steps of {plan.batch_size} rows, {plan.leave_out}, float32"
 
 
 def lockstep(problem: Problem, plan: Plan, seeds: int = 1, together: int = 1) -> None:

@@ -50,11 +50,13 @@ def test_lines_and_report(monkeypatch, tmp_path, capsys):
     benchmark.main(["further_training", "comparison", f"report={tmp_path}"])
     torch.set_num_threads(threads)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert [line["what"] for line in lines] == ["further training"] * 4 + ["comparison"]
-    assert all(line["seconds"] > 0 and line["ratio"] > 0 and line["peak_MiB"] > 0 for line in lines)
-    assert all(0 < line["share"] < 1 for line in lines[:4]) and "tokens/s" in lines[2]["rate"]
+    assert [line["what"] for line in lines] == ["further training"] * 6 + ["comparison"]
+    assert all(line["seconds"] > 0 and line["ratio"] > 0 for line in lines)
+    threads, processes = lines[:2] + lines[3:5], lines[2::3]
+    assert all(0 < line["share"] < 1 and line["peak_MiB"] > 0 for line in threads) and "tokens/s" in lines[3]["rate"]
+    assert all("2 seeds in as many processes" in line["size"] and "peak_MiB" not in line for line in processes[:2])
     text = (tmp_path / "benchmark.md").read_text()
-    assert text.count("| further training |") == 4 and "Measured on: " in text
+    assert text.count("| further training |") == 6 and "Measured on: " in text
     assert len((tmp_path / "benchmark.jsonl").read_text().splitlines()) == len(lines)
 
 

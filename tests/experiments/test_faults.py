@@ -39,18 +39,17 @@ def wait_for(process, condition):
 
 
 @pytest.fixture(scope="module")
-def soaked(tmp_path_factory):
-    """Where a small soak test ran: a run that nothing happened to, one killed in each stage, two side by side."""
-    folder = tmp_path_factory.mktemp("soak")
-    arguments = ["--rounds", "4", "--folder", f"{folder}/runs", "--results", f"{folder}/results"]
-    assert soak.main([*arguments, *BASE]) == 0
+def whole(tmp_path_factory):
+    """Where a run is to which nothing happened."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert list(soak.uninterrupted(folder, BASE)) == list(soak.STAGES)
     return folder
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(soaked):
-    """The results of a run that nothing happened to."""
-    folder = soaked / "runs/uninterrupted/results/soak"
+def uninterrupted(whole):
+    """Its results."""
+    folder = whole / "results/soak"
     return {name: (folder / name).read_bytes() for name in ("curves.csv", "scores.csv", "seeds.csv")}
 
 
@@ -59,8 +58,21 @@ def assert_same_results(folder, uninterrupted):
         assert (folder / "results/soak" / name).read_bytes() == content, name
 
 
-def test_runs_are_killed_in_every_stage_and_nothing_is_lost(soaked):
-    told = json.loads((soaked / "results/soak.json").read_text())
+def test_killed_in_the_middle_of_further_training(whole, tmp_path):
+    done = soak.killed(tmp_path, whole, BASE, "further training", 2.0)
+    assert done["lost"] == [] and done["worst_difference"] == 0 and done["seeds_before"] < 4 == done["seeds_after"]
+
+
+def test_two_runs_side_by_side_share_the_work(whole, tmp_path):
+    told = soak.side_by_side(tmp_path, whole, BASE)
+    assert told["lost"] == [] and sum(told["seeds"]) == 4 and told["files_checked"] > 20
+
+
+@pytest.mark.slow
+def test_runs_are_killed_in_every_stage_and_nothing_is_lost(tmp_path):
+    arguments = ["--rounds", "4", "--folder", f"{tmp_path}/runs", "--results", f"{tmp_path}/results"]
+    assert soak.main([*arguments, *BASE]) == 0
+    told = json.loads((tmp_path / "results/soak.json").read_text())
     assert told["lost"] == [] and told["worst_difference"] == 0 and told["options"] == list(BASE)
     assert [done["stage"] for done in told["rounds"]] == list(soak.STAGES) == list(told["uninterrupted_seconds"])
     before = [done["seeds_before"] for done in told["rounds"]]
@@ -70,7 +82,7 @@ def test_runs_are_killed_in_every_stage_and_nothing_is_lost(soaked):
         # All files of the finished run, and before it those that were there at the kill.
         assert done["files_checked"] >= told["side_by_side"]["files_checked"] > 20
     assert sum(told["side_by_side"]["seeds"]) == 4
-    assert {path.name for path in (soaked / "runs").iterdir()} == {
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
         "uninterrupted",
         "side-by-side",
         *(f"round-{number:02d}" for number in range(1, 5)),

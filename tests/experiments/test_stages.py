@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from configs import app, config, files
 
-from experiments import attribute, further_train, settings, stages, train
+from experiments import attribute, further_train, seeds, settings, train
 from fimo.artifacts import Artifact, read_run, write
 from fimo.errors import UserError
 
@@ -105,7 +105,7 @@ def test_scores_keep_their_sign_through_the_files(tmp_path):
 
 
 def test_a_diverging_run_is_named_kept_out_and_not_computed_again(tmp_path, seeds_computed, capsys, monkeypatch):
-    inner = stages.further_train_problem
+    inner = seeds.further_train
 
     def diverging(*args, **kwargs):
         for seed, losses, seconds in inner(*args, **kwargs):
@@ -113,7 +113,7 @@ def test_a_diverging_run_is_named_kept_out_and_not_computed_again(tmp_path, seed
                 losses["loss_left_out"][:, :, 3] = np.nan
             yield seed, losses, seconds
 
-    monkeypatch.setattr(stages, "further_train_problem", diverging)
+    monkeypatch.setattr(seeds, "further_train", diverging)
     assert app(tmp_path, *BASE) == 3
     told = capsys.readouterr().out
     assert "diverged and was left out of the comparison: seed 1, left-out 132" in told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Self
 
 import pytorch_lightning as pl
 from tqdm import tqdm
@@ -18,14 +18,15 @@ class Progress(pl.Callback):
 
     def __init__(self, seeds: int) -> None:
         self.seeds = seeds
+        self.steps = 0  # of a seed
         self.bar: tqdm | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar with the first seed's steps known."""
         if self.bar is None:
-            steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
+            self.steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
             self.bar = tqdm(
-                total=self.seeds * steps,
+                total=self.seeds * self.steps,
                 desc="further training",
                 unit=" steps",
                 mininterval=0.5 if sys.stderr.isatty() else 30,
@@ -37,7 +38,17 @@ class Progress(pl.Callback):
         if self.bar is not None:
             self.bar.update(len(pl_module.seeds))
 
-    def close(self) -> None:
+    def share(self, left: int, processes: int) -> None:
+        """From now on so many processes compute the seeds left: this one counts its part of them."""
+        if self.bar is not None:
+            self.bar.total = self.bar.n + left * self.steps // processes
+            self.bar.refresh()
+
+    def __enter__(self) -> Self:
+        """The bar opens with the first seed."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         """Leave the bar as it stands."""
         if self.bar is not None:
             self.bar.close()

@@ -11,7 +11,6 @@ from pytorch_lightning.loggers import Logger
 
 from fimo.further_training.module import FurtherTraining
 from fimo.further_training.plan import Plan
-from fimo.further_training.progress import Progress
 from fimo.models.fitting import fit
 from fimo.problem import Problem
 
@@ -39,18 +38,14 @@ def further_train(
     Yields:
         The seed, its losses (see `fimo.effect`) and the seconds it took.
     """
-    progress = Progress(len(seeds))
     unclaimed = iter(seeds)
-    try:
-        while group := _next_group(unclaimed, claim, seeds_at_once):
-            start = time.perf_counter()
-            module = FurtherTraining(problem, plan, group)
-            fit(module, plan.epochs, problem.device, logger=logger, callbacks=[*callbacks, progress])
-            seconds = (time.perf_counter() - start) / len(group)
-            for seed, losses in module.results().items():
-                yield seed, losses, seconds
-    finally:
-        progress.close()
+    while group := _next_group(unclaimed, claim, seeds_at_once):
+        start = time.perf_counter()
+        module = FurtherTraining(problem, plan, group)
+        fit(module, plan.epochs, problem.device, logger=logger, callbacks=callbacks)
+        seconds = (time.perf_counter() - start) / len(group)
+        for seed, losses in module.results().items():
+            yield seed, losses, seconds
 
 
 def _next_group(seeds: Iterator[int], claim: Callable[[int], bool], size: int) -> list[int]:

@@ -1,0 +1,152 @@
+"""Seeds that are computed by several processes: how many there are, and what happens when one of them ends."""
+
+import json
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from configs import app, config
+
+from experiments import seeds, settings
+from experiments.question import Question
+from fimo.errors import UserError
+from fimo.further_training.progress import Progress
+
+BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8", "further.seeds=4", "method=grad_dot")
+# Stand-ins for a helper: one that computes nothing and stays, and one that fails.
+IDLE = (sys.executable, "-c", "import sys, time; sys.stdin.read(); time.sleep(600)")
+FAILS = (sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(3)")
+
+
+def question(folder, *overrides):
+    paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
+    return Question(config("size=smoke", *BASE, *paths, *overrides))
+
+
+def losses(folder):
+    found = {path.name: xr.load_dataset(path) for path in sorted(folder.glob("outputs/*/further/*/*.nc"))}
+    assert len(found) == 4
+    return found
+
+
+@pytest.mark.parametrize(
+    ("left", "threads", "memory", "seconds", "expected"),
+    [
+        (10, 2, 8, 100, 2),
+        (9, 2, 8, 100, 1),  # one more alone, then equal shares
+        (10, 2, 8, 1, 1),  # not worth it
+        (10, 1, 8, 100, 1),
+        (10, 2, 0, 100, 1),  # no room for another
+        (3, 16, 8, 100, 3),
+        (18, 16, 8, 100, 9),
+        (17, 16, 8, 100, 1),
+        (32, 16, 3, 100, 4),
+        (0, 2, 8, 100, 1),
+    ],
+)
+def test_how_many(left, threads, memory, seconds, expected, tmp_path, monkeypatch):
+    torch.set_num_threads(threads)
+    own = seeds.psutil.Process().memory_info().rss
+    monkeypatch.setattr(seeds.psutil, "virtual_memory", lambda: SimpleNamespace(available=int(own * (memory + 0.5))))
+    assert seeds.processes(question(tmp_path).cfg, left, seconds) == expected
+
+
+def test_as_many_as_asked_for_but_not_on_a_gpu(tmp_path, monkeypatch):
+    cfg = question(tmp_path, "further.processes=3").cfg
+    assert seeds.processes(cfg, 4) == 3 and seeds.processes(cfg, 2) == 2
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert seeds.processes(cfg, 4) == 1
+    with pytest.raises(UserError, match="further.processes must be 1 on a GPU, found 3: it runs seeds together"):
+        app(tmp_path, *BASE, "further.processes=3")
+
+
+def test_a_helper_computes_what_the_run_would(tmp_path):
+    assert app(tmp_path / "run", *BASE) == 0
+    asked = question(tmp_path / "helped")
+    assert asked.problem is not None  # the final model is there when helpers come
+    told = subprocess.run(
+        seeds.HELPER, input=json.dumps(settings.plain(asked.cfg)), capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "further training: computed seeds [0, 1, 2, 3]\n" and told.stderr == ""
+    helped = losses(tmp_path / "helped")
+    for name, expected in losses(tmp_path / "run").items():
+        xr.testing.assert_equal(helped[name], expected)
+
+
+def test_a_helper_says_in_one_sentence_what_it_can_t_do(tmp_path):
+    wrong = settings.plain(question(tmp_path).cfg)
+    wrong["further"]["epochs"] = 0
+    told = subprocess.run(seeds.HELPER, input=json.dumps(wrong), capture_output=True, text=True)
+    assert told.returncode == 2 and told.stderr.startswith("error: further.epochs must be a whole number of at least 1")
+
+
+def test_nothing_more_is_computed_for_a_process_that_is_gone(tmp_path, seeds_computed):
+    taken = iter([True, False, False, False])
+    seeds.assist(question(tmp_path), lambda: next(taken))
+    assert seeds_computed == [0]
+
+
+def test_a_run_with_a_helper(tmp_path, monkeypatch, capfd):
+    """All seeds are there, each from one of the two."""
+    inner = seeds.further_train
+
+    def slow(*args):
+        for number, result in enumerate(inner(*args)):
+            yield result
+            until = time.monotonic() + 120
+            while number == 0 and not (others := list(tmp_path.glob("outputs/*/further/*/seed-0000[1-3].nc"))):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert others or number
+
+    monkeypatch.setattr(seeds, "further_train", slow)
+    assert app(tmp_path, *BASE, "further.processes=2") == 0
+    lines = [line for line in capfd.readouterr().out.splitlines() if "computed seeds" in line]
+    shares = [json.loads(line.partition("seeds ")[2]) for line in lines]
+    assert len(shares) == 2 and sorted(sum(shares, [])) == [0, 1, 2, 3] and all(shares)
+    assert torch.get_num_threads() == 1 and len(losses(tmp_path)) == 4
+
+
+def test_helpers_end_with_the_run_that_is_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(seeds, "HELPER", IDLE)
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
+    )
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(seeds, "further_train", interrupted)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        app(tmp_path, *BASE, "further.processes=3")
+    assert len(started) == 2 and all(process.returncode < 0 for process in started)
+    assert time.monotonic() - begun < 100  # they would have stayed for 600 seconds
+
+
+def test_what_a_failing_helper_leaves_is_computed_all_the_same(tmp_path, monkeypatch, seeds_computed, capsys):
+    monkeypatch.setattr(seeds, "HELPER", FAILS)
+    assert app(tmp_path, *BASE, "further.processes=2") == 0
+    assert seeds_computed == [0, 1, 2, 3]
+    assert "a helping process ended with 3; its seeds are computed here" in capsys.readouterr().out
+
+
+def test_the_bar_counts_this_process_s_share():
+    progress = Progress(10)
+    module, trainer = SimpleNamespace(seeds=[0]), SimpleNamespace(num_training_batches=5, max_epochs=2)
+    with progress:
+        progress.share(4, 2)  # before the bar is there nothing happens
+        progress.on_train_start(trainer, module)
+        assert progress.bar.total == 100
+        for _ in range(10):
+            progress.on_train_batch_end(trainer, module, {}, None, 0)
+        progress.share(8, 2)
+        assert progress.bar.total == 10 + 40
+    assert np.isclose(progress.bar.n, 10)
