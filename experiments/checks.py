@@ -157,7 +157,9 @@ def _check_objects(cfg: DictConfig) -> None:
         raise UserError(f"optimizer does not take these settings: {reason}.") from reason
     plan(cfg)
     for name in methods(cfg):
-        instantiate(cfg.method[name], _convert_="all")
+        method = instantiate(cfg.method[name], _convert_="all")
+        if method.unrolled and optimizer_name(cfg) != "SGD":
+            raise UserError(f"method={name} knows further training by SGD only: optimizer must be sgd.")
     _check_model(plain(cfg.model))
 
 

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fimo import artifacts
-from experiments import settings
+from experiments import addresses
 
 
 def multiply(*factors: float) -> float:
@@ -65,7 +65,7 @@ def question_of(config: DictConfig) -> str:
         OmegaConf.update(cfg, key, None)
     with open_dict(cfg):
         del cfg["hydra"]
-    return artifacts.short_hash({**settings.final_config(cfg), "varied": varied})
+    return artifacts.short_hash({**addresses.final_config(cfg), "varied": varied})
 
 
 class ExitCode(Callback):

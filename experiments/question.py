@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fimo import artifacts, formats
-from experiments import settings
+from experiments import addresses, settings
 from experiments.settings import RETRAINING
 from fimo.artifacts import METRICS, MODEL
 from fimo.data.base import Data
@@ -48,7 +48,7 @@ class Question:
     def problem(self) -> Problem:
         """Data and final model, which is trained (or taken from `final.checkpoint`) where it isn't there."""
         network = self._untrained()
-        artifact = settings.final_artifact(self.cfg)
+        artifact = addresses.final_artifact(self.cfg)
         with artifact.lock(MODEL):
             if artifact.has(MODEL):
                 load_weights(network, formats.read_weights(artifact.path(MODEL)), artifact.folder)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from fimo import artifacts
-from experiments import multirun, settings, stages
+from experiments import addresses, multirun, settings, stages
 from experiments.question import Question, say
 from experiments.settings import FURTHER, RETRAINING
 from fimo.compare.claims import claims, claims_markdown
@@ -42,7 +42,7 @@ def run_name(cfg: DictConfig) -> str:
 
 def folder_of(cfg: DictConfig) -> Path:
     """`results/<name>`, with a short hash where a run that compared something else has that name."""
-    folder, own = Path(cfg.paths.results_dir) / run_name(cfg), settings.inputs(cfg)
+    folder, own = Path(cfg.paths.results_dir) / run_name(cfg), addresses.inputs(cfg)
     previous = artifacts.read_run(folder)
     if previous is None or previous.get("inputs") == own:
         return folder
@@ -145,7 +145,8 @@ def write(
 
     `more` are further files by name: what `influential` gives, and the claims.
     """
-    methods = {label: method_facts(settings.scores_artifact(cfg, name)) for name, label in settings.labels(cfg).items()}
+    labels = settings.labels(cfg).items()
+    methods = {label: method_facts(addresses.scores_artifact(cfg, name)) for name, label in labels}
     notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
     files = {
         artifacts.CURVES: _csv(comparison.curves),
@@ -160,7 +161,7 @@ def write(
     run = {
         "config": settings.plain(cfg),
         "swept": multirun.swept(),
-        "inputs": settings.inputs(cfg),
+        "inputs": addresses.inputs(cfg),
         "compared": compared,
         "versions": {package: version(package) for package in PACKAGES},
         "commit": _commit(),

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from fimo import artifacts, formats
-from experiments import settings
+from experiments import addresses, settings
 from experiments.question import Question, say
 from fimo.artifacts import seed_file
 from fimo.further_training.module import draws_at_random
@@ -26,9 +26,10 @@ from fimo.further_training.progress import Progress
 from fimo.further_training.sweep import further_train
 from fimo.problem import Problem
 
-# Seconds of work left from which on helpers are worth their start, which takes about ten. One thread in each of two
-# processes was 1.2 (folktables, energy) to 1.6 times (digits) as quick as two threads in one (measured).
-WORTH = 180
+# Helpers are started where minutes are left (a start takes ten seconds), and where they gain more than what processes
+# lose to each other: where a seed with one of two threads takes less than 1.7 times as long as with both. Two seeds in
+# two processes took .65 to .75 of the time for text, .6 to .9 for digits, .8 to 1.06 for energy and folktables.
+WORTH, GAIN = 180, 0.85
 HELPER = (sys.executable, "-m", "experiments.helper")
 
 
@@ -48,22 +49,20 @@ def compute(
         logger: of the live curves, or none.
         callbacks: follow the seeds of this process.
     """
-    cfg, artifact, progress = asked.cfg, settings.further_artifact(asked.cfg), Progress(len(wanted))
+    cfg, artifact, progress = asked.cfg, addresses.further_artifact(asked.cfg), Progress(len(wanted))
     together, computed = seeds_together(cfg, asked.start, len(wanted)), []
-    with Claims(artifact) as claims, Helpers(cfg) as helpers, progress:
-        helpers.start(processes(cfg, len(wanted)), len(wanted))
+    with Claims(artifact) as claims, Helpers(cfg, len(wanted)) as helpers, progress:
         for seed, seconds in claims.computed(asked, wanted, together, logger, [*callbacks, progress]):
             computed.append(seed)
             left = len(missing(artifact, wanted))
-            if not helpers.running and (count := processes(cfg, left, seconds)) > 1:
-                helpers.start(count, left)
+            if count := helpers.consider(left, seconds):
                 progress.share(left, count)
     say(f"further training: computed seeds {computed}")
 
 
 def assist(asked: Question, alive: Callable[[], bool]) -> None:
     """Compute seeds for another process as long as that one is alive, and say no more than which."""
-    artifact = settings.further_artifact(asked.cfg)
+    artifact = addresses.further_artifact(asked.cfg)
     wanted = missing(artifact, settings.share(asked.cfg))
     with Claims(artifact, alive) as claims:
         computed = [seed for seed, _ in claims.computed(asked, wanted)]
@@ -80,27 +79,6 @@ def seeds_together(cfg: DictConfig, problem: Problem, seeds: int) -> int:
     several = f"{together} seed{'s' if together > 1 else ''} at a time"
     say(f"further training: {runs} runs a seed, {several}, {width} runs at once on {problem.device.type}")
     return together
-
-
-def processes(cfg: DictConfig, left: int, seconds: float = 0.0) -> int:
-    """Processes that share the seeds left: 1 on a GPU, or as many as are asked for.
-
-    `auto`: as many as there are threads, with equal shares, and memory for as many as large as this one has grown;
-    where the seeds left take long enough by the time that one took.
-
-    Args:
-        cfg: the config.
-        left: seeds that are still to be computed.
-        seconds: that a seed takes, 0 where that is not known yet.
-    """
-    if left == 0 or settings.device(cfg).type != "cpu":
-        return 1
-    if cfg.further.processes != "auto":
-        return min(left, cfg.further.processes)
-    room = 1 + psutil.virtual_memory().available // psutil.Process().memory_info().rss
-    most = min(left, torch.get_num_threads(), room)
-    count = math.ceil(left / math.ceil(left / most))
-    return count if seconds * left > WORTH and left % count == 0 else 1
 
 
 class Claims:
@@ -150,22 +128,49 @@ class Claims:
 class Helpers:
     """Processes that compute seeds beside this one, which the locks keep apart; all share this one's threads.
 
+    With `further.processes=auto` they are started where that is quicker: the first seed is computed with all threads, a
+    second one with as many as it would have beside helpers.
+
     Args:
         cfg: of the run that is helped.
+        seeds: that are wanted.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
-        self.cfg, self.threads = cfg, torch.get_num_threads()
+    def __init__(self, cfg: DictConfig, seeds: int) -> None:
+        self.cfg, self.seeds, self.threads = cfg, seeds, torch.get_num_threads()
         self.running: list[subprocess.Popen[str]] = []
+        self.alone: float | None = None  # seconds of a seed with all threads
+        self.settled = cfg.further.processes != "auto" or settings.device(cfg).type != "cpu"
 
     def __enter__(self) -> Self:
-        """None is running yet."""
+        """Those that are asked for by their number begin at once."""
+        if self.cfg.further.processes != "auto" and (count := min(self.seeds, self.cfg.further.processes)) > 1:
+            self._start(count, self.seeds)
         return self
 
-    def start(self, processes: int, seeds: int) -> None:
-        """So many processes for the seeds left, this one among them."""
-        if processes == 1:
-            return
+    def consider(self, left: int, seconds: float) -> int:
+        """After each seed, with the time it took: how many processes share those left from now on, 0 for no change."""
+        if self.settled or left == 0:
+            return 0
+        count = self._processes(left)
+        if self.alone is None:
+            self.alone, self.settled = seconds, count == 1 or seconds * left < WORTH
+            torch.set_num_threads(self.threads if self.settled else self.threads // count)
+            return 0
+        self.settled = True
+        torch.set_num_threads(self.threads)
+        if math.ceil(left / count) * seconds > GAIN * left * self.alone:
+            return 0
+        self._start(count, left)
+        return count
+
+    def _processes(self, left: int) -> int:
+        """As many as there are threads and as memory has room for, each as large as this one; equal shares."""
+        room = 1 + psutil.virtual_memory().available // psutil.Process().memory_info().rss
+        most = min(left, self.threads, room)
+        return math.ceil(left / math.ceil(left / most))
+
+    def _start(self, processes: int, seeds: int) -> None:
         threads = max(1, self.threads // processes)
         config = settings.plain(self.cfg) | {"threads": threads}
         config["further"]["processes"] = 1

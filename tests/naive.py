@@ -69,7 +69,7 @@ def further_training(
 def taken(rows, index, among):
     """Inputs and targets at `index`; sequences are cut to the longest of the rows `among`."""
     if rows.lengths is None:
-        return rows.inputs[index], rows.targets[index]
+        return map_inputs(lambda tensor: tensor[index], rows.inputs), rows.targets[index]
     longest = max(int(rows.lengths[row]) for row in among)
     return {name: tensor[index][:, :longest] for name, tensor in rows.inputs.items()}, rows.targets[index]
 

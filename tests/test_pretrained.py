@@ -10,7 +10,7 @@ from hub import asking, hub
 from transformers import BertConfig, BertModel
 
 from fimo import pretrained
-from experiments import settings
+from experiments import addresses
 from fimo.errors import UserError
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -119,10 +119,10 @@ def test_minilm_from_its_package_where_there_is_no_hub(tmp_path):
 
 def test_results_belong_to_what_is_in_the_folder(folder):
     chosen = ("experiment=reviews", f"model.name={folder}", "method=grad_dot")
-    before = settings.final_artifact(config(*chosen)).hash
-    assert settings.final_artifact(config(*chosen)).hash == before
+    before = addresses.final_artifact(config(*chosen)).hash
+    assert addresses.final_artifact(config(*chosen)).hash == before
     torch.manual_seed(1)
     BertModel(BertConfig.from_pretrained(folder)).save_pretrained(folder)
-    after = settings.final_artifact(config(*chosen)).hash
+    after = addresses.final_artifact(config(*chosen)).hash
     (folder / "tokenizer.json").write_text("{}")
-    assert len({before, after, settings.final_artifact(config(*chosen)).hash}) == 3
+    assert len({before, after, addresses.final_artifact(config(*chosen)).hash}) == 3

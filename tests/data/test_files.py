@@ -10,7 +10,7 @@ from configs import DATA, app, config, data_module, needs_data
 from hydra.utils import instantiate
 from sklearn.model_selection import train_test_split
 
-from experiments import settings
+from experiments import addresses
 from fimo.data.features import Features
 from fimo.data.tables import Table
 from fimo.errors import UserError
@@ -202,7 +202,7 @@ def test_a_constant_target_of_regression(load):
 def test_results_know_the_content(tmp_path, diabetes):
     def address(*overrides):
         cfg = config("data=csv", *options(tmp_path / "table.csv"), f"paths.output_dir={tmp_path}", *overrides)
-        return settings.final_artifact(cfg).folder, settings.scores_artifact(cfg, "cg").folder
+        return addresses.final_artifact(cfg).folder, addresses.scores_artifact(cfg, "cg").folder
 
     diabetes.to_csv(tmp_path / "table.csv", index=False)
     before = address()
@@ -224,7 +224,7 @@ def test_results_know_the_content_of_people_too(tmp_path):
     for table in (whole, whole.head(5000), whole):
         table.to_csv(folder / "psam_p31.csv", index=False)
         source.paths.data_dir = str(tmp_path)
-        found.append(settings.final_artifact(source).hash)
+        found.append(addresses.final_artifact(source).hash)
     assert found[0] == found[2] != found[1]
 
 

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from configs import app, config
 
-from experiments import settings
+from experiments import addresses
 from experiments.errors import CONFIG_DIR
 from fimo.artifacts import Artifact
 from fimo.errors import UserError
@@ -114,7 +114,8 @@ def test_a_folder_under_anothers_name(run, tmp_path):
     """Another learning rate's seeds, moved to where those of this one are looked for."""
     assert run("optimizer.lr=0.01") == 0
     chosen = [config("size=smoke", *BASE, *rate) for rate in ((), ("optimizer.lr=0.01",))]
-    here, there = (tmp_path / "outputs/diabetes/further" / settings.further_artifact(cfg).folder.name for cfg in chosen)
+    seeds = tmp_path / "outputs/diabetes/further"
+    here, there = (seeds / addresses.further_artifact(cfg).folder.name for cfg in chosen)
     shutil.rmtree(here)
     there.rename(here)
     with pytest.raises(UserError, match=f"found one with the hash {there.name[-8:]}: remove the folder"):
@@ -157,7 +158,7 @@ def test_every_config_is_read_as_it_was_written(tmp_path):
     """Else a folder would be refused that nothing happened to."""
     for experiment in sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")):
         cfg = config("size=smoke", f"experiment={experiment}", "method=cg", f"paths.output_dir={tmp_path}")
-        for artifact in (settings.final_artifact(cfg), settings.scores_artifact(cfg, "cg")):
+        for artifact in (addresses.final_artifact(cfg), addresses.scores_artifact(cfg, "cg")):
             artifact.write("file", b"content")
             assert artifact.has("file")
     odd = {"tiny": 1e-7, "huge": 1e300, "text": "1e-5", "no": "no", "tab": "\t", "name": "λ: é #", "none": None}

@@ -34,33 +34,37 @@ def losses(folder):
     return found
 
 
+def considered(cfg, left, *seconds):
+    """What is decided after seeds that took so long, and the threads that the next one has."""
+    helpers = seeds.Helpers(cfg, left)
+    helpers._start = lambda processes, count: None
+    return [(helpers.consider(left - number, spent), torch.get_num_threads()) for number, spent in enumerate(seconds)]
+
+
 @pytest.mark.parametrize(
     ("left", "threads", "memory", "seconds", "expected"),
     [
-        (10, 2, 8, 100, 2),
-        (9, 2, 8, 100, 1),  # one more alone, then equal shares
-        (10, 2, 8, 1, 1),  # not worth it
-        (10, 1, 8, 100, 1),
-        (10, 2, 0, 100, 1),  # no room for another
-        (3, 16, 8, 100, 3),
-        (18, 16, 8, 100, 9),
-        (17, 16, 8, 100, 1),
-        (32, 16, 3, 100, 4),
-        (0, 2, 8, 100, 1),
+        (11, 2, 8, (100, 130, 130), [(0, 1), (2, 2), (0, 2)]),  # .65 of the time in two processes
+        (11, 2, 8, (100, 180, 100), [(0, 1), (0, 2), (0, 2)]),  # .9: threads do as well
+        (4, 2, 8, (100, 130), [(0, 1), (0, 2)]),  # three seeds in two rounds
+        (11, 2, 8, (10, 13), [(0, 2), (0, 2)]),  # not worth it
+        (11, 1, 8, (100, 100), [(0, 1), (0, 1)]),
+        (11, 2, 0, (100, 100), [(0, 2), (0, 2)]),  # no room for another
+        (4, 16, 8, (100, 110), [(0, 4), (3, 16)]),
+        (19, 16, 20, (100, 300), [(0, 1), (9, 16)]),
+        (33, 16, 3, (100, 200), [(0, 4), (4, 16)]),
     ],
 )
 def test_how_many(left, threads, memory, seconds, expected, tmp_path, monkeypatch):
     torch.set_num_threads(threads)
     own = seeds.psutil.Process().memory_info().rss
     monkeypatch.setattr(seeds.psutil, "virtual_memory", lambda: SimpleNamespace(available=int(own * (memory + 0.5))))
-    assert seeds.processes(question(tmp_path).cfg, left, seconds) == expected
+    assert considered(question(tmp_path).cfg, left, *seconds) == expected
 
 
-def test_as_many_as_asked_for_but_not_on_a_gpu(tmp_path, monkeypatch):
-    cfg = question(tmp_path, "further.processes=3").cfg
-    assert seeds.processes(cfg, 4) == 3 and seeds.processes(cfg, 2) == 2
+def test_a_gpu_has_no_helpers(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert seeds.processes(cfg, 4) == 1
+    assert considered(question(tmp_path).cfg, 10, 100, 100) == [(0, 1), (0, 1)]
     with pytest.raises(UserError, match="further.processes must be 1 on a GPU, found 3: it runs seeds together"):
         app(tmp_path, *BASE, "further.processes=3")
 

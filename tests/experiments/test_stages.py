@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from configs import app, config, files
 
-from experiments import attribute, further_train, seeds, settings, train
+from experiments import attribute, further_train, seeds, train
 from fimo.artifacts import Artifact, read_run, write
 from fimo.errors import UserError
 
@@ -178,7 +178,7 @@ def test_another_code_is_another_method(tmp_path, monkeypatch):
         (folder / "mine.py").write_text(
             f"from fimo.preconditioners.identity import Identity\nclass Mine(Identity):\n    pass\n{text}"
         )
-        addresses.add(settings.scores_artifact(config("size=smoke", *target), "grad_dot").hash)
+        addresses.add(addresses.scores_artifact(config("size=smoke", *target), "grad_dot").hash)
     assert len(addresses) == 2
 
 
@@ -191,13 +191,13 @@ def test_another_network_of_ones_own_is_another_final_model(tmp_path, monkeypatc
         (folder / "nets.py").write_text(f"from fimo.models.mlp import MLP\nclass Net(MLP):\n    kind = '{kind}'\n")
         cfg = config("size=smoke", "method=grad_dot", "model._target_=nets.Net")
         parts = (
-            settings.final_artifact(cfg),
-            settings.scores_artifact(cfg, "grad_dot"),
-            settings.further_artifact(cfg),
+            addresses.final_artifact(cfg),
+            addresses.scores_artifact(cfg, "grad_dot"),
+            addresses.further_artifact(cfg),
         )
         addresses |= {part.hash for part in parts}
     assert len(addresses) == 6
-    assert [path.name for path in settings._code("nets.Net")] == ["nets.py", "mlp.py"]
+    assert [path.name for path in addresses._code("nets.Net")] == ["nets.py", "mlp.py"]
 
 
 def test_notes_are_said_again_where_scores_are_found(tmp_path, capsys):

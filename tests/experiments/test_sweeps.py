@@ -5,7 +5,7 @@ from configs import config
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from experiments import settings
+from experiments import addresses, settings
 from experiments.errors import CONFIG_DIR
 from experiments.multirun import multiply
 
@@ -45,7 +45,7 @@ def test_every_seed_has_one_job_and_no_other_address(jobs):
     shares = [list(settings.share(cfg)) for cfg in cfgs]
     assert len(shares) == jobs and sorted(seed for share in shares for seed in share) == [10, 11, 12, 13, 14]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    addresses = {settings.further_artifact(cfg).hash for cfg in [*cfgs, config("further.seeds=100")]}
+    addresses = {addresses.further_artifact(cfg).hash for cfg in [*cfgs, config("further.seeds=100")]}
     assert len(addresses) == 1
 
 
@@ -56,4 +56,4 @@ def test_multiples():
     assert multiply(1, 100) == 100 and isinstance(multiply(1, 100), int)
     chosen = ("experiment=energy", "method=cg")
     asked = config(*chosen, "times.damping=10"), config(*chosen, "method.cg.damping.scale=10000")
-    assert len({settings.scores_artifact(cfg, "cg").hash for cfg in asked}) == 1
+    assert len({addresses.scores_artifact(cfg, "cg").hash for cfg in asked}) == 1

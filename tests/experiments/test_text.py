@@ -9,7 +9,7 @@ from configs import app, config, files, needs_data
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from experiments import settings
+from experiments import addresses
 from experiments.question import Question
 from fimo.data.tokens import own_words
 from fimo.errors import UserError
@@ -51,10 +51,10 @@ def test_a_file_of_ones_own_and_its_content_is_in_the_address(own_file, tmp_path
     before = files(tmp_path)
     assert app(tmp_path, *QUICK, *own_file, "name=mine") == 0 and files(tmp_path) == before
     cfg = config(*QUICK, *own_file)
-    first = settings.final_artifact(cfg).hash
+    first = addresses.final_artifact(cfg).hash
     with (tmp_path / "mine.tsv").open("a") as file:
         file.write("one more\tgood\n")
-    assert settings.final_artifact(cfg).hash != first
+    assert addresses.final_artifact(cfg).hash != first
 
 
 def test_a_classifier_that_somebody_trained_is_the_final_model(own_file, classifier, tmp_path, capsys):

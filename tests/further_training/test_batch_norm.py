@@ -11,8 +11,8 @@ from further_training.test_gold_standard import ALL, OPTIMIZERS, SCHEMES, assert
 from problems import NETWORKS, problem
 from torch import nn
 
+from experiments.addresses import further_artifact
 from experiments.checks import check
-from experiments.settings import further_artifact
 from fimo.errors import UserError
 
 UPDATED = {"leave_out": "drop", "batch_norm": "updated"}

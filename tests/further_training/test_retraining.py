@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from configs import app, config
 
-from experiments import settings
+from experiments import addresses
 from experiments.checks import check
 from experiments.question import Question
 from fimo.errors import UserError
@@ -58,5 +58,5 @@ def test_repeats_the_final_models_training_or_says_why_not(override, words):
 
 def test_its_seeds_lie_apart_from_those_of_further_training():
     usual, again = (config("size=smoke", *BASE, f"further={name}") for name in ("leave_one_out", "retraining"))
-    assert settings.further_artifact(usual).folder != settings.further_artifact(again).folder
-    assert settings.final_artifact(usual).folder == settings.final_artifact(again).folder
+    assert addresses.further_artifact(usual).folder != addresses.further_artifact(again).folder
+    assert addresses.final_artifact(usual).folder == addresses.final_artifact(again).folder
