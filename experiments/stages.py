@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from fimo import artifacts, formats
-from experiments import seeds, settings
+from experiments import addresses, seeds, settings
 from experiments.memory import peak_memory
 from experiments.question import Question, say
 from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
@@ -36,7 +36,7 @@ Scores = dict[str, xr.DataArray]
 
 def train(asked: Question) -> None:
     """Stage 1, the final model."""
-    artifact = settings.final_artifact(asked.cfg)
+    artifact = addresses.final_artifact(asked.cfg)
     if artifact.has(MODEL):
         say(f"final model: found in {artifact.folder}")
     else:
@@ -45,19 +45,21 @@ def train(asked: Question) -> None:
 
 def final_loss(cfg: DictConfig) -> float:
     """Mean loss of the final model on the test split."""
-    return json.loads(settings.final_artifact(cfg).path(METRICS).read_text())["test"]["loss"]
+    return json.loads(addresses.final_artifact(cfg).path(METRICS).read_text())["test"]["loss"]
 
 
 def attribute(asked: Question) -> Scores:
     """Stage 2, the scores of every chosen method, by label."""
     cfg, typed = asked.cfg, cache(lambda dtype: asked.problem.to(dtype=dtype))
     for name, label in settings.labels(cfg).items():
-        artifact = settings.scores_artifact(cfg, name)
+        artifact = addresses.scores_artifact(cfg, name)
         with artifact.lock(SCORES):
             if artifact.has(SCORES):
                 say(f"{label}: scores found in {artifact.folder}")
             else:
                 method: Preconditioner = instantiate(cfg.method[name], _convert_="all")
+                if method.unrolled:
+                    method.along(settings.recursion(cfg, asked.problem))
                 own = cfg.method[name].get("dtype")  # one method's goes before that of all
                 dtype = method.dtype if own else settings.DTYPES.get(cfg.method.dtype, method.dtype)
                 _compute_scores(artifact, label, typed(dtype), method, cfg.method.curvature_rows)
@@ -92,7 +94,7 @@ def read_scores(cfg: DictConfig) -> Scores:
     """
     scores = {}
     for name, label in settings.labels(cfg).items():
-        artifact = settings.scores_artifact(cfg, name)
+        artifact = addresses.scores_artifact(cfg, name)
         if not artifact.has(SCORES):
             raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
         scores[label] = formats.open_dataset(artifact.path(SCORES))["score"].load()
@@ -101,7 +103,7 @@ def read_scores(cfg: DictConfig) -> Scores:
 
 def further_train(asked: Question, logger: Logger | None = None, callbacks: Iterable[pl.Callback] = ()) -> None:
     """Stage 3, the gold standard: every seed of this job that isn't there, shared with whoever else computes it."""
-    artifact, wanted = settings.further_artifact(asked.cfg), settings.share(asked.cfg)
+    artifact, wanted = addresses.further_artifact(asked.cfg), settings.share(asked.cfg)
     missing = seeds.missing(artifact, wanted)
     say(f"further training: {len(wanted) - len(missing)} of {len(wanted)} seeds found in {artifact.folder}")
     while missing:
@@ -115,7 +117,7 @@ def further_train(asked: Question, logger: Logger | None = None, callbacks: Iter
 
 def finished_seeds(cfg: DictConfig) -> dict[int, xr.Dataset]:
     """Losses of the seeds that are there, of those asked for."""
-    gold = settings.further_artifact(cfg)
+    gold = addresses.further_artifact(cfg)
     there = [seed for seed in settings.seeds(cfg) if gold.has(seed_file(seed))]
     return {seed: formats.open_dataset(gold.path(seed_file(seed))) for seed in there}
 
@@ -138,7 +140,7 @@ def compare(asked: Question) -> tuple[Comparison, Scores, dict[int, xr.Dataset]]
     scores = read_scores(cfg)
     losses, wanted = finished_seeds(cfg), settings.seeds(cfg)
     if not losses:
-        folder = settings.further_artifact(cfg).folder
+        folder = addresses.further_artifact(cfg).folder
         raise UserError(f"{folder} has no seeds: run experiments/further_train.py with the same options.")
     if len(losses) < len(wanted):
         say(f"comparison: with the {len(losses)} of {len(wanted)} seeds that are there")
@@ -150,10 +152,10 @@ def _check_examples(asked: Question, scores: Scores, losses: Mapping[int, xr.Dat
     """Refuse files of other examples than the data have now, and seeds that were evaluated after other steps."""
     cfg, data, steps = asked.cfg, asked.data, next(iter(losses.values()))["step"].values.tolist()
     examples = {"test": data.test.index.tolist(), "left_out": data.train.index[data.left_out].tolist()}
-    gold = settings.further_artifact(cfg).folder
+    gold = addresses.further_artifact(cfg).folder
     files: dict[Path, xr.Dataset | xr.DataArray] = {gold / seed_file(seed): found for seed, found in losses.items()}
     for name, label in settings.labels(cfg).items():
-        files[settings.scores_artifact(cfg, name).folder / SCORES] = scores[label]
+        files[addresses.scores_artifact(cfg, name).folder / SCORES] = scores[label]
     for path, found in files.items():
         wanted = {**examples, "step": steps} if isinstance(found, xr.Dataset) else examples
         for axis, index in wanted.items():

@@ -175,3 +175,19 @@ def in_order(layer):
     """Where the parameters weight, bias lie among the entries of the matrix whose last column is the bias."""
     places = torch.arange(layer.out_features * (layer.in_features + 1)).reshape(layer.out_features, -1)
     return torch.cat([places[:, :-1].flatten(), places[:, -1]])
+
+
+def unrolled(matrix, rates, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
+    """The deviation that a pull of the identity in every step of torch's SGD makes, after each step: [step, p, p]."""
+    unit = torch.eye(len(matrix), dtype=matrix.dtype)
+    deviation = torch.nn.Parameter(torch.zeros_like(matrix))
+    optimizer = torch.optim.SGD(
+        [deviation], 1.0, momentum, dampening, nesterov=nesterov, weight_decay=weight_decay, foreach=False
+    )
+    found = []
+    for rate in rates:
+        optimizer.param_groups[0]["lr"] = float(rate)
+        deviation.grad = matrix @ deviation.detach() - unit
+        optimizer.step()
+        found.append(deviation.detach().clone())
+    return torch.stack(found)

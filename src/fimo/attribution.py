@@ -37,7 +37,8 @@ def attribute(
         curvature_rows: fit P to so many evenly spaced training rows; None for all. A note of the method says so.
 
     Returns:
-        `[test, left_out]`, labelled with positions in the full splits.
+        `[test, left_out]`, labelled with positions in the full splits; `[step, test, left_out]` where P depends on the
+        amount of further training.
 
     Raises:
         UserError: where the network isn't ready, or doesn't suit the method.
@@ -49,7 +50,9 @@ def attribute(
     if preconditioner.fitted_to_rows and curvature_rows is not None and curvature_rows < len(problem.train):
         preconditioner.note("rows", f"curvature over {curvature_rows} of {len(problem.train)} training rows")
     coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
-    return xr.DataArray(values.T if swapped else values, coordinates, ("test", "left_out"), name="score")
+    if P.steps is not None:
+        coordinates = {"step": np.asarray(P.steps), **coordinates}
+    return xr.DataArray(values.swapaxes(-1, -2) if swapped else values, coordinates, list(coordinates), name="score")
 
 
 def _scores(problem: Problem, P: Preconditioner, block_bytes: int) -> tuple[np.ndarray, bool]:
@@ -63,8 +66,8 @@ def _scores(problem: Problem, P: Preconditioner, block_bytes: int) -> tuple[np.n
     scores = []
     for block in wide.blocks(solved):
         P_g = P @ phi(block)
-        scores.append(torch.cat([P_g.products(phi(g)) / n for g in source.blocks(others)], dim=1))
-    return torch.cat(scores).to(torch.float64).cpu().numpy(), swapped
+        scores.append(torch.cat([P_g.products(phi(g)) / n for g in source.blocks(others)], dim=-1))
+    return torch.cat(scores, dim=-2).to(torch.float64).cpu().numpy(), swapped
 
 
 def ready(problem: Problem) -> None:

@@ -189,8 +189,13 @@ def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curv
     return Curvature(GradientSource(problem, factored=False), primal.space, primal, problem.dtype)
 
 
-def lowest_ritz_value(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> float:
-    """An upper bound on the lowest eigenvalue: the lowest Ritz value of a Krylov space from a random vector.
+def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> Tensor:
+    """Ritz values of a Krylov space from a random vector, ascending: all eigenvalues lie around them.
+
+    Args:
+        curvature: C.
+        steps: dimension of the space, at the most.
+        seed: of the vector.
 
     Raises:
         UserError: where the products are those of no symmetric matrix, so that torch's second derivatives are wrong.
@@ -216,4 +221,4 @@ def lowest_ritz_value(curvature: PrimalCurvature, steps: int = 30, seed: int = 0
             f"torch's second derivatives of the network {type(problem.network).__name__} are wrong: its "
             "Hessian isn't symmetric. Choose a method without the Hessian."
         )
-    return float(torch.linalg.eigvalsh((projected + projected.T) / 2)[0])
+    return torch.linalg.eigvalsh((projected + projected.T) / 2)

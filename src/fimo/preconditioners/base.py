@@ -11,6 +11,7 @@ import torch
 
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
+from fimo.preconditioners.linear_recursion import LinearRecursion
 from fimo.problem import Problem
 
 
@@ -31,6 +32,8 @@ class Preconditioner(ABC):
             and `@` stands for Pᵀ.
         fitted_to_rows: whether P depends on training rows.
         dtype: that the problem is wanted in.
+        unrolled: whether P depends on how much further training there was; `along` has to be called then.
+        steps: after which, where it does: products have a first axis `step`. Else None.
         facts: what is told of a fit and its products, by name.
         notes: sentences for the reader of the scores, by what they are about.
     """
@@ -39,6 +42,8 @@ class Preconditioner(ABC):
     symmetric = True
     fitted_to_rows = True
     dtype = torch.float64
+    unrolled = False
+    steps: list[int] | None = None
 
     def __init__(self, label: str, phi: str = "raw") -> None:
         if phi not in PHI:
@@ -52,6 +57,10 @@ class Preconditioner(ABC):
         """Do what is done once for a problem; overrides begin with this one, which forgets what was told before."""
         self.facts, self.notes = {}, {}
         return self
+
+    def along(self, recursion: LinearRecursion) -> Self:
+        """Set what further training does, before `fit`, where P depends on it."""
+        raise TypeError(f"{self.label} does not depend on further training")
 
     @abstractmethod
     def __matmul__(self, gradients: Gradients) -> Vectors:

@@ -9,7 +9,8 @@ import torch
 from fimo.errors import UserError
 from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.curvature import DUAL_BYTES
-from fimo.gradients.gauss_newton_rows import GaussNewtonRows, dual_memory
+from fimo.gradients.gauss_newton_rows import dual_memory
+from fimo.gradients.spectrum import Filtered, Spectrum
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
@@ -47,22 +48,19 @@ class ExactGaussNewton(Preconditioner):
                 f"than dual_bytes allows ({self.dual_bytes / 2**30:.3g} GiB): raise it, or keep fewer rows with "
                 "data.train_rows."
             )
-        self.dual = GaussNewtonRows.of(self.source)
-        self.eigenvalues, self.vectors = torch.linalg.eigh(self.dual.gram / self.dual.n)
+        self.spectrum = Spectrum.of(self.source)
         return self.damped(self.damping)
 
     def damped(self, damping: Damping) -> Self:
         """The same fit with another λ; it costs nothing but what the unit of the damping needs."""
         self.value = damping.of_curvature(self.source, self.facts)
-        lost = torch.finfo(self.eigenvalues.dtype).eps * float(self.eigenvalues[-1]) / self.value
+        lost = torch.finfo(torch.float64).eps * float(self.spectrum.eigenvalues[-1]) / self.value
         if lost > 1e-6:  # (g − …)/λ is a difference of nearly equal vectors then
             self.note("digits", f"λ is so small beside G's largest eigenvalue that scores are exact to {lost:.0e} only")
         return self
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient."""
-        projected = self.vectors.T @ self.dual.rows.products(gradients).double()
-        solved = self.vectors @ (projected / (self.eigenvalues.clamp(min=0) + self.value)[:, None])
-        own = torch.eye(solved.shape[1], dtype=solved.dtype, device=solved.device)
-        scale = 1 / self.value
-        return gradients.combined(own * scale) + self.dual.rows.combined(solved.T * (-scale / self.dual.n))
+        eigenvalues = self.spectrum.eigenvalues
+        outside = eigenvalues.new_tensor([1 / self.value])
+        return Filtered(self.spectrum, gradients, 1 / (eigenvalues + self.value), outside)

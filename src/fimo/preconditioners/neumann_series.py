@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
-from fimo.gradients.curvature import DUAL_BYTES, PRODUCTS, Space, curvature, lowest_ritz_value
+from fimo.gradients.curvature import DUAL_BYTES, PRODUCTS, Space, curvature, ritz_values
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
@@ -92,7 +92,7 @@ class NeumannSeries(Preconditioner):
         self.facts |= {"path": self.curvature.path, "scales": {}, "diverged": 0}
         if self.kind == "hessian":
             assert self.curvature.primal is not None  # a Hessian has no dual
-            lowest = lowest_ritz_value(self.curvature.primal, steps=min(30, max(10, self.depth)))
+            lowest = float(ritz_values(self.curvature.primal, steps=min(30, max(10, self.depth)))[0])
             self.facts |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
             if self.facts["indefinite"]:
                 told = f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}"

@@ -1,0 +1,121 @@
+"""Methods that know how much further training there was, against explicit sums of matrices."""
+
+import naive
+import naive_methods as dense
+import numpy as np
+import pytest
+import torch
+from problems import problem
+
+from fimo.attribution import attribute
+from fimo.errors import UserError
+from fimo.gradients.chebyshev import coefficients
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
+from fimo.preconditioners.identity import Identity
+from fimo.preconditioners.linear_recursion import LinearRecursion
+from fimo.preconditioners.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
+
+PROBLEMS = [
+    ("regression", "mlp"),
+    ("classification", "mlp"),
+    ("classification", "convolutional"),
+    ("classification", "transformer"),
+]
+STEPS, RATE = [1, 2, 7, 40], 0.05
+SGD = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "dampening and decay": {"momentum": 0.7, "dampening": 0.3, "weight_decay": 0.1},
+    "Nesterov": {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
+}
+PATHS = {"dual": 2**30, "polynomials": 0}
+
+
+def recursion(steps=STEPS, rate=RATE, **options):
+    return LinearRecursion(np.full(max(steps), rate), steps, **options)
+
+
+def close(scores, expected, rtol=1e-8):
+    np.testing.assert_allclose(scores, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("task, network", PROBLEMS)
+class TestAgainstTheExplicitSum:
+    @pytest.mark.parametrize("kind", SGD)
+    def test_unrolled(self, kind, task, network, path):
+        asked = problem(task, network)
+        rates = torch.linspace(RATE, RATE / 4, max(STEPS), dtype=torch.float64).numpy()  # a schedule
+        method = UnrolledGaussNewton("Unrolled-GN", PATHS[path]).along(LinearRecursion(rates, STEPS, **SGD[kind]))
+        scores = attribute(asked, method)
+        assert scores.dims == ("step", "test", "left_out") and scores["step"].values.tolist() == STEPS
+        assert method.facts["path"].startswith(path)
+        sums = dense.unrolled(dense.gauss_newton(asked), rates, **SGD[kind])
+        for step in STEPS:
+            close(scores.sel(step=step), naive.scores(asked, sums[step - 1]))
+
+    def test_matched(self, task, network, path):
+        asked = problem(task, network)
+        scores = attribute(asked, MatchedGaussNewton("Matched-GN", PATHS[path]).along(recursion()))
+        for step in STEPS:
+            inverse = dense.damped_inverse(dense.gauss_newton(asked), 1 / (RATE * step))
+            close(scores.sel(step=step), naive.scores(asked, inverse), rtol=1e-7)
+
+    def test_with_fewer_left_out_than_test_examples_and_in_small_blocks(self, task, network, path):
+        asked = problem(task, network, tests=7)
+        method = UnrolledGaussNewton("Unrolled-GN", PATHS[path]).along(recursion())
+        assert len(asked.left_out) < 7
+        whole = attribute(asked, method)
+        close(attribute(asked, method, block_bytes=1), whole)
+        sums = dense.unrolled(dense.gauss_newton(asked), [RATE] * 40)
+        close(whole.sel(step=40), naive.scores(asked, sums[-1]))
+
+
+@pytest.mark.parametrize("path", PATHS)
+class TestLimits:
+    def test_one_step_is_grad_dot(self, path):
+        asked = problem("classification", "mlp")
+        scores = attribute(asked, UnrolledGaussNewton("Unrolled-GN", PATHS[path]).along(recursion([1])))
+        close(scores.sel(step=1), RATE * attribute(asked, Identity("Grad-Dot")))
+
+    def test_many_steps_are_the_undamped_influence_function(self, path):
+        """On a linear network whose rows span all parameters."""
+        asked = problem("regression", "linear")
+        many = 20000
+        scores = attribute(asked, UnrolledGaussNewton("Unrolled-GN", PATHS[path]).along(recursion([many])))
+        close(scores.sel(step=many), naive.scores(asked, torch.linalg.inv(dense.gauss_newton(asked))), rtol=1e-6)
+        exact = attribute(asked, ExactGaussNewton("Exact-GN", Damping(1e-9)))
+        close(scores.sel(step=many), exact, rtol=1e-5)
+
+    def test_training_that_diverges_is_refused_with_both_numbers(self, path):
+        asked = problem("regression", "mlp")
+        method = UnrolledGaussNewton("Unrolled-GN", PATHS[path])
+        largest = float(torch.linalg.eigvalsh(dense.gauss_newton(asked))[-1])
+        attribute(asked, method.along(recursion(rate=1.99 / largest)))
+        with pytest.raises(UserError, match=r"Unrolled-GN needs .* η = .* σ = .*, ησ = 2\.01 \(below 2 without"):
+            attribute(asked, method.along(recursion(rate=2.01 / largest)))
+        # Momentum stays stable for longer: up to 2(1 + μ).
+        attribute(asked, method.along(recursion(rate=3.7 / largest, momentum=0.9)))
+        with pytest.raises(UserError, match=r"ησ = 3\.9 "):
+            attribute(asked, method.along(recursion(rate=3.9 / largest, momentum=0.9)))
+        attribute(asked, MatchedGaussNewton("Matched-GN", PATHS[path]).along(recursion(rate=3 / largest)))
+
+
+def test_the_closed_form():
+    sigma = torch.tensor([0.0, 1e-12, 1e-3, 0.5, 30.0], dtype=torch.float64)
+    found = recursion([1, 10, 1000]).filters(sigma)
+    for row, t in zip(found, (1, 10, 1000), strict=True):
+        exact = [RATE * t, *(-np.expm1(t * np.log1p(-RATE * s)) / s for s in sigma[1:4].tolist())]
+        np.testing.assert_allclose(row[:4], exact, rtol=1e-12)
+        np.testing.assert_allclose(row[4], (1 - (1 - RATE * 30) ** t) / 30, rtol=1e-12)  # ησ is above 1
+
+
+def test_chebyshev_coefficients():
+    sigma = torch.linspace(0, 3, 50, dtype=torch.float64)
+    kept = recursion([1, 5, 300], rate=0.6)
+    weights = coefficients(kept.filters, 3.0)
+    angles = torch.arccos((2 * sigma / 3 - 1).clamp(-1, 1))
+    sums = weights @ torch.cos(torch.arange(weights.shape[1], dtype=torch.float64)[:, None] * angles)
+    np.testing.assert_allclose(sums, kept.filters(sigma), rtol=1e-9, atol=1e-9)
+    assert weights.shape[1] < 200  # the sum itself is of degree 299
