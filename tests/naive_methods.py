@@ -1,9 +1,10 @@
 """Slow, obvious twins of the gradient-based methods: dense matrices over all parameters, float64."""
 
 import copy
+from dataclasses import replace
 
 import torch
-from naive import gradient
+from naive import gradient, gradients
 
 
 def flat_outputs(problem, inputs):
@@ -191,3 +192,18 @@ def unrolled(matrix, rates, momentum=0.0, dampening=0.0, nesterov=False, weight_
         optimizer.step()
         found.append(deviation.detach().clone())
     return torch.stack(found)
+
+
+def moved_scores(problem, matrix, drift, moved):
+    """Scores with an explicit matrix and gradients at θ_f + drift, of the `train` or of `both` kinds of examples."""
+    there = copy.deepcopy(problem.network)
+    theta = torch.nn.utils.parameters_to_vector(there.parameters())
+    torch.nn.utils.vector_to_parameters(theta + drift, there.parameters())
+    (test, _), (test_there, train_there) = gradients(problem), gradients(replace(problem, network=there))
+    return ((test_there if moved == "both" else test) @ matrix @ train_there.T / len(problem.train)).numpy()
+
+
+def mean_gradient(problem):
+    """∇R(θ_f), flat."""
+    rows = range(len(problem.train))
+    return torch.stack([gradient(problem, *problem.train[torch.tensor(k)]) for k in rows]).mean(0)

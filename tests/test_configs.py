@@ -14,13 +14,14 @@ from experiments.settings import labels, optimizer_name, plan
 from fimo.rows import Rows
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
-UNROLLED = ("unrolled_gn", "matched_gn")
+UNROLLED = ("unrolled_gn", "matched_gn", "unrolled_gn_moved")
 METHODS = sorted(path.stem for path in (CONFIG_DIR / "method").glob("*.yaml"))
 DOWNLOADED = {"concrete", "energy", "fico", "folktables", "sst2", "cifar10"}
 STAND_IN = {"cifar10": ["data=cifar10_subset"]}
 LABELS = {
     "unrolled_gn": "Unrolled-GN",
     "matched_gn": "Matched-GN",
+    "unrolled_gn_moved": "Unrolled-GN (moved)",
     "grad_dot": "Grad-Dot",
     "grad_cos": "Grad-Cos",
     "datainf": "DataInf",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fimo.errors import UserError
@@ -46,28 +47,30 @@ def attribute(
     ready(problem)
     with differentiable_attention():
         P = preconditioner.fit(problem.sampled(curvature_rows))
-        values, swapped = _scores(problem, P, block_bytes)
+        values = torch.cat([_scores(*view, block_bytes) for view in P.views(problem)]).to(torch.float64).cpu().numpy()
     if preconditioner.fitted_to_rows and curvature_rows is not None and curvature_rows < len(problem.train):
         preconditioner.note("rows", f"curvature over {curvature_rows} of {len(problem.train)} training rows")
     coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
     if P.steps is not None:
         coordinates = {"step": np.asarray(P.steps), **coordinates}
-    return xr.DataArray(values.swapaxes(-1, -2) if swapped else values, coordinates, list(coordinates), name="score")
+    return xr.DataArray(values, coordinates, list(coordinates), name="score")
 
 
-def _scores(problem: Problem, P: Preconditioner, block_bytes: int) -> tuple[np.ndarray, bool]:
-    phi, n = P.phi, len(problem.train)
-    source = GradientSource(problem, P.factored, block_bytes)
+def _scores(P: Preconditioner, at_test: Problem, at_train: Problem, block_bytes: int) -> Tensor:
+    """`[…, test, left_out]`, with gradients where each of the two problems has its parameters."""
+    phi, n = P.phi, len(at_train.train)
+    sides = [(at_test, at_test.test), (at_train, at_train.train.keep(at_train.left_out))]
+    swapped = P.symmetric and len(sides[1][1]) < len(sides[0][1])
+    (at_solved, solved), (at_others, others) = reversed(sides) if swapped else sides
     # Each block that is multiplied by P goes through all of the others anew, so it may be larger.
-    wide = GradientSource(problem, P.factored, 4 * block_bytes)
-    test, left_out = problem.test, problem.train.keep(problem.left_out)
-    swapped = P.symmetric and len(left_out) < len(test)
-    solved, others = (left_out, test) if swapped else (test, left_out)
+    wide = GradientSource(at_solved, P.factored, 4 * block_bytes)
+    source = GradientSource(at_others, P.factored, block_bytes)
     scores = []
     for block in wide.blocks(solved):
         P_g = P @ phi(block)
         scores.append(torch.cat([P_g.products(phi(g)) / n for g in source.blocks(others)], dim=-1))
-    return torch.cat(scores, dim=-2).to(torch.float64).cpu().numpy(), swapped
+    found = torch.cat(scores, dim=-2)
+    return found.mT if swapped else found
 
 
 def ready(problem: Problem) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from scipy.fft import dct
 from torch import Tensor
 
+from fimo.gradients.curvature import PrimalCurvature
+from fimo.gradients.per_example import MatrixGradients
 from fimo.gradients.space import Space
+from fimo.problem import Parameters, Problem
 
 # Coefficients below this share of a function's largest are left out.
 SMALL = 1e-12
@@ -39,29 +43,57 @@ def coefficients(functions: Callable[[Tensor], Tensor], bound: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Polynomials:
-    """Functions of a curvature C times gradients, which are multiplied out only against other gradients.
+    """Functions f of a curvature C.
 
     Attributes:
-        space: of C, with the gradients as its start.
+        curvature: C.
         weights: the functions' coefficients, see `coefficients`, `[function, degree]`.
         bound: no eigenvalue of C is larger.
     """
 
-    space: Space
+    curvature: PrimalCurvature
     weights: Tensor
     bound: float
 
-    def products(self, gradients: object) -> Tensor:
-        """Inner products with other gradients, `[function, row of the start, row of gradients]`."""
-        before, now, total = torch.tensor(0.0), self.space.start, torch.tensor(0.0)
-        for degree, weights in enumerate(self.weights.unbind(1)):
-            if degree == 1:
-                before, now = now, self._shifted(now)
-            elif degree > 1:
-                before, now = now, 2 * self._shifted(now) - before
-            products = self.space.vectors(now).products(gradients)
-            total = total + weights.to(products.device)[:, None, None] * products.double()
-        return total
+    def __matmul__(self, gradients: MatrixGradients) -> Expanded:
+        """f(C) times each gradient."""
+        return Expanded(self, self.curvature.space(gradients))
 
-    def _shifted(self, vectors: Tensor) -> Tensor:
-        return (2 / self.bound) * self.space.times(vectors) - vectors
+    def only(self, place: int) -> Polynomials:
+        """One of the functions."""
+        return replace(self, weights=self.weights[place : place + 1])
+
+    def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
+        """f(C) times one vector for each function."""
+        row = MatrixGradients({name: part[None] for name, part in vector.items()})
+        space = self.curvature.space(row)
+        total = torch.zeros(len(self.weights), problem.size, dtype=problem.dtype, device=problem.device)
+        for weights, vectors in zip(self.weights.unbind(1), self.basis(space), strict=True):
+            total += weights.to(total)[:, None] * vectors.T
+        for flat in total:
+            yield {name: block[0] for name, block in MatrixGradients.of_flat(flat[None], vector).blocks.items()}
+
+    def basis(self, space: Space) -> Iterator[Tensor]:
+        """Every polynomial of C times the start of a space, one degree after another."""
+        before, now = torch.tensor(0.0), space.start
+        yield now
+        for degree in range(1, self.weights.shape[1]):
+            shifted = (2 / self.bound) * space.times(now) - now
+            before, now = now, shifted if degree == 1 else 2 * shifted - before
+            yield now
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """Functions of a curvature times gradients, which are multiplied out only against other gradients."""
+
+    functions: Polynomials
+    space: Space
+
+    def products(self, gradients: Any) -> Tensor:
+        """Inner products with other gradients, `[function, row of the start, row of gradients]`."""
+        total = torch.tensor(0.0)
+        for weights, vectors in zip(self.functions.weights.unbind(1), self.functions.basis(self.space), strict=True):
+            products = self.space.vectors(vectors).products(gradients).double()
+            total = total + weights.to(products)[:, None, None] * products
+        return total

@@ -10,7 +10,7 @@ from fimo.errors import UserError
 from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.curvature import DUAL_BYTES
 from fimo.gradients.gauss_newton_rows import dual_memory
-from fimo.gradients.spectrum import Filtered, Spectrum
+from fimo.gradients.spectrum import SpectralFunctions, Spectrum
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
@@ -63,4 +63,4 @@ class ExactGaussNewton(Preconditioner):
         """P times each gradient."""
         eigenvalues = self.spectrum.eigenvalues
         outside = eigenvalues.new_tensor([1 / self.value])
-        return Filtered(self.spectrum, gradients, 1 / (eigenvalues + self.value), outside)
+        return SpectralFunctions(self.spectrum, 1 / (eigenvalues + self.value), outside) @ gradients

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+import copy
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -12,13 +14,33 @@ from fimo.gradients import GradientSource, Vectors
 from fimo.gradients.chebyshev import Polynomials, coefficients
 from fimo.gradients.curvature import DUAL_BYTES, PrimalCurvature, ritz_values
 from fimo.gradients.gauss_newton_rows import dual_memory
-from fimo.gradients.spectrum import Filtered, Spectrum
+from fimo.gradients.spectrum import SpectralFunctions, Spectrum
+from fimo.gradients.sums import weighted_sum
 from fimo.preconditioners.base import Preconditioner, whole
+from fimo.preconditioners.drift import lowered
 from fimo.preconditioners.linear_recursion import LinearRecursion
-from fimo.problem import Problem
+from fimo.problem import Parameters, Problem
 
+MOVED = ("none", "train", "both")
+ZERO = torch.zeros(1)
 # The largest Ritz value lies below the largest eigenvalue by less than this share of it.
 MARGIN = 0.05
+
+
+class Functions(Protocol):
+    """Functions of G, one for each step."""
+
+    def __matmul__(self, gradients: Any) -> Vectors:
+        """Times each gradient."""
+        ...
+
+    def only(self, place: int) -> Functions:
+        """That of one step."""
+        ...
+
+    def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
+        """Times one vector, for each step; `problem` is what G was fitted to."""
+        ...
 
 
 class UnrolledGaussNewton(Preconditioner):
@@ -30,16 +52,23 @@ class UnrolledGaussNewton(Preconditioner):
     choose. It neglects how G and the gradients change on the way, that a batch's G isn't that of all rows, clipping of
     gradients, and everything of second order in the left-out example's weight.
 
+    Gradients may be taken where further training has got to, which P_t estimates too: θ_f + Δ_t, Δ_t = −P_t ∇R(θ_f), R
+    the mean training loss. Where that would raise R, so much of the way is gone as still lowers it.
+
     Args:
         label: the method's name.
+        moved: which gradients are taken at θ_f + Δ_t: `none`, `train` (arXiv 2412.03906, Proposition 1) or `both`.
         dual_bytes: bound on the memory of the dual; polynomials are used beyond it.
         phi: see `Preconditioner`.
     """
 
     unrolled = True
 
-    def __init__(self, label: str, dual_bytes: int = DUAL_BYTES, phi: str = "raw") -> None:
+    def __init__(self, label: str, moved: str = "none", dual_bytes: int = DUAL_BYTES, phi: str = "raw") -> None:
         super().__init__(label, phi)
+        if moved not in MOVED:
+            raise UserError(f"moved of {label} must be one of {', '.join(MOVED)}, found {moved!r}.")
+        self.moved = moved
         self.dual_bytes = whole(f"dual_bytes of {label}", dual_bytes, least=0)
 
     def along(self, recursion: LinearRecursion) -> Self:
@@ -58,18 +87,19 @@ class UnrolledGaussNewton(Preconditioner):
             UserError: where further training would diverge, along the eigenvector of G's largest eigenvalue.
         """
         super().fit(problem)
-        self.dual: Spectrum | None = None
+        self.fitted = problem
         source = GradientSource(problem)
         if dual_memory(source) <= self.dual_bytes:
-            self.dual = Spectrum.of(source)
-            largest, self.factored = float(self.dual.eigenvalues[-1]), source.factored
+            spectrum = Spectrum.of(source)
+            largest, self.factored, path = float(spectrum.eigenvalues[-1]), source.factored, "dual"
+            self.P: Functions = SpectralFunctions(spectrum, self.filters(spectrum.eigenvalues), self.filters(ZERO))
         else:
-            self.curvature = PrimalCurvature(problem, "gauss_newton")
-            largest, self.factored = float(ritz_values(self.curvature)[-1]), False
-            self.bound = largest * (1 + MARGIN)
-            self.weights = coefficients(self.filters, self.bound)
+            curvature = PrimalCurvature(problem, "gauss_newton")
+            largest, self.factored = float(ritz_values(curvature)[-1]), False
+            bound = largest * (1 + MARGIN)
+            self.P = Polynomials(curvature, coefficients(self.filters, bound), bound)
+            path = f"polynomials of degree {self.P.weights.shape[1] - 1}"
         self._check(largest)
-        path = "dual" if self.dual else f"polynomials of degree {self.weights.shape[1] - 1}"
         self.facts |= {"largest_eigenvalue": largest, "path": path}
         return self
 
@@ -84,9 +114,35 @@ class UnrolledGaussNewton(Preconditioner):
 
     def __matmul__(self, gradients: Any) -> Vectors:
         """P_t times each gradient, for every step: products have a first axis `step`."""
-        if self.dual is None:
-            return Polynomials(self.curvature.space(gradients), self.weights, self.bound)
-        return Filtered(self.dual, gradients, self.filters(self.dual.eigenvalues), self.filters(torch.zeros(1)))
+        return self.P @ gradients
+
+    def views(self, problem: Problem) -> Iterator[tuple[Self, Problem, Problem]]:
+        """All steps at once at θ_f; one after another where gradients are moved."""
+        if self.moved == "none":
+            yield from super().views(problem)
+            return
+        shares: list[float] = []
+        for place, drift in enumerate(self._drifts(problem)):
+            there, share = lowered(problem, drift)
+            shares.append(share)
+            one = copy.copy(self)
+            one.P = self.P.only(place)
+            yield one, there if self.moved == "both" else problem, there
+        self.facts |= {"share_of_drift": shares}
+        if short := sum(share < 1 for share in shares):
+            self.note(
+                "drift",
+                f"the estimated drift raises the training loss after {short} of {len(shares)} evaluated "
+                f"steps, where as little as {min(shares):.2g} of the way was gone",
+            )
+
+    def _drifts(self, problem: Problem) -> Iterator[Parameters]:
+        """Δ_t for every step."""
+        n, decay = len(problem.train), self.recursion.weight_decay
+        pull = weighted_sum(problem, torch.full((n,), 1 / n, dtype=torch.float64))
+        pull = {name: part + decay * problem.parameters[name] for name, part in pull.items()}
+        for moved in self.P.vectors(pull, self.fitted):
+            yield {name: -part for name, part in moved.items()}
 
 
 class MatchedGaussNewton(UnrolledGaussNewton):

@@ -1,0 +1,59 @@
+"""Gradients of all training rows at once against vectors: a backward or a forward pass, whatever the network."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from fimo.gradients.cotangents import Cotangents, of_loss
+from fimo.gradients.footprint import activation_bytes
+from fimo.gradients.source import BLOCK_BYTES
+from fimo.problem import Parameters, Problem
+
+
+def weighted_sum(
+    problem: Problem, weights: Tensor, cotangents: Cotangents = of_loss, block_bytes: int = BLOCK_BYTES
+) -> Parameters:
+    """Σ_k w_k g_k over the gradients of all training rows, by parameter.
+
+    Args:
+        problem: its training rows, at its network's parameters.
+        weights: `[gradient]`, as many for each row as there are scalars.
+        cotangents: of the scalars that are differentiated, the loss by default.
+        block_bytes: bound on the memory of a block of rows.
+    """
+    parameters, rows = dict(problem.network.named_parameters()), len(problem.train)
+    total = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
+    by_row = weights.reshape(rows, -1).to(problem.dtype)
+    for some in torch.arange(rows).split(max(1, block_bytes // activation_bytes(problem))):
+        inputs, targets = problem.train[some]
+        with torch.enable_grad():
+            outputs = problem.network(inputs)
+        vectors = cotangents(problem.objective, outputs.detach(), targets) @ by_row[some, :, None]
+        found = torch.autograd.grad(outputs, list(parameters.values()), vectors[..., 0], materialize_grads=True)
+        for name, part in zip(total, found, strict=True):
+            total[name] += part
+    return total
+
+
+@torch.no_grad()
+def row_products(
+    problem: Problem, vector: Parameters, cotangents: Cotangents = of_loss, block_bytes: int = BLOCK_BYTES
+) -> Tensor:
+    """g_k · v for the gradients of all training rows, `[gradient]`, by forward differentiation.
+
+    Args:
+        problem: its training rows, at its network's parameters.
+        vector: v, by parameter.
+        cotangents: of the scalars that are differentiated, the loss by default.
+        block_bytes: bound on the memory of a block of rows.
+    """
+    found = []
+    for some in torch.arange(len(problem.train)).split(max(1, block_bytes // activation_bytes(problem))):
+        inputs, targets = problem.train[some]
+        outputs, tangents, *_ = jvp(partial(problem.outputs, inputs=inputs), (problem.parameters,), (vector,))
+        found.append((tangents[:, None, :] @ cotangents(problem.objective, outputs, targets)).flatten())
+    return torch.cat(found)
