@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-FIGURES := $(addprefix figure-,2 3 4 5 6 7 8 9 10 11)
-TABLES := table-2 table-published table-methods table-cost
+FIGURES := $(addprefix figure-,2 3 4 5 6 7 8 9 10 11 beyond damping)
+TABLES := table-2 table-published table-methods table-cost table-beyond
 # Of the figures and tables: how much is done, and which experiments (all the paper's panels where none is named).
 SIZE ?= laptop
 DATASETS ?=

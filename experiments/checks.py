@@ -159,7 +159,9 @@ def _check_objects(cfg: DictConfig) -> None:
     for name in methods(cfg):
         method = instantiate(cfg.method[name], _convert_="all")
         if method.unrolled and optimizer_name(cfg) != "SGD":
-            raise UserError(f"method={name} knows further training by SGD only: optimizer must be sgd.")
+            raise Unavailable(
+                f"method={name} knows further training by SGD only: optimizer must be sgd, found {optimizer_name(cfg)}."
+            )
     _check_model(plain(cfg.model))
 
 

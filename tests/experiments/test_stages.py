@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from configs import app, config, files
 
-from experiments import attribute, further_train, seeds, train
+from experiments import addresses, attribute, further_train, seeds, train
 from fimo.artifacts import Artifact, read_run, write
 from fimo.errors import UserError
 
@@ -173,20 +173,20 @@ def test_another_code_is_another_method(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     target = ("method=grad_dot", "method.grad_dot._target_=mine.Mine", "method.grad_dot.label=Mine")
-    addresses = set()
+    hashes = set()
     for text in ("", "# changed"):
         (folder / "mine.py").write_text(
             f"from fimo.preconditioners.identity import Identity\nclass Mine(Identity):\n    pass\n{text}"
         )
-        addresses.add(addresses.scores_artifact(config("size=smoke", *target), "grad_dot").hash)
-    assert len(addresses) == 2
+        hashes.add(addresses.scores_artifact(config("size=smoke", *target), "grad_dot").hash)
+    assert len(hashes) == 2
 
 
 def test_another_network_of_ones_own_is_another_final_model(tmp_path, monkeypatch):
     folder = tmp_path / "networks"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
-    addresses = set()
+    hashes = set()
     for kind in ("tanh", "relu"):
         (folder / "nets.py").write_text(f"from fimo.models.mlp import MLP\nclass Net(MLP):\n    kind = '{kind}'\n")
         cfg = config("size=smoke", "method=grad_dot", "model._target_=nets.Net")
@@ -195,8 +195,8 @@ def test_another_network_of_ones_own_is_another_final_model(tmp_path, monkeypatc
             addresses.scores_artifact(cfg, "grad_dot"),
             addresses.further_artifact(cfg),
         )
-        addresses |= {part.hash for part in parts}
-    assert len(addresses) == 6
+        hashes |= {part.hash for part in parts}
+    assert len(hashes) == 6
     assert [path.name for path in addresses._code("nets.Net")] == ["nets.py", "mlp.py"]
 
 

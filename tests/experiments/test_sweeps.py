@@ -45,8 +45,8 @@ def test_every_seed_has_one_job_and_no_other_address(jobs):
     shares = [list(settings.share(cfg)) for cfg in cfgs]
     assert len(shares) == jobs and sorted(seed for share in shares for seed in share) == [10, 11, 12, 13, 14]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    addresses = {addresses.further_artifact(cfg).hash for cfg in [*cfgs, config("further.seeds=100")]}
-    assert len(addresses) == 1
+    hashes = {addresses.further_artifact(cfg).hash for cfg in [*cfgs, config("further.seeds=100")]}
+    assert len(hashes) == 1
 
 
 def test_multiples():

@@ -26,8 +26,9 @@ COLOURS = {
     "Exact-GN": "#000000",
     "Unrolled-GN": "#332288",
     "Matched-GN": "#AA4499",
+    "Unrolled-GN (moved)": "#CC3311",
 }
-MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X"), strict=False))
+MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X8"), strict=False))
 CEILING = "reliability ceiling"
 STYLE: dict = {
     "axes.spines.top": False,
@@ -141,7 +142,7 @@ def draw_line(
     size: float = 5,
 ) -> None:
     """A method's line in its colour, a marker of that size at `every` point, with a band of one standard error."""
-    base = label.split(" (")[0]
+    base = label if label in COLOURS else label.split(" (")[0]
     colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
     axes.plot(x, mean, color=colour, marker=marker, markevery=every, markersize=size, label=label)
     axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.12, linewidth=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, Self
 
 import torch
@@ -158,3 +158,21 @@ class MatchedGaussNewton(UnrolledGaussNewton):
 
     def _check(self, largest: float) -> None:
         """It exists for every η."""
+
+
+class DampingGrid(MatchedGaussNewton):
+    """P = (G + λI)⁻¹ for several λ at once, which stand where other methods have steps.
+
+    Args:
+        label: a name.
+        dampings: λ, absolute.
+        dual_bytes: see `UnrolledGaussNewton`.
+    """
+
+    def __init__(self, label: str, dampings: Sequence[float], dual_bytes: int = DUAL_BYTES) -> None:
+        super().__init__(label, dual_bytes=dual_bytes)
+        self.dampings, self.steps = torch.tensor(dampings, dtype=torch.float64), list(range(len(dampings)))
+
+    def filters(self, eigenvalues: Tensor) -> Tensor:
+        """1/(σ + λ), `[damping, eigenvalue]`."""
+        return 1 / (eigenvalues.double() + self.dampings[:, None].to(eigenvalues.device))
