@@ -119,7 +119,9 @@ def _scoring_code(target: str) -> list[Path]:
     """What the method is written in, and what every method is computed with."""
     package = Path(inspect.getfile(Damping)).parents[1]
     shared = [package / name for name in ("attribution.py", "problem.py", "models/objective.py")]
-    shared += [package / "preconditioners" / name for name in ("base.py", "damping.py", "linear_recursion.py")]
+    shared += [
+        package / "preconditioners" / name for name in ("base.py", "damping.py", "linear_recursion.py", "drift.py")
+    ]
     return [*_code(target), *shared, *sorted((package / "gradients").glob("*.py"))]
 
 

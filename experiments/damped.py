@@ -23,5 +23,6 @@ def damped_scores(asked: Question) -> tuple[xr.DataArray, xr.DataArray]:
     ends = np.log10(matched.min() / BEYOND), np.log10(matched.max() * BEYOND)
     dampings = np.logspace(*ends, 1 + int(np.ceil(EACH * (ends[1] - ends[0]))))
     method = DampingGrid("damped GN", dampings.tolist(), cfg.facts.dual_bytes)
-    scores = attribute(problem, method, curvature_rows=cfg.method.curvature_rows).rename(step="damping")
+    rows = cfg.facts.unrolled_rows or cfg.method.curvature_rows
+    scores = attribute(problem, method, curvature_rows=rows).rename(step="damping")
     return scores.assign_coords(damping=dampings), xr.DataArray(matched, {"step": list(recursion.steps)}, ("step",))

@@ -15,8 +15,8 @@ from experiments.question import Question
 
 def main() -> None:
     """Compute seeds until none is left, or whoever started this is gone."""
-    parent = os.getppid()
     try:
+        parent = int(sys.argv[1])
         cfg = DictConfig(json.load(sys.stdin))
         prepare(cfg)
         seeds.assist(Question(cfg), lambda: os.getppid() == parent)

@@ -6,11 +6,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
 
 EVERY = 0.05  # seconds
+
+
+# Of the job that this process is in, where it has limits of its own (control groups, version 2).
+GROUP = Path("/sys/fs/cgroup")
+
+
+def available_memory() -> int:
+    """Bytes that this machine has left, or the job that this process runs in where that has less."""
+    free = psutil.virtual_memory().available
+    limit, used = GROUP / "memory.max", GROUP / "memory.current"
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        return max(0, min(free, int(most) - int(used.read_text())))
+    return free
 
 
 @dataclass

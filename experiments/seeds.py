@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger
 
 from fimo import artifacts, formats
 from experiments import addresses, settings
+from experiments.memory import available_memory
 from experiments.question import Question, say
 from fimo.artifacts import seed_file
 from fimo.further_training.module import draws_at_random
@@ -51,7 +52,8 @@ def compute(
     """
     cfg, artifact, progress = asked.cfg, addresses.further_artifact(asked.cfg), Progress(len(wanted))
     together, computed = seeds_together(cfg, asked.start, len(wanted)), []
-    with Claims(artifact) as claims, Helpers(cfg, len(wanted)) as helpers, progress:
+    with Claims(artifact) as claims, Helpers(cfg, len(wanted), together) as helpers, progress:
+        progress.share(len(wanted), 1 + len(helpers.running))
         for seed, seconds in claims.computed(asked, wanted, together, logger, [*callbacks, progress]):
             computed.append(seed)
             left = len(missing(artifact, wanted))
@@ -134,18 +136,23 @@ class Helpers:
     Args:
         cfg: of the run that is helped.
         seeds: that are wanted.
+        together: in one ensemble; several have no time of their own.
     """
 
-    def __init__(self, cfg: DictConfig, seeds: int) -> None:
+    def __init__(self, cfg: DictConfig, seeds: int, together: int = 1) -> None:
         self.cfg, self.seeds, self.threads = cfg, seeds, torch.get_num_threads()
         self.running: list[subprocess.Popen[str]] = []
         self.alone: float | None = None  # seconds of a seed with all threads
-        self.settled = cfg.further.processes != "auto" or settings.device(cfg).type != "cpu"
+        self.settled = cfg.further.processes != "auto" or together > 1 or settings.device(cfg).type != "cpu"
 
     def __enter__(self) -> Self:
         """Those that are asked for by their number begin at once."""
         if self.cfg.further.processes != "auto" and (count := min(self.seeds, self.cfg.further.processes)) > 1:
-            self._start(count, self.seeds)
+            try:
+                self._start(count, self.seeds)
+            except BaseException:
+                self._end()
+                raise
         return self
 
     def consider(self, left: int, seconds: float) -> int:
@@ -166,7 +173,7 @@ class Helpers:
 
     def _processes(self, left: int) -> int:
         """As many as there are threads and as memory has room for, each as large as this one; equal shares."""
-        room = 1 + psutil.virtual_memory().available // psutil.Process().memory_info().rss
+        room = 1 + available_memory() // psutil.Process().memory_info().rss
         most = min(left, self.threads, room)
         return math.ceil(left / math.ceil(left / most))
 
@@ -177,18 +184,25 @@ class Helpers:
         say(f"further training: {seeds} seeds in {processes} processes, threads in each: {threads}")
         for _ in range(processes - 1):
             # A session of its own: Ctrl-C reaches this process alone, which ends its helpers.
-            helper = subprocess.Popen(HELPER, stdin=subprocess.PIPE, text=True, start_new_session=True)
+            command = [*HELPER, str(os.getpid())]
+            helper = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
             self.running.append(helper)
             assert helper.stdin is not None
             with helper.stdin:
                 json.dump(config, helper.stdin)
         torch.set_num_threads(threads)
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        """Wait for what they still compute; where this process fails or is interrupted, end them."""
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        """Wait for what they still compute; where this process fails or is interrupted, then too, end them."""
         torch.set_num_threads(self.threads)
+        try:
+            codes = [helper.wait() for helper in self.running if kind is None]
+        finally:
+            self._end()
+        for code in filter(None, codes):
+            say(f"further training: a helping process ended with {code}; its seeds are computed here")
+
+    def _end(self) -> None:
         for helper in self.running:
-            if kind is not None:
-                helper.terminate()
-            if (code := helper.wait()) and kind is None:
-                say(f"further training: a helping process ended with {code}; its seeds are computed here")
+            helper.terminate()  # does nothing to one that has ended
+            helper.wait()

@@ -1,6 +1,7 @@
 """Seeds that are computed by several processes: how many there are, and what happens when one of them ends."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import torch
 import xarray as xr
 from configs import app, config
 
-from experiments import seeds, settings
+from experiments import memory, seeds, settings
 from experiments.question import Question
 from fimo.errors import UserError
 from fimo.further_training.progress import Progress
@@ -26,6 +27,11 @@ FAILS = (sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(3)")
 def question(folder, *overrides):
     paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
     return Question(config("size=smoke", *BASE, *paths, *overrides))
+
+
+def helper(cfg, parent=None):
+    command = [*seeds.HELPER, str(parent or os.getpid())]
+    return subprocess.run(command, input=json.dumps(cfg), capture_output=True, text=True)
 
 
 def losses(folder):
@@ -42,7 +48,7 @@ def considered(cfg, left, *seconds):
 
 
 @pytest.mark.parametrize(
-    ("left", "threads", "memory", "seconds", "expected"),
+    ("left", "threads", "room", "seconds", "expected"),
     [
         (11, 2, 8, (100, 130, 130), [(0, 1), (2, 2), (0, 2)]),  # .65 of the time in two processes
         (11, 2, 8, (100, 180, 100), [(0, 1), (0, 2), (0, 2)]),  # .9: threads do as well
@@ -55,10 +61,10 @@ def considered(cfg, left, *seconds):
         (33, 16, 3, (100, 200), [(0, 4), (4, 16)]),
     ],
 )
-def test_how_many(left, threads, memory, seconds, expected, tmp_path, monkeypatch):
+def test_how_many(left, threads, room, seconds, expected, tmp_path, monkeypatch):
     torch.set_num_threads(threads)
     own = seeds.psutil.Process().memory_info().rss
-    monkeypatch.setattr(seeds.psutil, "virtual_memory", lambda: SimpleNamespace(available=int(own * (memory + 0.5))))
+    monkeypatch.setattr(seeds, "available_memory", lambda: int(own * (room + 0.5)))
     assert considered(question(tmp_path).cfg, left, *seconds) == expected
 
 
@@ -73,10 +79,10 @@ def test_a_helper_computes_what_the_run_would(tmp_path):
     assert app(tmp_path / "run", *BASE) == 0
     asked = question(tmp_path / "helped")
     assert asked.problem is not None  # the final model is there when helpers come
-    told = subprocess.run(
-        seeds.HELPER, input=json.dumps(settings.plain(asked.cfg)), capture_output=True, text=True, check=True
-    )
+    told = helper(settings.plain(asked.cfg))
     assert told.stdout == "further training: computed seeds [0, 1, 2, 3]\n" and told.stderr == ""
+    orphan = helper(settings.plain(question(tmp_path / "helped", "further.seeds=5").cfg), parent=1)
+    assert orphan.stdout == "further training: computed seeds []\n" and orphan.returncode == 0
     helped = losses(tmp_path / "helped")
     for name, expected in losses(tmp_path / "run").items():
         xr.testing.assert_equal(helped[name], expected)
@@ -85,7 +91,7 @@ def test_a_helper_computes_what_the_run_would(tmp_path):
 def test_a_helper_says_in_one_sentence_what_it_can_t_do(tmp_path):
     wrong = settings.plain(question(tmp_path).cfg)
     wrong["further"]["epochs"] = 0
-    told = subprocess.run(seeds.HELPER, input=json.dumps(wrong), capture_output=True, text=True)
+    told = helper(wrong)
     assert told.returncode == 2 and told.stderr.startswith("error: further.epochs must be a whole number of at least 1")
 
 
@@ -116,18 +122,29 @@ def test_a_run_with_a_helper(tmp_path, monkeypatch, capfd):
     assert torch.get_num_threads() == 1 and len(losses(tmp_path)) == 4
 
 
-def test_helpers_end_with_the_run_that_is_interrupted(tmp_path, monkeypatch):
+@pytest.mark.parametrize("moment", ["computing", "waiting"])
+def test_helpers_end_with_the_run_that_is_interrupted(moment, tmp_path, monkeypatch):
     monkeypatch.setattr(seeds, "HELPER", IDLE)
-    started = []
-    popen = subprocess.Popen
-    monkeypatch.setattr(
-        subprocess, "Popen", lambda *args, **kwargs: started.append(popen(*args, **kwargs)) or started[-1]
-    )
+    started, popen = [], subprocess.Popen
+
+    class Started(popen):
+        def wait(self, *args):
+            if moment == "waiting" and len(waited) < 1:
+                waited.append(self)
+                raise KeyboardInterrupt
+            return super().wait(*args)
+
+    def spy(*args, **kwargs):
+        started.append(Started(*args, **kwargs))
+        return started[-1]
 
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(seeds, "further_train", interrupted)
+    waited = []
+    monkeypatch.setattr(subprocess, "Popen", spy)
+    if moment == "computing":
+        monkeypatch.setattr(seeds, "further_train", interrupted)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         app(tmp_path, *BASE, "further.processes=3")
@@ -146,7 +163,7 @@ def test_the_bar_counts_this_process_s_share():
     progress = Progress(10)
     module, trainer = SimpleNamespace(seeds=[0]), SimpleNamespace(num_training_batches=5, max_epochs=2)
     with progress:
-        progress.share(4, 2)  # before the bar is there nothing happens
+        progress.share(10, 1)
         progress.on_train_start(trainer, module)
         assert progress.bar.total == 100
         for _ in range(10):
@@ -154,3 +171,22 @@ def test_the_bar_counts_this_process_s_share():
         progress.share(8, 2)
         assert progress.bar.total == 10 + 40
     assert np.isclose(progress.bar.n, 10)
+    with Progress(10) as two:
+        two.share(10, 2)  # before the bar is there
+        two.on_train_start(trainer, module)
+        assert two.bar.total == 50
+
+
+def test_seeds_that_train_together_have_no_time_of_their_own(tmp_path):
+    helpers = seeds.Helpers(question(tmp_path).cfg, 10, together=2)
+    assert helpers.consider(9, 100.0) == helpers.consider(8, 100.0) == 0
+
+
+def test_the_memory_of_a_job_with_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "GROUP", tmp_path)
+    free = memory.available_memory()
+    for limit, expected in (("max", None), ("3000", 2000), ("500", 0)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "memory.current").write_text("1000\n")
+        found = memory.available_memory()
+        assert found == expected if expected is not None else abs(found - free) < 2**30

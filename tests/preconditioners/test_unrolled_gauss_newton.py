@@ -1,6 +1,8 @@
 """Methods that know how much further training there was, against explicit sums of matrices."""
 
 import copy
+from dataclasses import replace
+from functools import partial
 
 import naive
 import naive_methods as dense
@@ -11,6 +13,7 @@ from problems import problem
 
 from fimo.attribution import attribute
 from fimo.errors import UserError
+from fimo.gradients import spectrum, sums
 from fimo.gradients.chebyshev import coefficients
 from fimo.preconditioners import unrolled_gauss_newton
 from fimo.preconditioners.damping import Damping
@@ -95,12 +98,16 @@ class TestLimits:
         close(scores.sel(step=many), exact, rtol=1e-5)
 
     def test_training_that_diverges_is_refused_with_both_numbers(self, path):
+        """Polynomials have to be small a little beyond the largest eigenvalue."""
         asked = problem("regression", "mlp")
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path])
-        largest = float(torch.linalg.eigvalsh(dense.gauss_newton(asked))[-1])
-        attribute(asked, method.along(recursion(rate=1.99 / largest)))
-        with pytest.raises(UserError, match=r"Unrolled-GN needs .* η = .* σ = .*, ησ = 2\.01 \(below 2 without"):
-            attribute(asked, method.along(recursion(rate=2.01 / largest)))
+        largest = float(torch.linalg.eigvalsh(dense.gauss_newton(asked))[-1]) * (1 if path == "dual" else 1.05)
+        found = attribute(asked, method.along(recursion([3, 700], 1.99 / largest)))
+        matrices = dense.unrolled(dense.gauss_newton(asked), [1.99 / largest] * 700)
+        close(found.sel(step=700), naive.scores(asked, matrices[-1]))
+        for rate in (2.01, 2.5, 40):
+            with pytest.raises(UserError, match=rf"Unrolled-GN needs .* η = .* σ = .*, ησ = {rate} \(below 2 without"):
+                attribute(asked, method.along(recursion([20000], rate / largest)))
         # Momentum stays stable for longer: up to 2(1 + μ).
         attribute(asked, method.along(recursion(rate=3.7 / largest, momentum=0.9)))
         with pytest.raises(UserError, match=r"ησ = 3\.9 "):
@@ -115,7 +122,9 @@ class TestMovedGradients:
     def test_equal_the_explicit_formula(self, moved, task, network, path):
         asked, steps = problem(task, network), [1, 3, 10]
         options = {"momentum": 0.5, "weight_decay": 0.05}
-        method = UnrolledGaussNewton("Unrolled-GN", moved, PATHS[path]).along(recursion(steps, 0.01, **options))
+        method = UnrolledGaussNewton("Unrolled-GN", moved, dual_bytes=PATHS[path]).along(
+            recursion(steps, 0.01, **options)
+        )
         scores = attribute(asked, method)
         assert scores.dims == ("step", "test", "left_out")
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach()
@@ -128,7 +137,7 @@ class TestMovedGradients:
 
     def test_matched(self, task, network, path):
         asked = problem(task, network)
-        method = MatchedGaussNewton("Matched-GN", "both", PATHS[path]).along(recursion([2], 0.01))
+        method = MatchedGaussNewton("Matched-GN", "both", dual_bytes=PATHS[path]).along(recursion([2], 0.01))
         P = dense.damped_inverse(dense.gauss_newton(asked), 1 / 0.02)
         expected = dense.moved_scores(asked, P, -P @ dense.mean_gradient(asked), "both")
         close(attribute(asked, method).sel(step=2), expected, rtol=1e-7)
@@ -139,7 +148,7 @@ def test_on_least_squares_the_drift_is_that_of_further_training(path):
     """Away from the optimum, where the model is quadratic and the Gauss–Newton matrix is the Hessian."""
     asked, steps = problem("regression", "linear"), [1, 5, 60]
     network = copy.deepcopy(asked.network)
-    method = UnrolledGaussNewton("Unrolled-GN", "both", PATHS[path]).along(recursion(steps)).fit(asked)
+    method = UnrolledGaussNewton("Unrolled-GN", "both", dual_bytes=PATHS[path]).along(recursion(steps)).fit(asked)
     found = {step: there.network for step, (_, there, _) in zip(steps, method.views(asked), strict=True)}
     optimizer = torch.optim.SGD(network.parameters(), RATE)
     for step in range(1, max(steps) + 1):
@@ -171,9 +180,47 @@ def test_a_drift_that_raises_the_loss_is_gone_in_part():
     assert lowered(asked, by(-1))[0] is asked
 
 
+def test_curvature_over_some_of_the_rows():
+    """G and its eigenvectors are those of every third row, the drift and the 1/n are those of all."""
+    asked = problem("classification", rows=24)
+    some = replace(asked, train=asked.train.keep(slice(0, None, 3)), left_out=torch.tensor([0]))
+    P = dense.unrolled(dense.gauss_newton(some), [RATE] * 5)[-1]
+    for moved in ("none", "both"):
+        method = UnrolledGaussNewton("Unrolled-GN", moved, curvature_rows=8).along(recursion([5]))
+        drift = -P @ dense.mean_gradient(asked) if moved == "both" else torch.zeros(len(P), dtype=P.dtype)
+        close(attribute(asked, method).sel(step=5), dense.moved_scores(asked, P, drift, "both"), rtol=1e-7)
+        assert method.notes["rows"] == "curvature over 8 of 24 training rows"
+    with pytest.raises(UserError, match="curvature_rows of Unrolled-GN must be a whole number of at least 1, found 0"):
+        UnrolledGaussNewton("Unrolled-GN", curvature_rows=0)
+
+
+def test_weight_decay_is_a_part_of_what_is_lowered():
+    """A final model at its optimum without decay: training on with it goes elsewhere, and the loss itself rises."""
+    asked = problem("regression", "linear")
+    step = torch.linalg.solve(dense.gauss_newton(asked), dense.mean_gradient(asked))
+    with torch.no_grad():
+        theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()) - step
+        torch.nn.utils.vector_to_parameters(theta, asked.network.parameters())
+    method = UnrolledGaussNewton("Unrolled-GN", "both").along(recursion([1, 30], weight_decay=0.1))
+    attribute(asked, method)
+    assert method.facts["share_of_drift"] == [1, 1]
+
+
+def test_the_drift_is_the_same_in_other_blocks_of_rows(monkeypatch):
+    """Roots of the loss's Hessian are made again for it, and they have signs."""
+    asked = problem("classification", "mlp", rows=40)
+
+    def scores(block_bytes):
+        monkeypatch.setattr(spectrum, "weighted_sum", partial(sums.weighted_sum, block_bytes=block_bytes))
+        monkeypatch.setattr(spectrum, "row_products", partial(sums.row_products, block_bytes=block_bytes))
+        return attribute(asked, UnrolledGaussNewton("Unrolled-GN", "both").along(recursion([1, 30])))
+
+    close(scores(1), scores(2**28), rtol=1e-9)
+
+
 def test_the_reader_is_told_of_a_drift_that_was_cut(monkeypatch):
     asked = problem("classification", "mlp")
-    monkeypatch.setattr(unrolled_gauss_newton, "lowered", lambda asked, drift: (asked, 0.25))
+    monkeypatch.setattr(unrolled_gauss_newton, "lowered", lambda asked, *drift: (asked, 0.25))
     method = UnrolledGaussNewton("Unrolled-GN", "both").along(recursion([1, 2]))
     attribute(asked, method)
     assert method.notes["drift"] == (

@@ -18,7 +18,7 @@ class Progress(pl.Callback):
 
     def __init__(self, seeds: int) -> None:
         self.seeds = seeds
-        self.steps = 0  # of a seed
+        self.steps, self.processes = 0, 1  # of a seed; that share the seeds
         self.bar: tqdm | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -26,7 +26,7 @@ class Progress(pl.Callback):
         if self.bar is None:
             self.steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
             self.bar = tqdm(
-                total=self.seeds * self.steps,
+                total=self.seeds * self.steps // self.processes,
                 desc="further training",
                 unit=" steps",
                 mininterval=0.5 if sys.stderr.isatty() else 30,
@@ -40,6 +40,7 @@ class Progress(pl.Callback):
 
     def share(self, left: int, processes: int) -> None:
         """From now on so many processes compute the seeds left: this one counts its part of them."""
+        self.processes = processes
         if self.bar is not None:
             self.bar.total = self.bar.n + left * self.steps // processes
             self.bar.refresh()

@@ -23,7 +23,7 @@ def coefficients(functions: Callable[[Tensor], Tensor], bound: float) -> Tensor:
     """Of Chebyshev polynomials of 2σ/bound − 1, whose sums are some smooth functions on [0, bound].
 
     Args:
-        functions: of σ `[point]`, `[function, point]`.
+        functions: of σ `[point]`, `[function, point]`, finite.
         bound: where the interval ends.
 
     Returns:
@@ -34,6 +34,8 @@ def coefficients(functions: Callable[[Tensor], Tensor], bound: float) -> Tensor:
         angles = torch.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count
         found = torch.from_numpy(dct(functions(bound * (angles.cos() + 1) / 2).numpy())) / count
         found[:, 0] /= 2
+        if not found.isfinite().all():
+            raise ValueError(f"functions must be finite on [0, {bound:.3g}]")
         large = (found.abs() > SMALL * found.abs().amax(1, keepdim=True)).any(0)
         used = int(torch.nonzero(large).max()) + 1
         if used <= count // 2:

@@ -25,11 +25,17 @@ def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
 def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     """A root R of the loss's Hessian in the outputs, R Rᵀ = ∂²ℓ/∂f²; the Gauss–Newton matrix is the mean of JᵀRRᵀJ.
 
-    As many scalars as the Hessian has rank: one less than there are classes for the cross-entropy.
+    As many scalars as the Hessian has rank: one less than there are classes for the cross-entropy. R is Cholesky's,
+    which is continuous in the outputs (an eigenvector's sign is not), so that it may be made again in other blocks.
     """
-    values, vectors = torch.linalg.eigh(vmap(hessian(_alone(objective.loss)))(outputs, targets))
-    rank = objective.curvature_rank(outputs.shape[-1])
-    return (vectors * values.clamp(min=0).sqrt()[..., None, :])[..., outputs.shape[-1] - rank :]
+    left = vmap(hessian(_alone(objective.loss)))(outputs, targets)
+    columns = []
+    for place in range(objective.curvature_rank(outputs.shape[-1])):
+        pivot = left[:, place, place].clamp(min=0)[:, None]
+        column = torch.where(pivot > 0, left[:, :, place] / torch.where(pivot > 0, pivot, 1.0).sqrt(), 0.0)
+        left = left - column[:, :, None] * column[:, None, :]
+        columns.append(column)
+    return torch.stack(columns, -1)
 
 
 def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:

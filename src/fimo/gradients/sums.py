@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
+from fimo.errors import UserError
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.footprint import activation_bytes
 from fimo.gradients.source import BLOCK_BYTES
@@ -27,7 +28,7 @@ def weighted_sum(
     """
     parameters, rows = dict(problem.network.named_parameters()), len(problem.train)
     total = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
-    by_row = weights.reshape(rows, -1).to(problem.dtype)
+    by_row = weights.reshape(rows, -1).to(problem.device, problem.dtype)
     for some in torch.arange(rows).split(max(1, block_bytes // activation_bytes(problem))):
         inputs, targets = problem.train[some]
         with torch.enable_grad():
@@ -50,10 +51,19 @@ def row_products(
         vector: v, by parameter.
         cotangents: of the scalars that are differentiated, the loss by default.
         block_bytes: bound on the memory of a block of rows.
+
+    Raises:
+        UserError: where torch can't differentiate the network forward.
     """
     found = []
     for some in torch.arange(len(problem.train)).split(max(1, block_bytes // activation_bytes(problem))):
         inputs, targets = problem.train[some]
-        outputs, tangents, *_ = jvp(partial(problem.outputs, inputs=inputs), (problem.parameters,), (vector,))
+        try:
+            outputs, tangents, *_ = jvp(partial(problem.outputs, inputs=inputs), (problem.parameters,), (vector,))
+        except NotImplementedError as reason:
+            raise UserError(
+                f"The drift of the network {type(problem.network).__name__} can't be estimated: torch has no forward "
+                f"derivative for a part of it ({str(reason).splitlines()[0]}); choose moved=none."
+            ) from reason
         found.append((tangents[:, None, :] @ cotangents(problem.objective, outputs, targets)).flatten())
     return torch.cat(found)

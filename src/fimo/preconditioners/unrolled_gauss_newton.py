@@ -58,14 +58,25 @@ class UnrolledGaussNewton(Preconditioner):
     Args:
         label: the method's name.
         moved: which gradients are taken at θ_f + Δ_t: `none`, `train` (arXiv 2412.03906, Proposition 1) or `both`.
+        curvature_rows: G is the mean over so many evenly spaced training rows; None for all.
         dual_bytes: bound on the memory of the dual; polynomials are used beyond it.
         phi: see `Preconditioner`.
     """
 
     unrolled = True
 
-    def __init__(self, label: str, moved: str = "none", dual_bytes: int = DUAL_BYTES, phi: str = "raw") -> None:
+    def __init__(
+        self,
+        label: str,
+        moved: str = "none",
+        curvature_rows: int | None = None,
+        dual_bytes: int = DUAL_BYTES,
+        phi: str = "raw",
+    ) -> None:
         super().__init__(label, phi)
+        self.curvature_rows = curvature_rows
+        if curvature_rows is not None:
+            whole(f"curvature_rows of {label}", curvature_rows)
         if moved not in MOVED:
             raise UserError(f"moved of {label} must be one of {', '.join(MOVED)}, found {moved!r}.")
         self.moved = moved
@@ -87,19 +98,22 @@ class UnrolledGaussNewton(Preconditioner):
             UserError: where further training would diverge, along the eigenvector of G's largest eigenvalue.
         """
         super().fit(problem)
-        self.fitted = problem
+        self.fitted = problem.sampled(self.curvature_rows)
+        if (fitted := len(self.fitted.train)) < len(problem.train):
+            self.note("rows", f"curvature over {fitted} of {len(problem.train)} training rows")
+        problem = self.fitted
         source = GradientSource(problem)
         if dual_memory(source) <= self.dual_bytes:
             spectrum = Spectrum.of(source)
             largest, self.factored, path = float(spectrum.eigenvalues[-1]), source.factored, "dual"
+            self._check(largest)
             self.P: Functions = SpectralFunctions(spectrum, self.filters(spectrum.eigenvalues), self.filters(ZERO))
         else:
             curvature = PrimalCurvature(problem, "gauss_newton")
-            largest, self.factored = float(ritz_values(curvature)[-1]), False
-            bound = largest * (1 + MARGIN)
-            self.P = Polynomials(curvature, coefficients(self.filters, bound), bound)
+            largest, self.factored = float(ritz_values(curvature)[-1]) * (1 + MARGIN), False
+            self._check(largest)  # f_t has to be small up to where it is interpolated
+            self.P = Polynomials(curvature, coefficients(self.filters, largest), largest)
             path = f"polynomials of degree {self.P.weights.shape[1] - 1}"
-        self._check(largest)
         self.facts |= {"largest_eigenvalue": largest, "path": path}
         return self
 
@@ -123,7 +137,7 @@ class UnrolledGaussNewton(Preconditioner):
             return
         shares: list[float] = []
         for place, drift in enumerate(self._drifts(problem)):
-            there, share = lowered(problem, drift)
+            there, share = lowered(problem, drift, self.recursion.weight_decay)
             shares.append(share)
             one = copy.copy(self)
             one.P = self.P.only(place)
