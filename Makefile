@@ -45,7 +45,7 @@ known-variables:
 $(FIGURES) $(TABLES) claims: known-variables setup
 	@$(BIN)/python experiments/paper.py $@ $(CHOSEN)
 
-paper: known-variables setup  ## all figures and tables: figure-2 … figure-11, table-2, table-published, table-methods, table-cost, claims
+paper: known-variables setup  ## all figures and tables: figure-2 … figure-11, figure-beyond, figure-damping, table-2, table-published, table-methods, table-cost, table-beyond, claims
 	@$(BIN)/python experiments/paper.py all $(CHOSEN)
 
 test: setup lint  ## lint, then the quick tests

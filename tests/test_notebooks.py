@@ -12,7 +12,7 @@ from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # Half a minute: with the slow ones, so that the quick ones stay quick.
-SLOW = {"your_own_model"}
+SLOW = {"your_own_model", "paper_figures"}
 RUN = [pytest.param(path, marks=pytest.mark.slow) if path.stem in SLOW else path for path in NOTEBOOKS]
 
 

@@ -43,20 +43,19 @@ def test_exponents_of_known_costs(monkeypatch):
 
 
 def test_lines_and_report(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(training, "SIZES", {"diabetes": (FEW, 1, 1), "reviews": (FEW, 1, 1)})
+    monkeypatch.setattr(training, "SIZES", {"reviews": (FEW, 1, 1)})
     monkeypatch.setattr(comparison, "SEEDS", 3)
     monkeypatch.setattr(comparison, "STEPS", 2)
     threads = torch.get_num_threads()
     benchmark.main(["further_training", "comparison", f"report={tmp_path}"])
     torch.set_num_threads(threads)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert [line["what"] for line in lines] == ["further training"] * 6 + ["comparison"]
+    assert [line["what"] for line in lines] == ["further training"] * 3 + ["comparison"]
     assert all(line["seconds"] > 0 and line["ratio"] > 0 for line in lines)
-    threads, processes = lines[:2] + lines[3:5], lines[2::3]
-    assert all(0 < line["share"] < 1 and line["peak_MiB"] > 0 for line in threads) and "tokens/s" in lines[3]["rate"]
-    assert all("2 seeds in as many processes" in line["size"] and "peak_MiB" not in line for line in processes[:2])
+    assert all(0 < line["share"] < 1 and line["peak_MiB"] > 0 and "tokens/s" in line["rate"] for line in lines[:2])
+    assert "2 seeds in as many processes" in lines[2]["size"] and "peak_MiB" not in lines[2]
     text = (tmp_path / "benchmark.md").read_text()
-    assert text.count("| further training |") == 6 and "Measured on: " in text
+    assert text.count("| further training |") == 3 and "Measured on: " in text
     assert len((tmp_path / "benchmark.jsonl").read_text().splitlines()) == len(lines)
 
 

@@ -1,13 +1,14 @@
 """Bad input, one clear sentence each: by the real commands where Hydra is in between."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from configs import config
-from hydra.errors import ConfigCompositionException
+from configs import app, config
+from hydra.errors import ConfigCompositionException, HydraException
 
 from experiments.app import options
 from experiments.checks import check
@@ -43,28 +44,6 @@ def command(tmp_path, *overrides, app=RUN, **environment):
         ("optimizer=nope", "optimizer=nope is not a choice: expected one of adam, adamw, sgd"),
         ("data.left_out=[0,9999]", "data.left_out must name training rows from 0 to 352, found 9999"),
         ("further.epoch=3", "further.epoch is not a config key or group"),
-        ("method=cg method.cg.damping.scale=-1", "method.cg.damping: damping.scale must be a number above 0, found -1"),
-        (
-            "method=lissa method.lissa.depth=0",
-            "method.lissa: depth of LiSSA must be a whole number of at least 1, fou",
-        ),
-        (
-            "method=trak method.trak.projection=0",
-            "method.trak: projection of TRAK must be a whole number of at least",
-        ),
-        ("method=cg method.cg.damping=10", "method.cg: damping of CG must be a Damping with scale and unit, found 10."),
-        (
-            "method=trak method.trak.projection=400",
-            "The kernel of TRAK is singular with projection size 400, n = 353 training rows and ridge 0: choose a sma",
-        ),
-        (
-            "method=exact_gn method.exact_gn.dual_bytes=1000",
-            "Exact-GN needs 0.00163 GiB for the dual of 353 training rows, more than dual_bytes allows",
-        ),
-        (
-            "model._target_=problems.NoLayers ~model.hidden method=ekfac",
-            "EK-FAC needs a network with linear or two-dimensional convolution layers (NoLayers has none): choose",
-        ),
         ("+sweep=damping", "+sweep=… needs -m in front of it: a single run sweeps nothing."),
         ("hydra/launcher=joblb", "hydra/launcher=joblb is not a choice: expected one of basic, joblib, ray, slurm"),
         ("further.seeds=1,2", "further.seeds=1,2 gives several values: with -m there is one job for each (run.py and"),
@@ -108,6 +87,39 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
 @pytest.mark.parametrize(
     "override, text",
     [
+        (
+            "method=trak method.trak.projection=400",
+            "The kernel of TRAK is singular with projection size 400, n = 353 training rows and ridge 0: choose a sma",
+        ),
+        (
+            "method=exact_gn method.exact_gn.dual_bytes=1000",
+            "Exact-GN needs 0.00163 GiB for the dual of 353 training rows, more than dual_bytes allows",
+        ),
+        (
+            "model._target_=problems.NoLayers ~model.hidden method=ekfac",
+            r"EK-FAC needs a network with linear or two-dimensional convolution layers \(NoLayers has none\): choose",
+        ),
+        (
+            "method=unrolled_gn optimizer.lr=10",
+            r"Unrolled-GN needs further training that is stable, .* η = 10 and .* \(below 2 without momentum\): choose",
+        ),
+    ],
+)
+def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
+    with pytest.raises(UserError, match=text):
+        app(tmp_path, *override.split(" "))
+
+
+@pytest.mark.parametrize(
+    "override, text",
+    [
+        ("method=cg method.cg.damping.scale=-1", "damping.scale must be a number above 0, found -1"),
+        ("method=lissa method.lissa.depth=0", "depth of LiSSA must be a whole number of at least 1, found 0"),
+        ("method=trak method.trak.projection=0", "projection of TRAK must be a whole number of at least"),
+        ("method=cg method.cg.damping=10", "damping of CG must be a Damping with scale and unit, found 10."),
+        ("method=unrolled_gn optimizer=adam", "method=unrolled_gn knows further training by SGD only: .* found Adam"),
+        ("method=matched_gn method.matched_gn.moved=test", "moved of Matched-GN must be one of none, train, both, fou"),
+        ("further.processes=0", "further.processes must be a whole number of at least 1, found 0"),
         ("further.epochs=0", "further.epochs must be a whole number of at least 1, found 0"),
         ("further.epochs=-1", "found -1"),
         ("further.epochs=1.5", "found 1.5"),
@@ -155,8 +167,9 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
     ],
 )
 def test_values_that_no_run_can_have(override, text):
-    with pytest.raises(UserError, match=text):
+    with pytest.raises((UserError, HydraException)) as raised:
         check(config(*override.split(" ")))
+    assert re.search(text, sentence(raised.value))
 
 
 def test_every_experiment_passes_the_check():
