@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from fimo import artifacts
 from experiments import results, run, settings, stages
 from experiments.app import prepare
+from experiments.damped import damped_scores
 from experiments.errors import CONFIG_DIR
 from experiments.question import Question, say
 from fimo.compare.tables import Comparison
@@ -51,6 +52,11 @@ class Panel:
     def asked(self) -> Question:
         """Its question; data are loaded when they are asked for."""
         return Question(self.cfg)
+
+    @cached_property
+    def damped(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Scores with many dampings, and the matched one at each step."""
+        return damped_scores(self.asked)
 
     @property
     def measured(self) -> str:

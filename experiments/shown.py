@@ -13,7 +13,6 @@ import xarray as xr
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import results, settings
-from experiments.damped import damped_scores
 from experiments.errors import CONFIG_DIR
 from experiments.panels import Panel
 from fimo.compare.amounts import agreements, beyond_table, centred_gold, draw_dampings
@@ -160,7 +159,7 @@ def beyond(found: Found) -> Files:
         reliable = panel.comparison.reliability.query("adjustment == 'centred'").set_index("step")["ceiling"]
         gold = centred_gold(panel.losses())
         ceiling = gold["epoch"].copy(data=reliable.loc[gold["step"].values])
-        tables[name] = beyond_table(panel.scores(), damped_scores(panel.asked)[0], gold, ceiling)
+        tables[name] = beyond_table(panel.scores(), panel.damped[0], gold, ceiling)
     table = _joined(tables)
     notes = [
         "Area: mean over the logarithm of the amount, as a share of that under the reliability ceiling ± standard "
@@ -175,7 +174,7 @@ def damping(found: Found) -> Files:
     """Cosine of the damped solve over damping and amount, with the line λ = 1/(ηt)."""
 
     def grid(panel: Panel) -> tuple[xr.DataArray, xr.DataArray]:
-        scores, matched = damped_scores(panel.asked)
+        scores, matched = panel.damped
         return agreements(scores, centred_gold(panel.losses())), matched
 
     panels = _panels(found, grid)
