@@ -178,9 +178,8 @@ def damping(found: Found) -> Files:
         return agreements(scores, centred_gold(panel.losses())), matched
 
     panels = _panels(found, grid)
-    return figure_files(
-        panels_figure(panels, draw_dampings, results.AMOUNTS[settings.FURTHER], "damping λ of (G + λI)⁻¹")
-    )
+    amount, label = results.AMOUNTS[settings.FURTHER], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"
+    return figure_files(panels_figure(panels, draw_dampings, amount, label))
 
 
 SHOWS: Mapping[str, Callable[..., Files]] = {

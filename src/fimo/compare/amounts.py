@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from fimo.compare.agreement import Array, Mean, cosine, pearson
+from fimo.compare.figures import set_scale
 from fimo.effect import gold_standard, without_diverged
 
 BY_AMOUNT, BY_ONE = "damped GN, a damping for each amount", "damped GN, one damping"
@@ -114,8 +115,7 @@ def draw_dampings(axes: Axes, grid: tuple[xr.DataArray, xr.DataArray]) -> None:
     drawn = axes.pcolormesh(epochs, cosines["damping"], mean.values, vmin=0, vmax=1, cmap="viridis", shading="nearest")
     axes.plot(epochs, matched, color="white", linestyle="--")
     axes.set_yscale("log")
-    if epochs[-1] >= 20 * epochs[0]:
-        axes.set_xscale("log")
+    set_scale(axes, pd.Series(epochs))
     axes.set_ylim(float(cosines["damping"].min()), float(cosines["damping"].max()))
     axes.grid(False)
-    axes.figure.colorbar(drawn, ax=axes)
+    axes.figure.colorbar(drawn, ax=axes, label="cosine (centred)")
