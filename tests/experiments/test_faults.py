@@ -119,6 +119,7 @@ def mount(folder, *options):
     return subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)], capture_output=True).returncode
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path, uninterrupted):
     outputs = tmp_path / "outputs"
     outputs.mkdir()

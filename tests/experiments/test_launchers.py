@@ -154,7 +154,7 @@ def test_figures_need_folders_of_finished_runs(tmp_path):
 @pytest.mark.parametrize(
     "overrides, code, text",
     [
-        (("optimizer.lr=1e30,0.001",), 3, ""),
+        pytest.param(("optimizer.lr=1e30,0.001",), 3, "", marks=pytest.mark.slow),
         (("further.epochs=1,0",), 2, "error: further.epochs must be a whole number of at least 1, found 0"),
     ],
 )

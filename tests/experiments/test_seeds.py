@@ -1,5 +1,6 @@
 """Seeds that are computed by several processes: how many there are, and what happens when one of them ends."""
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import xarray as xr
 from configs import app, config
 
 from experiments import memory, seeds, settings
+from experiments.helper import main
 from experiments.question import Question
 from fimo.errors import UserError
 from fimo.further_training.progress import Progress
@@ -29,9 +31,10 @@ def question(folder, *overrides):
     return Question(config("size=smoke", *BASE, *paths, *overrides))
 
 
-def helper(cfg, parent=None):
-    command = [*seeds.HELPER, str(parent or os.getpid())]
-    return subprocess.run(command, input=json.dumps(cfg), capture_output=True, text=True)
+def started_with(monkeypatch, cfg, parent):
+    """What a helper is started with, in this process."""
+    monkeypatch.setattr(sys, "argv", ["helper", str(parent)])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(cfg)))
 
 
 def losses(folder):
@@ -79,20 +82,27 @@ def test_a_helper_computes_what_the_run_would(tmp_path):
     assert app(tmp_path / "run", *BASE) == 0
     asked = question(tmp_path / "helped")
     assert asked.problem is not None  # the final model is there when helpers come
-    told = helper(settings.plain(asked.cfg))
+    command, config = [*seeds.HELPER, str(os.getpid())], json.dumps(settings.plain(asked.cfg))
+    told = subprocess.run(command, input=config, capture_output=True, text=True)
     assert told.stdout == "further training: computed seeds [0, 1, 2, 3]\n" and told.stderr == ""
-    orphan = helper(settings.plain(question(tmp_path / "helped", "further.seeds=5").cfg), parent=1)
-    assert orphan.stdout == "further training: computed seeds []\n" and orphan.returncode == 0
     helped = losses(tmp_path / "helped")
     for name, expected in losses(tmp_path / "run").items():
         xr.testing.assert_equal(helped[name], expected)
 
 
-def test_a_helper_says_in_one_sentence_what_it_can_t_do(tmp_path):
+def test_a_helper_says_in_one_sentence_what_it_can_t_do(tmp_path, monkeypatch, capsys):
     wrong = settings.plain(question(tmp_path).cfg)
     wrong["further"]["epochs"] = 0
-    told = helper(wrong)
-    assert told.returncode == 2 and told.stderr.startswith("error: further.epochs must be a whole number of at least 1")
+    started_with(monkeypatch, wrong, os.getppid())
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err.startswith("error: further.epochs must be a whole number of at least 1, found 0")
+
+
+def test_a_helper_whose_run_is_gone_computes_nothing(tmp_path, monkeypatch, capsys):
+    started_with(monkeypatch, settings.plain(question(tmp_path).cfg), parent=-1)
+    main()
+    assert capsys.readouterr().out.endswith("further training: computed seeds []\n")
 
 
 def test_nothing_more_is_computed_for_a_process_that_is_gone(tmp_path, seeds_computed):

@@ -86,8 +86,15 @@ UNUSUAL = {"twice": Twice, "convolutions": Convolutions, "encoder": Encoder, "to
 NETWORKS |= {**UNUSUAL, "normed": normed}
 
 
-@pytest.mark.parametrize("network", UNUSUAL)
-@pytest.mark.parametrize("name", METHODS)
+# Half a minute: with the slow ones.
+CASES = [
+    pytest.param(name, network, marks=pytest.mark.slow if (name, network) == ("LiSSA-H", "encoder") else ())
+    for name in METHODS
+    for network in UNUSUAL
+]
+
+
+@pytest.mark.parametrize("name, network", CASES)
 def test_every_method_equals_its_explicit_matrix(name, network):
     method, question = METHODS[name], problem("classification", network)
     scores = attribute(question, method.make())
