@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,16 +101,26 @@ def test_interrupted_or_asked_to_end(signal_number, tmp_path):
     assert "Traceback" not in err and SEEDS[0] in there(tmp_path / "outputs")
 
 
-def test_a_waiting_process_takes_over_from_one_that_was_killed(tmp_path, uninterrupted):
-    first = start(tmp_path)
-    wait_for(first, lambda: SEEDS[2] in there(tmp_path / "outputs"))
-    os.kill(first.pid, signal.SIGSTOP)  # it holds the last seed, and its lock, and does nothing
+CLAIMS = """
+import sys, time
+from pathlib import Path
+from fimo.artifacts import stored
+(artifact,) = [one for one in stored(Path(sys.argv[1])) if one.kind == "further"]
+lock = artifact.claim(sys.argv[2])
+print("claimed" if lock else "refused", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_waiting_process_takes_over_from_one_that_was_killed(whole, tmp_path, uninterrupted):
+    outputs = shutil.copytree(whole / "outputs", tmp_path / "outputs")
+    there(outputs)[SEEDS[3]].unlink()
+    # It holds the last seed, and its lock, and does nothing.
+    first = subprocess.Popen([sys.executable, "-c", CLAIMS, outputs, SEEDS[3]], stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "claimed\n"
     second = start(tmp_path)
-    for line in second.stdout:
-        if "waiting for seeds that another process computes: [3]" in line:
-            break
-    assert second.poll() is None
-    os.kill(first.pid, signal.SIGKILL)
+    assert any("waiting for seeds that another process computes: [3]" in line for line in second.stdout)
+    first.kill()
     assert computed(finish(second)) == [SEEDS[3]]
     first.communicate()
     assert_same_results(tmp_path, uninterrupted)

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+import wandb
 from configs import app, config
 from offline_runs import offline_run
 
@@ -23,6 +24,7 @@ def offline(monkeypatch, tmp_path):
 
 
 def history(folder):
+    wandb.teardown()  # as at a process's end: until then W&B's own process may not have written it all
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     rows, config_keys, metrics = [], set(), {}
     for record in offline_run(path):
