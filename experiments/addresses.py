@@ -13,6 +13,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 
 from fimo import pretrained
+from experiments.methods import follows
 from experiments.settings import SHARED, labels, optimizer_name, plain, seeds
 from fimo.artifacts import Artifact, short_hash
 from fimo.data.splits import read_left_out
@@ -21,6 +22,17 @@ from fimo.preconditioners.damping import Damping
 
 # Raise it when the files of a results folder change: folders of an older layout are not taken for finished then.
 RESULTS_LAYOUT = 2
+# Of the preconditioners: what all of them are made with, and what moves the gradients of any.
+SHARED_CODE = (
+    "base",
+    "damping",
+    "drift",
+    "gauss_newton_functions",
+    "linear_recursion",
+    "path",
+    "rescaling",
+    "unrolled_gauss_newton",
+)
 # How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
 
@@ -105,13 +117,16 @@ def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
     code = _code_hash(_scoring_code(own["_target_"]))
     shared = {key: cfg.method[key] for key in SHARED if cfg.method[key] is not None}
     config = {**_question(cfg), "method": {**own, **shared}, "method_code": code}
-    if getattr(get_object(own["_target_"]), "unrolled", False):
+    if follows(cfg, method, get_object(own["_target_"])):
         config["training"] = {
             "optimizer": _without(plain(cfg.optimizer), "fused"),
             "batch_size": cfg.data.batch_size,
             "epochs": cfg.further.epochs,
             "evaluate_every": plain(cfg.further)["evaluate_every"],
+            "curvature_rows": cfg.facts.unrolled_rows,
         }
+    if own.get("path"):
+        config["run"] = {"further": further_artifact(cfg).hash, "seed": cfg.further.first_seed}
     return _artifact(cfg, "scores", method, config)
 
 
@@ -119,9 +134,7 @@ def _scoring_code(target: str) -> list[Path]:
     """What the method is written in, and what every method is computed with."""
     package = Path(inspect.getfile(Damping)).parents[1]
     shared = [package / name for name in ("attribution.py", "problem.py", "models/objective.py")]
-    shared += [
-        package / "preconditioners" / name for name in ("base.py", "damping.py", "linear_recursion.py", "drift.py")
-    ]
+    shared += [package / "preconditioners" / f"{name}.py" for name in SHARED_CODE]
     return [*_code(target), *shared, *sorted((package / "gradients").glob("*.py"))]
 
 

@@ -10,6 +10,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.methods import check_recursion, follows, made
 from experiments.settings import (
     DTYPES,
     FURTHER,
@@ -157,11 +158,8 @@ def _check_objects(cfg: DictConfig) -> None:
         raise UserError(f"optimizer does not take these settings: {reason}.") from reason
     plan(cfg)
     for name in methods(cfg):
-        method = instantiate(cfg.method[name], _convert_="all")
-        if method.unrolled and optimizer_name(cfg) != "SGD":
-            raise Unavailable(
-                f"method={name} knows further training by SGD only: optimizer must be sgd, found {optimizer_name(cfg)}."
-            )
+        if follows(cfg, name, made(cfg, name)):
+            check_recursion(cfg)
     _check_model(plain(cfg.model))
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 import xarray as xr
 
-from experiments import settings
+from experiments import methods
 from experiments.question import Question
 from fimo.attribution import attribute
-from fimo.preconditioners.unrolled_gauss_newton import DampingGrid
+from fimo.preconditioners.damping_grid import DampingGrid
 
 # Dampings for each decade, from so many times below 1/(ηt) of the last step to so many times above that of the first.
 EACH, BEYOND = 3, 10
@@ -18,11 +18,11 @@ EACH, BEYOND = 3, 10
 def damped_scores(asked: Question) -> tuple[xr.DataArray, xr.DataArray]:
     """Scores `[damping, test, left_out]` of (G + λI)⁻¹ with many λ, and the matched one, 1/(ηt), `[step]`."""
     cfg, problem = asked.cfg, asked.problem.to(dtype=torch.float64)
-    recursion = settings.recursion(cfg, problem)
+    recursion = methods.recursion(cfg, problem)
     matched = 1 / recursion.filters(torch.zeros(1))[:, 0].numpy()
     ends = np.log10(matched.min() / BEYOND), np.log10(matched.max() * BEYOND)
     dampings = np.logspace(*ends, 1 + int(np.ceil(EACH * (ends[1] - ends[0]))))
-    method = DampingGrid("damped GN", dampings.tolist(), cfg.facts.dual_bytes)
     rows = cfg.facts.unrolled_rows or cfg.method.curvature_rows
-    scores = attribute(problem, method, curvature_rows=rows).rename(step="damping")
+    method = DampingGrid("damped GN", dampings.tolist(), rows, cfg.facts.dual_bytes)
+    scores = attribute(problem, method).rename(step="damping")
     return scores.assign_coords(damping=dampings), xr.DataArray(matched, {"step": list(recursion.steps)}, ("step",))

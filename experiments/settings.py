@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,8 +14,6 @@ from experiments.errors import CONFIG_DIR
 from fimo.errors import UserError
 from fimo.further_training.plan import Plan
 from fimo.preconditioners.damping import Damping
-from fimo.preconditioners.linear_recursion import LinearRecursion
-from fimo.problem import Problem
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 HOW_SCORED = ("label", "dual_bytes")
@@ -75,7 +72,7 @@ def _label(node: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
 def _told(key: str, value: Any) -> str:
     if isinstance(value, dict) and {"scale", "unit"} <= value.keys():
         return f"λ = {Damping(value['scale'], value['unit'])}"
-    return f"{key.replace('_', ' ')} = {value}"
+    return key if value is True else f"{key.replace('_', ' ')} = {value}"
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -91,15 +88,6 @@ def seeds(cfg: DictConfig) -> range:
 def share(cfg: DictConfig) -> range:
     """The seeds that this job computes."""
     return seeds(cfg)[cfg.further.job :: cfg.further.jobs]
-
-
-def recursion(cfg: DictConfig, problem: Problem) -> LinearRecursion:
-    """Further training by SGD as methods know it that depend on it: learning rates and evaluated steps."""
-    further = plan(cfg)
-    optimizer, steps = further.optimizer([torch.zeros(1, requires_grad=True)]), further.evaluated(problem)
-    (group,) = optimizer.param_groups
-    named = {key: group[key] for key in ("momentum", "dampening", "nesterov", "weight_decay")}
-    return LinearRecursion(np.full(steps[-1], group["lr"]), steps, **named)
 
 
 def plan(cfg: DictConfig) -> Plan:

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import pytorch_lightning as pl
 import xarray as xr
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from fimo import artifacts, formats
-from experiments import addresses, seeds, settings
+from experiments import addresses, methods, seeds, settings
 from experiments.memory import peak_memory
 from experiments.question import Question, say
 from fimo.artifacts import METRICS, MODEL, SCORES, seed_file
-from fimo.attribution import attribute as attribute_problem
 from fimo.compare.tables import Comparison
 from fimo.compare.tables import compare as compare_arrays
 from fimo.effect import diverged
@@ -57,23 +55,25 @@ def attribute(asked: Question) -> Scores:
             if artifact.has(SCORES):
                 say(f"{label}: scores found in {artifact.folder}")
             else:
-                method: Preconditioner = instantiate(cfg.method[name], _convert_="all")
-                if method.unrolled:
-                    method.along(settings.recursion(cfg, asked.problem))
+                method, scores = methods.scoring(cfg, name, asked.problem)
                 own = cfg.method[name].get("dtype")  # one method's goes before that of all
                 dtype = method.dtype if own else settings.DTYPES.get(cfg.method.dtype, method.dtype)
-                _compute_scores(artifact, label, typed(dtype), method, cfg.method.curvature_rows)
+                _compute_scores(artifact, label, method, scores, typed(dtype))
         for note in artifact.facts(SCORES).get("notes", []):
             say(f"{label}: {note}")
     return read_scores(cfg)
 
 
 def _compute_scores(
-    artifact: artifacts.Artifact, label: str, problem: Problem, method: Preconditioner, curvature_rows: int | None
+    artifact: artifacts.Artifact,
+    label: str,
+    method: Preconditioner,
+    scores: Callable[[Problem], xr.DataArray],
+    problem: Problem,
 ) -> None:
     start = time.perf_counter()
     with peak_memory(problem.device) as peak:
-        score = attribute_problem(problem, method, curvature_rows=curvature_rows)
+        score = scores(problem)
     seconds = round(time.perf_counter() - start, 3)
     facts = {
         "seconds": seconds,

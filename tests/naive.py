@@ -118,3 +118,27 @@ def scores(problem, matrix, unit=False):
                 g_j, g_i = g_j / torch.linalg.norm(g_j), g_i / torch.linalg.norm(g_i)
             result[j, i] = g_j @ (g_i if matrix is None else matrix @ g_i) / len(problem.train)
     return result.numpy()
+
+
+def weight_derivative(problem, rates, change=1e-4):
+    """What full-batch gradient descent makes of a little less weight of each left-out example: [test, left_out].
+
+    The change of each test loss for a whole example less, by central differences in its weight; float64.
+    """
+    n, columns = len(problem.train), []
+    for i in problem.left_out.tolist():
+        losses = []
+        for less in (change, -change):
+            network = copy.deepcopy(problem.network)
+            weights = torch.full((n,), 1 / n, dtype=torch.float64)
+            weights[i] -= less / n
+            for rate in rates:
+                network.zero_grad()
+                (weights @ problem.objective.loss(network(problem.train.inputs), problem.train.targets)).backward()
+                with torch.no_grad():
+                    for parameter in network.parameters():
+                        parameter -= rate * parameter.grad
+            with torch.no_grad():
+                losses.append(problem.objective.loss(network(problem.test.inputs), problem.test.targets))
+        columns.append((losses[0] - losses[1]) / (2 * change))
+    return torch.stack(columns, 1).numpy()

@@ -1,6 +1,7 @@
 """Slow, obvious twins of the gradient-based methods: dense matrices over all parameters, float64."""
 
 import copy
+import itertools
 from dataclasses import replace
 
 import torch
@@ -194,13 +195,35 @@ def unrolled(matrix, rates, momentum=0.0, dampening=0.0, nesterov=False, weight_
     return torch.stack(found)
 
 
-def moved_scores(problem, matrix, drift, moved):
+def adam_unrolled(matrix, scale, rates, momentum, weight_decay=0.0):
+    """The same for Adam that divides by a fixed `1/scale [param]` and decays as AdamW does."""
+    unit = torch.eye(len(matrix), dtype=matrix.dtype)
+    deviation, velocity, found = torch.zeros_like(matrix), torch.zeros_like(matrix), []
+    for step, rate in enumerate(rates, start=1):
+        velocity = momentum * velocity + (1 - momentum) * (matrix @ deviation - unit)
+        corrected = velocity / (1 - momentum**step)
+        deviation = deviation - rate * weight_decay * deviation - rate * torch.diag(scale) @ corrected
+        found.append(deviation)
+    return torch.stack(found)
+
+
+def adam_scale(problem, batch_size, epsilon):
+    """1/(√E[g_B²] + ε) over every batch of so many training rows, one after the other."""
+    g = training_gradients(problem)
+    batches = [g[list(rows)].mean(0) for rows in itertools.combinations(range(len(g)), batch_size)]
+    return 1 / (torch.stack(batches).square().mean(0).sqrt() + epsilon)
+
+
+def moved_scores(problem, matrix, drift, moved, unit=False):
     """Scores with an explicit matrix and gradients at θ_f + drift, of the `train` or of `both` kinds of examples."""
     there = copy.deepcopy(problem.network)
     theta = torch.nn.utils.parameters_to_vector(there.parameters())
     torch.nn.utils.vector_to_parameters(theta + drift, there.parameters())
     (test, _), (test_there, train_there) = gradients(problem), gradients(replace(problem, network=there))
-    return ((test_there if moved == "both" else test) @ matrix @ train_there.T / len(problem.train)).numpy()
+    test = test_there if moved == "both" else test
+    if unit:
+        test, train_there = (g / torch.linalg.vector_norm(g, dim=1, keepdim=True) for g in (test, train_there))
+    return (test @ (train_there.T if matrix is None else matrix @ train_there.T) / len(problem.train)).numpy()
 
 
 def mean_gradient(problem):

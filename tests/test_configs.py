@@ -10,11 +10,10 @@ import torch
 from configs import DATA, app, config
 
 from experiments.errors import CONFIG_DIR
-from experiments.settings import labels, optimizer_name, plan
+from experiments.settings import labels, plan
 from fimo.rows import Rows
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
-UNROLLED = ("unrolled_gn", "matched_gn", "unrolled_gn_moved")
 METHODS = sorted(path.stem for path in (CONFIG_DIR / "method").glob("*.yaml"))
 DOWNLOADED = {"concrete", "energy", "fico", "folktables", "sst2", "cifar10"}
 STAND_IN = {"cifar10": ["data=cifar10_subset"]}
@@ -161,8 +160,7 @@ def ran(folder):
         if experiment in DOWNLOADED and DATA is None:
             pytest.skip("FIMO_DATA_DIR is not set")
         if experiment not in tables:
-            sgd = optimizer_name(config(f"experiment={experiment}")) == "SGD"
-            chosen = [method for method in METHODS if method != "paper" and (sgd or method not in UNROLLED)]
+            chosen = [method for method in METHODS if method != "paper"]
             methods = f"method=[{','.join(chosen)}]"
             assert app(folder, f"experiment={experiment}", methods, *STAND_IN.get(experiment, ())) == 0
             tables[experiment] = pd.read_csv(folder / "results" / experiment / "scores.csv")
@@ -174,8 +172,6 @@ def ran(folder):
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "paper"])
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_and_method_runs(experiment, method, ran):
-    if method in UNROLLED and optimizer_name(config(f"experiment={experiment}")) != "SGD":
-        pytest.skip("it knows SGD only")
     scores = ran(experiment).query("method == @LABELS[@method]")["score"]
     assert len(scores) and np.isfinite(scores).all() and scores.std() > 0
 

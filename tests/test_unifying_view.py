@@ -4,6 +4,9 @@ At the optimum of a quadratic loss, T full-batch steps of size η without exampl
 ηΣ_{t<T}(I − ηH)^t g_i/n, up to what leaving i out changes in H.
 """
 
+from dataclasses import replace
+
+import naive
 import numpy as np
 import pytest
 import torch
@@ -20,7 +23,9 @@ from fimo.models.objective import SquaredError
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
+from fimo.preconditioners.linear_recursion import LinearRecursion
 from fimo.preconditioners.neumann_series import NeumannSeries
+from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.problem import Problem
 from fimo.rows import Rows
 
@@ -28,9 +33,8 @@ RATE = 0.05
 LEFT_OUT = torch.arange(0, 300, 12)
 
 
-@pytest.fixture(scope="module")
-def question():
-    """Diabetes, a linear network at its optimum; training residuals so small that effects are linear in them."""
+def least_squares(residual):
+    """Diabetes, a linear network at its optimum; its training residuals times a factor."""
     inputs, targets = (torch.tensor(part, dtype=torch.float64) for part in load_diabetes(return_X_y=True, scaled=False))
     inputs = (inputs - inputs.mean(0)) / inputs.std(0)
     targets = (targets - targets.mean()) / targets.std()
@@ -41,9 +45,15 @@ def question():
     with torch.no_grad():
         network.weight.copy_(solution[:10].T), network.bias.copy_(solution[10])
     fitted = design @ solution
-    shrunk = fitted + 1e-6 * (targets[train, None] - fitted)
+    shrunk = fitted + residual * (targets[train, None] - fitted)
     rows = Rows(inputs[train], shrunk, torch.arange(400))
     return Problem(network, SquaredError(), rows, Rows(inputs[test], targets[test, None], torch.arange(42)), LEFT_OUT)
+
+
+@pytest.fixture(scope="module")
+def question():
+    """Training residuals so small that effects are linear in them."""
+    return least_squares(1e-6)
 
 
 def gold(question, steps):
@@ -100,6 +110,15 @@ class TestStepsAreAPreconditioner:
     def test_one_step_is_grad_dot(self, question):
         np.testing.assert_allclose(
             gold(question, [1])[0], RATE * attribute(question, Identity("Grad-Dot")), rtol=1e-4, atol=1e-14
+        )
+
+    @pytest.mark.parametrize("steps", [1, 5, 50, 2000])
+    def test_unrolled_gn_is_further_training_with_a_little_less_of_the_example(self, steps):
+        few = replace(least_squares(1), left_out=LEFT_OUT[:3])
+        method = UnrolledGaussNewton("Unrolled-GN").along(LinearRecursion(np.full(steps, RATE), [steps]))
+        expected = naive.weight_derivative(few, [RATE] * steps)
+        np.testing.assert_allclose(
+            attribute(few, method).sel(step=steps), expected, rtol=1e-6, atol=1e-6 * expected.max()
         )
 
     def test_many_steps_are_the_inverse_hessian(self, question):

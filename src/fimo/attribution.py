@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fimo.errors import UserError
 from fimo.gradients.source import BLOCK_BYTES, GradientSource
 from fimo.preconditioners.base import Preconditioner
-from fimo.problem import Problem
+from fimo.preconditioners.drift import Moved
+from fimo.preconditioners.path import along_path
+from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
+from fimo.problem import Parameters, Problem
 
 
 def attribute(
@@ -22,6 +25,7 @@ def attribute(
     preconditioner: Preconditioner,
     block_bytes: int = BLOCK_BYTES,
     curvature_rows: int | None = None,
+    moved: Moved | None = None,
 ) -> xr.DataArray:
     """Scores of all left-out examples for all test examples.
 
@@ -36,10 +40,11 @@ def attribute(
         preconditioner: the method's φ and P.
         block_bytes: bound on the memory of one block of gradients; the scores don't depend on it.
         curvature_rows: fit P to so many evenly spaced training rows; None for all. A note of the method says so.
+        moved: take gradients where further training has got to; None for θ_f.
 
     Returns:
-        `[test, left_out]`, labelled with positions in the full splits; `[step, test, left_out]` where P depends on the
-        amount of further training.
+        `[test, left_out]`, labelled with positions in the full splits; `[step, test, left_out]` where P or the place
+        of the gradients depends on the amount of further training.
 
     Raises:
         UserError: where the network isn't ready, or doesn't suit the method.
@@ -47,18 +52,45 @@ def attribute(
     ready(problem)
     with differentiable_attention():
         P = preconditioner.fit(problem.sampled(curvature_rows))
-        values = torch.cat([_scores(*view, block_bytes) for view in P.views(problem)]).to(torch.float64).cpu().numpy()
+        views = moved.views(P, problem) if moved else [(P, problem, problem)]
+        found = [_scores(*view, block_bytes) for view in views]
     if preconditioner.fitted_to_rows and curvature_rows is not None and curvature_rows < len(problem.train):
         preconditioner.note("rows", f"curvature over {curvature_rows} of {len(problem.train)} training rows")
+    values = torch.stack(found) if moved and P.steps is None else torch.cat(found)
+    return _labelled(problem, values, moved.estimate.steps if moved else P.steps)
+
+
+def attribute_along(problem: Problem, method: UnrolledGaussNewton, way: Sequence[Parameters]) -> xr.DataArray:
+    """Scores that follow one full run of further training in place of an estimate of where it goes (`along_path`).
+
+    Args:
+        problem: as for `attribute`.
+        method: what is neglected between evaluated steps is what it neglects.
+        way: θ after each evaluated step of a full run.
+
+    Returns:
+        `[step, test, left_out]`.
+
+    Raises:
+        UserError: as `attribute` and `along_path`.
+    """
+    ready(problem)
+    with differentiable_attention():
+        values = along_path(method.fit(problem), problem, way)
+    return _labelled(problem, values, method.steps)
+
+
+def _labelled(problem: Problem, values: Tensor, steps: Sequence[int] | None) -> xr.DataArray:
     coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
-    if P.steps is not None:
-        coordinates = {"step": np.asarray(P.steps), **coordinates}
-    return xr.DataArray(values, coordinates, list(coordinates), name="score")
+    if steps is not None:
+        coordinates = {"step": np.asarray(steps), **coordinates}
+    return xr.DataArray(values.to(torch.float64).cpu().numpy(), coordinates, list(coordinates), name="score")
 
 
 def _scores(P: Preconditioner, at_test: Problem, at_train: Problem, block_bytes: int) -> Tensor:
     """`[…, test, left_out]`, with gradients where each of the two problems has its parameters."""
     phi, n = P.phi, len(at_train.train)
+    at_test, at_train = P.coordinates(at_test), P.coordinates(at_train)
     sides = [(at_test, at_test.test), (at_train, at_train.train.keep(at_train.left_out))]
     swapped = P.symmetric and len(sides[1][1]) < len(sides[0][1])
     (at_solved, solved), (at_others, others) = reversed(sides) if swapped else sides

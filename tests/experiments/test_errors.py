@@ -116,8 +116,18 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
         ("method=lissa method.lissa.depth=0", "depth of LiSSA must be a whole number of at least 1, found 0"),
         ("method=trak method.trak.projection=0", "projection of TRAK must be a whole number of at least"),
         ("method=cg method.cg.damping=10", "damping of CG must be a Damping with scale and unit, found 10."),
-        ("method=unrolled_gn optimizer=adam", "method=unrolled_gn knows further training by SGD only: .* found Adam"),
-        ("method=matched_gn method.matched_gn.moved=test", "moved of Matched-GN must be one of none, train, both, fou"),
+        (
+            "method=unrolled_gn optimizer=adam optimizer.weight_decay=0.1",
+            "SGD, AdamW, or Adam without weight decay, fo",
+        ),
+        (
+            "method=cg method.cg.moved=both optimizer._target_=torch.optim.RMSprop optimizer.fused=null",
+            "found RMSprop.",
+        ),
+        (
+            "method=matched_gn method.matched_gn.moved=test",
+            "moved must be one of none, train, both, found 'tes",
+        ),
         ("further.processes=0", "further.processes must be a whole number of at least 1, found 0"),
         ("further.epochs=0", "further.epochs must be a whole number of at least 1, found 0"),
         ("further.epochs=-1", "found -1"),

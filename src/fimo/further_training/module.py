@@ -86,8 +86,7 @@ class FurtherTraining(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One step of every run; the newest losses where they were taken, else nothing."""
         self.taken += 1
-        step = (self.seeds[0], self.taken)
-        self.ensemble.step(batch, (seed_of(*step), seed_of(*step, 1)) if self.random else None)
+        self.ensemble.step(batch, randomness(self.seeds[0], self.taken) if self.random else None)
         if self.taken not in self.evaluated:
             return {}
         self.trainer.should_stop = self.taken == self.evaluated[-1]
@@ -138,6 +137,11 @@ class LockstepBatches:
             there, apart = batch.rows.split([batch.rows.shape[1] - batch.apart, batch.apart], dim=1)
             longest = train.longest(there) or 0, (train.longest(apart) or 0) if batch.apart else 0
             yield batch._replace(rows=batch.rows.to(device), weight=batch.weight.to(device), longest=longest)
+
+
+def randomness(seed: int, step: int) -> tuple[int, int]:
+    """What a step's forward passes are seeded with: that of its batch, and that of the rows apart from it."""
+    return seed_of(seed, step), seed_of(seed, step, 1)
 
 
 def draws_at_random(problem: Problem) -> bool:

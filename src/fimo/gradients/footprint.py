@@ -19,15 +19,18 @@ def used_parameters(problem: Problem) -> dict[str, nn.Parameter]:
 
 
 def activation_bytes(problem: Problem) -> int:
-    """Memory that a row's forward pass keeps for its backward pass, without parameters; a text is padded as all are."""
+    """Memory that one row more keeps for the backward pass, a text padded as all are."""
+    return max(1, _kept_bytes(problem, 2) - _kept_bytes(problem, 1))
+
+
+def _kept_bytes(problem: Problem, rows: int) -> int:
+    """What so many rows' forward pass keeps."""
     kept: dict[int, int] = {}
-    weights = {p.data_ptr() for p in problem.network.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in weights:
-            kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        problem.network(map_inputs(lambda tensor: tensor[:1], problem.train.inputs)).sum()
-    return max(1, sum(kept.values()))
+        problem.network(map_inputs(lambda tensor: tensor[:rows], problem.train.inputs)).sum()
+    return sum(kept.values())

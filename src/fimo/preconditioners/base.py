@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, Self, TypeVar
 
@@ -67,12 +66,13 @@ class Preconditioner(ABC):
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient."""
 
-    def views(self, problem: Problem) -> Iterator[tuple[Self, Problem, Problem]]:
-        """P, and where gradients of test and of training examples are taken: the problem, or others of its rows.
+    def coordinates(self, problem: Problem) -> Problem:
+        """The problem in the coordinates of θ in which P is written, with which gradients are taken."""
+        return problem
 
-        Where there are several, each has a step of its own, in their order.
-        """
-        yield self, problem, problem
+    def only(self, place: int) -> Self:
+        """P of one step, where it depends on it."""
+        return self
 
     def note(self, about: str, text: str, warn: bool = False) -> None:
         """Keep a sentence for the reader, in place of an earlier one about the same; warn where it is a warning."""

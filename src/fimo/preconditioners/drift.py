@@ -3,16 +3,59 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 
+from fimo.errors import UserError
 from fimo.gradients.footprint import activation_bytes
 from fimo.gradients.source import BLOCK_BYTES
+from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.problem import Parameters, Problem
 
+WHICH = ("train", "both")
 # A way that raises the loss is halved so often; then nothing of it is gone.
 HALVINGS = 10
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Gradients taken where further training has got to after each evaluated step, θ_f + Δ_t; P is that of θ_f.
+
+    Where Δ_t would raise the mean training loss, so much of the way is gone as still lowers it.
+
+    Attributes:
+        which: `train`, the gradients of training examples alone (arXiv 2412.03906, Proposition 1); or `both`.
+        estimate: of Δ_t; it may be the method itself.
+
+    Raises:
+        UserError: for another word.
+    """
+
+    which: str
+    estimate: UnrolledGaussNewton
+
+    def __post_init__(self) -> None:
+        if self.which not in WHICH:
+            raise UserError(f"moved must be one of none, {', '.join(WHICH)}, found {self.which!r}.")
+
+    def views(self, P: Preconditioner, problem: Problem) -> Iterator[tuple[Preconditioner, Problem, Problem]]:
+        """P of each step, and the problem where gradients of test and of training examples are taken."""
+        estimate = self.estimate if self.estimate is P else self.estimate.fit(problem)
+        shares: list[float] = []
+        for place, drift in enumerate(estimate.drifts(problem)):
+            there, share = lowered(problem, drift, estimate.recursion.loss_decay)
+            shares.append(share)
+            yield P.only(place), there if self.which == "both" else problem, there
+        P.facts["share_of_drift"] = shares
+        if short := sum(share < 1 for share in shares):
+            P.note(
+                "drift",
+                f"the estimated drift raises the training loss after {short} of {len(shares)} evaluated "
+                f"steps, where as little as {min(shares):.2g} of the way was gone",
+            )
 
 
 def lowered(problem: Problem, drift: Parameters, weight_decay: float = 0.0) -> tuple[Problem, float]:

@@ -1,18 +1,23 @@
-"""What further training with SGD makes of a small pull on a quadratic model: a recursion in each eigenvalue."""
+"""What further training makes of a small pull on a quadratic model: a recursion in each eigenvalue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Value = TypeVar("Value", Tensor, float)
+# A step whose number makes no difference any more.
+LATE = 10**6
+
 
 @dataclass(frozen=True)
 class LinearRecursion:
-    """The deviation u from the full run that a pull of 1 in every step makes, where the curvature is σ.
+    """The deviation u from the full run that a pull of 1 in every step makes under SGD, where the curvature is σ.
 
         d = (σ + w)u − 1,   v ← μv + (1 − τ)d,   u ← u − ηv        (with Nesterov's momentum u ← u − η(d + μv))
 
@@ -36,27 +41,69 @@ class LinearRecursion:
     nesterov: bool = False
     weight_decay: float = 0.0
 
+    matrix: ClassVar[str] = "G"  # what has the eigenvalues σ
+
+    @property
+    def loss_decay(self) -> float:
+        """What of the decay belongs to the loss that is descended."""
+        return self.weight_decay
+
     def filters(self, eigenvalues: Tensor) -> Tensor:
         """f_t(σ), `[evaluated step, eigenvalue]` in float64."""
-        curvature = eigenvalues.double() + self.weight_decay
+        curvature = eigenvalues.double()
         deviation, velocity = torch.zeros_like(curvature), torch.zeros_like(curvature)
         found, wanted = [], set(self.steps)
         for step, rate in enumerate(self.rates.tolist(), start=1):
-            pull = curvature * deviation - 1
-            velocity = pull if step == 1 else self.momentum * velocity + self._weight * pull
-            deviation = deviation - rate * (pull + self.momentum * velocity if self.nesterov else velocity)
+            deviation, velocity = self._step(step, rate, curvature, deviation, velocity, 1.0)
             if step in wanted:
                 found.append(deviation)
         return torch.stack(found)
 
-    @property
-    def _weight(self) -> float:
-        """Of the newest pull in the velocity."""
-        return 1 - self.dampening if self.momentum else 1.0
-
     def growth(self, eigenvalue: float) -> float:
         """The factor by which a deviation along an eigenvector grows in a step, in the end, at the largest rate."""
-        rate, curvature, weight = float(self.rates.max()), eigenvalue + self.weight_decay, self._weight
-        own = np.array([curvature * weight, self.momentum])  # the next velocity, from deviation and velocity
-        moved = np.array([curvature, 0]) + self.momentum * own if self.nesterov else own
-        return float(np.abs(np.linalg.eigvals([np.array([1, 0]) - rate * moved, own])).max())
+        rate = float(self.rates.max())
+        columns = [self._step(LATE, rate, eigenvalue, *unit, 0.0) for unit in ((1.0, 0.0), (0.0, 1.0))]
+        return float(np.abs(np.linalg.eigvals(np.array(columns).T)).max())
+
+    def _step(
+        self, step: int, rate: float, curvature: Value, deviation: Value, velocity: Value, pull: float
+    ) -> tuple[Value, Value]:
+        """Deviation and velocity after a step; the first is number 1."""
+        force = (curvature + self.weight_decay) * deviation - pull
+        weight = 1 - self.dampening if self.momentum and step > 1 else 1.0
+        velocity = self.momentum * velocity + weight * force
+        return deviation - rate * (force + self.momentum * velocity if self.nesterov else velocity), velocity
+
+
+@dataclass(frozen=True)
+class AdamRecursion(LinearRecursion):
+    """The same under Adam, whose mean of squared gradients is taken to stay what batches at θ_f have on average.
+
+        d = σu − 1,   v ← βv + (1 − β)d,   u ← (1 − ηw)u − ηv/(1 − β^t)
+
+    in the coordinates D^(−½)θ, D = diag(1/(√E[g_B²] + ε)), where the curvature is D^½ G D^½ (see `Rescaling`).
+    `momentum` is β, the decay that of `torch.optim.AdamW`.
+
+    It neglects that Adam's mean of squares begins with the first batch alone, follows the training on, and feels the
+    left-out example too.
+
+    Attributes:
+        batch_size: rows in a batch, |B|.
+        epsilon: ε.
+    """
+
+    batch_size: int = 1
+    epsilon: float = 1e-8
+    matrix: ClassVar[str] = "D^½ G D^½"
+
+    @property
+    def loss_decay(self) -> float:
+        """Nothing: it is a step of its own."""
+        return 0.0
+
+    def _step(
+        self, step: int, rate: float, curvature: Value, deviation: Value, velocity: Value, pull: float
+    ) -> tuple[Value, Value]:
+        velocity = self.momentum * velocity + (1 - self.momentum) * (curvature * deviation - pull)
+        moved = rate / (1 - self.momentum**step) * velocity
+        return (1 - rate * self.weight_decay) * deviation - moved, velocity

@@ -1,0 +1,35 @@
+"""The full run alone: where further training goes with all examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from fimo.further_training.ensemble import Ensemble
+from fimo.further_training.leave_out import FULL
+from fimo.further_training.module import LockstepBatches, draws_at_random, randomness
+from fimo.further_training.plan import Plan
+from fimo.problem import Parameters, Problem
+
+
+def full_run(problem: Problem, plan: Plan, seed: int) -> Iterator[Parameters]:
+    """θ after each evaluated step of the full run of a seed, by name.
+
+    Args:
+        problem: in any dtype; it is cast to the plan's.
+        plan: what further training is.
+        seed: of the order of examples and of dropout masks.
+    """
+    problem, evaluated, alone = problem.to(dtype=plan.dtype), plan.evaluated(problem), torch.tensor([FULL])
+    updated = plan.batch_norm == "updated"
+    ensemble = Ensemble(problem, torch.zeros(1), plan.optimizer, 1, plan.clip, updated, plan.autocast)
+    batches, random, taken = LockstepBatches(problem, plan, [seed], alone), draws_at_random(problem), 0
+    while taken < evaluated[-1]:
+        for batch in batches:
+            taken += 1
+            ensemble.step(batch, randomness(seed, taken) if random else None)
+            if taken in evaluated:
+                yield {name: part[0].detach().clone() for name, part in ensemble.chunks[0].parameters.items()}
+            if taken == evaluated[-1]:
+                return

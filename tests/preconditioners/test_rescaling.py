@@ -1,0 +1,107 @@
+"""Methods that know of further training with Adam, against explicit matrices."""
+
+from dataclasses import replace
+
+import naive
+import naive_methods as dense
+import numpy as np
+import pytest
+import torch
+from problems import problem
+from recursions import PATHS, STEPS, close
+
+from fimo.attribution import attribute
+from fimo.errors import UserError
+from fimo.preconditioners.drift import Moved
+from fimo.preconditioners.linear_recursion import AdamRecursion
+from fimo.preconditioners.rescaling import Rescaling, batch_second_moments
+from fimo.preconditioners.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
+
+BETA, BATCH, EPSILON = 0.8, 3, 1e-3
+PROBLEMS = [("regression", "mlp"), ("classification", "convolutional"), ("classification", "transformer")]
+
+
+def recursion(steps=STEPS, rate=1e-3, decay=0.0):
+    return AdamRecursion(
+        np.full(max(steps), rate), steps, weight_decay=decay, momentum=BETA, batch_size=BATCH, epsilon=EPSILON
+    )
+
+
+def small(task, network):
+    whole = problem(task, network)
+    return replace(whole, train=whole.train.keep(slice(0, 7)), left_out=torch.tensor([0, 3, 5]))
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_mean_squares_of_batches(size):
+    asked = small("classification", "mlp")
+    found = batch_second_moments(asked, size, len(asked.train))
+    flat = torch.cat([part.flatten() for part in found.values()])
+    close(1 / (flat.sqrt() + EPSILON), dense.adam_scale(asked, size, EPSILON))
+
+
+@pytest.mark.parametrize("task, network", PROBLEMS)
+def test_the_network_is_the_same_in_other_coordinates(task, network):
+    asked = small(task, network)
+    there = Rescaling.of_batches(asked, BATCH, EPSILON, 7)(asked)
+    close(there.network(asked.test.inputs).detach(), asked.network(asked.test.inputs).detach())
+    assert there.size == asked.size
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("task, network", PROBLEMS)
+class TestAgainstTheExplicitRecursion:
+    @pytest.mark.parametrize("decay", [0.0, 0.5])
+    def test_unrolled(self, decay, task, network, path):
+        asked = small(task, network)
+        D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked)
+        matrices = dense.adam_unrolled(G, D, [1e-3] * max(STEPS), BETA, decay)
+        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(decay=decay))
+        scores = attribute(asked, method)
+        assert method.facts["path"].startswith(path)
+        for step in STEPS:
+            close(scores.sel(step=step), naive.scores(asked, matrices[step - 1]))
+
+    def test_moved(self, task, network, path):
+        asked, steps, decay = small(task, network), [1, 4], 0.1
+        D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked)
+        matrices = dense.adam_unrolled(G, D, [1e-3] * 4, BETA, decay)
+        theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach()
+        pull = dense.mean_gradient(asked) + decay * theta / D
+        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(steps, decay=decay))
+        scores = attribute(asked, method, moved=Moved("both", method))
+        for step in steps:
+            P = matrices[step - 1]
+            close(scores.sel(step=step), dense.moved_scores(asked, P, -P @ pull, "both"), rtol=1e-7)
+
+
+def test_matched():
+    asked = small("regression", "mlp")
+    D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked)
+    scores = attribute(asked, MatchedGaussNewton("Matched-GN").along(recursion([9])))
+    plain = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    reach = dense.adam_unrolled(*plain, [1e-3] * 9, BETA)[-1].item()
+    inverse = torch.linalg.inv(G + torch.diag(1 / (reach * D)))
+    close(scores.sel(step=9), naive.scores(asked, inverse), rtol=1e-7)
+
+
+def test_torch_takes_the_same_steps_where_its_mean_of_squares_is_held():
+    """On a quadratic: before each step of `torch.optim.Adam` its state is set so that the mean comes out as wanted."""
+    asked = small("regression", "mlp")
+    D, G, rate = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked), 1e-3
+    pull, held = dense.mean_gradient(asked), (1 / D - EPSILON) ** 2
+    deviation = torch.zeros(len(D), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([deviation], rate, (BETA, 0.5), EPSILON, foreach=False)
+    optimizer.state[deviation] = {"step": torch.tensor(0.0), "exp_avg": torch.zeros_like(D), "exp_avg_sq": held.clone()}
+    for step in range(1, 8):
+        deviation.grad = G @ deviation.detach() - pull
+        squares = (held * (1 - 0.5**step) - 0.5 * deviation.grad**2) / 0.5
+        optimizer.state[deviation]["exp_avg_sq"].copy_(squares)
+        optimizer.step()
+    close(deviation.detach(), dense.adam_unrolled(G, D, [rate] * 7, BETA)[-1] @ pull)
+
+
+def test_training_that_diverges_is_refused():
+    asked = small("regression", "mlp")
+    with pytest.raises(UserError, match=r"optimizer.lr = η = 5 and D\^½ G D\^½'s largest eigenvalue σ = .*, ησ ="):
+        attribute(asked, UnrolledGaussNewton("Unrolled-GN").along(recursion(rate=5.0)))
