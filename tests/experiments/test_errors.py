@@ -118,11 +118,16 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
         ("method=cg method.cg.damping=10", "damping of CG must be a Damping with scale and unit, found 10."),
         (
             "method=unrolled_gn optimizer=adam optimizer.weight_decay=0.1",
-            "SGD, AdamW, or Adam without weight decay, fo",
+            "AdamW, or Adam without weight decay, fo",
         ),
         (
-            "method=cg method.cg.moved=both optimizer._target_=torch.optim.RMSprop optimizer.fused=null",
-            "found RMSprop.",
+            "method=cg method.cg.moved=both optimizer=adam optimizer._target_=torch.optim.Adagrad",
+            "decay, found Adagrad.",
+        ),
+        ("method=unrolled_gn method.unrolled_gn.path=1", "path must be true or false, and true only with moved=none"),
+        (
+            "method=unrolled_gn method.unrolled_gn.path=true method.unrolled_gn.moved=train",
+            "found path=True and moved=train",
         ),
         (
             "method=matched_gn method.matched_gn.moved=test",
