@@ -20,7 +20,7 @@ from fimo.errors import UserError
 from fimo.preconditioners.damping import Damping
 
 # Raise it when the files of a results folder change: folders of an older layout are not taken for finished then.
-RESULTS_LAYOUT = 2
+RESULTS_LAYOUT = 3
 # How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
 

@@ -15,9 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from experiments import results, settings
 from experiments.errors import CONFIG_DIR
 from experiments.panels import Panel
-from fimo.compare.amounts import agreements, beyond_table, centred_gold, draw_dampings
-from fimo.compare.claims import adam_claim, claims_markdown
+from fimo.compare.amounts import agreements, beyond_table, ceiling_at, centred_gold, draw_dampings
+from fimo.compare.claims import adam_claim
+from fimo.compare.claims_report import claims_markdown
 from fimo.compare.figures import draw_curves, draw_seeds, figure_files
+from fimo.compare.own_claims import OWN_CLAIMS
 from fimo.compare.panels import panels_figure
 from fimo.compare.paper_tables import (
     at_few_amounts,
@@ -134,15 +136,23 @@ def cost(found: Found) -> Files:
     return table_files(table, table, [*notes, *_measured(found)])
 
 
-def claims(found: Found, beside: Found | None = None) -> Files:
-    """The paper's claims with their verdicts: `found` is further training with SGD, `beside` with Adam."""
+def claims(found: Found, adam: Found = MappingProxyType({}), beyond: Found = MappingProxyType({})) -> Files:
+    """The claims with their verdicts.
+
+    Args:
+        found: further training with SGD.
+        adam: with Adam, for the claim that compares both.
+        beyond: with SGD and the methods that our own claims are about.
+    """
     tables = {}
     for name, panel in _runs(found):
-        tables[name], adam = panel.claims, (beside or {}).get(name)
-        if isinstance(adam, Panel):
-            pair = (panel.scores(), panel.losses()), (adam.scores(), adam.losses())
-            tables[name] = pd.concat([panel.claims, adam_claim(*pair, np.random.default_rng(0))], ignore_index=True)
-    table, notes = _joined(tables), _measured(found, beside or {})
+        rows, second, own = [_claims(panel.claims, ours=False)], adam.get(name), beyond.get(name, panel)
+        if isinstance(second, Panel):
+            pair = (panel.scores(), panel.losses()), (second.scores(), second.losses())
+            rows.append(adam_claim(*pair, np.random.default_rng(0)))
+        rows.append(_claims(own.claims if isinstance(own, Panel) else panel.claims, ours=True))
+        tables[name] = pd.concat(rows, ignore_index=True)
+    table, notes = _joined(tables), _measured(found, adam)
     if table.empty:
         return table_files(table, table, notes)
     readable = table.rename(columns={"estimate": "statistic_mean", "standard_error": "statistic_sem"})
@@ -152,13 +162,17 @@ def claims(found: Found, beside: Found | None = None) -> Files:
     return table_files(table, shown, notes) | {"md": f"{text}\n".encode()}
 
 
+def _claims(table: pd.DataFrame, ours: bool) -> pd.DataFrame:
+    """The rows of our own claims, or the others."""
+    return table[table["claim"].isin(OWN_CLAIMS) == ours]
+
+
 def beyond(found: Found) -> Files:
     """Areas under the curves of all methods, and of the damped solve with its damping chosen."""
     tables = {}
     for name, panel in _runs(found):
-        reliable = panel.comparison.reliability.query("adjustment == 'centred'").set_index("step")["ceiling"]
         gold = centred_gold(panel.losses())
-        ceiling = gold["epoch"].copy(data=reliable.loc[gold["step"].values])
+        ceiling = ceiling_at(panel.comparison.reliability, gold)
         tables[name] = beyond_table(panel.scores(), panel.damped[0], gold, ceiling)
     table = _joined(tables)
     notes = [

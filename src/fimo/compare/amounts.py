@@ -20,7 +20,18 @@ def centred_gold(seeds: Sequence[xr.Dataset]) -> xr.DataArray:
     """The centred gold standard `[step, test, left_out]` with `epoch`, from losses (see `fimo.effect`)."""
     kept = without_diverged(seeds)
     found = [gold_standard(kept, place) for place in range(kept[0].sizes["step"])]
-    return xr.concat(found, "step", coords="different", compat="equals")
+    return xr.concat(found, "step", coords=["epoch"], compat="equals")
+
+
+def ceiling_at(reliability: pd.DataFrame, gold: xr.DataArray) -> xr.DataArray:
+    """The reliability ceiling √r `[step]` of the centred gold standard, with `epoch`; NaN from one seed.
+
+    Args:
+        reliability: as in `fimo.compare.tables.Comparison`.
+        gold: see `centred_gold`.
+    """
+    centred = reliability.query("adjustment == 'centred'").set_index("step")["ceiling"]
+    return gold["epoch"].copy(data=centred.loc[gold["step"].values])
 
 
 def agreements(
