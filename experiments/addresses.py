@@ -43,6 +43,8 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     code = {what: _code_hash(_room(node["_target_"])) for what, node in written.items() if node}
     config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code, **_pretrained(data, model)}
     if cfg.final.checkpoint is None:
+        # A constant rate is what every final model had before there were schedules: it keeps that model's address.
+        final = _without(final, *(["schedule"] if cfg.final.schedule == "constant" else []))
         return {**config, "final": final, "seed": cfg.seed}
     path = Path(cfg.final.checkpoint)
     if not path.is_file():
@@ -95,7 +97,9 @@ def _left_out(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def final_artifact(cfg: DictConfig) -> Artifact:
     """Where the final model lies."""
-    label = "checkpoint" if cfg.final.checkpoint else f"{cfg.final.optimizer}-{cfg.final.epochs}ep-seed{cfg.seed}"
+    final = cfg.final
+    annealed = "" if final.schedule == "constant" else f"-{final.schedule}"
+    label = "checkpoint" if final.checkpoint else f"{final.optimizer}-{final.epochs}ep{annealed}-seed{cfg.seed}"
     return _artifact(cfg, "final", label, final_config(cfg))
 
 

@@ -62,7 +62,11 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: list[st
         The files.
     """
     own = _labelled([panel.split(":") for panel in datasets or item["panels"]])
-    found = {label: panels.get(*panel, *item.get("overrides", ())) for label, panel in own.items()}
+    found = {
+        f"{label}{variant and f', {variant}'}": panels.get(*panel, *item.get("overrides", ()), *more)
+        for label, panel in own.items()
+        for variant, more in item.get("variants", {"": ()}).items()
+    }
     beside = {
         argument: {
             label: panels.get(*panel, *more["overrides"]) for label, panel in own.items() if panel[0] in more["panels"]

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,6 +12,8 @@ from omegaconf import OmegaConf
 
 from experiments import paper
 from experiments.errors import CONFIG_DIR
+from experiments.found import title_with_gradient
+from fimo.compare.own_claims import OWN_CLAIMS
 from fimo.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +87,43 @@ def test_one_data_set_twice_with_options_is_two_panels(shared):
     assert (
         "Measured: diabetes: SGD, 2 seeds (size=smoke); diabetes, optimizer=adam: Adam, 2 seeds (size=smoke)." in told
     )
+
+
+def test_our_claims_are_those_of_the_runs_that_have_the_methods(shared):
+    folder = run(shared, "claims", "datasets=diabetes,reviews")
+    rows = pd.read_csv(folder / "claims.csv")
+    ours = rows[rows["claim"].isin(OWN_CLAIMS)].set_index(["data set", "claim"])
+    assert (ours.loc["diabetes", "verdict"] != "not measured").all()  # the panel itself has none of the methods
+    assert ours.loc["reviews", "note"].tolist() == ["no Unrolled-GN", "no Unrolled-GN (moved)"]  # it is AdamW's
+    papers = rows[~rows["claim"].isin(OWN_CLAIMS)]
+    assert papers.groupby("data set").size().to_dict() == {"diabetes": 8, "reviews": 7}  # Adam against SGD takes two
+
+
+def test_each_variant_is_a_panel(tmp_path, monkeypatch):
+    class Asked:
+        folder = tmp_path
+
+        def get(self, *asked):
+            return " ".join(asked)  # as if there were none, for this reason
+
+    seen, item = {}, ITEMS["figure-annealed"]
+    monkeypatch.setitem(paper.SHOWS, "curves", lambda found, **more: seen.update(found, more=more) or {})
+    (methods,) = item["overrides"]
+    paper.make("figure-annealed", item, Asked(), [])
+    assert seen.pop("more") == {"gradients": True} and seen == {
+        "energy, final model as usual": f"energy {methods}",
+        "energy, final model annealed": f"energy {methods} final.schedule=cosine",
+    }
+    seen.clear()
+    paper.make("figure-annealed", item, Asked(), ["diabetes:seed=1"])
+    assert seen["diabetes, final model annealed"] == f"diabetes seed=1 {methods} final.schedule=cosine"
+
+
+@pytest.mark.parametrize("facts, told", [({"mean_gradient_norm": 0.04512}, "; ‖∇R(θ_f)‖ = 0.045"), ({}, "")])
+def test_a_title_says_how_stationary_the_final_model_is(facts, told):
+    cfg = OmegaConf.create({"data": {"name": "energy"}})
+    panel = SimpleNamespace(cfg=cfg, measured="SGD, 3 seeds", run={"methods": {"Grad-Dot": {}, "moved": facts}})
+    assert title_with_gradient("energy, annealed", panel) == f"energy, annealed: SGD, 3 seeds{told}"
 
 
 def test_what_a_data_set_cannot_have_is_said_in_its_place(shared, capsys):

@@ -14,7 +14,8 @@ several, seeds; from few seeds they are rough. Cosines are centred unless a line
 evaluated steps are looked at, log-spaced. First-order methods are {", ".join(FAMILIES[FIRST])}, influence functions
 {", ".join(FAMILIES[INFLUENCE])}; the mean is over those that were run."""
 OWN_EXPLANATION = """Claims marked as ours are this project's, not the paper's. They are about every evaluated amount,
-and their standard errors are over test examples alone, with seeds and ceiling as they are."""
+and their standard errors are over test examples alone, with seeds and ceiling as they are. Among many amounts and
+several methods, falling short by little more than two errors somewhere may be chance."""
 
 
 def claims_markdown(table: pd.DataFrame) -> str:

@@ -154,6 +154,7 @@ class UnrolledGaussNewton(Preconditioner):
         """Δ_t for every step."""
         n, decay = len(problem.train), self.recursion.weight_decay
         pull = weighted_sum(problem, torch.full((n,), 1 / n, dtype=torch.float64))
+        self.facts |= {"mean_gradient_norm": sum(float(part.square().sum()) for part in pull.values()) ** 0.5}
         pull = {name: part + decay * problem.parameters[name] for name, part in pull.items()}
         for moved in self.P.vectors(pull, self.fitted):
             yield {name: -part for name, part in moved.items()}
