@@ -26,9 +26,12 @@ def title(name: str, panel: Panel) -> str:
 
 
 def title_with_gradient(name: str, panel: Panel) -> str:
-    """The title with the norm of the mean training gradient at θ_f, which a method that moves gradients measures."""
+    """The title with the norm of the mean training gradient ∇R at θ_f, which a method that moves gradients measures."""
     norms = [facts["mean_gradient_norm"] for facts in panel.run["methods"].values() if "mean_gradient_norm" in facts]
-    return f"{title(name, panel)}{f'; ‖∇R(θ_f)‖ = {norms[0]:.2g}' if norms else ''}"
+    if not norms:
+        return title(name, panel)
+    norm = f"‖∇R‖ = {norms[0]:.2g}".replace(" ", "\N{NO-BREAK SPACE}")  # titles are broken into lines
+    return f"{title(name, panel).removesuffix(panel.measured)}{norm}; {panel.measured}"
 
 
 def titled(found: Found, drawn: Callable[[Panel], Any], title: Callable[[str, Panel], str] = title) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from experiments.checks import check
 from experiments.question import Question
 from fimo.errors import UserError
 from fimo.further_training.order import Order
-from fimo.models.training import FinalTraining, metrics, train_final
+from fimo.models.training import SCHEDULES, FinalTraining, metrics, train_final
 
 CPU = torch.device("cpu")
 
@@ -142,11 +142,12 @@ def test_the_config_says_all_of_it(tmp_path, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(question_module, "FinalTraining", spy)
-    chosen = ("final.keep=best", "final.clip=0.5", "final.weight_decay=0.1", "final.epochs=2")
+    chosen = ("final.schedule=linear", "final.keep=best", "final.clip=0.5", "final.weight_decay=0.1", "final.epochs=2")
     augmented = "+final.augment._target_=problems.Halved"
     assert app(tmp_path, "experiment=breast_cancer", *chosen, "further.epochs=1", augmented) == 0
     (module,) = made
     assert (module.clip, module.weight_decay, len(module.judge)) == (0.5, 0.1, 114)
+    assert module.schedule is SCHEDULES["linear"]
     assert type(module.augment).__name__ == "Halved"
     (told,) = tmp_path.glob("outputs/breast_cancer/final/*/metrics.json")
     assert json.loads(told.read_text())["kept"] == {"epoch": module.kept_epoch, "of": 2, "by": "the test split"}

@@ -59,8 +59,10 @@ def own_claims(
 
 def _keeps_up(scores: Mapping[str, xr.DataArray], gold: Callable[[], xr.DataArray], counts: tuple[int, int]) -> dict:
     """The row of `KEEPS_UP`: at each amount the best other method, and the amount where least speaks for ours."""
-    rivals = [label for label in scores if label.split(" (")[0] in PAPERS]
-    missing = [what for what, there in ((UNROLLED, UNROLLED in scores), ("method of the paper", rivals)) if not there]
+    base = {label: label.split(" (")[0] for label in scores}
+    rivals = [label for label in scores if base[label] in PAPERS]
+    missing = [] if UNROLLED in scores else [UNROLLED]
+    missing += [family for family, labels in FAMILIES.items() if not set(labels) & set(base.values())]
     if missing:
         return unmeasured_row(KEEPS_UP, KEEPS_UP_WORDS, missing, counts)
     own = agreements(scores[UNROLLED], gold())
@@ -73,7 +75,7 @@ def _keeps_up(scores: Mapping[str, xr.DataArray], gold: Callable[[], xr.DataArra
     worst = int(spoken.argmin())
     number = float(differences[worst]), float(errors[worst])
     note = f"least at epoch {own['epoch'].values[worst]:g}, against {rivals[best[worst]]}"
-    absent = [label for label in PAPERS if label not in {rival.split(" (")[0] for rival in rivals}]
+    absent = [label for label in PAPERS if label not in base.values()]
     note += f"; not run: {', '.join(absent)}" if absent else ""
     counts = int(paired.count[worst, best[worst]]), counts[1]
     return claim_row(KEEPS_UP, KEEPS_UP_WORDS, number, not_below(*ends(*number)), note, counts)
