@@ -122,10 +122,8 @@ class TestMovedGradients:
     def test_equal_the_explicit_formula(self, moved, task, network, path):
         asked, steps = problem(task, network), [1, 3, 10]
         options = {"momentum": 0.5, "weight_decay": 0.05}
-        method = UnrolledGaussNewton("Unrolled-GN", moved, dual_bytes=PATHS[path]).along(
-            recursion(steps, 0.01, **options)
-        )
-        scores = attribute(asked, method)
+        method = UnrolledGaussNewton("Unrolled-GN", moved, dual_bytes=PATHS[path])
+        scores = attribute(asked, method.along(recursion(steps, 0.01, **options)))
         assert scores.dims == ("step", "test", "left_out")
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach()
         pull = dense.mean_gradient(asked) + 0.05 * theta
