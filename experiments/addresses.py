@@ -21,7 +21,7 @@ from fimo.errors import UserError
 from fimo.preconditioners.damping import Damping
 
 # Raise it when the files of a results folder change: folders of an older layout are not taken for finished then.
-RESULTS_LAYOUT = 2
+RESULTS_LAYOUT = 3
 # Of the preconditioners: what all of them are made with, and what moves the gradients of any.
 SHARED_CODE = (
     "base",
@@ -55,6 +55,8 @@ def final_config(cfg: DictConfig) -> dict[str, Any]:
     code = {what: _code_hash(_room(node["_target_"])) for what, node in written.items() if node}
     config = {"data": {**rows, **chosen, "source": source}, "model": model, "code": code, **_pretrained(data, model)}
     if cfg.final.checkpoint is None:
+        # A constant rate is what every final model had before there were schedules: it keeps that model's address.
+        final = _without(final, *(["schedule"] if cfg.final.schedule == "constant" else []))
         return {**config, "final": final, "seed": cfg.seed}
     path = Path(cfg.final.checkpoint)
     if not path.is_file():
@@ -107,7 +109,9 @@ def _left_out(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def final_artifact(cfg: DictConfig) -> Artifact:
     """Where the final model lies."""
-    label = "checkpoint" if cfg.final.checkpoint else f"{cfg.final.optimizer}-{cfg.final.epochs}ep-seed{cfg.seed}"
+    final = cfg.final
+    annealed = "" if final.schedule == "constant" else f"-{final.schedule}"
+    label = "checkpoint" if final.checkpoint else f"{final.optimizer}-{final.epochs}ep{annealed}-seed{cfg.seed}"
     return _artifact(cfg, "final", label, final_config(cfg))
 
 

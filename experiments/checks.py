@@ -24,12 +24,13 @@ from experiments.settings import (
 )
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.leave_out import SCHEMES
-from fimo.models.training import KEEP, OPTIMIZERS
+from fimo.models.training import KEEP, OPTIMIZERS, SCHEDULES
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "final.optimizer": tuple(OPTIMIZERS),
     "final.keep": KEEP,
+    "final.schedule": tuple(SCHEDULES),
     "further.gold": (FURTHER, RETRAINING),
     "further.leave_out": tuple(SCHEMES),
     "further.batch_norm": ("frozen", "updated"),
@@ -136,6 +137,7 @@ def _check_retraining(cfg: DictConfig) -> None:
         ("final.checkpoint", final.checkpoint, None),
         ("final.augment", final.augment, None),
         ("final.keep", final.keep, "last"),
+        ("final.schedule", final.schedule, "constant"),
         ("optimizer", optimizer_name(cfg).lower(), final.optimizer),
         ("optimizer.lr", cfg.optimizer.lr, final.lr),
         ("optimizer.weight_decay", cfg.optimizer.weight_decay, final.weight_decay),

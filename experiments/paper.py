@@ -61,12 +61,19 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: list[st
     Returns:
         The files.
     """
-    chosen, beside = datasets or item["panels"], item.get("beside", {"panels": ()})
-    own = _labelled([panel.split(":") for panel in chosen])
-    found = {label: panels.get(*panel, *item.get("overrides", ())) for label, panel in own.items()}
-    there = {label: panel for label, panel in own.items() if panel[0] in beside["panels"]}
-    second = {label: panels.get(*panel, *beside["overrides"]) for label, panel in there.items()}
-    files = SHOWS[item["shows"]](found, *([second] if second else []), **item.get("with", {}))
+    own = _labelled([panel.split(":") for panel in datasets or item["panels"]])
+    found = {
+        f"{label}{variant and f', {variant}'}": panels.get(*panel, *item.get("overrides", ()), *more)
+        for label, panel in own.items()
+        for variant, more in item.get("variants", {"": ()}).items()
+    }
+    beside = {
+        argument: {
+            label: panels.get(*panel, *more["overrides"]) for label, panel in own.items() if panel[0] in more["panels"]
+        }
+        for argument, more in item.get("beside", {}).items()
+    }
+    files = SHOWS[item["shows"]](found, **beside, **item.get("with", {}))
     paths = {panels.folder / f"{target}.{ending}": content for ending, content in files.items()}
     for path, content in paths.items():
         artifacts.write(path, content)

@@ -102,7 +102,7 @@ def _trained(cfg: DictConfig, data: Data, network: nn.Module) -> dict[str, objec
     final = cfg.final
     augment = instantiate(final.augment, _convert_="all")
     judge = data.test_all if final.keep == "best" else None
-    chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, judge)
+    chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, judge, final.schedule)
     module = FinalTraining(network, OBJECTIVES[cfg.data.task], *chosen)
     order = Order(len(data.train), final.batch_size, cfg.seed)
     try:

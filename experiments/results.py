@@ -21,9 +21,11 @@ from fimo import artifacts
 from experiments import addresses, multirun, settings, stages
 from experiments.question import Question, say
 from experiments.settings import FURTHER, RETRAINING
-from fimo.compare.claims import claims, claims_markdown
+from fimo.compare.claims import claims
+from fimo.compare.claims_report import claims_markdown
 from fimo.compare.figures import curves_figure, figure_files, seeds_figure, to_bytes
 from fimo.compare.influential import GOLD, influential_figure, influential_markdown, rankings
+from fimo.compare.own_claims import own_claims
 from fimo.compare.report import markdown_table
 from fimo.compare.tables import Comparison
 
@@ -111,7 +113,10 @@ def compared(asked: Question, seconds: dict[str, float], anew: bool = False) -> 
             return folder, read(folder), run["diverged"]
         with stages.timed(seconds, "compare"):
             comparison, scores, losses = stages.compare(asked)
-            verdicts = claims(scores, list(losses.values()), np.random.default_rng(0))
+            seeds = list(losses.values())
+            papers = claims(scores, seeds, np.random.default_rng(0))
+            ours = own_claims(scores, seeds, comparison.reliability)
+            verdicts = pd.concat([papers, ours], ignore_index=True)
         diverged = stages.diverged_runs(losses)
         more = influential(asked, scores, losses)
         more |= {artifacts.CLAIMS: _csv(verdicts), artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode()}

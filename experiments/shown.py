@@ -14,10 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments import results, settings
 from experiments.errors import CONFIG_DIR
+from experiments.found import Found, joined, measured, runs, title, title_with_gradient, titled
 from experiments.panels import Panel
-from fimo.compare.amounts import agreements, beyond_table, centred_gold, draw_dampings
-from fimo.compare.claims import adam_claim, claims_markdown
+from fimo.compare.amounts import agreements, beyond_table, ceiling_at, centred_gold, draw_dampings
+from fimo.compare.claims import adam_claim
+from fimo.compare.claims_report import claims_markdown
 from fimo.compare.figures import draw_curves, draw_seeds, figure_files
+from fimo.compare.own_claims import OWN_CLAIMS
 from fimo.compare.panels import panels_figure
 from fimo.compare.paper_tables import (
     at_few_amounts,
@@ -29,18 +32,16 @@ from fimo.compare.paper_tables import (
 )
 from fimo.compare.sorted_scores import draw_sorted, profiles
 
-# By experiment: its run, or why there is none.
-Found = Mapping[str, Panel | str]
 Files = dict[str, bytes]
 ADJUSTED = {"none": "as measured", "full": "not centred", "centred": "centred"}
 MEASURES = {"cosine": "cosine similarity", "spearman": "Spearman correlation"}
 
 
-def curves(found: Found, adjustment: str = "centred", measure: str = "cosine") -> Files:
-    """Agreement against the amount of further training."""
-    gold = next((panel.cfg.further.gold for _, panel in _runs(found)), settings.FURTHER)
+def curves(found: Found, adjustment: str = "centred", measure: str = "cosine", gradients: bool = False) -> Files:
+    """Agreement against the amount of further training; with `gradients` titles say how stationary θ_f is."""
+    gold = next((panel.cfg.further.gold for _, panel in runs(found)), settings.FURTHER)
     draw = partial(draw_curves, adjustment=adjustment, measure=measure)
-    panels = _panels(found, lambda panel: panel.comparison)
+    panels = titled(found, lambda panel: panel.comparison, title_with_gradient if gradients else title)
     return figure_files(
         panels_figure(panels, draw, results.AMOUNTS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})")
     )
@@ -49,7 +50,7 @@ def curves(found: Found, adjustment: str = "centred", measure: str = "cosine") -
 def seeds(found: Found, adjustment: str = "centred") -> Files:
     """Cosine at the best step against the number of seeds."""
     draw = partial(draw_seeds, adjustment=adjustment)
-    panels = _panels(found, lambda panel: panel.comparison)
+    panels = titled(found, lambda panel: panel.comparison)
     return figure_files(panels_figure(panels, draw, "seeds averaged", f"cosine, best step ({ADJUSTED[adjustment]})"))
 
 
@@ -62,22 +63,22 @@ def sorted_scores(found: Found, methods: Sequence[str]) -> Files:
             continue
         scores = {label: score for label, score in panel.scores().items() if label in methods}
         drawn, (early, late) = profiles(scores, panel.losses())
-        lines[f"{_title(name, panel)}; after {early:.3g} and {late:.3g} epochs"] = drawn
+        lines[f"{title(name, panel)}; after {early:.3g} and {late:.3g} epochs"] = drawn
     return figure_files(panels_figure(lines, draw_sorted, "rank", "score (of unit length)"))
 
 
 def influential(found: Found, tests: int) -> Files:
     """The most helpful and most harmful training example of some test examples."""
-    tables = {name: influential_table(panel.losses(), panel.asked.data.shown, tests) for name, panel in _runs(found)}
-    table = _joined(tables)
+    tables = {name: influential_table(panel.losses(), panel.asked.data.shown, tests) for name, panel in runs(found)}
+    table = joined(tables)
     notes = ["After the first evaluated amount of further training, centred, among the examples left out."]
-    return table_files(table, table, [*notes, *_measured(found)])
+    return table_files(table, table, [*notes, *measured(found)])
 
 
 def published(found: Found) -> Files:
     """The numbers that the paper's notebooks print beside ours, and where the measurements differ."""
     tables, few, notes = {}, {}, []
-    for name, panel in _runs(found):
+    for name, panel in runs(found):
         path = CONFIG_DIR / "published" / f"{name.partition(',')[0]}.yaml"
         if not path.is_file():
             notes.append(f"{name}: the paper prints no numbers for it.")
@@ -89,9 +90,9 @@ def published(found: Found) -> Files:
     notes = [
         "Amounts are epochs (sst2: steps) of further training, and seeds where the measure says so.",
         *notes,
-        *_measured(found),
+        *measured(found),
     ]
-    return table_files(_joined(tables), _joined(few), notes)
+    return table_files(joined(tables), joined(few), notes)
 
 
 def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
@@ -122,27 +123,37 @@ def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
 
 def methods(found: Found) -> Files:
     """All data sets × methods: cosine at the first, the best and the last amount."""
-    table = methods_table({name: panel.comparison for name, panel in _runs(found)})
+    table = methods_table({name: panel.comparison for name, panel in runs(found)})
     notes = ["Cosine (centred) ± standard error over test examples; ceiling: √reliability at the last amount."]
-    return table_files(table, table, [*notes, *_measured(found)])
+    return table_files(table, table, [*notes, *measured(found)])
 
 
 def cost(found: Found) -> Files:
     """Seconds and memory by method and data set."""
-    table = cost_table({name: panel.run["methods"] for name, panel in _runs(found)})
+    table = cost_table({name: panel.run["methods"] for name, panel in runs(found)})
     notes = ["Of computing a method's scores; memory is the whole process's, which computed the methods in this order."]
-    return table_files(table, table, [*notes, *_measured(found)])
+    return table_files(table, table, [*notes, *measured(found)])
 
 
-def claims(found: Found, beside: Found | None = None) -> Files:
-    """The paper's claims with their verdicts: `found` is further training with SGD, `beside` with Adam."""
+def claims(found: Found, adam: Found = MappingProxyType({}), beyond: Found = MappingProxyType({})) -> Files:
+    """The claims with their verdicts.
+
+    Args:
+        found: further training with SGD.
+        adam: with Adam, for the claim that compares both.
+        beyond: with SGD and the methods that our own claims are about.
+    """
     tables = {}
-    for name, panel in _runs(found):
-        tables[name], adam = panel.claims, (beside or {}).get(name)
-        if isinstance(adam, Panel):
-            pair = (panel.scores(), panel.losses()), (adam.scores(), adam.losses())
-            tables[name] = pd.concat([panel.claims, adam_claim(*pair, np.random.default_rng(0))], ignore_index=True)
-    table, notes = _joined(tables), _measured(found, beside or {})
+    for name, panel in runs(found):
+        rows, second, own = [_claims(panel.claims, ours=False)], adam.get(name), beyond.get(name, panel)
+        if isinstance(second, Panel):
+            pair = (panel.scores(), panel.losses()), (second.scores(), second.losses())
+            rows.append(adam_claim(*pair, np.random.default_rng(0)))
+        rows.append(_claims(own.claims if isinstance(own, Panel) else panel.claims, ours=True))
+        tables[name] = pd.concat(rows, ignore_index=True)
+    table, notes = joined(tables), measured(found, adam)
+    if any(isinstance(panel, Panel) for panel in beyond.values()):
+        notes.append("Our claims are about the same further training, with the methods of figure-beyond.")
     if table.empty:
         return table_files(table, table, notes)
     readable = table.rename(columns={"estimate": "statistic_mean", "standard_error": "statistic_sem"})
@@ -152,22 +163,26 @@ def claims(found: Found, beside: Found | None = None) -> Files:
     return table_files(table, shown, notes) | {"md": f"{text}\n".encode()}
 
 
+def _claims(table: pd.DataFrame, ours: bool) -> pd.DataFrame:
+    """The rows of our own claims, or the others."""
+    return table[table["claim"].isin(OWN_CLAIMS) == ours]
+
+
 def beyond(found: Found) -> Files:
     """Areas under the curves of all methods, and of the damped solve with its damping chosen."""
     tables = {}
-    for name, panel in _runs(found):
-        reliable = panel.comparison.reliability.query("adjustment == 'centred'").set_index("step")["ceiling"]
+    for name, panel in runs(found):
         gold = centred_gold(panel.losses())
-        ceiling = gold["epoch"].copy(data=reliable.loc[gold["step"].values])
+        ceiling = ceiling_at(panel.comparison.reliability, gold)
         tables[name] = beyond_table(panel.scores(), panel.damped[0], gold, ceiling)
-    table = _joined(tables)
+    table = joined(tables)
     notes = [
         "Area: mean over the logarithm of the amount, as a share of that under the reliability ceiling ± standard "
         "error over test examples; lowest share: of the ceiling, at any amount. The damping of the damped Gauss–Newton "
         "solve is chosen on one half of the test examples for the other half: for each amount, or one for all. Only "
         "the gold standard is centred in the cosine; Pearson centres both."
     ]
-    return table_files(table, table, [*notes, *_measured(found)])
+    return table_files(table, table, [*notes, *measured(found)])
 
 
 def damping(found: Found) -> Files:
@@ -177,7 +192,7 @@ def damping(found: Found) -> Files:
         scores, matched = panel.damped
         return agreements(scores, centred_gold(panel.losses())), matched
 
-    panels = _panels(found, grid)
+    panels = titled(found, grid)
     amount, label = results.AMOUNTS[settings.FURTHER], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"
     return figure_files(panels_figure(panels, draw_dampings, amount, label))
 
@@ -194,40 +209,3 @@ SHOWS: Mapping[str, Callable[..., Files]] = {
     "beyond": beyond,
     "damping": damping,
 }
-
-
-def _runs(found: Found) -> Iterator[tuple[str, Panel]]:
-    return ((name, panel) for name, panel in found.items() if isinstance(panel, Panel))
-
-
-def _title(name: str, panel: Panel) -> str:
-    """`energy: SGD, 3 seeds`, and which data where the name doesn't say so."""
-    data = panel.cfg.data.name
-    return f"{name}{'' if data in name else f' ({data})'}: {panel.measured}"
-
-
-def _panels(found: Found, drawn: Callable[[Panel], Any]) -> dict[str, Any]:
-    """By title, what a panel draws, or why it stays empty."""
-    return {
-        name if isinstance(panel, str) else _title(name, panel): panel if isinstance(panel, str) else drawn(panel)
-        for name, panel in found.items()
-    }
-
-
-def _joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One table of several, the data set in front."""
-    if not tables:
-        return pd.DataFrame({"data set": []})
-    return pd.concat(tables, names=["data set"]).reset_index(level=0)
-
-
-def _measured(found: Found, beside: Found = MappingProxyType({})) -> list[str]:
-    """What the rows are of, and which are not there."""
-    there = [_title(name, panel) for runs in (found, beside) for name, panel in _runs(runs)]
-    empty = [f"{name}: {panel}" for name, panel in found.items() if isinstance(panel, str)]
-    diverged = [
-        f"{name}: left out where they diverged, {'; '.join(panel.run['diverged'])}."
-        for name, panel in _runs(found)
-        if panel.run["diverged"]
-    ]
-    return [f"Measured: {'; '.join(there)}." if there else "Nothing was measured.", *empty, *diverged]

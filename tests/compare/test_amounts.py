@@ -31,6 +31,8 @@ def test_the_gold_standard_is_that_of_all_seeds(measured):
     _, seeds, gold = measured
     xr.testing.assert_allclose(gold, average(effect(xr.concat(seeds, "seed"), "centred"), "centred"))
     assert gold["epoch"].values.tolist() == EPOCHS
+    alone = centred_gold([each.isel(step=[1]) for each in seeds])  # evaluated once only
+    xr.testing.assert_allclose(alone, gold.isel(step=[1]))
 
 
 @pytest.mark.parametrize("measure", [cosine, pearson])

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from made_up import losses, noisy, score
 
-from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims, claims_markdown
+from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims
+from fimo.compare.claims_report import claims_markdown
 from fimo.errors import UserError
 
 TESTS, LEFT_OUT = 12, 20

@@ -3,6 +3,7 @@
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,6 +12,9 @@ from omegaconf import OmegaConf
 
 from experiments import paper
 from experiments.errors import CONFIG_DIR
+from experiments.found import title_with_gradient
+from fimo.compare.claims import ADAM, CLAIMS
+from fimo.compare.own_claims import OWN_CLAIMS
 from fimo.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +33,8 @@ def shared(tmp_path_factory):
     return tmp_path_factory.mktemp("paper")
 
 
-# The others show the same with other arguments; the notebook draws all of them.
-TARGETS = [name for name in ITEMS if name not in [f"figure-{n}" for n in (5, 6, 7, 8, 9)]]
+# The others show the same with other arguments; the notebook draws all of the paper's.
+TARGETS = [name for name in ITEMS if name not in [f"figure-{n}" for n in (5, 6, 7, 8, 9, "annealed")]]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -84,6 +88,44 @@ def test_one_data_set_twice_with_options_is_two_panels(shared):
     assert (
         "Measured: diabetes: SGD, 2 seeds (size=smoke); diabetes, optimizer=adam: Adam, 2 seeds (size=smoke)." in told
     )
+
+
+def test_our_claims_are_those_of_the_runs_that_have_the_methods(shared):
+    folder = run(shared, "claims", "datasets=diabetes")
+    rows = pd.read_csv(folder / "claims.csv")
+    assert rows["claim"].tolist() == [*(claim.name for claim in (*CLAIMS, ADAM)), *OWN_CLAIMS]
+    assert (rows["verdict"].iloc[-2:] != "not measured").all()
+    # The panel's own run has none of the methods.
+    alone = pd.read_csv(shared / "results/paper/runs/diabetes-sgd-smoke/claims.csv")
+    assert alone["note"].tolist()[-2:] == ["no Unrolled-GN", "no Unrolled-GN (moved)"]
+
+
+def test_each_variant_is_a_panel(tmp_path, monkeypatch):
+    class Asked:
+        folder = tmp_path
+
+        def get(self, *asked):
+            return " ".join(asked)  # as if there were none, for this reason
+
+    seen, item = {}, ITEMS["figure-annealed"]
+    monkeypatch.setitem(paper.SHOWS, "curves", lambda found, **more: seen.update(found, more=more) or {})
+    (methods,) = item["overrides"]
+    paper.make("figure-annealed", item, Asked(), [])
+    assert seen.pop("more") == {"gradients": True} and seen == {
+        "energy, final model as usual": f"energy {methods}",
+        "energy, final model annealed": f"energy {methods} final.schedule=cosine",
+    }
+    seen.clear()
+    paper.make("figure-annealed", item, Asked(), ["diabetes:seed=1"])
+    assert seen["diabetes, final model annealed"] == f"diabetes seed=1 {methods} final.schedule=cosine"
+
+
+@pytest.mark.parametrize("facts, told", [({"mean_gradient_norm": 0.04512}, "‖∇R‖ = 0.045; "), ({}, "")])
+def test_a_title_says_how_stationary_the_final_model_is(facts, told):
+    cfg = OmegaConf.create({"data": {"name": "energy"}})
+    panel = SimpleNamespace(cfg=cfg, measured="SGD, 3 seeds", run={"methods": {"Grad-Dot": {}, "moved": facts}})
+    found = title_with_gradient("energy, annealed", panel).replace("\N{NO-BREAK SPACE}", " ")
+    assert found == f"energy, annealed: {told}SGD, 3 seeds"
 
 
 def test_what_a_data_set_cannot_have_is_said_in_its_place(shared, capsys):

@@ -3,18 +3,20 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 from configs import app, config
 from problems import problem
 from torch import nn
 
+from experiments import addresses
 from experiments import question as question_module
 from experiments.checks import check
 from experiments.question import Question
 from fimo.errors import UserError
 from fimo.further_training.order import Order
-from fimo.models.training import FinalTraining, metrics, train_final
+from fimo.models.training import SCHEDULES, FinalTraining, metrics, train_final
 
 CPU = torch.device("cpu")
 
@@ -57,6 +59,53 @@ def test_settings_are_the_plain_loops(optimizer, twin, clip, weight_decay):
     assert_same(module.network, plain_loop(question, twin, 3, clip, lr=0.05, weight_decay=weight_decay)[-1])
 
 
+RATES = {"linear": lambda done: 1 - done, "cosine": lambda done: (1 + np.cos(np.pi * done)) / 2}
+
+
+@pytest.mark.parametrize("schedule", RATES)
+def test_a_schedule_ends_at_rate_0_and_changes_no_batch(schedule):
+    """Against a plain loop whose rate at step k of all is the closed form's."""
+    question, epochs, seen = problem("classification", dtype=torch.float32), 4, {}
+    for name in ("constant", schedule):
+        batches = seen[name] = []
+        module = trained(
+            question, "sgd", 0.05, epochs, schedule=name, augment=lambda x, seen=batches: (seen.append(x), x)[1]
+        )
+    torch.testing.assert_close(seen[schedule], seen["constant"], rtol=0, atol=0)
+    assert module.trainer.optimizers[0].param_groups[0]["lr"] == 0
+    network, order = copy.deepcopy(question.network).train(), Order(len(question.train), 8, seed=3)
+    for step, index in enumerate(index for _ in range(epochs) for index in order):
+        inputs, targets = question.train[index]
+        loss = question.objective.loss(network(inputs), targets).mean()
+        rate = 0.05 * RATES[schedule](step / (epochs * len(order)))
+        with torch.no_grad():
+            for parameter, slope in zip(
+                network.parameters(), torch.autograd.grad(loss, network.parameters()), strict=True
+            ):
+                parameter -= rate * slope
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(module.network.get_parameter(name), parameter)
+
+
+def test_an_annealed_model_is_nearly_stationary():
+    question, norms = problem("regression", dtype=torch.float32, rows=40), {}
+    for schedule in ("constant", "cosine"):
+        network = trained(question, "sgd", 0.2, 60, schedule=schedule).network
+        loss = question.objective.loss(network(question.train.inputs), question.train.targets).mean()
+        norms[schedule] = sum(part.square().sum() for part in torch.autograd.grad(loss, network.parameters())) ** 0.5
+    assert norms["cosine"] < 0.2 * norms["constant"]
+
+
+def test_a_constant_rate_has_the_address_that_it_always_had(tmp_path):
+    usual, annealed = (
+        addresses.final_artifact(config("experiment=energy", f"final.schedule={name}", "paths.data_dir=data"))
+        for name in ("constant", "cosine")
+    )
+    assert usual.folder.name.startswith("sgd-1000ep-seed0-") and "schedule" not in usual.config["final"]
+    assert annealed.folder.name.startswith("sgd-1000ep-cosine-seed0-")
+    assert annealed.config["final"] == {**usual.config["final"], "schedule": "cosine"}
+
+
 def test_batches_are_augmented():
     question = problem("classification", dtype=torch.float32)
     module = trained(question, "sgd", 0.05, 2, augment=torch.neg)
@@ -93,11 +142,12 @@ def test_the_config_says_all_of_it(tmp_path, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(question_module, "FinalTraining", spy)
-    chosen = ("final.keep=best", "final.clip=0.5", "final.weight_decay=0.1", "final.epochs=2")
+    chosen = ("final.schedule=linear", "final.keep=best", "final.clip=0.5", "final.weight_decay=0.1", "final.epochs=2")
     augmented = "+final.augment._target_=problems.Halved"
     assert app(tmp_path, "experiment=breast_cancer", *chosen, "further.epochs=1", augmented) == 0
     (module,) = made
     assert (module.clip, module.weight_decay, len(module.judge)) == (0.5, 0.1, 114)
+    assert module.schedule is SCHEDULES["linear"]
     assert type(module.augment).__name__ == "Halved"
     (told,) = tmp_path.glob("outputs/breast_cancer/final/*/metrics.json")
     assert json.loads(told.read_text())["kept"] == {"epoch": module.kept_epoch, "of": 2, "by": "the test split"}
@@ -117,6 +167,7 @@ def test_no_epochs_take_the_network_as_it_is_made(tmp_path, capsys):
     [
         ("final.epochs=-1", "final.epochs must be a whole number of at least 0, found -1"),
         ("final.keep=first", "final.keep must be one of last, best, found 'first'"),
+        ("final.schedule=step", "final.schedule must be one of constant, linear, cosine, found 'step'"),
         ("final.clip=0", "final.clip must be a number above 0, found 0"),
         ("final.weight_decay=-1", "final.weight_decay must be a number of at least 0, found -1"),
         ("+data.max_length=1", "data.max_length must be a whole number of at least 2, found 1"),

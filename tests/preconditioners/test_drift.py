@@ -33,6 +33,7 @@ class TestMovedGradients:
         pull = dense.mean_gradient(asked) + 0.05 * theta
         sums = dense.unrolled(dense.gauss_newton(asked), [0.01] * 10, **options)
         assert method.facts["share_of_drift"] == [1, 1, 1] and "drift" not in method.notes
+        assert method.facts["mean_gradient_norm"] == pytest.approx(float(dense.mean_gradient(asked).norm()))
         for step in steps:
             P = sums[step - 1]
             close(scores.sel(step=step), dense.moved_scores(asked, P, -P @ pull, moved), rtol=1e-7)

@@ -70,6 +70,7 @@ class TestAgainstTheExplicitRecursion:
         pull = dense.mean_gradient(asked) + decay * theta / D
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(steps, decay=decay))
         scores = attribute(asked, method, moved=Moved("both", method))
+        assert method.facts["mean_gradient_norm"] == pytest.approx(float(dense.mean_gradient(asked).norm()))
         for step in steps:
             P = matrices[step - 1]
             close(scores.sel(step=step), dense.moved_scores(asked, P, -P @ pull, "both"), rtol=1e-7)

@@ -11,16 +11,27 @@ from matplotlib.axes import Axes
 
 from fimo.compare.agreement import Array, Mean, cosine, pearson
 from fimo.compare.figures import set_scale
-from fimo.effect import gold_standard, without_diverged
+from fimo.compare.tables import blocks
+from fimo.effect import average, effect, without_diverged
 
 BY_AMOUNT, BY_ONE = "damped GN, a damping for each amount", "damped GN, one damping"
 
 
 def centred_gold(seeds: Sequence[xr.Dataset]) -> xr.DataArray:
     """The centred gold standard `[step, test, left_out]` with `epoch`, from losses (see `fimo.effect`)."""
-    kept = without_diverged(seeds)
-    found = [gold_standard(kept, place) for place in range(kept[0].sizes["step"])]
-    return xr.concat(found, "step", coords="different", compat="equals")
+    parts = (average(effect(block, "centred"), "centred") for block in blocks(without_diverged(seeds)))
+    return xr.concat(parts, "step")
+
+
+def ceiling_at(reliability: pd.DataFrame, gold: xr.DataArray) -> xr.DataArray:
+    """The reliability ceiling √r `[step]` of the centred gold standard, with `epoch`; NaN from one seed.
+
+    Args:
+        reliability: as in `fimo.compare.tables.Comparison`.
+        gold: see `centred_gold`.
+    """
+    centred = reliability.query("adjustment == 'centred'").set_index("step")["ceiling"]
+    return gold["epoch"].copy(data=centred.loc[gold["step"].values])
 
 
 def agreements(

@@ -1,4 +1,4 @@
-"""claims.csv and claims.md: the paper's claims (arXiv 2412.03906) as statistics with their uncertainty.
+"""The paper's claims (arXiv 2412.03906) as statistics with their uncertainty.
 
 A statistic is above zero where its claim holds. It is taken from curves `[step, gold, method, replicate]`, mean cosines
 over test examples; the first replicate is what was measured, the others have test examples and seeds resampled.
@@ -14,8 +14,8 @@ import pandas as pd
 import xarray as xr
 
 from fimo.compare.agreement import Array
-from fimo.compare.report import with_error
 from fimo.compare.seed_products import SeedProducts, stacked
+from fimo.compare.verdicts import above, claim_row, ends, unmeasured_row
 from fimo.effect import ADJUSTMENTS, without_diverged
 from fimo.errors import UserError
 
@@ -99,11 +99,6 @@ ADAM = Claim(
     "training (epochs) of both runs",
     lambda first, influence, every: every.sel(gold="centred"),  # of Adam's curves minus SGD's
 )
-EXPLANATION = f"""A claim holds where its statistic is more than two standard errors above zero, does not hold where it
-is as far below, and is not decided between. Standard errors come from resampling test examples and, where there are
-several, seeds; from few seeds they are rough. Cosines are centred unless a line says otherwise; at most {STEPS} of the
-evaluated steps are looked at, log-spaced. First-order methods are {", ".join(FAMILIES[FIRST])}, influence functions
-{", ".join(FAMILIES[INFLUENCE])}; the mean is over those that were run."""
 
 
 def claims(
@@ -207,41 +202,14 @@ def _row(claim: Claim, curves: xr.DataArray, n_test: int, n_seeds: int) -> dict:
     centred = curves.sel(gold="centred")
     first, influence = (centred.isel(method=np.isin(bases, FAMILIES[family])) for family in FAMILIES)
     there = {FIRST: first.size, INFLUENCE: influence.size, SECOND_STEP: len(curves) > 1, SECOND_SEED: n_seeds > 1}
-    missing = [need for need in claim.needs if not there[need]]
-    values = np.full(1 + REPLICATES, np.nan)
-    if not missing:
-        statistic = claim.value(first, influence, curves)
-        values = statistic.mean([axis for axis in statistic.dims if axis != "replicate"]).values
+    if missing := [need for need in claim.needs if not there[need]]:
+        return unmeasured_row(claim.name, claim.words, missing, (n_test, n_seeds))
+    statistic = claim.value(first, influence, curves)
+    values = statistic.mean([axis for axis in statistic.dims if axis != "replicate"]).values
+    if np.isnan(values[0]):
+        return unmeasured_row(claim.name, claim.words, ["cosine"], (n_test, n_seeds))
     resampled = [name for name, count in (("test examples", n_test), ("seeds", n_seeds)) if count > 1]
-    estimate, spread = values[0], np.sqrt(np.mean((values[1:] - values[0]) ** 2))
-    error = spread / NUDGE if resampled else np.nan
-    low, high = estimate - 2 * error, estimate + 2 * error
-    verdict = "holds" if low > 1e-9 else "does not hold" if high < -1e-9 else "not decided"  # not by rounding
+    spread = np.sqrt(np.mean((values[1:] - values[0]) ** 2))
+    number = values[0], spread / NUDGE if resampled else np.nan
     note = f"resampled: {' and '.join(resampled) or 'nothing'}"
-    if np.isnan(estimate):
-        verdict, note = "not measured", f"no {' and no '.join(missing or ['cosine'])}"
-    row = {"claim": claim.name, "statistic": claim.words, "estimate": estimate, "standard_error": error}
-    return row | {"low": low, "high": high, "verdict": verdict, "note": note, "n_test": n_test, "n_seeds": n_seeds}
-
-
-def claims_markdown(table: pd.DataFrame) -> str:
-    """The rows of `claims` for people; a column `data set`, where there is one, comes first."""
-    counts = {"n_test": "test examples", "n_seeds": "seeds"}
-    numbers = ("statistic ± error", *counts.values())
-    names = [*table.columns.intersection(["data set"]), "claim", "statistic ± error", "verdict", *counts.values()]
-    lines = [
-        "# The paper's claims",
-        "",
-        f"| {' | '.join(names)} |",
-        "|" + "".join("--:|" if name in numbers else "---|" for name in names),
-    ]
-    for row in table.rename(columns=counts).to_dict("records"):
-        if pd.notna(row["estimate"]):
-            row["statistic ± error"] = with_error(row["estimate"], row["standard_error"])
-        else:
-            row |= {"statistic ± error": "–", "verdict": f"{row['verdict']}: {row['note']}"}
-        lines.append(f"| {' | '.join(str(row[name]) for name in names)} |")
-    words = [f"- {name}: {said}." for name, said in zip(table["claim"], table["statistic"], strict=True)]
-    if ADAM.name not in set(table["claim"]):
-        words.append(f"- {ADAM.name}: takes two runs, and is not measured in one.")
-    return "\n".join([*lines, "", EXPLANATION, "", *dict.fromkeys(words)]) + "\n"
+    return claim_row(claim.name, claim.words, number, above(*ends(*number)), note, (n_test, n_seeds))

@@ -30,6 +30,8 @@ COLOURS = {
 }
 MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X8"), strict=False))
 CEILING = "reliability ceiling"
+# From one marker of a line to its next, in diagonals of the axes.
+MARKED = 0.15
 STYLE: dict = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -72,9 +74,10 @@ def draw_curves(axes: Axes, comparison: Comparison, adjustment: str = "centred",
         measure: `cosine`, with the reliability ceiling dashed; or `spearman`, for whose ranks there is no such ceiling.
     """
     curves = comparison.curves.query("adjustment == @adjustment")
-    for number, (label, curve) in enumerate(curves.groupby("method", sort=False)):
+    lines = list(curves.groupby("method", sort=False))
+    for number, (label, curve) in enumerate(lines):
         # Where there are many points, a marker here and there, elsewhere on each line: some lines coincide.
-        every = 1 if len(curve) <= 12 else (0.02 + 0.013 * number, 0.15)
+        every = 1 if len(curve) <= 12 else (0.02 + MARKED * number / len(lines), MARKED)
         mean, sem = curve[f"{measure}_mean"], curve[f"{measure}_sem"]
         draw_line(axes, str(label), curve["epoch"], mean, sem, every)
     ceiling = comparison.reliability.query("adjustment == @adjustment")

@@ -41,7 +41,7 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
         random_seed: of the splits that measure reliability.
     """
     seeds = without_diverged(seeds)
-    found = xr.concat([_compared(scores, block, random_seed) for block in _blocks(seeds)], "step")
+    found = xr.concat([_compared(scores, block, random_seed) for block in blocks(seeds)], "step")
     means = {name: _mean(found[name]) for name in MEASURES}
     curves = xr.merge(
         [mean.rename({"mean": f"{name}_mean", "sem": f"{name}_sem"}) for name, mean in means.items()], compat="override"
@@ -55,7 +55,7 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
     )
 
 
-def _blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
+def blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
     """The losses of all seeds, a few steps at a time; the next ones are read meanwhile."""
     sizes = seeds[0].sizes
     step_bytes = len(seeds) * sizes["test"] * sizes["left_out"] * 8

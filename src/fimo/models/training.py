@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from fimo.errors import UserError
@@ -20,7 +21,12 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-
+# What becomes of the learning rate over so many steps: nothing, or it goes to 0, which it is after the last.
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int], LRScheduler] | None] = {
+    "constant": None,
+    "linear": lambda optimizer, steps: LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps),
+    "cosine": CosineAnnealingLR,
+}
 
 KEEP = ("last", "best")
 # Rows of one pass when a network is judged: what activations of a text model's rows take is bounded so.
@@ -40,6 +46,8 @@ class FinalTraining(pl.LightningModule):
         augment: called on the inputs of each batch, or None.
         judge: rows that say after each epoch how good the network is; the parameters of the best epoch (highest
             accuracy, or lowest loss where there is none; the first of equals) are then kept. None keeps the last's.
+        schedule: of the learning rate, one of `SCHEDULES`. Where it goes to 0 the noise of the batches does too, and
+            the network ends close to where the mean training gradient is zero.
     """
 
     def __init__(
@@ -52,18 +60,23 @@ class FinalTraining(pl.LightningModule):
         clip: float | None = None,
         augment: Callable[[Any], Any] | None = None,
         judge: Rows | None = None,
+        schedule: str = "constant",
     ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
         self.optimizer_class, self.lr, self.weight_decay = OPTIMIZERS[optimizer], lr, weight_decay
-        self.clip, self.augment, self.judge = clip, augment, judge
+        self.clip, self.augment, self.judge, self.schedule = clip, augment, judge, SCHEDULES[schedule]
         self.kept_epoch, self.best = 0, -torch.inf
         self.kept: dict[str, Tensor] = {}
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimiser of all parameters."""
+    def configure_optimizers(self) -> Any:
+        """The optimiser of all parameters, with the schedule of its learning rate over the steps of all epochs."""
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
-        return self.optimizer_class(self.network.parameters(), **settings)
+        optimizer = self.optimizer_class(self.network.parameters(), **settings)
+        if self.schedule is None:
+            return optimizer
+        scheduler = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         """Mean loss of a batch."""

@@ -44,6 +44,10 @@ class Rescaling:
         """The same question, its network in these coordinates."""
         return replace(problem, network=Rescaled(problem.network, self.roots))
 
+    def gradient(self, gradient: Parameters) -> Parameters:
+        """D^½ g: a gradient in θ as one in these coordinates."""
+        return {f"{INSIDE}.{name}": root * gradient[name] for name, root in self.roots.items()}
+
     def back(self, vector: Parameters) -> Parameters:
         """D^½ y: a way in these coordinates as a way in θ."""
         return {name: root * vector[f"{INSIDE}.{name}"] for name, root in self.roots.items()}

@@ -63,8 +63,10 @@ class UnrolledGaussNewton(GaussNewtonFunctions):
         AdamW's decay is taken to go through its momentum, as the gradient does.
         """
         n, decay, here = len(problem.train), self.recursion.weight_decay, self.coordinates(problem)
-        pull = weighted_sum(here, torch.full((n,), 1 / n, dtype=torch.float64))
-        pull = {name: part + decay * here.parameters[name] for name, part in pull.items()}
+        gradient = weighted_sum(problem, torch.full((n,), 1 / n, dtype=torch.float64))
+        self.facts["mean_gradient_norm"] = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
+        gradient = self.rescaling.gradient(gradient) if self.rescaling else gradient
+        pull = {name: part + decay * here.parameters[name] for name, part in gradient.items()}
         for moved in self.P.vectors(pull, self.fitted):
             back = {name: -part for name, part in moved.items()}
             yield self.rescaling.back(back) if self.rescaling else back
