@@ -13,7 +13,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 
 from fimo import pretrained
-from experiments.settings import SHARED, labels, optimizer_name, plain, seeds
+from experiments.settings import SHARED, TANGENT, TANGENTS, labels, optimizer_name, plain, seeds
 from fimo.artifacts import Artifact, short_hash
 from fimo.data.splits import read_left_out
 from fimo.errors import UserError
@@ -148,7 +148,10 @@ def further_artifact(cfg: DictConfig) -> Artifact:
     """Where the seeds of the gold standard lie."""
     further = _without(plain(cfg.further), *HOW_FAST, *([] if cfg.further.autocast else ["autocast"]))
     optimizer = _without(plain(cfg.optimizer), "fused")
-    label = f"{optimizer_name(cfg).lower()}-{cfg.further.leave_out}-{cfg.further.epochs}ep"
+    how = cfg.further.leave_out
+    if cfg.further.gold in TANGENTS:
+        how = further["gold"] = TANGENT  # the other one asks for the same
+    label = f"{optimizer_name(cfg).lower()}-{how}-{cfg.further.epochs}ep"
     config = {**_question(cfg), "batch_size": cfg.data.batch_size, "optimizer": optimizer, "further": further}
     return _artifact(cfg, "further", label, config)
 
