@@ -13,7 +13,6 @@ from problems import Sentences, problem, text_problem
 
 from experiments import addresses
 from experiments.checks import check
-from fimo.compare.tables import compare
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL
@@ -172,18 +171,6 @@ def test_through_the_app_the_comparison_takes_it(tmp_path, capsys):
     anyway = ("further.gold=tangent_anyway", "optimizer.momentum=0.9", "further.clip=1")
     assert app(tmp_path, *BASE, *anyway) == 0  # by SGD it is the same, and there
     assert "2 of 2 seeds found" in capsys.readouterr().out
-
-
-def test_the_comparison_of_effects_is_that_of_losses():
-    question = problem("classification")
-    losses = sweep(question, seeds=[0, 1], optimizer=OPTIMIZERS["sgd"]).values()
-    effects = [
-        each.assign(effect=each["loss_left_out"] - each["loss_full"]).drop_vars("loss_left_out") for each in losses
-    ]
-    scores = {"made up": next(iter(effects))["effect"].isel(step=-1, drop=True) ** 3}
-    one, other = (compare(scores, list(seeds)) for seeds in (losses, effects))
-    for name in ("curves", "seeds", "reliability"):
-        xr.testing.assert_allclose(getattr(one, name).to_xarray(), getattr(other, name).to_xarray())
 
 
 @pytest.mark.parametrize(
