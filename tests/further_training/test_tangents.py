@@ -1,5 +1,6 @@
 """The tangents of further training against finite differences of plain loops, and the closed form of least squares."""
 
+from dataclasses import replace
 from functools import partial
 
 import naive_tangents
@@ -7,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from configs import app, config
+from configs import app, config, needs_data
 from further_training.test_gold_standard import sweep
 from problems import Sentences, problem, text_problem
 
 from experiments import addresses
 from experiments.checks import check
+from experiments.question import Question
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL
-from fimo.further_training.module import LockstepBatches
+from fimo.further_training.module import LockstepBatches, differs_in_training
 from fimo.further_training.plan import Plan
 from fimo.further_training.tangents import Tangents
 from fimo.randomness import seed_of
@@ -94,6 +96,31 @@ def test_of_text(dropout):
     assert_derivative(question, OPTIMIZERS["sgd"], batch_size=4, draws=partial(draw, 4))
 
 
+@pytest.mark.slow
+@needs_data
+@pytest.mark.parametrize("experiment", ["digits", "folktables", "reviews"])
+def test_of_the_experiments_own_networks(experiment, tmp_path):
+    """A maximum over pixels, sparse rows and an encoder with dropout."""
+    few = ("data.test_count=4", "data.left_out=3", f"paths.output_dir={tmp_path}", "final.epochs=0")
+    question = Question(config(f"experiment={experiment}", "size=smoke", *few)).problem.to(dtype=torch.float64)
+    assert_derivative(question, OPTIMIZERS["momentum"], 1e-5, batch_size=64, draws=partial(draw, 4), clip=1.0)
+
+
+class Doubled(torch.nn.Linear):
+    """Another function in training mode, and nothing random."""
+
+    def forward(self, inputs):
+        return torch.tanh(super().forward(inputs)) * (2 if self.training else 1)
+
+
+def test_the_network_is_that_of_training():
+    question = replace(problem(), network=Doubled(5, 1).double().eval())
+    assert differs_in_training(question) and not differs_in_training(problem())
+    found = sweep(question, tangents=True, optimizer=OPTIMIZERS["sgd"])[0]["effect"]
+    expected = naive_tangents.effects(question, OPTIMIZERS["sgd"], 3, 8, 0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * abs(expected).max())
+
+
 @pytest.mark.parametrize("network", ["mlp", "dropout", "vmap-shy"])
 @pytest.mark.parametrize("optimizer", ["nesterov", "adamw"])
 def test_the_run_is_that_of_every_step_and_chunks_and_groups_do_not_matter(network, optimizer):
@@ -146,7 +173,7 @@ def test_a_step_reads_nothing_back_from_the_device(optimizer):
     tangents = Tangents(question, ensemble, plan.optimizer, 3, plan.clip)
     for batch in LockstepBatches(question, plan, [0, 1], torch.tensor([FULL])):
         tangents.step(batch)
-    assert tangents.vectorised and tangents.followed[1].columns[0].tangents.shape == (2, question.size)
+    assert not tangents.one_by_one and tangents.followed[1].columns[0].tangents.shape == (2, question.size)
 
 
 def test_a_diverged_run_takes_its_tangents_with_it():

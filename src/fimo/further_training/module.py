@@ -68,7 +68,9 @@ class FurtherTraining(pl.LightningModule):
 
     def _tangents(self) -> Tangents:
         width = self.plan.width(self.problem, len(self.problem.left_out))
-        return Tangents(self.problem, self.ensemble, self.plan.optimizer, width, self.plan.clip)
+        # In eval mode all of calculus goes through some networks that it can't go through in training mode.
+        training = self.random or differs_in_training(self.problem)
+        return Tangents(self.problem, self.ensemble, self.plan.optimizer, width, self.plan.clip, training)
 
     def _short_runs(self, updated: bool) -> Tensor:
         """Which runs of a seed can't share a chunk with its full run.
@@ -159,6 +161,16 @@ def draws_at_random(problem: Problem) -> bool:
         before = state()
         problem.network(problem.train[slice(0, 2)][0])
         return not torch.equal(before, state())
+
+
+def differs_in_training(problem: Problem) -> bool:
+    """Whether the network is another function in training mode, beyond rounding; normalisation keeps its statistics."""
+    inputs, outputs = problem.train[slice(0, 2)][0], []
+    for training in (False, True):
+        with training_mode(problem.network, training), torch.no_grad(), drawing(0):
+            outputs.append(problem.network(inputs))
+    usual, trained = outputs
+    return not torch.allclose(usual, trained, rtol=1e-4, atol=1e-5 * float(usual.abs().max()))
 
 
 def check_smallest_batch(problem: Problem, plan: Plan) -> None:

@@ -71,18 +71,25 @@ class Tangents:
         optimizer: that of the runs.
         width: tangents that go through the network together; they don't depend on it.
         clip: bound on each run's gradient norm, or none.
+        training: whether the network has to be in training mode, which is then another function than in eval mode.
 
     Raises:
         UserError: for an optimiser whose derivative isn't known.
     """
 
     def __init__(
-        self, problem: Problem, ensemble: Ensemble, optimizer: OptimizerFactory, width: int, clip: float | None = None
+        self,
+        problem: Problem,
+        ensemble: Ensemble,
+        optimizer: OptimizerFactory,
+        width: int,
+        clip: float | None = None,
+        training: bool = True,
     ) -> None:
-        self.problem, self.clip, self.width = problem, clip, width
+        self.problem, self.clip, self.width, self.training = problem, clip, width, training
         self.names = list(problem.parameters)
         self.shapes = [parameter.shape for parameter in problem.parameters.values()]
-        self.vectorised = True
+        self.one_by_one: set[str] = set()  # what vmap doesn't take
         left_out = problem.left_out.cpu()
         # As long as in the runs of the ensemble, which take the first row where nothing is left out: dropout masks
         # depend on it.
@@ -110,7 +117,7 @@ class Tangents:
         """
         end = batch.rows.shape[1] - batch.apart
         length = batch.longest and batch.longest[0]
-        with training_mode(self.problem.network, True), math_attention():
+        with training_mode(self.problem.network, self.training), math_attention():
             for number, run in enumerate(self.followed):
                 inputs, targets = self.problem.train.take(batch.rows[number, :end], length)
                 weights = batch.weight[number, :end].to(self.problem.dtype)
@@ -124,7 +131,7 @@ class Tangents:
         kept = gradient if self.clip is None else clipped((gradient[None],), self.clip)[0][0]
         run.update.follow(parameters, kept)
         for columns in run.columns:
-            changes = self._each(lambda tangent: hessian(tangent)[0], columns.tangents)
+            changes = self._each("tangents", lambda tangent: hessian(tangent)[0], columns.tangents)
             own = self._gradients(parameters, self.problem.train, columns.examples, self.length, seeds[1])
             changes.sub_(own, alpha=1 / len(self.problem.train))
             if self.clip is not None:
@@ -149,7 +156,7 @@ class Tangents:
         def gradient(place: Tensor) -> Tensor:
             return grad(self._loss(*rows.take(place[None], length), parameters.new_ones(1)))(parameters)
 
-        return self._each(gradient, places, seed)
+        return self._each("examples", gradient, places, seed)
 
     @torch.no_grad()
     def effects(self) -> Tensor:
@@ -167,17 +174,18 @@ class Tangents:
                     effects[number, :, places] = torch.cat(found).to(effects.dtype)
         return effects.cpu()
 
-    def _each(self, function: Callable[[Tensor], Tensor], stack: Tensor, seed: int | None = None) -> Tensor:
+    def _each(self, what: str, function: Callable[[Tensor], Tensor], stack: Tensor, seed: int | None = None) -> Tensor:
         """`function` of each row of `stack`, stacked; all draw the same random numbers."""
-        if self.vectorised:
+        if what not in self.one_by_one:
             try:
                 with drawing(seed):
                     return vmap(function, randomness="same")(stack)
             except torch.OutOfMemoryError:
                 raise
             except (RuntimeError, ValueError) as reason:  # no rule for it, or the data decide the way
-                print(f"further training: one tangent after another, since vmap does not take this network ({reason})")
-                self.vectorised = False
+                why = str(reason).splitlines()[0]
+                print(f"further training: {what} one after another, since vmap does not take this network ({why})")
+                self.one_by_one.add(what)
         found = []
         for row in stack:
             with drawing(seed):
