@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from fimo import pretrained
 from experiments.methods import follows
-from experiments.settings import SHARED, labels, optimizer_name, plain, seeds
+from experiments.settings import SHARED, TANGENT, TANGENTS, labels, optimizer_name, plain, seeds
 from fimo.artifacts import Artifact, short_hash
 from fimo.data.splits import read_left_out
 from fimo.errors import UserError
@@ -137,7 +137,7 @@ def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
 def _scoring_code(target: str) -> list[Path]:
     """What the method is written in, and what every method is computed with."""
     package = Path(inspect.getfile(Damping)).parents[1]
-    shared = [package / name for name in ("attribution.py", "problem.py", "models/objective.py")]
+    shared = [package / name for name in ("attribution.py", "attention.py", "problem.py", "models/objective.py")]
     shared += [package / "preconditioners" / f"{name}.py" for name in SHARED_CODE]
     return [*_code(target), *shared, *sorted((package / "gradients").glob("*.py"))]
 
@@ -165,7 +165,10 @@ def further_artifact(cfg: DictConfig) -> Artifact:
     """Where the seeds of the gold standard lie."""
     further = _without(plain(cfg.further), *HOW_FAST, *([] if cfg.further.autocast else ["autocast"]))
     optimizer = _without(plain(cfg.optimizer), "fused")
-    label = f"{optimizer_name(cfg).lower()}-{cfg.further.leave_out}-{cfg.further.epochs}ep"
+    how = cfg.further.leave_out
+    if cfg.further.gold in TANGENTS:
+        how = further["gold"] = TANGENT  # the other one asks for the same
+    label = f"{optimizer_name(cfg).lower()}-{how}-{cfg.further.epochs}ep"
     config = {**_question(cfg), "batch_size": cfg.data.batch_size, "optimizer": optimizer, "further": further}
     return _artifact(cfg, "further", label, config)
 

@@ -12,9 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.methods import check_recursion, follows, made
 from experiments.settings import (
+    ANYWAY,
     DTYPES,
     FURTHER,
     RETRAINING,
+    TANGENT,
+    TANGENTS,
     device,
     labels,
     methods,
@@ -24,6 +27,7 @@ from experiments.settings import (
 )
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.leave_out import SCHEMES
+from fimo.further_training.update_derivatives import derivative_of
 from fimo.models.training import KEEP, OPTIMIZERS, SCHEDULES
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -31,7 +35,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "final.optimizer": tuple(OPTIMIZERS),
     "final.keep": KEEP,
     "final.schedule": tuple(SCHEDULES),
-    "further.gold": (FURTHER, RETRAINING),
+    "further.gold": (FURTHER, RETRAINING, TANGENT, ANYWAY),
     "further.leave_out": tuple(SCHEMES),
     "further.batch_norm": ("frozen", "updated"),
     "further.dtype": tuple(DTYPES),
@@ -152,13 +156,26 @@ def _check_retraining(cfg: DictConfig) -> None:
             )
 
 
+def _check_tangent(cfg: DictConfig, optimizer: torch.optim.Optimizer) -> None:
+    """The optimiser's steps have a derivative here, and it says something of leaving an example out."""
+    derivative_of(optimizer)
+    if cfg.further.gold == TANGENT and optimizer_name(cfg) != "SGD":
+        raise Unavailable(
+            f"further.gold={TANGENT} needs optimizer=sgd, found {optimizer_name(cfg)}, whose steps divide by the size "
+            "of past gradients, so that the derivative with respect to an example's weight does not stand for leaving "
+            f"the whole example out: further.gold={ANYWAY} computes it all the same."
+        )
+
+
 def _check_objects(cfg: DictConfig) -> None:
     """Make what looks at its own settings when it is made."""
     try:
-        instantiate(cfg.optimizer)([torch.zeros(1, requires_grad=True)])
+        optimizer = instantiate(cfg.optimizer)([torch.zeros(1, requires_grad=True)])
     except (TypeError, ValueError) as reason:
         raise UserError(f"optimizer does not take these settings: {reason}.") from reason
     plan(cfg)
+    if cfg.further.gold in TANGENTS:
+        _check_tangent(cfg, optimizer)
     for name in methods(cfg):
         if follows(cfg, name, made(cfg, name)):
             check_recursion(cfg)

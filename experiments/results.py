@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from fimo import artifacts
 from experiments import addresses, multirun, settings, stages
 from experiments.question import Question, say
-from experiments.settings import FURTHER, RETRAINING
+from experiments.settings import FURTHER, RETRAINING, TANGENTS
 from fimo.compare.claims import claims
 from fimo.compare.claims_report import claims_markdown
 from fimo.compare.figures import curves_figure, figure_files, seeds_figure, to_bytes
@@ -33,7 +33,9 @@ PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "sc
 
 # By `further.gold`: what it is called, and the axis along which there is more of it.
 GOLDS = {FURTHER: "further training", RETRAINING: "re-training"}
+GOLDS |= dict.fromkeys(TANGENTS, "tangents of further training")
 AMOUNTS = {FURTHER: "amount of further training (epochs)", RETRAINING: "epochs of re-training from scratch"}
+AMOUNTS |= dict.fromkeys(TANGENTS, AMOUNTS[FURTHER])
 
 
 def run_name(cfg: DictConfig) -> str:

@@ -77,9 +77,10 @@ def seeds_together(cfg: DictConfig, problem: Problem, seeds: int) -> int:
     together = cfg.further.seeds_at_once
     if together == "auto":
         together = 1 if draws_at_random(problem) else min(seeds, plan.seeds_together(problem, runs))
-    width = plan.width(problem, runs * together)
+    width = plan.width(problem, runs - 1 if plan.tangents else runs * together)
     several = f"{together} seed{'s' if together > 1 else ''} at a time"
-    say(f"further training: {runs} runs a seed, {several}, {width} runs at once on {problem.device.type}")
+    what = f"one run and {runs - 1} tangents" if plan.tangents else f"{runs} runs"
+    say(f"further training: {what} a seed, {several}, {width} at once on {problem.device.type}")
     return together
 
 

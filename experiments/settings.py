@@ -17,8 +17,10 @@ from fimo.preconditioners.damping import Damping
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 HOW_SCORED = ("label", "dual_bytes")
-# `further.gold`: every run begins at the final model, or as the final model began.
-FURTHER, RETRAINING = "leave_one_out", "retraining"
+# `further.gold`: every run begins at the final model, or as the final model began; or one run, and its tangents. The
+# last is the same with an optimiser whose tangents do not stand for leaving out.
+FURTHER, RETRAINING, TANGENT, ANYWAY = "leave_one_out", "retraining", "tangent", "tangent_anyway"
+TANGENTS = (TANGENT, ANYWAY)
 # Under `method`, of all methods.
 SHARED = ("curvature_rows", "dtype")
 
@@ -104,4 +106,5 @@ def plan(cfg: DictConfig) -> Plan:
         dtype=DTYPES[further["dtype"]],
         autocast=torch.bfloat16 if further["autocast"] else None,
         runs_at_once=None if further["runs_at_once"] == "auto" else further["runs_at_once"],
+        tangents=further["gold"] in TANGENTS,
     )

@@ -23,12 +23,12 @@ class Without(Sampler):
 
 
 def further_training(
-    problem, optimizer, epochs, batch_size, scheme, seed, left_out=None, clip=None, evaluated=None, draw=None
+    problem, optimizer, epochs, batch_size, scheme, seed, left_out=None, clip=None, evaluated=None, draw=None, weight=1
 ):
     """One run of further training: test losses in float64 after each epoch, or after the steps in `evaluated`.
 
     `left_out` is None for the full run; `optimizer` takes a list of parameters. `draw(step)` and `draw(step, 1)` seed
-    what the network draws for the batch and for the left-out example.
+    what the network draws for the batch and for the left-out example. With `every_step`, `weight` ℓ_i/n is left out.
     """
     network = copy.deepcopy(problem.network).train()
     rows = len(problem.train)
@@ -53,7 +53,7 @@ def further_training(
                 inputs, targets = taken(problem.train, torch.tensor([left_out]), among=problem.left_out)
                 if draw:
                     draw(step, 1)
-                loss = loss - problem.objective.loss(network(inputs), targets).sum() / rows
+                loss = loss - weight * problem.objective.loss(network(inputs), targets).sum() / rows
             update.zero_grad()
             loss.backward()
             if clip is not None:

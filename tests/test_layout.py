@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "fimo"
-LEAVES = {"errors", "rows", "randomness", "pretrained"}
+LEAVES = {"attention", "errors", "rows", "randomness", "pretrained"}
 # What each room may import of the project beside itself and the leaves.
 ARROWS = {
     "data": set(),
@@ -20,6 +20,7 @@ ARROWS = {
     "attribution": {"preconditioners", "gradients", "problem"},
     "compare": {"effect"},
     "artifacts": set(),
+    "attention": set(),
     "formats": set(),
     "errors": set(),
     "rows": set(),

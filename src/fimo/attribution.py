@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fimo.attention import differentiable_attention
 from fimo.errors import UserError
 from fimo.gradients.source import BLOCK_BYTES, GradientSource
 from fimo.preconditioners.base import Preconditioner
@@ -115,15 +114,3 @@ def ready(problem: Problem) -> None:
         raise UserError("Scores are those of a final model in eval mode: call network.eval() first.")
     if frozen := [name for name, p in problem.network.named_parameters() if not p.requires_grad]:
         raise UserError(f"All parameters are part of θ, but {frozen[0]} is frozen: call network.requires_grad_().")
-
-
-@contextmanager
-def differentiable_attention() -> Iterator[None]:
-    """Attention by plain matrix products, which can be differentiated twice and forward."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)

@@ -1,8 +1,9 @@
 """The effect of leaving a training example out, and its three adjustments (arXiv 2412.03906, eq. 13 and 17).
 
 Losses are a Dataset with `loss_before [test]`, `loss_full [step, test]` and `loss_left_out [step, test, left_out]`,
-each with an axis `seed` in front where several seeds are together. Sign: a positive effect is a rise of the test loss
-when the example is left out, so the example helped.
+each with an axis `seed` in front where several seeds are together. Tangents of further training have no left-out runs:
+they give `effect [step, test, left_out]`, the difference to `loss_full` itself, in place of `loss_left_out`. Sign: a
+positive effect is a rise of the test loss when the example is left out, so the example helped.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ import xarray as xr
 ADJUSTMENTS = ("none", "full", "centred")
 
 
+def _of_left_out(losses: xr.Dataset) -> str:
+    """Which of the two has a number for each left-out example."""
+    return "effect" if "effect" in losses else "loss_left_out"
+
+
 def effect(losses: xr.Dataset, adjustment: str) -> xr.DataArray:
     """Effect of each left-out example on each test loss, `[…, step, test, left_out]`, in units of the loss.
 
@@ -23,9 +29,12 @@ def effect(losses: xr.Dataset, adjustment: str) -> xr.DataArray:
     examples with the same seed: ℓ_j(θ_t(D∖i, ξ)) − ℓ_j(θ_t(D, ξ)), eq. 17. Centring (eq. 13) comes after the mean over
     seeds, in `average`.
     """
-    reference = losses["loss_before"] if adjustment == "none" else losses["loss_full"]
-    dims = losses["loss_left_out"].dims
-    return (losses["loss_left_out"] - reference).transpose(*dims)
+    before, full, name = losses["loss_before"], losses["loss_full"], _of_left_out(losses)
+    if name == "effect":
+        found = losses[name] + (full - before) if adjustment == "none" else losses[name]
+    else:
+        found = losses[name] - (before if adjustment == "none" else full)
+    return found.transpose(*losses[name].dims)
 
 
 def average(effects: xr.DataArray, adjustment: str) -> xr.DataArray:
@@ -53,20 +62,25 @@ def centre(effects: xr.DataArray) -> xr.DataArray:
 
 
 def with_diverged_as_nan(losses: xr.Dataset) -> xr.Dataset:
-    """One seed's losses with NaN in the whole column of a left-out example whose run left the finite numbers.
+    """One seed's losses with NaN in the whole column of an example whose run (or tangent) left the finite numbers.
 
     A full run that diverged makes `loss_full` NaN, and with it every adjusted effect of the seed.
     """
-    left_out, full = losses["loss_left_out"], losses["loss_full"]
-    return losses.assign(
-        loss_left_out=left_out.where(xr.apply_ufunc(np.isfinite, left_out).all(["step", "test"])),
-        loss_full=full.where(xr.apply_ufunc(np.isfinite, full).all()),
-    )
+    name, full = _of_left_out(losses), losses["loss_full"]
+    stayed = xr.apply_ufunc(np.isfinite, full).all()
+    columns = xr.apply_ufunc(np.isfinite, losses[name]).all(["step", "test"])
+    kept = columns & stayed if name == "effect" else columns  # a tangent has no run of its own
+    return losses.assign({name: losses[name].where(kept), "loss_full": full.where(stayed)})
+
+
+def _gone(losses: xr.Dataset) -> np.ndarray:
+    """`[left_out]`, which columns are NaN."""
+    return np.isnan(losses[_of_left_out(losses)].isel(step=-1, test=0).values)
 
 
 def diverged(losses: xr.Dataset) -> list[str]:
     """The runs of one seed that diverged: `left-out 17`, or `the full run`."""
-    bad = losses["left_out"].values[np.isnan(losses["loss_left_out"].isel(step=-1, test=0).values)]
+    bad = losses["left_out"].values[_gone(losses)]
     full = ["the full run"] if bool(np.isnan(losses["loss_full"]).any()) else []
     return full + [f"left-out {number}" for number in bad]
 
@@ -78,6 +92,6 @@ def without_diverged(seeds: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     otherwise fall on some of them alone. Where nothing would be left, everything stays, and no agreement is a number.
     """
     finite = [losses for losses in seeds if not bool(np.isnan(losses["loss_full"]).any())]
-    columns = [~np.isnan(losses["loss_left_out"].isel(step=-1, test=0).values) for losses in finite]
+    columns = [~_gone(losses) for losses in finite]
     kept = np.logical_and.reduce(columns) if columns else np.array(False)
     return [losses.isel(left_out=kept) for losses in finite] if kept.any() else list(seeds)

@@ -2,6 +2,7 @@
 
 import naive_comparison as naive
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from made_up import STEPS, TESTS, score_of, simulated
@@ -192,6 +193,28 @@ def test_live_agreement_is_that_of_the_table_once_all_seeds_are_in():
     assert metrics == pytest.approx(
         {"live/epoch": 4.0, "live/seeds": 3.0, "live/cosine/Grad-Dot": table["cosine_mean"].item()}
     )
+
+
+def test_effects_in_place_of_losses_are_compared_alike():
+    """The seeds of tangents have no losses of left-out runs."""
+    a, seeds = simulated(3, 1.0)
+    seeds[1]["loss_left_out"][2:, :, 7] = np.inf
+    tangents = [losses.assign(effect=effect(losses, "full")).drop_vars("loss_left_out") for losses in seeds]
+    scores = {"Grad-Dot": score_of(a[1], seeds[0])}
+    for adjustment in ADJUSTMENTS:
+        pair = [effect(losses[0], adjustment) for losses in (seeds, tangents)]
+        assert pair[0].dims == pair[1].dims
+        np.testing.assert_allclose(*pair, rtol=1e-12, atol=1e-12)
+    marked, others = ([with_diverged_as_nan(losses) for losses in each] for each in (seeds, tangents))
+    assert [diverged(losses) for losses in others] == [diverged(losses) for losses in marked] != [[], [], []]
+    one, other = (tables.compare(scores, each) for each in (marked, others))
+    for name in ("curves", "seeds", "reliability"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    at_once = [xr.concat(each, "seed").isel(step=[0]) for each in (marked, others)]
+    live = [LiveAgreement(scores).update(losses) for losses in at_once]
+    assert live[0] == pytest.approx(live[1])
+    others[0]["loss_full"][:] = np.inf
+    assert np.isnan(with_diverged_as_nan(others[0])["effect"]).all()  # they belong to the run on all examples
 
 
 def test_figures_and_table_are_repeatable_and_complete():

@@ -147,7 +147,7 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
         ("times.damping=twice", "times.damping must be a number above 0, found 'twice'"),
         ("further.runs_at_once=0", "further.runs_at_once must be a whole number"),
         ("further.leave_out=skip", "further.leave_out must be one of drop, mask, every_step, found 'skip'"),
-        ("further.gold=tangents", "further.gold must be one of leave_one_out, retraining, found 'tangents'"),
+        ("further.gold=tangents", "further.gold must be one of leave_one_out, retraining, tangent, ta"),
         ("further.dtype=half", "further.dtype must be one of float32, float64, found 'half'"),
         ("further.evaluate_every=0", "evaluate_every must be a whole number above 0, a list of them, or {first: "),
         ("further.evaluate_every=[1,x]", "evaluate_every must be a whole number above 0, a list of them, or {first: "),

@@ -10,7 +10,8 @@ from problems import NETWORKS, problem
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from fimo.attribution import attribute, differentiable_attention
+from fimo.attention import differentiable_attention
+from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature

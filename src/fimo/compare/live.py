@@ -50,7 +50,8 @@ class LiveAgreement(pl.Callback):
         step = int(losses["step"][0])
         mean = self.totals[step] / self.seeds[step]
         kept = np.isfinite(mean).all(0)
-        gold = losses["loss_left_out"].isel(seed=[0], step=0).copy(data=mean[None]).isel(left_out=kept)
+        like = effect(losses, self.adjustment).isel(seed=[0], step=0)
+        gold = like.copy(data=mean[None]).isel(left_out=kept)
         metrics = {"live/epoch": float(losses["epoch"][0]), "live/seeds": float(self.seeds[step])}
         for label, score in self.scores.items():
             at_step = (score.sel(step=step) if "step" in score.dims else score).isel(left_out=kept)

@@ -18,12 +18,13 @@ from fimo.further_training.ensemble import Ensemble, drawing, training_mode
 from fimo.further_training.leave_out import FULL, SCHEMES, Batch
 from fimo.further_training.order import Order
 from fimo.further_training.plan import Plan
+from fimo.further_training.tangents import Tangents
 from fimo.problem import Problem
 from fimo.randomness import seed_of
 
 
 class FurtherTraining(pl.LightningModule):
-    """The full run and all left-out runs of some seeds, side by side.
+    """The full run and all left-out runs of some seeds, side by side; or the full runs with their tangents.
 
     One training step is one step of every run. Where the test losses are taken, `training_step` returns them, and
     callbacks find them in the `outputs` of `on_train_batch_end`: `{"losses": Dataset}`, the newest evaluation with the
@@ -49,18 +50,27 @@ class FurtherTraining(pl.LightningModule):
                 "further.seeds_at_once must be 1 for a network with dropout, whose masks all runs of a seed share; "
                 f"found {len(self.seeds)} seeds at once."
             )
-        self.runs = torch.cat([torch.tensor([FULL]), problem.left_out])  # of one seed: what each leaves out
+        left_out = problem.left_out[:0] if plan.tangents else problem.left_out
+        self.runs = torch.cat([torch.tensor([FULL]), left_out])  # of one seed: what each leaves out
         self.evaluated = plan.evaluated(problem)
         self.taken = 0  # steps
-        self.losses = torch.full((len(self.seeds), len(self.evaluated), len(self.runs), len(problem.test)), torch.nan)
-        self.losses = self.losses.to(torch.float64)
+        # Of the full run, and then those of each left-out run (or the effects that tangents give).
+        shape = (len(self.seeds), len(self.evaluated), 1 + len(problem.left_out), len(problem.test))
+        self.losses = torch.full(shape, torch.nan, dtype=torch.float64)
         updated = plan.batch_norm == "updated"
         if updated:
             check_smallest_batch(self.problem, plan)
         groups = self._short_runs(updated).repeat(len(self.seeds))
         width = plan.width(self.problem, len(groups))
         self.ensemble = Ensemble(self.problem, groups, plan.optimizer, width, plan.clip, updated, plan.autocast)
+        self.tangents = self._tangents() if plan.tangents else None
         self.loss_before = self.ensemble.test_losses()[0]
+
+    def _tangents(self) -> Tangents:
+        width = self.plan.width(self.problem, len(self.problem.left_out))
+        # In eval mode all of calculus goes through some networks that it can't go through in training mode.
+        training = self.random or differs_in_training(self.problem)
+        return Tangents(self.problem, self.ensemble, self.plan.optimizer, width, self.plan.clip, training)
 
     def _short_runs(self, updated: bool) -> Tensor:
         """Which runs of a seed can't share a chunk with its full run.
@@ -86,12 +96,16 @@ class FurtherTraining(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One step of every run; the newest losses where they were taken, else nothing."""
         self.taken += 1
-        self.ensemble.step(batch, randomness(self.seeds[0], self.taken) if self.random else None)
+        drawn = randomness(self.seeds[0], self.taken) if self.random else None
+        if self.tangents:
+            self.tangents.step(batch, drawn)  # at the parameters that the runs leave in this step
+        self.ensemble.step(batch, drawn)
         if self.taken not in self.evaluated:
             return {}
         self.trainer.should_stop = self.taken == self.evaluated[-1]
         place = self.evaluated.index(self.taken)
-        self.losses[:, place] = self.ensemble.test_losses().unflatten(0, (len(self.seeds), len(self.runs)))
+        taken = self.ensemble.test_losses().unflatten(0, (len(self.seeds), len(self.runs)))
+        self.losses[:, place] = torch.cat([taken, self.tangents.effects()], 1) if self.tangents else taken
         return {"losses": xr.concat([self._dataset(seed, slice(place, place + 1)) for seed in self.seeds], "seed")}
 
     def results(self) -> dict[int, xr.Dataset]:
@@ -100,12 +114,12 @@ class FurtherTraining(pl.LightningModule):
 
     def _dataset(self, seed: int, steps: slice) -> xr.Dataset:
         losses = self.losses[self.seeds.index(seed), steps].numpy()
-        step = np.array(self.evaluated[steps])
+        step, name = np.array(self.evaluated[steps]), "effect" if self.tangents else "loss_left_out"
         return xr.Dataset(
             {
                 "loss_before": ("test", self.loss_before.numpy()),
                 "loss_full": (("step", "test"), losses[:, 0]),
-                "loss_left_out": (("step", "test", "left_out"), losses[:, 1:].swapaxes(1, 2)),
+                name: (("step", "test", "left_out"), losses[:, 1:].swapaxes(1, 2)),
             },
             coords={
                 "step": step,
@@ -151,6 +165,16 @@ def draws_at_random(problem: Problem) -> bool:
         before = state()
         problem.network(problem.train[slice(0, 2)][0])
         return not torch.equal(before, state())
+
+
+def differs_in_training(problem: Problem) -> bool:
+    """Whether the network is another function in training mode, beyond rounding; normalisation keeps its statistics."""
+    inputs, outputs = problem.train[slice(0, 2)][0], []
+    for training in (False, True):
+        with training_mode(problem.network, training), torch.no_grad(), drawing(0):
+            outputs.append(problem.network(inputs))
+    usual, trained = outputs
+    return not torch.allclose(usual, trained, rtol=1e-4, atol=1e-5 * float(usual.abs().max()))
 
 
 def check_smallest_batch(problem: Problem, plan: Plan) -> None:

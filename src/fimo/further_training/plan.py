@@ -36,9 +36,12 @@ class Plan:
         autocast: dtype of the matrix products in training, or that of the parameters.
         batch_norm: `frozen`, batch normalisation keeps the final model's statistics; or `updated`, it takes those of
             the batch, and every run updates its own and is evaluated with them. No matter for networks without it.
+        tangents: in place of runs that leave examples out, take the derivative of the run on all of them (see
+            `tangents.py`).
 
     Raises:
-        UserError: for updated statistics with any way to leave out but `drop`.
+        UserError: for updated statistics with any way to leave out but `drop`; for tangents with a way but
+            `every_step`, with updated statistics or with autocast.
     """
 
     optimizer: OptimizerFactory
@@ -51,8 +54,11 @@ class Plan:
     runs_at_once: int | None = None
     batch_norm: str = "frozen"
     autocast: torch.dtype | None = None
+    tangents: bool = False
 
     def __post_init__(self) -> None:
+        if self.tangents:
+            self._check_tangents()
         if self.batch_norm == "updated" and self.leave_out != "drop":
             why = {
                 "mask": "the example stays in its batch and would enter the statistics",
@@ -62,6 +68,17 @@ class Plan:
                 f"further.batch_norm=updated needs further.leave_out=drop, found {self.leave_out!r}, where "
                 f"{why[self.leave_out]}."
             )
+
+    def _check_tangents(self) -> None:
+        for key, found, needed, why in (
+            ("leave_out", self.leave_out, "every_step", "the weight that it differentiates by acts in all of them"),
+            ("batch_norm", self.batch_norm, "frozen", "it has no derivative of the statistics of batches"),
+            ("autocast", self.autocast, None, "a derivative of rounded products is no better than they are"),
+        ):
+            if found != needed:
+                raise UserError(
+                    f"further.gold=tangent needs further.{key}={needed or 'null'}, found {found}, since {why}."
+                )
 
     def steps_per_epoch(self, problem: Problem) -> int:
         """Batches in an epoch of the full run."""
@@ -97,7 +114,7 @@ class Plan:
     def width(self, problem: Problem, runs: int) -> int:
         """Runs in a chunk: `runs_at_once`, or as many of the `runs` as fit into `CPU_BYTES` or half of a GPU's memory.
 
-        It depends on sizes alone on a CPU, so a repeated run rounds as the first one did.
+        A tangent counts as a run. It depends on sizes alone on a CPU, so a repeated run rounds as the first one did.
         """
         if self.runs_at_once is not None:
             return self.runs_at_once

@@ -1,0 +1,192 @@
+"""Tangents of further training: the derivative of a run's parameters with respect to an example's weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp, vmap
+
+from fimo.attention import differentiable_attention
+from fimo.further_training.ensemble import Ensemble, OptimizerFactory, clipped, drawing, training_mode
+from fimo.further_training.evaluation import blocks
+from fimo.further_training.leave_out import Batch
+from fimo.further_training.update_derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
+from fimo.problem import Problem
+from fimo.rows import Inputs, Rows
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Some of a run's tangents, which go through the network together.
+
+    Attributes:
+        examples: `[left_out]`, positions in the training rows.
+        tangents: u, `[left_out, param]`, in units of the parameters.
+        memory: of the optimiser's derivative.
+    """
+
+    examples: Tensor
+    tangents: Tensor
+    memory: Memory = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A run on all examples, and its tangents.
+
+    Attributes:
+        parameters: the run's own, which its optimiser changes in place.
+        update: the derivative of that optimiser's steps.
+        columns: all tangents of the run.
+    """
+
+    parameters: list[Tensor]
+    update: UpdateDerivative
+    columns: list[Columns]
+
+
+class Tangents:
+    """Derivatives of runs on all examples, of each with respect to the weight of each left-out example.
+
+    `every_step` takes the example's ℓ_i/n from the loss of every step; with ε ℓ_i/n in its place and θ_t(ε) what
+    further training leads to, u_i = dθ_t/dε at ε = 0. By SGD
+
+        u_i ← u_i − η (H u_i − ∇ℓ_i(θ_t)/n),    u_i = 0 at first,
+
+    H the Hessian of the batch's mean loss at θ_t; other optimisers have their own derivative. The effect of leaving i
+    out on the loss at test example j is then, to first order in the weight, ∇ℓ_j(θ_t)·u_i. It is no difference of
+    nearly equal losses, so float32 is enough for it.
+
+    Hessians are multiplied backward through backward: forward through backward, the usual way, is silently wrong for
+    the scale of a layer normalisation in torch 2.13.
+
+    Args:
+        problem: network, objective and rows, in the dtype and on the device of the training.
+        ensemble: the runs to follow, one a seed.
+        optimizer: that of the runs.
+        width: tangents that go through the network together; they don't depend on it.
+        clip: bound on each run's gradient norm, or none.
+        training: whether the network has to be in training mode, which is then another function than in eval mode.
+
+    Raises:
+        UserError: for an optimiser whose derivative isn't known.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        ensemble: Ensemble,
+        optimizer: OptimizerFactory,
+        width: int,
+        clip: float | None = None,
+        training: bool = True,
+    ) -> None:
+        self.problem, self.clip, self.width, self.training = problem, clip, width, training
+        self.names = list(problem.parameters)
+        self.shapes = [parameter.shape for parameter in problem.parameters.values()]
+        self.one_by_one: set[str] = set()  # what vmap doesn't take
+        left_out = problem.left_out.cpu()
+        # As long as in the runs of the ensemble, which take the first row where nothing is left out: dropout masks
+        # depend on it.
+        self.length = problem.train.longest(torch.cat([torch.tensor([0]), left_out]))
+        self.followed = [
+            Followed(
+                [parameter.detach()[place] for parameter in chunk.parameters.values()],
+                derivative_of(optimizer([torch.zeros(1, device=problem.device, requires_grad=True)])),
+                [self._columns(examples) for examples in left_out.tensor_split(-(-len(left_out) // width))],
+            )
+            for chunk in ensemble.chunks
+            for place in range(len(chunk.runs))
+        ]
+
+    def _columns(self, examples: Tensor) -> Columns:
+        zeros = torch.zeros(len(examples), self.problem.size, dtype=self.problem.dtype, device=self.problem.device)
+        return Columns(examples.to(self.problem.device), zeros)
+
+    def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
+        """One step of all tangents, before the runs take theirs.
+
+        Args:
+            batch: rows and weights of each run.
+            randomness: the seeds of the step's dropout masks, of the batch and of the left-out examples.
+        """
+        end = batch.rows.shape[1] - batch.apart
+        length = batch.longest and batch.longest[0]
+        with training_mode(self.problem.network, self.training), differentiable_attention():
+            for number, run in enumerate(self.followed):
+                inputs, targets = self.problem.train.take(batch.rows[number, :end], length)
+                weights = batch.weight[number, :end].to(self.problem.dtype)
+                self._step(run, self._loss(inputs, targets, weights), randomness or (None, None))
+
+    def _step(self, run: Followed, loss: Callable[[Tensor], Tensor], seeds: tuple[int | None, int | None]) -> None:
+        parameters = torch.cat([parameter.flatten() for parameter in run.parameters])
+        with drawing(seeds[0]):
+            found: Any = vjp(grad(loss), parameters)
+        gradient, hessian = found
+        kept = gradient if self.clip is None else clipped((gradient[None],), self.clip)[0][0]
+        run.update.follow(parameters, kept)
+        for columns in run.columns:
+            changes = self._each("tangents", lambda tangent: hessian(tangent)[0], columns.tangents)
+            own = self._gradients(parameters, self.problem.train, columns.examples, self.length, seeds[1])
+            changes.sub_(own, alpha=1 / len(self.problem.train))
+            if self.clip is not None:
+                changes = clipped_changes(changes, gradient, self.clip)
+            run.update.step(columns.tangents, changes, columns.memory)
+
+    def _loss(self, inputs: Inputs, targets: Tensor, weights: Tensor) -> Callable[[Tensor], Tensor]:
+        """The weighted sum of losses at some rows, as a function of the parameters `[param]`."""
+
+        def loss(parameters: Tensor) -> Tensor:
+            parts = parameters.split([shape.numel() for shape in self.shapes])
+            named = {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+            return weights @ self.problem.objective.loss(self.problem.outputs(named, inputs), targets)
+
+        return loss
+
+    def _gradients(
+        self, parameters: Tensor, rows: Rows, places: Tensor, length: int | None, seed: int | None = None
+    ) -> Tensor:
+        """Gradients of the losses at some rows, `[row, param]`; sequences are cut to `length`."""
+
+        def gradient(place: Tensor) -> Tensor:
+            return grad(self._loss(*rows.take(place[None], length), parameters.new_ones(1)))(parameters)
+
+        return self._each("examples", gradient, places, seed)
+
+    @torch.no_grad()
+    def effects(self) -> Tensor:
+        """∇ℓ_j(θ_t)·u_i in float64, `[seed, left_out, test]`, the network in eval mode; in units of the loss."""
+        test = self.problem.test
+        shape = len(self.followed), len(self.problem.left_out), len(test)
+        effects = torch.empty(shape, dtype=torch.float64, device=self.problem.device)
+        with training_mode(self.problem.network, False), differentiable_attention():
+            for number, run in enumerate(self.followed):
+                parameters = torch.cat([parameter.flatten() for parameter in run.parameters])
+                for some in (some for block in blocks(test) for some in block.split(self.width)):
+                    places = some.to(self.problem.device)
+                    gradients = self._gradients(parameters, test, places, test.longest(some))
+                    found = [columns.tangents @ gradients.T for columns in run.columns]
+                    effects[number, :, places] = torch.cat(found).to(effects.dtype)
+        return effects.cpu()
+
+    def _each(self, what: str, function: Callable[[Tensor], Tensor], stack: Tensor, seed: int | None = None) -> Tensor:
+        """`function` of each row of `stack`, stacked; all draw the same random numbers."""
+        if what not in self.one_by_one:
+            try:
+                with drawing(seed):
+                    return vmap(function, randomness="same")(stack)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, ValueError) as reason:  # no rule for it, or the data decide the way
+                why = str(reason).splitlines()[0]
+                print(f"further training: {what} one after another, since vmap does not take this network ({why})")
+                self.one_by_one.add(what)
+        found = []
+        for row in stack:
+            with drawing(seed):
+                found.append(function(row))
+        return torch.stack(found)
