@@ -42,10 +42,11 @@ def follows(cfg: DictConfig, name: str, method: object) -> bool:
     moved, path = (cfg.method[name].get(key, other) for key, other in zip(WHERE, (NOT_MOVED, False), strict=True))
     if moved not in (NOT_MOVED, *WHICH):
         raise UserError(f"method.{name}.moved must be one of {NOT_MOVED}, {', '.join(WHICH)}, found {moved!r}.")
-    if path is not False and (path is not True or moved != NOT_MOVED):
+    kind = method if isinstance(method, type) else type(method)
+    if path is not False and (path is not True or moved != NOT_MOVED or kind is not UnrolledGaussNewton):
         raise UserError(
-            f"method.{name}.path must be true or false, and true only with moved={NOT_MOVED}, since it takes both "
-            f"gradients along a run; found path={path!r} and moved={moved}."
+            f"method.{name}.path must be true or false, and true only for Unrolled-GN with moved={NOT_MOVED}, since it "
+            f"takes both gradients along a run; found path={path!r} and moved={moved}."
         )
     return getattr(method, "unrolled", False) or moved != NOT_MOVED
 
@@ -73,12 +74,14 @@ def scoring(cfg: DictConfig, name: str, start: Problem) -> tuple[Preconditioner,
 
 def _drift(cfg: DictConfig) -> UnrolledGaussNewton:
     """What estimates the drift for a method that knows nothing of further training."""
-    return UnrolledGaussNewton("the drift's estimate", cfg.facts.unrolled_rows, cfg.facts.dual_bytes)
+    rows = cfg.facts.unrolled_rows or cfg.method.curvature_rows
+    return UnrolledGaussNewton("the drift's estimate", rows, cfg.facts.dual_bytes)
 
 
 def _along_a_run(cfg: DictConfig, method: UnrolledGaussNewton, problem: Problem) -> xr.DataArray:
     seed = cfg.further.first_seed
-    scores = attribute_along(problem, method, list(full_run(problem, plan(cfg), seed)))
+    way = list(full_run(problem, plan(cfg), seed))
+    scores = attribute_along(problem, method, way, cfg.method.curvature_rows)
     method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
     return scores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from fimo.preconditioners.drift import Moved
 from fimo.preconditioners.path import along_path
 from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.problem import Parameters, Problem
+
+Fitted = TypeVar("Fitted", bound=Preconditioner)
 
 
 def attribute(
@@ -50,22 +53,23 @@ def attribute(
     """
     ready(problem)
     with differentiable_attention():
-        P = preconditioner.fit(problem.sampled(curvature_rows))
+        P = _fitted(preconditioner, problem, curvature_rows)
         views = moved.views(P, problem) if moved else [(P, problem, problem)]
         found = [_scores(*view, block_bytes) for view in views]
-    if preconditioner.fitted_to_rows and curvature_rows is not None and curvature_rows < len(problem.train):
-        preconditioner.note("rows", f"curvature over {curvature_rows} of {len(problem.train)} training rows")
     values = torch.stack(found) if moved and P.steps is None else torch.cat(found)
     return _labelled(problem, values, moved.estimate.steps if moved else P.steps)
 
 
-def attribute_along(problem: Problem, method: UnrolledGaussNewton, way: Sequence[Parameters]) -> xr.DataArray:
+def attribute_along(
+    problem: Problem, method: UnrolledGaussNewton, way: Sequence[Parameters], curvature_rows: int | None = None
+) -> xr.DataArray:
     """Scores that follow one full run of further training in place of an estimate of where it goes (`along_path`).
 
     Args:
         problem: as for `attribute`.
         method: what is neglected between evaluated steps is what it neglects.
         way: θ after each evaluated step of a full run.
+        curvature_rows: as for `attribute`.
 
     Returns:
         `[step, test, left_out]`.
@@ -75,8 +79,15 @@ def attribute_along(problem: Problem, method: UnrolledGaussNewton, way: Sequence
     """
     ready(problem)
     with differentiable_attention():
-        values = along_path(method.fit(problem), problem, way)
+        values = along_path(_fitted(method, problem, curvature_rows), problem, way)
     return _labelled(problem, values, method.steps)
+
+
+def _fitted(P: Fitted, problem: Problem, curvature_rows: int | None) -> Fitted:
+    P.fit(problem.sampled(curvature_rows))
+    if P.fitted_to_rows and curvature_rows is not None and curvature_rows < len(problem.train):
+        P.note("rows", f"curvature over {curvature_rows} of {len(problem.train)} training rows")
+    return P
 
 
 def _labelled(problem: Problem, values: Tensor, steps: Sequence[int] | None) -> xr.DataArray:

@@ -124,11 +124,12 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
             "method=cg method.cg.moved=both optimizer=adam optimizer._target_=torch.optim.Adagrad",
             "decay, found Adagrad.",
         ),
-        ("method=unrolled_gn method.unrolled_gn.path=1", "path must be true or false, and true only with moved=none"),
+        ("method=unrolled_gn method.unrolled_gn.path=1", "path must be true or false, and true only for Unrolled"),
         (
             "method=unrolled_gn method.unrolled_gn.path=true method.unrolled_gn.moved=train",
             "found path=True and moved=train",
         ),
+        ("method=matched_gn +method.matched_gn.path=true", "only for Unrolled-GN with moved=none"),
         (
             "method=matched_gn method.matched_gn.moved=test",
             "moved must be one of none, train, both, found 'tes",

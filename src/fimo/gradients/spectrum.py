@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class SpectralFunctions:
             curved = weighted_sum(problem, self.spectrum.vectors @ (slope * coordinates), of_curvature)
             yield {name: float(outside) * part + curved[name] for name, part in vector.items()}
 
-    @property
+    @cached_property
     def slopes(self) -> Tensor:
         """(f(σ) − f(0))/(nσ), `[…, n·rank]`."""
         sigma = self.spectrum.eigenvalues
@@ -89,10 +90,14 @@ class Filtered:
     def products(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[…, row of self, row of gradients]`."""
         slopes = self.functions.slopes
-        own, theirs = self._coordinates(self.gradients), self._coordinates(gradients)
+        own, theirs = self._own, self._coordinates(gradients)
         plain = self.functions.outside.to(slopes)[..., None] * self.gradients.products(gradients).double()
         curved = torch.stack([(own.T * slope) @ theirs for slope in slopes.reshape(-1, slopes.shape[-1])])
         return plain + curved.reshape(plain.shape)
+
+    @cached_property
+    def _own(self) -> Tensor:
+        return self._coordinates(self.gradients)
 
     def _coordinates(self, gradients: Any) -> Tensor:
         """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
