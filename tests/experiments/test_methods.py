@@ -2,10 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from configs import app, config
 
 from experiments import addresses, methods
+from experiments.damped import damped_scores
 from experiments.question import Question
+from fimo.errors import Unavailable
 from fimo.preconditioners.drift import Moved
 from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
@@ -60,3 +63,8 @@ def test_addresses_of_what_follows_further_training_depend_on_it():
     assert address("grad_dot") == address("grad_dot", "further.epochs=7")
     path = ["method.unrolled_gn.path=true"]
     assert address("unrolled_gn", *path) != address("unrolled_gn", *path, "further.first_seed=1")
+
+
+def test_dampings_around_the_matched_one_are_those_of_sgd():
+    with pytest.raises(Unavailable, match="table-beyond .* optimizer must be sgd, found Adam"):
+        damped_scores(Question(config("experiment=diabetes", "optimizer=adam")))

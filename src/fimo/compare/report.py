@@ -21,8 +21,9 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
     """
     centred = comparison.curves.query("adjustment == 'centred'")
     lines = [
-        "| method | best epoch | cosine | Spearman | last epoch | cosine | Spearman | damping | seconds |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| method | best epoch | cosine | Pearson | Spearman | last epoch | cosine | Pearson | Spearman | damping "
+        "| seconds |",
+        f"|---{10 * '|--:'}|",
     ]
     for label, curve in centred.groupby("method", sort=False):
         best = curve.loc[curve["cosine_mean"].idxmax()] if curve["cosine_mean"].notna().any() else curve.iloc[0]
@@ -54,7 +55,7 @@ def with_error(value: float, error: float) -> str:
 
 def _at(row: pd.Series) -> str:
     cells = [f"{row['epoch']:g}"]
-    for name in ("cosine", "spearman"):
+    for name in ("cosine", "pearson", "spearman"):
         mean, error = row[f"{name}_mean"], row[f"{name}_sem"]
         cells.append("–" if pd.isna(mean) else f"{mean:.3f}" if pd.isna(error) else with_error(mean, error))
     return " | ".join(cells)
