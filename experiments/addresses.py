@@ -22,17 +22,9 @@ from fimo.preconditioners.damping import Damping
 
 # Raise it when the files of a results folder change: folders of an older layout are not taken for finished then.
 RESULTS_LAYOUT = 3
-# Of the preconditioners: what all of them are made with, and what moves the gradients of any.
-SHARED_CODE = (
-    "base",
-    "damping",
-    "drift",
-    "gauss_newton_functions",
-    "linear_recursion",
-    "path",
-    "rescaling",
-    "unrolled_gauss_newton",
-)
+# Of the preconditioners: what all are made with, and what those are that follow further training.
+SHARED_CODE = ("base", "damping", "linear_recursion")
+FOLLOWING_CODE = ("drift", "gauss_newton_functions", "path", "rescaling", "unrolled_gauss_newton")
 # How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
 
@@ -118,10 +110,11 @@ def final_artifact(cfg: DictConfig) -> Artifact:
 def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
     """Where a method's scores lie: its config, and the code that computes them, determine them."""
     own = _without(plain(cfg.method[method]), "label")
-    code = _code_hash(_scoring_code(own["_target_"]))
     shared = {key: cfg.method[key] for key in SHARED if cfg.method[key] is not None}
-    config = {**_question(cfg), "method": {**own, **shared}, "method_code": code}
-    if follows(cfg, method, get_object(own["_target_"])):
+    config = {**_question(cfg), "method": {**own, **shared}}
+    rooms: dict[str, tuple[str, ...]] = {"preconditioners": SHARED_CODE}
+    if follows(cfg, method):
+        rooms = {"preconditioners": (*SHARED_CODE, *FOLLOWING_CODE)}
         config["training"] = {
             "optimizer": _without(plain(cfg.optimizer), "fused"),
             "batch_size": cfg.data.batch_size,
@@ -130,16 +123,18 @@ def scores_artifact(cfg: DictConfig, method: str) -> Artifact:
             "curvature_rows": cfg.facts.unrolled_rows,
         }
     if own.get("path"):
+        rooms["further_training"] = ("*",)
         config["run"] = {"further": further_artifact(cfg).hash, "seed": cfg.further.first_seed}
-    return _artifact(cfg, "scores", method, config)
+    return _artifact(cfg, "scores", method, config | {"method_code": _code_hash(_scoring_code(own["_target_"], rooms))})
 
 
-def _scoring_code(target: str) -> list[Path]:
-    """What the method is written in, and what every method is computed with."""
+def _scoring_code(target: str, rooms: Mapping[str, Iterable[str]]) -> list[Path]:
+    """What a method is written in, and what it is computed with: of some rooms the files of some names."""
     package = Path(inspect.getfile(Damping)).parents[1]
     shared = [package / name for name in ("attribution.py", "attention.py", "problem.py", "models/objective.py")]
-    shared += [package / "preconditioners" / f"{name}.py" for name in SHARED_CODE]
-    return [*_code(target), *shared, *sorted((package / "gradients").glob("*.py"))]
+    for room, names in {"gradients": ("*",), **rooms}.items():
+        shared += [path for name in names for path in sorted((package / room).glob(f"{name}.py"))]
+    return [*_code(target), *shared]
 
 
 def _code(target: str) -> list[Path]:

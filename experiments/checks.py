@@ -10,7 +10,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.methods import check_recursion, follows, made
+from experiments.methods import check as check_method
 from experiments.settings import (
     ANYWAY,
     DTYPES,
@@ -177,8 +177,7 @@ def _check_objects(cfg: DictConfig) -> None:
     if cfg.further.gold in TANGENTS:
         _check_tangent(cfg, optimizer)
     for name in methods(cfg):
-        if follows(cfg, name, made(cfg, name)):
-            check_recursion(cfg)
+        check_method(cfg, name)
     _check_model(plain(cfg.model))
 
 

@@ -34,7 +34,6 @@ def damped_scores(asked: Question) -> tuple[xr.DataArray, xr.DataArray]:
     matched = 1 / recursion.filters(torch.zeros(1))[:, 0].numpy()
     ends = np.log10(matched.min() / BEYOND), np.log10(matched.max() * BEYOND)
     dampings = np.logspace(*ends, 1 + int(np.ceil(EACH * (ends[1] - ends[0]))))
-    rows = cfg.facts.unrolled_rows or cfg.method.curvature_rows
-    method = DampingGrid("damped GN", dampings.tolist(), rows, cfg.facts.dual_bytes)
+    method = DampingGrid("damped GN", dampings.tolist(), methods.unrolled_rows(cfg), cfg.facts.dual_bytes)
     scores = attribute(problem, method).rename(step="damping")
     return scores.assign_coords(damping=dampings), xr.DataArray(matched, {"step": list(recursion.steps)}, ("step",))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 
-from experiments.settings import optimizer_name, plain, plan
+from experiments.settings import RETRAINING, optimizer_name, plain, plan
 from fimo.attribution import attribute, attribute_along
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.full_run import full_run
@@ -29,26 +29,58 @@ WHERE = ("moved", "path")
 
 def made(cfg: DictConfig, name: str) -> Preconditioner:
     """A chosen method, which nobody has told of further training."""
-    node = {key: value for key, value in plain(cfg.method[name]).items() if key not in WHERE}
+    where = WHERE if _unrolled(get_object(cfg.method[name]["_target_"])) else WHERE[:1]
+    node = {key: value for key, value in plain(cfg.method[name]).items() if key not in where}
     return instantiate(node, _convert_="all")
 
 
-def follows(cfg: DictConfig, name: str, method: object) -> bool:
-    """Whether a method's scores depend on how much further training there is; its class tells, too.
+def follows(cfg: DictConfig, name: str) -> bool:
+    """Whether a method's scores depend on how much further training there is."""
+    return _unrolled(get_object(cfg.method[name]["_target_"])) or _moved(cfg, name) != NOT_MOVED
+
+
+def check(cfg: DictConfig, name: str) -> None:
+    """Refuse settings of a chosen method that it does not take, and further training that it does not know.
 
     Raises:
-        UserError: where `moved` or `path` is none of its words.
+        UserError: naming what was expected and found; `Unavailable` where the experiment makes it impossible.
     """
-    moved, path = (cfg.method[name].get(key, other) for key, other in zip(WHERE, (NOT_MOVED, False), strict=True))
-    if moved not in (NOT_MOVED, *WHICH):
+    made(cfg, name)
+    if (moved := _moved(cfg, name)) not in (NOT_MOVED, *WHICH):
         raise UserError(f"method.{name}.moved must be one of {NOT_MOVED}, {', '.join(WHICH)}, found {moved!r}.")
-    kind = method if isinstance(method, type) else type(method)
-    if path is not False and (path is not True or moved != NOT_MOVED or kind is not UnrolledGaussNewton):
+    if follows(cfg, name):
+        kind, options = _optimizer(cfg)
+        if _path(cfg, name) is not False:
+            _check_path(cfg, name, kind is LinearRecursion and not options["momentum"])
+
+
+def _check_path(cfg: DictConfig, name: str, plain_sgd: bool) -> None:
+    target, path, moved = get_object(cfg.method[name]["_target_"]), _path(cfg, name), _moved(cfg, name)
+    if path is not True or moved != NOT_MOVED or target is not UnrolledGaussNewton:
         raise UserError(
             f"method.{name}.path must be true or false, and true only for Unrolled-GN with moved={NOT_MOVED}, since it "
             f"takes both gradients along a run; found path={path!r} and moved={moved}."
         )
-    return getattr(method, "unrolled", False) or moved != NOT_MOVED
+    if not plain_sgd:
+        raise Unavailable(f"method.{name}.path=true needs optimizer=sgd without optimizer.momentum: take moved=both.")
+    if cfg.further.gold == RETRAINING or cfg.further.batch_norm == "updated":
+        raise Unavailable(
+            f"method.{name}.path=true follows a run from the final model with its statistics: further.gold must not "
+            f"be {RETRAINING} and further.batch_norm not updated, found {cfg.further.gold} and "
+            f"{cfg.further.batch_norm}."
+        )
+
+
+def _unrolled(target: object) -> bool:
+    return getattr(target, "unrolled", False)
+
+
+def _moved(cfg: DictConfig, name: str) -> str:
+    return cfg.method[name].get("moved", NOT_MOVED)
+
+
+def _path(cfg: DictConfig, name: str) -> object:
+    return cfg.method[name].get("path", False)
 
 
 def scoring(cfg: DictConfig, name: str, start: Problem) -> tuple[Preconditioner, Callable[[Problem], xr.DataArray]]:
@@ -59,23 +91,27 @@ def scoring(cfg: DictConfig, name: str, start: Problem) -> tuple[Preconditioner,
         name: the method's.
         start: where further training begins.
     """
-    method, moved = made(cfg, name), cfg.method[name].get("moved", NOT_MOVED)
+    method, moved = made(cfg, name), _moved(cfg, name)
     where: Moved | None = None
-    if follows(cfg, name, method):
+    if follows(cfg, name):
         training = recursion(cfg, start)
         if method.unrolled:
             method.along(training)
         if moved != NOT_MOVED:
             where = Moved(moved, method if isinstance(method, UnrolledGaussNewton) else _drift(cfg).along(training))
-    if cfg.method[name].get("path", False) and isinstance(method, UnrolledGaussNewton):
+    if isinstance(method, UnrolledGaussNewton) and _path(cfg, name):
         return method, partial(_along_a_run, cfg, method)
     return method, partial(attribute, preconditioner=method, curvature_rows=cfg.method.curvature_rows, moved=where)
 
 
 def _drift(cfg: DictConfig) -> UnrolledGaussNewton:
     """What estimates the drift for a method that knows nothing of further training."""
-    rows = cfg.facts.unrolled_rows or cfg.method.curvature_rows
-    return UnrolledGaussNewton("the drift's estimate", rows, cfg.facts.dual_bytes)
+    return UnrolledGaussNewton("the drift's estimate", unrolled_rows(cfg), cfg.facts.dual_bytes)
+
+
+def unrolled_rows(cfg: DictConfig) -> int | None:
+    """Training rows of the curvature of what is not configured itself: a drift's estimate, a grid of dampings."""
+    return cfg.facts.unrolled_rows or cfg.method.curvature_rows
 
 
 def _along_a_run(cfg: DictConfig, method: UnrolledGaussNewton, problem: Problem) -> xr.DataArray:
@@ -94,19 +130,17 @@ def recursion(cfg: DictConfig, problem: Problem) -> LinearRecursion:
     return kind(np.full(steps[-1], options.pop("lr")), steps, **options)
 
 
-def check_recursion(cfg: DictConfig) -> None:
-    """Refuse an optimiser that no recursion stands for.
+def _optimizer(cfg: DictConfig) -> tuple[type[LinearRecursion], dict[str, Any]]:
+    """The optimiser's recursion and its settings.
 
     Raises:
-        Unavailable: naming those that are known.
+        Unavailable: where there is none.
     """
-    _optimizer(cfg)
-
-
-def _optimizer(cfg: DictConfig) -> tuple[type[LinearRecursion], dict[str, Any]]:
-    """The optimiser's recursion and its settings."""
     (group,) = plan(cfg).optimizer([torch.zeros(1, requires_grad=True)]).param_groups
     name, shared = optimizer_name(cfg), {key: group[key] for key in ("lr", "weight_decay")}
+    for key in ("amsgrad", "maximize"):
+        if group.get(key):
+            raise Unavailable(f"Methods that follow further training need optimizer.{key}=false, found true.")
     if name == "SGD":
         return LinearRecursion, shared | {key: group[key] for key in ("momentum", "dampening", "nesterov")}
     if name == "AdamW" or name == "Adam" and group["weight_decay"] == 0:

@@ -152,6 +152,9 @@ def claims(found: Found, adam: Found = MappingProxyType({}), beyond: Found = Map
         rows.append(_claims(own.claims if isinstance(own, Panel) else panel.claims, ours=True))
         tables[name] = pd.concat(rows, ignore_index=True)
     table, notes = joined(tables), measured(found, adam)
+    notes += [
+        f"{name}, with the methods of figure-beyond: {why}" for name, why in beyond.items() if isinstance(why, str)
+    ]
     if any(isinstance(panel, Panel) for panel in beyond.values()):
         notes.append("Our claims are about the same further training, with the methods of figure-beyond.")
     if table.empty:

@@ -211,7 +211,8 @@ def adam_scale(problem, batch_size, epsilon):
     """1/(√E[g_B²] + ε) over every batch of so many training rows, one after the other."""
     g = training_gradients(problem)
     batches = [g[list(rows)].mean(0) for rows in itertools.combinations(range(len(g)), batch_size)]
-    return 1 / (torch.stack(batches).square().mean(0).sqrt() + epsilon)
+    scale = 1 / (torch.stack(batches).square().mean(0).sqrt() + epsilon)
+    return torch.where((g == 0).all(0), scale.min(), scale)
 
 
 def moved_scores(problem, matrix, drift, moved, unit=False):

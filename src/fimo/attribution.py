@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +17,6 @@ from fimo.preconditioners.drift import Moved
 from fimo.preconditioners.path import along_path
 from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.problem import Parameters, Problem
-
-Fitted = TypeVar("Fitted", bound=Preconditioner)
 
 
 def attribute(
@@ -53,7 +50,7 @@ def attribute(
     """
     ready(problem)
     with differentiable_attention():
-        P = _fitted(preconditioner, problem, curvature_rows)
+        P = preconditioner.fit_to(problem, curvature_rows)
         views = moved.views(P, problem) if moved else [(P, problem, problem)]
         found = [_scores(*view, block_bytes) for view in views]
     values = torch.stack(found) if moved and P.steps is None else torch.cat(found)
@@ -79,15 +76,8 @@ def attribute_along(
     """
     ready(problem)
     with differentiable_attention():
-        values = along_path(_fitted(method, problem, curvature_rows), problem, way)
+        values = along_path(method.fit_to(problem, curvature_rows), problem, way)
     return _labelled(problem, values, method.steps)
-
-
-def _fitted(P: Fitted, problem: Problem, curvature_rows: int | None) -> Fitted:
-    P.fit(problem.sampled(curvature_rows))
-    if P.fitted_to_rows and curvature_rows is not None and curvature_rows < len(problem.train):
-        P.note("rows", f"curvature over {curvature_rows} of {len(problem.train)} training rows")
-    return P
 
 
 def _labelled(problem: Problem, values: Tensor, steps: Sequence[int] | None) -> xr.DataArray:

@@ -6,7 +6,7 @@ import pytest
 from made_up import losses, noisy, score
 
 from fimo.compare.amounts import agreements, beyond_table, ceiling_at, centred_gold
-from fimo.compare.claims import claims
+from fimo.compare.claims import base_of, claims
 from fimo.compare.claims_report import claims_markdown
 from fimo.compare.own_claims import KEEPS_UP, MOVED, NEAR_CEILING, REACHED, UNROLLED, own_claims
 from fimo.compare.tables import compare
@@ -150,3 +150,8 @@ def test_they_are_told_apart_from_the_papers():
     scores, seeds = noisy(2, 2, 6, 10, seed=0)
     papers = claims_markdown(claims(scores, seeds, np.random.default_rng(0)))
     assert papers.startswith("# The paper's claims\n") and "ours" not in papers
+
+
+def test_moved_gradients_make_a_method_of_their_own():
+    assert base_of("CG (λ = 10 λ0)") == "CG" and base_of("Unrolled-GN (path)") == UNROLLED
+    assert base_of("CG (moved = both)") == "CG (moved = both)" and base_of(MOVED) == MOVED

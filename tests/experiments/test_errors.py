@@ -131,6 +131,16 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
         ),
         ("method=matched_gn +method.matched_gn.path=true", "only for Unrolled-GN with moved=none"),
         (
+            "method=unrolled_gn method.unrolled_gn.path=true optimizer.momentum=0.5",
+            "path=true needs optimizer=sgd without optimizer.momentum",
+        ),
+        ("method=unrolled_gn method.unrolled_gn.path=true optimizer=adam", "path=true needs optimizer=sgd without"),
+        (
+            "method=unrolled_gn method.unrolled_gn.path=true further.batch_norm=updated further.leave_out=drop",
+            "further.batch_norm not updated, found leave_one_out and updated",
+        ),
+        ("method=unrolled_gn optimizer=adam +optimizer.amsgrad=true", "need optimizer.amsgrad=false, found true"),
+        (
             "method=matched_gn method.matched_gn.moved=test",
             "moved must be one of none, train, both, found 'tes",
         ),

@@ -14,7 +14,7 @@ from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.preconditioners.drift import Moved
 from fimo.preconditioners.linear_recursion import AdamRecursion
-from fimo.preconditioners.rescaling import Rescaling, batch_second_moments
+from fimo.preconditioners.rescaling import Rescaling
 from fimo.preconditioners.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 BETA, BATCH, EPSILON = 0.8, 3, 1e-3
@@ -35,15 +35,14 @@ def small(task, network):
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_mean_squares_of_batches(size):
     asked = small("classification", "mlp")
-    found = batch_second_moments(asked, size, len(asked.train))
-    flat = torch.cat([part.flatten() for part in found.values()])
-    close(1 / (flat.sqrt() + EPSILON), dense.adam_scale(asked, size, EPSILON))
+    roots = Rescaling.of_batches(asked, size, EPSILON).roots
+    close(torch.cat([root.flatten() for root in roots.values()]) ** 2, dense.adam_scale(asked, size, EPSILON))
 
 
 @pytest.mark.parametrize("task, network", PROBLEMS)
 def test_the_network_is_the_same_in_other_coordinates(task, network):
     asked = small(task, network)
-    there = Rescaling.of_batches(asked, BATCH, EPSILON, 7)(asked)
+    there = Rescaling.of_batches(asked, BATCH, EPSILON)(asked)
     close(there.network(asked.test.inputs).detach(), asked.network(asked.test.inputs).detach())
     assert there.size == asked.size
 
@@ -106,3 +105,30 @@ def test_training_that_diverges_is_refused():
     asked = small("regression", "mlp")
     with pytest.raises(UserError, match=r"optimizer.lr = η = 5 and D\^½ G D\^½'s largest eigenvalue σ = .*, ησ ="):
         attribute(asked, UnrolledGaussNewton("Unrolled-GN").along(recursion(rate=5.0)))
+
+
+def test_curvature_over_some_of_the_rows_leaves_batches_as_they_are():
+    """D is of all rows, whoever asks for fewer."""
+    asked = small("regression", "mlp")
+    some = replace(asked, train=asked.train.keep(torch.tensor([0, 2, 4])), left_out=torch.tensor([0]))
+    D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(some)
+    expected = naive.scores(asked, dense.adam_unrolled(G, D, [1e-3] * 5, BETA)[-1])
+    for own, shared in ((3, None), (None, 3), (3, 6)):
+        method = UnrolledGaussNewton("Unrolled-GN", own).along(recursion([5]))
+        close(attribute(asked, method, curvature_rows=shared).sel(step=5), expected)
+        assert method.notes["rows"] == "curvature over 3 of 7 training rows"
+
+
+def test_layers_are_not_asked_for_gradients_in_other_coordinates():
+    """Also where the first two rows, on which factors are compared with plain gradients, have none."""
+    asked = small("classification", "mlp")
+    inputs, targets = asked.train.inputs.clone(), asked.train.targets
+    with torch.no_grad():
+        last = asked.network.linear_relu_stack[-1]
+        last.weight.zero_(), last.bias.copy_(torch.tensor([0.0, -1000.0, -1000.0])[: len(last.bias)])
+    targets = targets.clone()
+    targets[:2] = 0
+    asked = replace(asked, train=replace(asked.train, inputs=inputs, targets=targets))
+    method = UnrolledGaussNewton("Unrolled-GN").along(recursion([5]))
+    attribute(asked, method)
+    assert not method.factored and method.facts["path"] == "dual"

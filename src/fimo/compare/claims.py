@@ -101,6 +101,11 @@ ADAM = Claim(
 )
 
 
+def base_of(label: str) -> str:
+    """The method that a label is a variant of, by its damping or the like; one whose gradients are moved is another."""
+    return label if "moved" in label else label.split(" (")[0]
+
+
 def claims(
     scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], random: np.random.Generator
 ) -> pd.DataFrame:
@@ -198,7 +203,7 @@ def _mean(values: Array, weights: Array) -> Array:
 
 
 def _row(claim: Claim, curves: xr.DataArray, n_test: int, n_seeds: int) -> dict:
-    bases = [label.split(" (")[0] for label in curves["method"].values]
+    bases = [base_of(label) for label in curves["method"].values]
     centred = curves.sel(gold="centred")
     first, influence = (centred.isel(method=np.isin(bases, FAMILIES[family])) for family in FAMILIES)
     there = {FIRST: first.size, INFLUENCE: influence.size, SECOND_STEP: len(curves) > 1, SECOND_SEED: n_seeds > 1}

@@ -15,7 +15,7 @@ import xarray as xr
 
 from fimo.compare.agreement import Mean
 from fimo.compare.amounts import agreements, area, ceiling_at, centred_gold
-from fimo.compare.claims import FAMILIES, SECOND_SEED
+from fimo.compare.claims import FAMILIES, SECOND_SEED, base_of
 from fimo.compare.verdicts import above, claim_row, ends, not_below, unmeasured_row
 from fimo.effect import without_diverged
 
@@ -59,7 +59,7 @@ def own_claims(
 
 def _keeps_up(scores: Mapping[str, xr.DataArray], gold: Callable[[], xr.DataArray], counts: tuple[int, int]) -> dict:
     """The row of `KEEPS_UP`: at each amount the best other method, and the amount where least speaks for ours."""
-    base = {label: label.split(" (")[0] for label in scores}
+    base = {label: base_of(label) for label in scores}
     rivals = [label for label in scores if base[label] in PAPERS]
     missing = [] if UNROLLED in scores else [UNROLLED]
     missing += [family for family, labels in FAMILIES.items() if not set(labels) & set(base.values())]

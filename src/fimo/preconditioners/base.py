@@ -58,6 +58,13 @@ class Preconditioner(ABC):
         self.facts, self.notes = {}, {}
         return self
 
+    def fit_to(self, problem: Problem, rows: int | None) -> Self:
+        """`fit` to so many evenly spaced training rows (None: all), with a note of it."""
+        self.fit(problem.sampled(rows))
+        if self.fitted_to_rows and rows is not None and rows < len(problem.train):
+            self.note("rows", f"curvature over {rows} of {len(problem.train)} training rows")
+        return self
+
     def along(self, recursion: LinearRecursion) -> Self:
         """Set what further training does, before `fit`, where P depends on it."""
         raise TypeError(f"{self.label} does not depend on further training")

@@ -49,7 +49,9 @@ class Moved:
             there, share = lowered(problem, drift, estimate.recursion.loss_decay)
             shares.append(share)
             yield P.only(place), there if self.which == "both" else problem, there
-        P.facts["share_of_drift"] = shares
+        P.facts |= {"share_of_drift": shares, "mean_gradient_norm": estimate.facts["mean_gradient_norm"]}
+        if estimate is not P and "rows" in estimate.notes:
+            P.note("rows of the drift", f"the drift's estimate has its {estimate.notes['rows']}")
         if short := sum(share < 1 for share in shares):
             P.note(
                 "drift",

@@ -64,13 +64,18 @@ class GaussNewtonFunctions(Preconditioner):
 
     def fit(self, problem: Problem) -> Self:
         """The eigendecomposition, or the polynomials."""
+        return self.fit_to(problem, None)
+
+    def fit_to(self, problem: Problem, rows: int | None) -> Self:
+        """The same with G over so many evenly spaced training rows, where `curvature_rows` are not fewer."""
         super().fit(problem)
-        some = problem.sampled(self.curvature_rows)
+        chosen = [count for count in (rows, self.curvature_rows) if count is not None]
+        some = problem.sampled(min(chosen, default=None))
         if (fitted := len(some.train)) < len(problem.train):
             self.note("rows", f"curvature over {fitted} of {len(problem.train)} training rows")
-        self._choose_coordinates(some, len(problem.train))
+        self._choose_coordinates(problem)
         self.fitted = self.coordinates(some)
-        source = GradientSource(self.fitted)
+        source = GradientSource(self.fitted, factored=self.fitted is some)  # layers know of θ itself alone
         if dual_memory(source) <= self.dual_bytes:
             spectrum = Spectrum.of(source)
             largest, self.factored, path = float(spectrum.eigenvalues[-1]), source.factored, "dual"
@@ -85,8 +90,8 @@ class GaussNewtonFunctions(Preconditioner):
         self.facts |= {"largest_eigenvalue": largest, "path": path}
         return self
 
-    def _choose_coordinates(self, problem: Problem, rows: int) -> None:
-        """Before `coordinates` is asked; `problem` is what G is the mean over, of so many rows in all."""
+    def _choose_coordinates(self, problem: Problem) -> None:
+        """Before `coordinates` is asked; `problem` has all training rows."""
 
     def _check(self, largest: float) -> None:
         """Refuse what has no meaning with G's largest eigenvalue."""

@@ -98,7 +98,7 @@ class AdamRecursion(LinearRecursion):
 
     @property
     def loss_decay(self) -> float:
-        """Nothing: it is a step of its own."""
+        """Nothing: it is a step of its own. A drift that is mostly decay may raise the loss, and is cut then."""
         return 0.0
 
     def _step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 from fimo.errors import UserError
 from fimo.gradients.per_example import MatrixGradients, per_example_gradients
 from fimo.gradients.source import GradientSource
-from fimo.gradients.spectrum import SpectralFunctions
+from fimo.gradients.spectrum import SpectralFunctions, Spectrum
 from fimo.preconditioners.drift import displaced
 from fimo.preconditioners.gauss_newton_functions import ZERO
 from fimo.preconditioners.linear_recursion import LinearRecursion
 from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.problem import Parameters, Problem
+from fimo.rows import Rows
 
 
 def along_path(P: UnrolledGaussNewton, problem: Problem, way: Sequence[Parameters]) -> Tensor:
@@ -45,15 +46,13 @@ def along_path(P: UnrolledGaussNewton, problem: Problem, way: Sequence[Parameter
             "raise it, or choose fewer curvature_rows."
         )
     spectrum, decay = functions.spectrum, recursion.weight_decay
-    sides = _Sides(problem, functions)
+    left_out = problem.train.keep(problem.left_out)
     plain = inside = curved = torch.zeros(1, dtype=torch.float64, device=problem.device)
-    scores, begin = [], 0
-    before, before_inside = sides.at(problem, "left_out")
+    scores, begin, (before, before_inside) = [], 0, _joined(_gradients(problem, left_out, spectrum))
     for end, parameters in zip(recursion.steps, way, strict=True):
-        there = displaced(
-            problem, {name: parameters[name].to(part) - part for name, part in problem.parameters.items()}
-        )
-        after, after_inside = sides.at(there, "left_out")
+        by = {name: parameters[name].to(part) - part for name, part in problem.parameters.items()}
+        there = displaced(problem, by)
+        after, after_inside = _joined(_gradients(there, left_out, spectrum))
         segment = replace(recursion, rates=recursion.rates[begin:end], steps=[end - begin])
         pulled, pulled_outside = segment.filters(spectrum.eigenvalues), segment.filters(ZERO).to(functions.filters)
         kept, kept_outside = 1 - (spectrum.eigenvalues + decay) * pulled, 1 - decay * pulled_outside
@@ -64,23 +63,25 @@ def along_path(P: UnrolledGaussNewton, problem: Problem, way: Sequence[Parameter
         curved = kept.mT * curved + keep_slope * inside + pull_slope * pull_inside
         inside = kept_outside * inside + pulled_outside * pull_inside
         plain = kept_outside * plain + pulled_outside * pull
-        test, test_inside = sides.at(there, "test")
-        scores.append((test @ plain.mT + test_inside.mT @ curved) / len(problem.train))
+        products = [g @ plain.mT + within.mT @ curved for g, within in _gradients(there, problem.test, spectrum)]
+        scores.append(torch.cat(products) / len(problem.train))
         before, before_inside, begin = after, after_inside, end
     return torch.stack(scores)
 
 
-class _Sides:
-    """Gradients of test or left-out examples somewhere: flat, `[row, param]`, and UᵀA g, `[n·rank, row]`."""
+def _gradients(problem: Problem, rows: Rows, spectrum: Spectrum) -> Iterator[tuple[Tensor, Tensor]]:
+    """Gradients of some rows, block by block: g `[row, param]` and UᵀA g `[n·rank, row]`."""
+    dual = spectrum.dual.rows
+    like_dual = GradientSource(problem, factored=not isinstance(dual, MatrixGradients))
+    size = GradientSource(problem, factored=False).block_rows
+    for start in range(0, len(rows), size):
+        some = rows.keep(slice(start, start + size))
+        flat = per_example_gradients(problem, some)
+        gradients = like_dual(some) if like_dual.factored else flat
+        yield flat.flat().double(), spectrum.vectors.T @ dual.products(gradients).double()
 
-    def __init__(self, problem: Problem, functions: SpectralFunctions) -> None:
-        self.rows = {"test": problem.test, "left_out": problem.train.keep(problem.left_out)}
-        self.spectrum = functions.spectrum
 
-    def at(self, problem: Problem, side: str) -> tuple[Tensor, Tensor]:
-        """Both, at the problem's parameters."""
-        rows, dual = self.rows[side], self.spectrum.dual.rows
-        flat = per_example_gradients(problem, rows).flat()
-        factored = not isinstance(dual, MatrixGradients)
-        found = [dual.products(g) for g in GradientSource(problem, factored).blocks(rows)]
-        return flat.double(), self.spectrum.vectors.T @ torch.cat(found, dim=1).double()
+def _joined(blocks: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """All blocks' rows."""
+    flat, within = zip(*blocks, strict=True)
+    return torch.cat(flat), torch.cat(within, dim=1)

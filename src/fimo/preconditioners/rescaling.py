@@ -28,16 +28,20 @@ class Rescaling:
     roots: Parameters
 
     @classmethod
-    def of_batches(cls, problem: Problem, batch_size: int, epsilon: float, rows: int) -> Rescaling:
+    def of_batches(cls, problem: Problem, batch_size: int, epsilon: float) -> Rescaling:
         """D = diag(1/(√E[g_B²] + ε)), the mean over all batches B of gradients at θ_f: what Adam divides by.
 
+        Where all gradients are 0 at θ_f (a unit that is never active) they say nothing of what Adam would divide by
+        once they aren't: D is the smallest of all there, not 1/ε.
+
         Args:
-            problem: the training rows that means are taken over.
+            problem: its training rows.
             batch_size: |B|, rows drawn without replacement.
             epsilon: ε.
-            rows: n, that are drawn from.
         """
-        squares = batch_second_moments(problem, batch_size, rows)
+        squares = batch_second_moments(problem, batch_size)
+        largest = max(float(square.max()) for square in squares.values())
+        squares = {name: torch.where(square > 0, square, largest) for name, square in squares.items()}
         return cls({name: (square.sqrt() + epsilon).rsqrt() for name, square in squares.items()})
 
     def __call__(self, problem: Problem) -> Problem:
@@ -77,24 +81,23 @@ class Rescaled(nn.Module):
         return functional_call(self.inside, theta, (inputs,))
 
 
-def batch_second_moments(problem: Problem, batch_size: int, rows: int) -> Parameters:
+def batch_second_moments(problem: Problem, batch_size: int) -> Parameters:
     """E[g_B²] entry by entry, g_B the mean gradient of a batch of rows drawn without replacement; by parameter.
 
         E[g_B²] = ḡ² + (mean of g_k² − ḡ²) (n − |B|)/(|B| (n − 1))
 
     Args:
-        problem: the training rows that ḡ and the mean of g_k² are taken over.
+        problem: its n training rows.
         batch_size: |B|.
-        rows: n, that are drawn from.
     """
-    count = len(problem.train)
+    n = len(problem.train)
     sums = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     squares = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     for block in cast(Iterator[MatrixGradients], GradientSource(problem, factored=False).blocks(problem.train)):
         for name, gradients in block.blocks.items():
             sums[name] += gradients.sum(0)
             squares[name] += gradients.square().sum(0)
-    size = min(batch_size, rows)
-    spread = (rows - size) / (size * max(rows - 1, 1))
-    means = {name: total / count for name, total in sums.items()}
-    return {name: mean**2 + spread * (squares[name] / count - mean**2).clamp(min=0) for name, mean in means.items()}
+    size = min(batch_size, n)
+    spread = (n - size) / (size * max(n - 1, 1))
+    means = {name: total / n for name, total in sums.items()}
+    return {name: mean**2 + spread * (squares[name] / n - mean**2).clamp(min=0) for name, mean in means.items()}

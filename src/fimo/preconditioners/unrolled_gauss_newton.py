@@ -47,11 +47,11 @@ class UnrolledGaussNewton(GaussNewtonFunctions):
                 "without momentum): choose a smaller optimizer.lr."
             )
 
-    def _choose_coordinates(self, problem: Problem, rows: int) -> None:
+    def _choose_coordinates(self, problem: Problem) -> None:
         recursion = self.recursion
         self.rescaling = None
         if isinstance(recursion, AdamRecursion):
-            self.rescaling = Rescaling.of_batches(problem, recursion.batch_size, recursion.epsilon, rows)
+            self.rescaling = Rescaling.of_batches(problem, recursion.batch_size, recursion.epsilon)
 
     def coordinates(self, problem: Problem) -> Problem:
         """θ itself under SGD, D^(−½)θ under Adam."""
@@ -60,7 +60,7 @@ class UnrolledGaussNewton(GaussNewtonFunctions):
     def drifts(self, problem: Problem) -> Iterator[Parameters]:
         """Δ_t = −P_t ∇R(θ_f) for every step, R the mean training loss with what weight decay adds.
 
-        AdamW's decay is taken to go through its momentum, as the gradient does.
+        AdamW's decay of θ_f is a constant pull too, for which its momentum makes no difference.
         """
         n, decay, here = len(problem.train), self.recursion.weight_decay, self.coordinates(problem)
         gradient = weighted_sum(problem, torch.full((n,), 1 / n, dtype=torch.float64))
