@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 import torch
 import xarray as xr
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
-from experiments.settings import RETRAINING, optimizer_name, plain, plan
+from experiments.settings import RETRAINING, optimizer_name, plan
 from fimo.attribution import attribute, attribute_along
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.full_run import full_run
@@ -29,14 +30,16 @@ WHERE = ("moved", "path")
 
 def made(cfg: DictConfig, name: str) -> Preconditioner:
     """A chosen method, which nobody has told of further training."""
-    where = WHERE if _unrolled(get_object(cfg.method[name]["_target_"])) else WHERE[:1]
-    node = {key: value for key, value in plain(cfg.method[name]).items() if key not in where}
+    node = copy.deepcopy(cfg.method[name])  # which knows its place in the config, for errors
+    with open_dict(node):
+        for key in WHERE if _unrolled(cfg, name) else WHERE[:1]:
+            node.pop(key, None)
     return instantiate(node, _convert_="all")
 
 
 def follows(cfg: DictConfig, name: str) -> bool:
     """Whether a method's scores depend on how much further training there is."""
-    return _unrolled(get_object(cfg.method[name]["_target_"])) or _moved(cfg, name) != NOT_MOVED
+    return _unrolled(cfg, name) or _moved(cfg, name) != NOT_MOVED
 
 
 def check(cfg: DictConfig, name: str) -> None:
@@ -71,8 +74,11 @@ def _check_path(cfg: DictConfig, name: str, plain_sgd: bool) -> None:
         )
 
 
-def _unrolled(target: object) -> bool:
-    return getattr(target, "unrolled", False)
+def _unrolled(cfg: DictConfig, name: str) -> bool:
+    try:
+        return getattr(get_object(cfg.method[name]["_target_"]), "unrolled", False)
+    except ImportError:
+        return False  # making it says in a sentence what can't be imported
 
 
 def _moved(cfg: DictConfig, name: str) -> str:
