@@ -94,6 +94,10 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
             "model._target_=own_networks.Refuses",
             "model: own_networks.Refuses can't be made with these settings (ValueError: even widths only).",
         ),
+        (
+            "method.grad_dot._target_=own_networks.Missing",
+            "method.grad_dot: own_networks.Missing can't be made with these settings (ImportError: ",
+        ),
         ("model._target_=own_networks.no_network", "The network must be a torch.nn.Module, found a list."),
         (
             "model._target_=own_networks.OneOutput",
