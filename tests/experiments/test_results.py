@@ -75,7 +75,7 @@ def test_a_missing_result_file_is_written_again(tmp_path):
 
 
 def test_claims_stand_in_the_results_folder(tmp_path):
-    assert app(tmp_path, *BASE, "method=[grad_dot,cg]") == 0
+    assert app(tmp_path, *BASE, "method=[grad_dot,cg,unrolled_gn,unrolled_gn_moved]") == 0
     folder = tmp_path / "results/diabetes"
     table = pd.read_csv(folder / "claims.csv").set_index("claim")
     curves = pd.read_csv(folder / "curves.csv").query("adjustment == 'centred' and method == 'Grad-Dot'")
