@@ -42,6 +42,7 @@ def test_exponents_of_known_costs(monkeypatch):
     assert scaling.grown("work", "rows", works)["exponent"] == 1.5 and len(spent) == 3 * scaling.ROUNDS
 
 
+@pytest.mark.slow
 def test_lines_and_report(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(training, "SIZES", {"reviews": (FEW, 1, 1)})
     monkeypatch.setattr(comparison, "SEEDS", 3)

@@ -33,18 +33,29 @@ def command(tmp_path, *overrides, app=RUN, **environment):
 @pytest.mark.parametrize(
     "override, text",
     [
-        (
+        pytest.param(
             "experiment=nope",
             "experiment=nope is not a choice: expected one of breast_cancer, cifar10, concrete, ",
+            marks=pytest.mark.slow,
         ),
         (
             "method=[grad_dot,nope]",
             "method=nope is not a choice: expected one of cg, datainf, ekfac, exact_gn, ",
         ),
         ("further.epoch=3", "further.epoch is not a config key or group"),
-        ("+sweep=damping", "+sweep=… needs -m in front of it: a single run sweeps nothing."),
-        ("hydra/launcher=joblb", "hydra/launcher=joblb is not a choice: expected one of basic, joblib, ray, slurm"),
-        ("further.seeds=1,2", "further.seeds=1,2 gives several values: with -m there is one job for each (run.py and"),
+        pytest.param(
+            "+sweep=damping", "+sweep=… needs -m in front of it: a single run sweeps nothing.", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "hydra/launcher=joblb",
+            "hydra/launcher=joblb is not a choice: expected one of basic, joblib, ray, slurm",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "further.seeds=1,2",
+            "further.seeds=1,2 gives several values: with -m there is one job for each (run.py and",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_real_command_says_it_in_one_line(tmp_path, override, text):

@@ -64,6 +64,7 @@ def test_killed_in_the_middle_of_further_training(whole, tmp_path):
     assert done["lost"] == [] and done["worst_difference"] == 0 and done["seeds_before"] < 4 == done["seeds_after"]
 
 
+@pytest.mark.slow
 def test_two_runs_side_by_side_share_the_work(whole, tmp_path):
     told = soak.side_by_side(tmp_path, whole, BASE)
     assert told["lost"] == [] and sum(told["seeds"]) == 4 and told["files_checked"] > 20
@@ -90,7 +91,7 @@ def test_runs_are_killed_in_every_stage_and_nothing_is_lost(tmp_path):
     }
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_or_asked_to_end(signal_number, tmp_path):
     process = start(tmp_path)
     wait_for(process, lambda: SEEDS[0] in there(tmp_path / "outputs"))

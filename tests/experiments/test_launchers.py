@@ -142,6 +142,7 @@ def figures(*arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_figures_need_folders_of_finished_runs(tmp_path):
     code, _, err = finish(figures("mine", tmp_path / "nothing"))
     assert code == 2 and err.startswith("error: none of the folders holds a finished run: name results folders")
