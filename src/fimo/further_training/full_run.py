@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 
 import torch
 
@@ -24,12 +25,8 @@ def full_run(problem: Problem, plan: Plan, seed: int) -> Iterator[Parameters]:
     problem, evaluated, alone = problem.to(dtype=plan.dtype), plan.evaluated(problem), torch.tensor([FULL])
     updated = plan.batch_norm == "updated"
     ensemble = Ensemble(problem, torch.zeros(1), plan.optimizer, 1, plan.clip, updated, plan.autocast)
-    batches, random, taken = LockstepBatches(problem, plan, [seed], alone), draws_at_random(problem), 0
-    while taken < evaluated[-1]:
-        for batch in batches:
-            taken += 1
-            ensemble.step(batch, randomness(seed, taken) if random else None)
-            if taken in evaluated:
-                yield {name: part[0].detach().clone() for name, part in ensemble.chunks[0].parameters.items()}
-            if taken == evaluated[-1]:
-                return
+    epochs, random = repeat(LockstepBatches(problem, plan, [seed], alone)), draws_at_random(problem)
+    for step, batch in zip(range(1, evaluated[-1] + 1), chain.from_iterable(epochs), strict=False):
+        ensemble.step(batch, randomness(seed, step) if random else None)
+        if step in evaluated:
+            yield {name: part[0].detach().clone() for name, part in ensemble.chunks[0].parameters.items()}

@@ -48,6 +48,11 @@ class Followed:
     update: UpdateDerivative
     columns: list[Columns]
 
+    @property
+    def flat(self) -> Tensor:
+        """The parameters as they are now, `[param]`."""
+        return torch.cat([parameter.flatten() for parameter in self.parameters])
+
 
 class Tangents:
     """Derivatives of runs on all examples, of each with respect to the weight of each left-out example.
@@ -123,7 +128,7 @@ class Tangents:
                 self._step(run, self._loss(inputs, targets, weights), randomness or (None, None))
 
     def _step(self, run: Followed, loss: Callable[[Tensor], Tensor], seeds: tuple[int | None, int | None]) -> None:
-        parameters = torch.cat([parameter.flatten() for parameter in run.parameters])
+        parameters = run.flat
         with drawing(seeds[0]):
             found: Any = vjp(grad(loss), parameters)
         gradient, hessian = found
@@ -165,7 +170,7 @@ class Tangents:
         effects = torch.empty(shape, dtype=torch.float64, device=self.problem.device)
         with training_mode(self.problem.network, False), differentiable_attention():
             for number, run in enumerate(self.followed):
-                parameters = torch.cat([parameter.flatten() for parameter in run.parameters])
+                parameters = run.flat
                 for some in (some for block in blocks(test) for some in block.split(self.width)):
                     places = some.to(self.problem.device)
                     gradients = self._gradients(parameters, test, places, test.longest(some))
