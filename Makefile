@@ -37,8 +37,10 @@ run: setup  ## the main job on the default experiment: final model, scores, furt
 smoke: setup  ## the main job in seconds, to see that it runs; no number from it means anything
 	@$(BIN)/python experiments/run.py size=smoke name=smoke
 
-# A misspelt variable would be ignored, and the default is the most expensive there is.
-UNKNOWN = $(filter-out PYTHON SIZE DATASETS,$(foreach given,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(given)))))
+# A misspelt variable would be ignored, and the default is the most expensive there is. Asked of make itself: in
+# MAKEOVERRIDES a value with spaces is escaped, so that its words look like further variables.
+GIVEN = $(foreach variable,$(.VARIABLES),$(if $(filter command,$(origin $(variable))),$(variable)))
+UNKNOWN = $(filter-out PYTHON SIZE DATASETS,$(GIVEN))
 known-variables:
 	@test -z '$(UNKNOWN)' || { echo "error: $(UNKNOWN) is no variable of figures and tables: expected SIZE or DATASETS"; exit 2; }
 
