@@ -2,9 +2,9 @@
 
 from omegaconf import DictConfig
 
-from experiments import results, stages
-from experiments.app import app
-from experiments.question import Question, say
+from fimo.app.main import app
+from fimo.pipeline import results, stages
+from fimo.pipeline.run import Question, say
 
 
 @app

@@ -2,9 +2,9 @@
 
 from omegaconf import DictConfig
 
-from experiments import stages
-from experiments.app import app
-from experiments.question import Question
+from fimo.app.main import app
+from fimo.pipeline import stages
+from fimo.pipeline.run import Question
 
 
 @app

@@ -3,10 +3,10 @@
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments import stages
-from experiments.app import app
-from experiments.question import Question, say
+from fimo.app.main import app
 from fimo.errors import Diverged
+from fimo.pipeline import stages
+from fimo.pipeline.run import Question, say
 
 
 @app

@@ -10,9 +10,9 @@ from omegaconf import open_dict
 
 import experiments  # noqa: F401  (first: it imports fimo)
 from experiments import compare, further_train, run
-from experiments.app import quiet
-from experiments.checks import check
-from experiments.errors import CONFIG_DIR
+from fimo.app.checks import check
+from fimo.app.errors import CONFIG_DIR
+from fimo.app.main import quiet
 
 DATA = os.environ.get("FIMO_DATA_DIR")
 needs_data = pytest.mark.skipif(DATA is None, reason="FIMO_DATA_DIR is not set")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
-from experiments import seeds
+from fimo.pipeline import seeds
 
 
 @pytest.fixture(autouse=True)

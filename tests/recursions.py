@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fimo.preconditioners.linear_recursion import LinearRecursion
+from fimo.unrolled.recursion import LinearRecursion
 
 PROBLEMS = [
     ("regression", "mlp"),

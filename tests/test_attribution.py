@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import naive
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,7 @@ from fimo.errors import UserError
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
 from fimo.gradients import GradientSource
+from fimo.reference import gradients as naive
 
 PROBLEMS = [
     ("regression", "mlp"),

@@ -9,8 +9,8 @@ import pytest
 import torch
 from configs import DATA, app, config
 
-from experiments.errors import CONFIG_DIR
-from experiments.settings import labels, plan
+from fimo.app.errors import CONFIG_DIR
+from fimo.app.settings import labels, plan
 from fimo.rows import Rows
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))

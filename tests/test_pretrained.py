@@ -9,19 +9,19 @@ from configs import config
 from hub import asking, hub
 from transformers import BertConfig, BertModel
 
-from fimo import pretrained
-from experiments import addresses
+from fimo import hub
 from fimo.errors import UserError
+from fimo.pipeline import addresses
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 FIND = """
 import time
 import fimo
-from fimo import pretrained
+from fimo import hub
 from fimo.errors import UserError
 start = time.perf_counter()
 try:
-    folder = pretrained.find({name!r})
+    folder = hub.find({name!r})
     print("found", sorted(path.name for path in folder.iterdir()))
 except UserError as told:
     print("told", told)
@@ -31,7 +31,7 @@ print("seconds", time.perf_counter() - start)
 
 @pytest.fixture(autouse=True)
 def nothing_remembered():
-    pretrained.find.cache_clear()
+    hub.find.cache_clear()
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_is_taken_as_it_is(folder):
-    assert pretrained.find(str(folder)) == folder
+    assert hub.find(str(folder)) == folder
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_a_folder_without_weights(folder, removed, text):
         (folder / name).unlink()
     (folder / "pytorch_model.bin").write_bytes(b"pickled")
     with pytest.raises(UserError, match=text):
-        pretrained.find(str(folder))
+        hub.find(str(folder))
 
 
 def test_a_name_that_is_none():
     with pytest.raises(UserError, match="is neither a folder with .* nor a name on the Hugging Face hub"):
-        pretrained.find("no such folder")
+        hub.find("no such folder")
 
 
 def test_the_hub_is_asked_once_and_its_answer_kept(folder, tmp_path):

@@ -6,16 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import naive
 import numpy as np
 import pytest
 import torch
 from configs import app, config
 from problems import problem
 
-from experiments.errors import CONFIG_DIR
+from fimo.app.errors import CONFIG_DIR
 from fimo.attribution import attribute
 from fimo.preconditioners.damping import Damping
+from fimo.reference import gradients as naive
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,7 +6,6 @@ At the optimum of a quadratic loss, T full-batch steps of size η without exampl
 
 from dataclasses import replace
 
-import naive
 import numpy as np
 import pytest
 import torch
@@ -23,11 +22,12 @@ from fimo.models.objective import SquaredError
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
-from fimo.preconditioners.linear_recursion import LinearRecursion
 from fimo.preconditioners.neumann_series import NeumannSeries
-from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.problem import Problem
+from fimo.reference import gradients as naive
 from fimo.rows import Rows
+from fimo.unrolled.recursion import LinearRecursion
+from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 RATE = 0.05
 LEFT_OUT = torch.arange(0, 300, 12)

@@ -1,3 +1,3 @@
 """Final-model-only training data attribution: gradient-based methods held against further training."""
 
-from fimo import torchvision_operators as torchvision_operators
+from fimo import compat as compat

@@ -9,14 +9,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from fimo.attention import differentiable_attention
+from fimo.compat import differentiable_attention
 from fimo.errors import UserError
 from fimo.gradients.source import BLOCK_BYTES, GradientSource
 from fimo.preconditioners.base import Preconditioner
-from fimo.preconditioners.drift import Moved
-from fimo.preconditioners.path import along_path
-from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.problem import Parameters, Problem
+from fimo.unrolled.displaced import Moved
+from fimo.unrolled.trajectory import along_path
+from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 
 def attribute(

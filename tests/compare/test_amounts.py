@@ -7,7 +7,7 @@ from made_up import noisy
 from matplotlib.figure import Figure
 
 from fimo.compare.agreement import cosine, pearson
-from fimo.compare.amounts import BY_AMOUNT, BY_ONE, agreements, area, beyond_table, centred_gold, chosen, draw_dampings
+from fimo.compare.area import BY_AMOUNT, BY_ONE, agreements, area, beyond_table, centred_gold, chosen, draw_dampings
 from fimo.compare.tables import compare
 from fimo.effect import average, effect
 

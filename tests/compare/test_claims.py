@@ -6,8 +6,8 @@ import pytest
 from made_up import losses, noisy, score
 
 from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims
-from fimo.compare.claims_report import claims_markdown
 from fimo.errors import UserError
+from fimo.report.claims import claims_markdown
 
 TESTS, LEFT_OUT = 12, 20
 NAMES = [claim.name for claim in CLAIMS]

@@ -10,7 +10,7 @@ from made_up import noisy
 from fimo.compare import claims as module
 from fimo.compare import seed_products
 from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims
-from fimo.formats import from_dataset, open_dataset
+from fimo.pipeline.formats import from_dataset, open_dataset
 
 NAMES = [claim.name for claim in CLAIMS]
 

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
-from fimo.compare.figures import to_bytes
-from fimo.compare.image_grid import image_grid
+from fimo.report.figures import to_bytes
+from fimo.report.image_grid import image_grid
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255]], np.uint8)
 

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from made_up import losses, noisy, score
 
-from fimo.compare.amounts import agreements, beyond_table, ceiling_at, centred_gold
+from fimo.compare.area import agreements, beyond_table, ceiling_at, centred_gold
 from fimo.compare.claims import base_of, claims
-from fimo.compare.claims_report import claims_markdown
 from fimo.compare.own_claims import KEEPS_UP, MOVED, NEAR_CEILING, REACHED, UNROLLED, own_claims
 from fimo.compare.tables import compare
+from fimo.report.claims import claims_markdown
 
 TESTS, LEFT_OUT = 12, 20
 # Orthonormal, and centred: the first column is constant.

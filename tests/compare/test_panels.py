@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from made_up import score_of, simulated
 
-from fimo.compare.figures import CEILING, draw_curves, draw_seeds
-from fimo.compare.panels import panels_figure
-from fimo.compare.paper_tables import (
+from fimo.compare.tables import compare
+from fimo.report.figures import CEILING, draw_curves, draw_seeds
+from fimo.report.markdown import with_error
+from fimo.report.panels import panels_figure
+from fimo.report.paper_tables import (
     at_few_amounts,
     cost_table,
     influential_table,
@@ -16,9 +18,7 @@ from fimo.compare.paper_tables import (
     readable_cells,
     table_files,
 )
-from fimo.compare.report import with_error
-from fimo.compare.sorted_scores import EARLY, LATE, amounts, profile, profiles
-from fimo.compare.tables import compare
+from fimo.report.sorted_scores import EARLY, LATE, amounts, profile, profiles
 
 
 @pytest.fixture(scope="module")

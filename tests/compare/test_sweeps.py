@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fimo.compare.paper_tables import readable_cells
-from fimo.compare.sweeps import Job, sweep_figure, sweep_table
+from fimo.report.paper_tables import readable_cells
+from fimo.report.sweeps import Job, sweep_figure, sweep_table
 
 NAN = float("nan")
 

@@ -10,12 +10,12 @@ from made_up import losses as made_up_losses
 
 from fimo.compare import tables
 from fimo.compare.agreement import cosine
-from fimo.compare.figures import curves_figure, seeds_figure, to_bytes
 from fimo.compare.live import LiveAgreement
 from fimo.compare.reliability import reliability
-from fimo.compare.report import markdown_table
 from fimo.compare.seed_products import SeedProducts
 from fimo.effect import ADJUSTMENTS, average, diverged, effect, with_diverged_as_nan
+from fimo.report.figures import curves_figure, seeds_figure, to_bytes
+from fimo.report.markdown import markdown_table
 
 
 def test_the_three_adjustments_by_hand():

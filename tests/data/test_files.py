@@ -10,10 +10,10 @@ from configs import DATA, app, config, data_module, needs_data
 from hydra.utils import instantiate
 from sklearn.model_selection import train_test_split
 
-from experiments import addresses
 from fimo.data.features import Features
 from fimo.data.tables import Table
 from fimo.errors import UserError
+from fimo.pipeline import addresses
 
 FIRST, HELD_OUT = (rows[0] for rows in train_test_split(range(442), test_size=0.2, random_state=0))
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from problems import problem
 
-from experiments import benchmark
-from experiments.bench import comparison, scaling, timing, training
+from benchmarks import command as benchmark
+from benchmarks import comparison, scaling, timing, training
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import every_step

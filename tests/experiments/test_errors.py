@@ -10,10 +10,10 @@ import pytest
 from configs import app, config
 from hydra.errors import ConfigCompositionException, HydraException
 
-from experiments.app import options
-from experiments.checks import check
-from experiments.errors import CONFIG_DIR, sentence
-from experiments.settings import device
+from fimo.app.checks import check
+from fimo.app.errors import CONFIG_DIR, sentence
+from fimo.app.main import options
+from fimo.app.settings import device
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
 

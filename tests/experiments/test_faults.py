@@ -12,10 +12,10 @@ from functools import partial
 import pytest
 from configs import app
 
-from experiments import soak
-from experiments.soak import computed, finish
-from fimo.artifacts import Artifact
+from benchmarks import soak
+from benchmarks.soak import computed, finish
 from fimo.errors import UserError
+from fimo.pipeline.artifacts import Artifact
 
 # A seed takes about a second: long enough to be killed in, short enough to be repeated.
 BASE = ("experiment=diabetes", "method=[grad_dot,cg]", "final.epochs=200", "further.epochs=40", "further.seeds=4")
@@ -105,7 +105,7 @@ def test_interrupted_or_asked_to_end(signal_number, tmp_path):
 CLAIMS = """
 import sys, time
 from pathlib import Path
-from fimo.artifacts import stored
+from fimo.pipeline.artifacts import stored
 (artifact,) = [one for one in stored(Path(sys.argv[1])) if one.kind == "further"]
 lock = artifact.claim(sys.argv[2])
 print("claimed" if lock else "refused", flush=True)
@@ -157,7 +157,7 @@ def test_a_full_disk(tmp_path, uninterrupted):
 def test_a_claimed_file_is_nobody_elses_until_it_is_there(tmp_path):
     artifact = Artifact(tmp_path, "data", "further", "sgd", {})
     code = (
-        "import sys; from pathlib import Path; from fimo.artifacts import Artifact;"
+        "import sys; from pathlib import Path; from fimo.pipeline.artifacts import Artifact;"
         "print(Artifact(Path(sys.argv[1]), 'data', 'further', 'sgd', {}).claim('file') is not None)"
     )
 

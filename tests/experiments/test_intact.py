@@ -8,8 +8,8 @@ import pytest
 from configs import app
 from safetensors.torch import load_file, save_file
 
-from experiments.intact import check, difference
-from fimo.formats import from_dataset, open_dataset
+from benchmarks.diff_runs import check, difference
+from fimo.pipeline.formats import from_dataset, open_dataset
 
 OUTPUTS, RESULTS = "outputs/diabetes", "results/diabetes"
 

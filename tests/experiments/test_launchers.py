@@ -14,8 +14,8 @@ import pytest
 from hydra.errors import MissingConfigException
 from offline_runs import offline_run
 
-from experiments.errors import sentence
-from fimo.artifacts import read_run
+from fimo.app.errors import sentence
+from fimo.pipeline.artifacts import read_run
 
 APPS = Path(__file__).parents[2] / "experiments"
 BASE = ("size=smoke", "experiment=diabetes", "method=[grad_dot,cg]", "threads=1")

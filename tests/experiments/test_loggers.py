@@ -8,8 +8,8 @@ import wandb
 from configs import app, config
 from offline_runs import offline_run
 
-from experiments.checks import check
-from experiments.loggers import logged_in
+from fimo.app.checks import check
+from fimo.app.loggers import logged_in
 from fimo.errors import UserError
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from configs import app, config
 
-from experiments import addresses, methods
-from experiments.damped import damped_scores
-from experiments.question import Question
 from fimo.errors import Unavailable
-from fimo.preconditioners.drift import Moved
+from fimo.paper.damping_grid import damped_scores
+from fimo.pipeline import addresses, methods
+from fimo.pipeline.run import Question
 from fimo.preconditioners.identity import Identity
-from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
+from fimo.unrolled.displaced import Moved
+from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 FEW = ("data.test_count=4", "data.left_out=5")
 

@@ -11,8 +11,8 @@ from own_networks import Skip
 from safetensors.torch import save_file
 from sklearn.datasets import load_breast_cancer
 
-from experiments.errors import EXPECTED, sentence
-from experiments.question import Question
+from fimo.app.errors import EXPECTED, sentence
+from fimo.pipeline.run import Question
 
 
 class Code:

@@ -10,12 +10,12 @@ import pytest
 from configs import needs_data
 from omegaconf import OmegaConf
 
-from experiments import paper
-from experiments.errors import CONFIG_DIR
-from experiments.found import title_with_gradient
+from fimo.app.errors import CONFIG_DIR
 from fimo.compare.claims import ADAM, CLAIMS
 from fimo.compare.own_claims import OWN_CLAIMS
 from fimo.errors import UserError
+from fimo.paper import command as paper
+from fimo.paper.captions import title_with_gradient
 
 ROOT = Path(__file__).parents[2]
 ITEMS = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "paper.yaml"))

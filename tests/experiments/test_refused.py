@@ -8,11 +8,11 @@ import pytest
 import xarray as xr
 from configs import app, config
 
-from experiments import addresses
-from experiments.errors import CONFIG_DIR
-from fimo.artifacts import Artifact
+from fimo.app.errors import CONFIG_DIR
 from fimo.errors import UserError
-from fimo.formats import from_dataset, open_dataset
+from fimo.pipeline import addresses
+from fimo.pipeline.artifacts import Artifact
+from fimo.pipeline.formats import from_dataset, open_dataset
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8", "method=grad_dot")
 

@@ -10,11 +10,11 @@ import torch
 import wandb
 from configs import DATA, app, files, needs_data
 
-from fimo import artifacts
-from fimo.artifacts import read_run
-from fimo.compare.report import with_error
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
+from fimo.pipeline import artifacts
+from fimo.pipeline.artifacts import read_run
+from fimo.report.markdown import with_error
 
 ROOT = Path(__file__).parents[2]
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")

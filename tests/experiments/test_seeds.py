@@ -14,11 +14,13 @@ import torch
 import xarray as xr
 from configs import app, config
 
-from experiments import memory, seeds, settings
-from experiments.helper import main
-from experiments.question import Question
+from fimo import memory
+from fimo.app import settings
 from fimo.errors import UserError
 from fimo.further_training.progress import Progress
+from fimo.pipeline import seeds
+from fimo.pipeline.run import Question
+from fimo.pipeline.worker import main
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8", "further.seeds=4", "method=grad_dot")
 # Stand-ins for a helper: one that computes nothing and stays, and one that fails.

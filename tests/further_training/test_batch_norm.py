@@ -2,7 +2,6 @@
 
 import copy
 
-import naive
 import numpy as np
 import pytest
 import torch
@@ -11,9 +10,10 @@ from further_training.test_gold_standard import ALL, OPTIMIZERS, SCHEMES, assert
 from problems import NETWORKS, problem
 from torch import nn
 
-from experiments.addresses import further_artifact
-from experiments.checks import check
+from fimo.app.checks import check
 from fimo.errors import UserError
+from fimo.pipeline.addresses import further_artifact
+from fimo.reference import gradients as naive
 
 UPDATED = {"leave_out": "drop", "batch_norm": "updated"}
 

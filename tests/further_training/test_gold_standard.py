@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import naive
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ from fimo.errors import UserError
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
 from fimo.randomness import seed_of
+from fimo.reference import gradients as naive
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05),

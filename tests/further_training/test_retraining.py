@@ -2,18 +2,18 @@
 
 from functools import partial
 
-import naive
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from configs import app, config
 
-from experiments import addresses
-from experiments.checks import check
-from experiments.question import Question
+from fimo.app.checks import check
 from fimo.errors import UserError
 from fimo.models.training import metrics
+from fimo.pipeline import addresses
+from fimo.pipeline.run import Question
+from fimo.reference import gradients as naive
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=5")
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import partial
 
-import naive_tangents
 import numpy as np
 import pytest
 import torch
@@ -12,16 +11,17 @@ from configs import app, config, needs_data
 from further_training.test_gold_standard import sweep
 from problems import Sentences, problem, text_problem
 
-from experiments import addresses
-from experiments.checks import check
-from experiments.question import Question
+from fimo.app.checks import check
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL
 from fimo.further_training.module import LockstepBatches, differs_in_training
 from fimo.further_training.plan import Plan
 from fimo.further_training.tangents import Tangents
+from fimo.pipeline import addresses
+from fimo.pipeline.run import Question
 from fimo.randomness import seed_of
+from fimo.reference import tangents as naive_tangents
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05),

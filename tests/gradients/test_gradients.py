@@ -1,6 +1,5 @@
 """Per-example gradients, two ways, against autograd one example at a time."""
 
-import naive
 import numpy as np
 import pytest
 import torch
@@ -8,7 +7,8 @@ from problems import NETWORKS, problem
 from torch import nn
 
 from fimo.gradients import PHI, GradientSource
-from fimo.gradients.layer_grams import structure_of
+from fimo.gradients.factored import structure_of
+from fimo.reference import gradients as naive
 
 TASKS = ["regression", "classification"]
 LINEAR = ["mlp", "linear", "in-place", "unused"]

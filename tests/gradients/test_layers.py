@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from fimo.curvature.gauss_newton_factor import GaussNewtonRows
 from fimo.gradients import GradientSource, gauss_newton_rows, sequences
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.gauss_newton_rows import GaussNewtonRows
-from fimo.gradients.layer_grams import structure_of
+from fimo.gradients.factored import structure_of
 from fimo.gradients.layers import MatrixLayer
 from fimo.gradients.network import joined
 from fimo.gradients.sequences import SequenceLayer

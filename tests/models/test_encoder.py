@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import naive
 import pytest
 import torch
 from problems import text_problem
@@ -12,11 +11,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
-from fimo.gradients.per_example import per_example_gradients
+from fimo.gradients.dense import per_example_gradients
 from fimo.models.encoder import Encoder, SequenceClassifier
 from fimo.preconditioners import kronecker_factors
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
+from fimo.reference import gradients as naive
 
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2}
 SIZES = {"hidden_size": 8, "intermediate_size": 12, "max_position_embeddings": 20, "initializer_range": 0.3, **LAYERS}
@@ -69,7 +69,7 @@ def test_every_parameter_takes_part(of_kind):
 
 
 def test_per_example_gradients_are_the_plain_loops(of_kind, monkeypatch):
-    monkeypatch.setattr("fimo.gradients.per_example._one_by_one", None)  # vmap takes it
+    monkeypatch.setattr("fimo.gradients.dense._one_by_one", None)  # vmap takes it
     gradients = per_example_gradients(of_kind, of_kind.test).flat()
     torch.testing.assert_close(gradients, naive.gradients(of_kind)[0], rtol=1e-10, atol=1e-12)
 

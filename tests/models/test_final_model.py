@@ -3,7 +3,6 @@
 import json
 import pickle
 
-import naive
 import pytest
 import torch
 from configs import DATA, app, config, data_module, needs_data
@@ -12,14 +11,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from experiments.question import Question
 from fimo.errors import UserError
-from fimo.formats import read_weights
 from fimo.further_training.order import Order
 from fimo.models.checkpoint import check_outputs, load_weights
 from fimo.models.mlp import MLP
 from fimo.models.objective import OBJECTIVES
 from fimo.models.training import FinalTraining, train_final
+from fimo.pipeline.formats import read_weights
+from fimo.pipeline.run import Question
+from fimo.reference import gradients as naive
 
 
 def test_the_order_is_that_of_torchs_own_sampler():

@@ -10,13 +10,13 @@ from configs import app, config
 from problems import problem
 from torch import nn
 
-from experiments import addresses
-from experiments import question as question_module
-from experiments.checks import check
-from experiments.question import Question
+from fimo.app.checks import check
 from fimo.errors import UserError
 from fimo.further_training.order import Order
 from fimo.models.training import SCHEDULES, FinalTraining, metrics, train_final
+from fimo.pipeline import addresses
+from fimo.pipeline import run as question_module
+from fimo.pipeline.run import Question
 
 CPU = torch.device("cpu")
 

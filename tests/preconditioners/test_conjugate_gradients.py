@@ -1,6 +1,5 @@
 """Conjugate gradients: residuals, columns that finish at different times, what is told."""
 
-import naive
 import naive_methods as dense
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from fimo.gradients import GradientSource
 from fimo.preconditioners import conjugate_gradients
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
+from fimo.reference import gradients as naive
 
 TASKS = ["regression", "classification"]
 

@@ -15,8 +15,8 @@ from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.gradients import spectrum, sums
 from fimo.preconditioners import drift
-from fimo.preconditioners.drift import Moved, lowered
-from fimo.preconditioners.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
+from fimo.unrolled.displaced import Moved, lowered
+from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,16 +1,15 @@
 """Every method on images: convolutions, maxima over pixels, batch normalisation, against explicit matrices."""
 
-import naive
 import numpy as np
 import pytest
 import torch
 from methods import METHODS
 
 from fimo.attribution import attribute
+from fimo.curvature.gauss_newton_factor import dual_memory
+from fimo.curvature.products import PrimalCurvature, curvature
 from fimo.data.image_sources import Digits
 from fimo.data.images import ImageData
-from fimo.gradients.curvature import PrimalCurvature, curvature
-from fimo.gradients.gauss_newton_rows import dual_memory
 from fimo.gradients.source import GradientSource
 from fimo.models.convolutional import SmallConvolutional
 from fimo.models.objective import OBJECTIVES
@@ -18,6 +17,7 @@ from fimo.models.resnet import ResNet9
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
+from fimo.reference import gradients as naive
 
 
 def digits(make, rows=13):

@@ -1,6 +1,5 @@
 """DataInf's preconditioner apart from the METHODS × PROBLEMS table."""
 
-import naive
 import naive_methods as dense
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from fimo.attribution import attribute
 from fimo.preconditioners import mean_of_inverses
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
+from fimo.reference import gradients as naive
 
 
 class TestMeanOfInverses:

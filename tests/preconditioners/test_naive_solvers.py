@@ -1,6 +1,5 @@
 """The plain loops that the benchmark times give what the package gives."""
 
-import naive
 import naive_methods as dense
 import naive_solvers as plain
 import numpy as np
@@ -8,6 +7,7 @@ from methods import METHODS
 from problems import problem
 
 from fimo.attribution import attribute
+from fimo.reference import gradients as naive
 
 
 def check(name, solve, question, rtol):

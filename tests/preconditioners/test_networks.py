@@ -1,6 +1,5 @@
 """Networks that users bring: what every method makes of layers without bias, used twice, unused, frozen, scalar, …"""
 
-import naive
 import naive_methods as dense
 import numpy as np
 import pytest
@@ -10,15 +9,16 @@ from problems import NETWORKS, problem
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from fimo.attention import differentiable_attention
 from fimo.attribution import attribute
+from fimo.compat import differentiable_attention
+from fimo.curvature.products import PrimalCurvature, ritz_values
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.curvature import PrimalCurvature, ritz_values
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors, layer_bases
 from fimo.preconditioners.neumann_series import NeumannSeries
+from fimo.reference import gradients as naive
 
 
 class Twice(nn.Module):

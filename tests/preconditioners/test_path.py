@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 
-import naive
 import naive_methods as dense
 import numpy as np
 import pytest
@@ -16,7 +15,8 @@ from fimo.errors import UserError
 from fimo.further_training.full_run import full_run
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
-from fimo.preconditioners.unrolled_gauss_newton import UnrolledGaussNewton
+from fimo.reference import gradients as naive
+from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 STEPS = [1, 2, 5, 9]
 

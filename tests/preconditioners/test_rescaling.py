@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import naive
 import naive_methods as dense
 import numpy as np
 import pytest
@@ -12,10 +11,11 @@ from recursions import PATHS, STEPS, close
 
 from fimo.attribution import attribute
 from fimo.errors import UserError
-from fimo.preconditioners.drift import Moved
-from fimo.preconditioners.linear_recursion import AdamRecursion
-from fimo.preconditioners.rescaling import Rescaling
-from fimo.preconditioners.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
+from fimo.gradients.diagonal_metric import Rescaling
+from fimo.reference import gradients as naive
+from fimo.unrolled.displaced import Moved
+from fimo.unrolled.recursion import AdamRecursion
+from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 BETA, BATCH, EPSILON = 0.8, 3, 1e-3
 PROBLEMS = [("regression", "mlp"), ("classification", "convolutional"), ("classification", "transformer")]

@@ -1,6 +1,5 @@
 """CG, LiSSA and the exact solution: dual and primal, residuals, scales, divergence."""
 
-import naive
 import naive_methods as dense
 import numpy as np
 import pytest
@@ -9,13 +8,14 @@ from methods import DEPTH, HALF, METHODS, SCALE, batches
 from problems import problem
 
 from fimo.attribution import attribute
+from fimo.curvature.gauss_newton_factor import GaussNewtonRows, dual_memory
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
-from fimo.gradients.gauss_newton_rows import GaussNewtonRows, dual_memory
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.neumann_series import NeumannSeries
+from fimo.reference import gradients as naive
 
 TASKS = ["regression", "classification"]
 

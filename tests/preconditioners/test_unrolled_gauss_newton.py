@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import naive
 import naive_methods as dense
 import numpy as np
 import pytest
@@ -11,14 +10,15 @@ from problems import problem
 from recursions import PATHS, PROBLEMS, RATE, SGD, STEPS, close, recursion
 
 from fimo.attribution import attribute
+from fimo.curvature.chebyshev import coefficients
 from fimo.errors import UserError
-from fimo.gradients.chebyshev import coefficients
 from fimo.preconditioners.damping import Damping
-from fimo.preconditioners.drift import Moved
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
-from fimo.preconditioners.linear_recursion import LinearRecursion
-from fimo.preconditioners.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
+from fimo.reference import gradients as naive
+from fimo.unrolled.displaced import Moved
+from fimo.unrolled.recursion import LinearRecursion
+from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 
 @pytest.mark.parametrize("path", PATHS)

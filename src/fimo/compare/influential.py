@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from fimo.compare.image_grid import image_grid
 from fimo.effect import gold_standard, without_diverged
+from fimo.report.image_grid import image_grid
 
 # ("train" or "test", position in that split) -> a line of text, or an image [height, width, channel], uint8.
 Shown = Callable[[str, int], str | np.ndarray]

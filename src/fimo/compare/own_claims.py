@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from fimo.compare.agreement import Mean
-from fimo.compare.amounts import agreements, area, ceiling_at, centred_gold
+from fimo.compare.area import agreements, area, ceiling_at, centred_gold
 from fimo.compare.claims import FAMILIES, SECOND_SEED, base_of
 from fimo.compare.verdicts import above, claim_row, ends, not_below, unmeasured_row
 from fimo.effect import without_diverged

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from huggingface_hub import HfApi
 
-from fimo import pretrained
+from fimo import hub
 from fimo.data.text import Corpus, Sentences
 from fimo.errors import UserError
 
@@ -176,7 +176,7 @@ class HubSentences:
         folder = paths["train"].parent
         try:
             # Asked once: the library would try again and again where there is no network.
-            HfApi().dataset_info(self.dataset, timeout=pretrained.TIMEOUT_SECONDS)
+            HfApi().dataset_info(self.dataset, timeout=hub.TIMEOUT_SECONDS)
             print(f"{paths['train']} is not there: downloading {self.dataset} from the Hugging Face hub")
             datasets.disable_progress_bars()
             published = datasets.load_dataset(self.dataset, self.configuration)
@@ -185,11 +185,11 @@ class HubSentences:
                 for split, name in self.splits.items()
             }
             self._check(rows, self.dataset)
-        except (*pretrained.NETWORK, DatasetsError, ValueError, KeyError, UserError) as reason:
+        except (*hub.NETWORK, DatasetsError, ValueError, KeyError, UserError) as reason:
             names = " and ".join(path.name for path in paths.values())
             raise UserError(
                 f"{folder} has no {names}, and {self.dataset} could not be had from the Hugging Face hub "
-                f"({pretrained.short(reason)}): put the files there (columns sentence and label, separated by a tab), "
+                f"({hub.short(reason)}): put the files there (columns sentence and label, separated by a tab), "
                 "or name the folder that has them by paths.data_dir or FIMO_DATA_DIR."
             ) from reason
         folder.mkdir(parents=True, exist_ok=True)

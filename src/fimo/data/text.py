@@ -65,7 +65,7 @@ class TextData:
         source: where the sentences come from.
         task: `classification`.
         data_dir: folder of downloaded files.
-        tokenizer: a folder or a name on the hub (see `fimo.pretrained`), or None: a vocabulary of the training
+        tokenizer: a folder or a name on the hub (see `fimo.hub`), or None: a vocabulary of the training
             sentences that are kept.
         max_length: tokens of a sentence, the first and the last special one among them; longer ones are cut.
         left_out, left_out_first, train_rows, test_count: see `Choice`.

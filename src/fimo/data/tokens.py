@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer
 
-from fimo import pretrained
+from fimo import hub
 from fimo.errors import UserError
 from fimo.rows import Rows
 
@@ -46,20 +46,20 @@ class Words:
 
 
 def pretrained_words(name: str, max_length: int) -> Words:
-    """The tokenizer of a folder or of a model on the hub (see `fimo.pretrained`).
+    """The tokenizer of a folder or of a model on the hub (see `fimo.hub`).
 
     Raises:
         UserError: where there is none, or it can't pad.
     """
-    pretrained.quiet()
-    folder = Path(name) if Path(name).is_dir() else pretrained.find(name)
+    hub.quiet()
+    folder = Path(name) if Path(name).is_dir() else hub.find(name)
     # Without one transformers would make a tokenizer that knows no word.
     if not any(path for pattern in FILES for path in folder.glob(pattern)):
         raise UserError(f"{name} has no tokenizer: expected one of the files {', '.join(FILES)}.")
     try:
         found = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, TypeError, KeyError) as reason:
-        raise UserError(f"{name} has no tokenizer that can be read ({pretrained.short(reason)}).") from reason
+        raise UserError(f"{name} has no tokenizer that can be read ({hub.short(reason)}).") from reason
     if not found.is_fast or found.pad_token_id is None:
         raise UserError(f"The tokenizer of {name} must be a fast one with a padding token, found another.")
     tokenizer = found.backend_tokenizer

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 
-from fimo.attention import differentiable_attention
+from fimo.compat import differentiable_attention
 from fimo.further_training.ensemble import Ensemble, OptimizerFactory, clipped, drawing, training_mode
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch

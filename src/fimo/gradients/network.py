@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fimo.gradients.dense import MatrixGradients
 from fimo.gradients.layers import FactoredGradients, LayerGradients
-from fimo.gradients.per_example import MatrixGradients
 from fimo.gradients.sequences import SequenceLayer
 
 

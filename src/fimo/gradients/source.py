@@ -9,9 +9,9 @@ import torch
 
 from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import Cotangents, of_loss
+from fimo.gradients.dense import per_example_gradients
+from fimo.gradients.factored import Structure, layer_gradients, structure_of
 from fimo.gradients.footprint import activation_bytes
-from fimo.gradients.layer_grams import Structure, layer_gradients, structure_of
-from fimo.gradients.per_example import per_example_gradients
 from fimo.problem import Problem
 from fimo.rows import Rows
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
-from fimo import pretrained
+from fimo import hub
 from fimo.errors import UserError
 
 # Attention written out in torch's own operations: fused attention has neither forward mode nor double backward.
@@ -26,7 +26,7 @@ class Encoder(nn.Module):
     Args:
         inputs: words of the vocabulary.
         outputs: number of classes.
-        name: of a pretrained encoder, a folder or a name on the hub (see `fimo.pretrained`), or None.
+        name: of a pretrained encoder, a folder or a name on the hub (see `fimo.hub`), or None.
         config: of a new encoder where `name` is None: `model_type` (bert, distilbert, roberta, …) and the settings of
             that type; the vocabulary is that of the data.
         dropout: between encoder and linear layer.
@@ -65,7 +65,7 @@ class SequenceClassifier(nn.Module):
     Args:
         inputs: words of the vocabulary.
         outputs: number of classes.
-        name: a folder or a name on the hub (see `fimo.pretrained`).
+        name: a folder or a name on the hub (see `fimo.hub`).
 
     Raises:
         UserError: where there is no such classifier, or it doesn't fit the vocabulary or the classes.
@@ -141,23 +141,23 @@ def _new(config: Mapping[str, Any] | None, vocabulary: int) -> PreTrainedModel:
             f"model.config must say the model_type (bert, distilbert, roberta, …) of a new encoder where model.name "
             f"is null, found {config!r}."
         )
-    pretrained.quiet()
+    hub.quiet()
     settings = {"pad_token_id": 0, **config, "vocab_size": vocabulary}
     try:
         return AutoModel.from_config(AutoConfig.for_model(**settings), attn_implementation=ATTENTION)
     except (ValueError, TypeError, ZeroDivisionError) as reason:
-        raise UserError(f"model.config does not make an encoder: {pretrained.short(reason)}.") from reason
+        raise UserError(f"model.config does not make an encoder: {hub.short(reason)}.") from reason
 
 
 def _pretrained(kind: Any, name: str, vocabulary: int) -> PreTrainedModel:
-    pretrained.quiet()
-    folder = pretrained.find(name)
+    hub.quiet()
+    folder = hub.find(name)
     options = {"attn_implementation": ATTENTION, "dtype": torch.float32, "use_safetensors": True}
     options["trust_remote_code"] = False  # neither asked for nor run
     try:
         model, told = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
     except (ValueError, OSError, RuntimeError, SafetensorError) as reason:
-        raise UserError(f"{name} can't be loaded as a text model ({pretrained.short(reason)}).") from reason
+        raise UserError(f"{name} can't be loaded as a text model ({hub.short(reason)}).") from reason
     # transformers would draw what is missing at random, and say so in a warning. A pooler is not used.
     if missing := sorted(key for key in told["missing_keys"] if kind is not AutoModel or "pooler" not in key):
         raise UserError(f"{name} lacks weights of a {type(model).__name__}: {missing[0]} and {len(missing) - 1} more.")

@@ -11,8 +11,8 @@ import torch
 
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
-from fimo.preconditioners.linear_recursion import LinearRecursion
 from fimo.problem import Problem
+from fimo.unrolled.recursion import LinearRecursion
 
 
 class MethodWarning(UserWarning):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fimo.gradients.curvature import DUAL_BYTES
-from fimo.preconditioners.gauss_newton_functions import GaussNewtonFunctions
+from fimo.curvature.products import DUAL_BYTES
+from fimo.preconditioners.spectral_filters import GaussNewtonFunctions
 
 
 class DampingGrid(GaussNewtonFunctions):

@@ -8,9 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from fimo.curvature.products import DUAL_BYTES, PRODUCTS, Space, curvature, ritz_values
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
-from fimo.gradients.curvature import DUAL_BYTES, PRODUCTS, Space, curvature, ritz_values
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem

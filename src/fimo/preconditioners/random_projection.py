@@ -10,10 +10,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from fimo.curvature.products import DUAL_BYTES
 from fimo.errors import UserError
 from fimo.gradients import GradientSource, MatrixGradients
 from fimo.gradients.cotangents import of_output
-from fimo.gradients.curvature import DUAL_BYTES
 from fimo.gradients.source import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping

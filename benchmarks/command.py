@@ -1,0 +1,79 @@
+"""Speed and memory: `python experiments/benchmark.py`, a JSON object a line.
+
+`python experiments/benchmark.py further_training comparison` measures these parts alone; with `report=FOLDER` the
+tables and the plot are written there, as `make bench` does it in results/. The parts: further_training, methods,
+comparison, precision, scaling; and paper_gpu, all of the paper's further training of energy and folktables, for a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from benchmarks import comparison, methods, precision, report, scaling, training
+from benchmarks.timing import Line
+from fimo.app.main import quiet, told
+from fimo.errors import UserError
+from fimo.paper.panels import composed
+from fimo.pipeline import artifacts
+from fimo.report.figures import to_bytes
+
+PARTS = {
+    "further_training": training.further_training,
+    "methods": methods.methods,
+    "comparison": lambda composed: comparison.comparison(),
+    "precision": precision.precision,
+    "scaling": scaling.scaling,
+}
+GPU = "paper_gpu"  # has to be named
+REPORT = "report="
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure the parts that are named, or all."""
+    quiet()
+    asked = sys.argv[1:] if arguments is None else arguments
+    parts = [argument for argument in asked if not argument.startswith(REPORT)]
+    if unknown := [part for part in parts if part not in (*PARTS, GPU)]:
+        raise UserError(f"{unknown[0]} is no part of the benchmark: expected some of {', '.join((*PARTS, GPU))}.")
+    lines = []
+    for line in measurements(parts or list(PARTS)):
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+        lines.append(line)
+    for argument in asked:
+        if argument.startswith(REPORT):
+            write(Path(argument.removeprefix(REPORT)), lines)
+
+
+def measurements(parts: list[str]) -> Iterator[Line]:
+    """The lines of some parts; what is trained for them lies in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
+
+        def config(*overrides: str) -> DictConfig:
+            return composed([*overrides, *paths])
+
+        for part in parts:
+            yield from (training.whole if part == GPU else PARTS[part])(config)
+
+
+def write(folder: Path, lines: list[Line]) -> None:
+    """The lines as they are, tables, and the plot."""
+    files = {
+        "jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode(),
+        "md": report.markdown(lines).encode(),
+    }
+    if grown := [line for line in lines if "points" in line]:
+        files["png"] = to_bytes(report.plot(grown), "png")
+    for ending, content in files.items():
+        artifacts.write(folder / f"benchmark.{ending}", content)
+    print(folder / "benchmark.md")
+
+
+if __name__ == "__main__":
+    told(main)

@@ -1,0 +1,1 @@
+"""Curvature times vectors: G or H, in the dual or in the space of the parameters, and functions of G."""

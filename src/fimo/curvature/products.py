@@ -1,0 +1,224 @@
+"""Curvature of the mean training loss at θ_f, as products with columns: Gauss–Newton or Hessian, dual or primal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from curvlinops.ggn import make_batch_ggn_matrix_product
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vjp, vmap
+
+from fimo.curvature.gauss_newton_factor import GaussNewtonRows, dual_memory
+from fimo.curvature.linear_system import Space
+from fimo.errors import UserError
+from fimo.gradients.dense import MatrixGradients
+from fimo.gradients.footprint import activation_bytes, used_parameters
+from fimo.gradients.source import BLOCK_BYTES, GradientSource
+from fimo.models.objective import Objective
+from fimo.problem import Problem
+from fimo.rows import Inputs
+
+# The dual may take so much memory; about three times as much is used for a moment when it is made.
+DUAL_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class PrimalSpace(Space):
+    """Vectors as they are, `[param, column]`."""
+
+    curvature: PrimalCurvature
+    gradients: Tensor
+
+    @property
+    def start(self) -> Tensor:
+        """The gradients, `[param, column]`."""
+        return self.gradients
+
+    def select(self, columns: Tensor) -> PrimalSpace:
+        """The same for some of the gradients."""
+        return PrimalSpace(self.curvature, self.gradients[:, columns])
+
+    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+        """C times vectors, C the mean over all training rows or over those in `batch`."""
+        return self.curvature.times(vectors, batch)
+
+    def inner(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products, `[column]`."""
+        return (left * right).sum(0)
+
+    def vectors(self, coordinates: Tensor) -> MatrixGradients:
+        """As gradients, a row for each column."""
+        return MatrixGradients.of_flat(coordinates.T, self.curvature.problem.parameters)
+
+
+class MeanLoss(nn.Module):
+    """The mean of an objective over rows, as a module."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean."""
+        return self.objective.loss(outputs, targets).mean()
+
+
+def hessian_matrix_product(network: nn.Module, loss: nn.Module, parameters: tuple[nn.Parameter, ...]) -> Callable:
+    """Products of a mini-batch's Hessian with columns, in the form of curvlinops' `make_batch_ggn_matrix_product`.
+
+    Backward through backward. Forward through backward, which is the usual way, is silently wrong for the scale of a
+    layer normalisation in torch 2.13 (the result isn't even symmetric).
+    """
+    all_names = {id(parameter): name for name, parameter in network.named_parameters()}
+    names = [all_names[id(parameter)] for parameter in parameters]
+
+    def product(inputs: Inputs, targets: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+        def of(values: tuple[Tensor, ...]) -> Tensor:
+            return loss(functional_call(network, dict(zip(names, values, strict=True)), (inputs,)), targets)
+
+        back = vjp(grad(of), tuple(p.detach() for p in parameters))[1]
+        axes = tuple(p.dim() for p in parameters)  # the axis of the columns is the last
+        try:
+            return vmap(lambda vector: back(vector)[0], in_dims=(axes,), out_dims=axes)(columns)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError):  # vmap has no rule for it, as for what a maximum over pixels picks
+            single = zip(*(column.unbind(-1) for column in columns), strict=True)
+            found = [back(vector)[0] for vector in single]
+            return tuple(torch.stack(parts, -1) for parts in zip(*found, strict=True))
+
+    return product
+
+
+PRODUCTS = {"gauss_newton": make_batch_ggn_matrix_product, "hessian": hessian_matrix_product}
+
+
+@dataclass(frozen=True)
+class PrimalCurvature:
+    """A curvature of any network, by products of mini-batches with all columns at once (curvlinops).
+
+    Attributes:
+        problem: the question.
+        kind: `gauss_newton` or `hessian`.
+        block_bytes: bound on the memory of the activations of one mini-batch for all columns.
+    """
+
+    problem: Problem
+    kind: str
+    block_bytes: int = BLOCK_BYTES
+    _product: Callable = field(init=False, repr=False)
+    _used: dict[str, nn.Parameter] = field(init=False, repr=False)
+    _row_bytes: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        used = used_parameters(self.problem)
+        arguments = (self.problem.network, MeanLoss(self.problem.objective), tuple(used.values()))
+        object.__setattr__(self, "_used", used)
+        object.__setattr__(self, "_product", PRODUCTS[self.kind](*arguments))
+        object.__setattr__(self, "_row_bytes", activation_bytes(self.problem))
+
+    def space(self, gradients: MatrixGradients) -> PrimalSpace:
+        """Where the solutions for `gradients` lie."""
+        return PrimalSpace(self, gradients.flat().T)
+
+    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+        """C times vectors `[param, column]`."""
+        columns, parameters = vectors.shape[1], self.problem.parameters
+        # Each column lies in one piece of memory, in the result too: products of many columns are twice as fast so.
+        blocks = MatrixGradients.of_flat(vectors.T.contiguous(), parameters).blocks
+        columns_last = [blocks[name].movedim(0, -1) for name in self._used]
+        rows = torch.arange(len(self.problem.train)) if batch is None else batch
+        total = {name: torch.zeros_like(block) for name, block in blocks.items()}
+        for some in rows.split(max(1, self.block_bytes // (self._row_bytes * columns))):
+            for name, part in zip(self._used, self._multiply(some, columns_last), strict=True):
+                total[name].add_(part.movedim(-1, 0), alpha=len(some) / len(rows))
+        return MatrixGradients(total).flat().T
+
+    def _multiply(self, rows: Tensor, columns: list[Tensor]) -> tuple[Tensor, ...]:
+        try:
+            return self._product(*self.problem.train[rows], *columns)
+        except NotImplementedError as reason:
+            raise UserError(
+                f"The {self.kind} of the network {type(self.problem.network).__name__} can't be multiplied: torch has "
+                f"no derivative for a part of it ({str(reason).splitlines()[0]}); choose a method without curvature "
+                "products."
+            ) from reason
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """A curvature with the gradients that go with it.
+
+    Attributes:
+        source: gradients in the form that `space` takes.
+        space: from gradients to the space of the solutions.
+        primal: the products where that space is the primal one; None where it is the dual.
+        dtype: of the solver's arithmetic.
+    """
+
+    source: GradientSource
+    space: Callable[..., Space]
+    primal: PrimalCurvature | None = None
+    dtype: torch.dtype = torch.float64
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it is a dual that fits in float32 only."""
+        return self.primal is None and self.dtype == torch.float32
+
+    @property
+    def path(self) -> str:
+        """`dual`, `dual in float32` or `primal`."""
+        return "primal" if self.primal else "dual in float32" if self.narrow else "dual"
+
+
+def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curvature:
+    """The cheapest right way to multiply with a curvature.
+
+    The dual for Gauss–Newton where it fits into `dual_bytes`, in float64 or else in float32: the Gram, and the rows
+    in factors or as they are.
+    """
+    if kind == "gauss_newton":
+        source = GradientSource(problem)
+        for dtype in (torch.float64, torch.float32):
+            if dual_memory(source, dtype) <= dual_bytes:
+                return Curvature(source, GaussNewtonRows.of(source, dtype).space, dtype=dtype)
+    primal = PrimalCurvature(problem, kind)
+    return Curvature(GradientSource(problem, factored=False), primal.space, primal, problem.dtype)
+
+
+def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> Tensor:
+    """Ritz values of a Krylov space from a random vector, ascending: all eigenvalues lie around them.
+
+    Args:
+        curvature: C.
+        steps: dimension of the space, at the most.
+        seed: of the vector.
+
+    Raises:
+        UserError: where the products are those of no symmetric matrix, so that torch's second derivatives are wrong.
+    """
+    problem = curvature.problem
+    generator = torch.Generator().manual_seed(seed)
+    vector = torch.randn(problem.size, 1, generator=generator, dtype=torch.float64).to(problem.device, problem.dtype)
+    eps = torch.finfo(problem.dtype).eps
+    basis, images = vector[:, :0], vector[:, :0]
+    for _ in range(min(steps, problem.size)):
+        before = torch.linalg.vector_norm(vector)
+        for _ in range(2):  # once is not orthogonal to rounding
+            vector = vector - basis @ (basis.T @ vector)
+        norm = torch.linalg.vector_norm(vector)
+        if norm <= 1000 * eps * before:  # the space is exhausted, what is left is rounding
+            break
+        basis = torch.cat([basis, vector / norm], 1)
+        vector = curvature.times(basis[:, -1:])
+        images = torch.cat([images, vector], 1)
+    projected = basis.T @ images
+    if (projected - projected.T).abs().max() > eps**0.4 * projected.abs().max():
+        raise UserError(
+            f"torch's second derivatives of the network {type(problem.network).__name__} are wrong: its "
+            "Hessian isn't symmetric. Choose a method without the Hessian."
+        )
+    return torch.linalg.eigvalsh((projected + projected.T) / 2)

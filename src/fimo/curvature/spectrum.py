@@ -1,0 +1,105 @@
+"""Functions of the Gauss–Newton matrix by its eigendecomposition, in the dual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fimo.curvature.gauss_newton_factor import GaussNewtonRows
+from fimo.gradients.base import Gradients
+from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.source import GradientSource
+from fimo.gradients.training_set import row_products, weighted_sum
+from fimo.problem import Parameters, Problem
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """G = AᵀA/n by the eigendecomposition U Σ Uᵀ of K/n, K = AAᵀ.
+
+    Attributes:
+        dual: A, with its Gram K.
+        eigenvalues: `[n·rank]`, ascending, at least 0.
+        vectors: U, `[n·rank, n·rank]`, in columns.
+    """
+
+    dual: GaussNewtonRows
+    eigenvalues: Tensor
+    vectors: Tensor
+
+    @classmethod
+    def of(cls, source: GradientSource) -> Spectrum:
+        """Of all training rows."""
+        dual = GaussNewtonRows.of(source)
+        eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
+        return cls(dual, eigenvalues.clamp(min=0), vectors)
+
+
+@dataclass(frozen=True)
+class SpectralFunctions:
+    """Functions f of G: f(G) g = f(0) g + Aᵀ U (f(σ) − f(0))/σ UᵀA g / n.
+
+    Attributes:
+        spectrum: of G.
+        filters: f(σ), `[…, n·rank]`, of one function or of several.
+        outside: f(0), `[…, 1]`.
+    """
+
+    spectrum: Spectrum
+    filters: Tensor
+    outside: Tensor
+
+    def __matmul__(self, gradients: Gradients) -> Filtered:
+        """f(G) times each gradient."""
+        return Filtered(self, gradients)
+
+    def only(self, place: int) -> SpectralFunctions:
+        """One of several functions, as the only one of several."""
+        some = slice(place, place + 1)
+        return replace(self, filters=self.filters[some], outside=self.outside[some])
+
+    def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
+        """f(G) times one vector for each of several functions; `problem` is that of the spectrum."""
+        coordinates = self.spectrum.vectors.T @ row_products(problem, vector, of_curvature).to(self.filters)
+        for outside, slope in zip(self.outside, self.slopes, strict=True):
+            curved = weighted_sum(problem, self.spectrum.vectors @ (slope * coordinates), of_curvature)
+            yield {name: float(outside) * part + curved[name] for name, part in vector.items()}
+
+    @cached_property
+    def slopes(self) -> Tensor:
+        """(f(σ) − f(0))/(nσ), `[…, n·rank]`."""
+        sigma = self.spectrum.eigenvalues
+        # Along the others f(σ) is f(0), to rounding.
+        inside = sigma > torch.finfo(sigma.dtype).eps * sigma[-1]
+        slopes = (self.filters - self.outside.to(self.filters)) / torch.where(inside, sigma, 1.0)
+        return torch.where(inside, slopes, 0.0) / self.spectrum.dual.n
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """Functions of G times gradients, which are multiplied out only against other gradients."""
+
+    functions: SpectralFunctions
+    gradients: Gradients
+
+    def products(self, gradients: Any) -> Tensor:
+        """Inner products with other gradients, `[…, row of self, row of gradients]`."""
+        slopes = self.functions.slopes
+        own, theirs = self._own, self._coordinates(gradients)
+        plain = self.functions.outside.to(slopes)[..., None] * self.gradients.products(gradients).double()
+        curved = torch.stack([(own.T * slope) @ theirs for slope in slopes.reshape(-1, slopes.shape[-1])])
+        return plain + curved.reshape(plain.shape)
+
+    @cached_property
+    def _own(self) -> Tensor:
+        return self._coordinates(self.gradients)
+
+    def _coordinates(self, gradients: Any) -> Tensor:
+        """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
+        spectrum = self.functions.spectrum
+        return spectrum.vectors.T @ spectrum.dual.rows.products(gradients).double()

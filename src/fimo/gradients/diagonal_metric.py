@@ -1,0 +1,103 @@
+"""Coordinates in which Adam, with its squares of gradients held where they are, is SGD with momentum."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fimo.gradients.dense import MatrixGradients
+from fimo.gradients.source import GradientSource
+from fimo.problem import Parameters, Problem
+from fimo.rows import Inputs
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """Coordinates y = D^(−½)θ, D diagonal: gradients are D^½ g there, the Gauss–Newton matrix is D^½ G D^½.
+
+    Attributes:
+        roots: D^½, by parameter.
+    """
+
+    roots: Parameters
+
+    @classmethod
+    def of_batches(cls, problem: Problem, batch_size: int, epsilon: float) -> Rescaling:
+        """D = diag(1/(√E[g_B²] + ε)), the mean over all batches B of gradients at θ_f: what Adam divides by.
+
+        Where all gradients are 0 at θ_f (a unit that is never active) they say nothing of what Adam would divide by
+        once they aren't: D is the smallest of all there, not 1/ε.
+
+        Args:
+            problem: its training rows.
+            batch_size: |B|, rows drawn without replacement.
+            epsilon: ε.
+        """
+        squares = batch_second_moments(problem, batch_size)
+        largest = max(float(square.max()) for square in squares.values())
+        squares = {name: torch.where(square > 0, square, largest) for name, square in squares.items()}
+        return cls({name: (square.sqrt() + epsilon).rsqrt() for name, square in squares.items()})
+
+    def __call__(self, problem: Problem) -> Problem:
+        """The same question, its network in these coordinates."""
+        return replace(problem, network=Rescaled(problem.network, self.roots))
+
+    def gradient(self, gradient: Parameters) -> Parameters:
+        """D^½ g: a gradient in θ as one in these coordinates."""
+        return {f"{INSIDE}.{name}": root * gradient[name] for name, root in self.roots.items()}
+
+    def back(self, vector: Parameters) -> Parameters:
+        """D^½ y: a way in these coordinates as a way in θ."""
+        return {name: root * vector[f"{INSIDE}.{name}"] for name, root in self.roots.items()}
+
+
+INSIDE = "inside"
+
+
+class Rescaled(nn.Module):
+    """A network whose parameters are y = D^(−½)θ.
+
+    Args:
+        network: as a function of θ; it is copied.
+        roots: D^½, by parameter.
+    """
+
+    def __init__(self, network: nn.Module, roots: Parameters) -> None:
+        super().__init__()
+        self.inside, self.roots = copy.deepcopy(network), roots
+        with torch.no_grad():
+            for name, parameter in self.inside.named_parameters():
+                parameter.div_(roots[name])
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """The network's outputs at θ = D^½ y."""
+        theta = {name: self.roots[name] * parameter for name, parameter in self.inside.named_parameters()}
+        return functional_call(self.inside, theta, (inputs,))
+
+
+def batch_second_moments(problem: Problem, batch_size: int) -> Parameters:
+    """E[g_B²] entry by entry, g_B the mean gradient of a batch of rows drawn without replacement; by parameter.
+
+        E[g_B²] = ḡ² + (mean of g_k² − ḡ²) (n − |B|)/(|B| (n − 1))
+
+    Args:
+        problem: its n training rows.
+        batch_size: |B|.
+    """
+    n = len(problem.train)
+    sums = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
+    squares = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
+    for block in cast(Iterator[MatrixGradients], GradientSource(problem, factored=False).blocks(problem.train)):
+        for name, gradients in block.blocks.items():
+            sums[name] += gradients.sum(0)
+            squares[name] += gradients.square().sum(0)
+    size = min(batch_size, n)
+    spread = (n - size) / (size * max(n - 1, 1))
+    means = {name: total / n for name, total in sums.items()}
+    return {name: mean**2 + spread * (squares[name] / n - mean**2).clamp(min=0) for name, mean in means.items()}

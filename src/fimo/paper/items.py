@@ -1,0 +1,215 @@
+"""What the figures and tables of conf/paper.yaml show: each function makes the files of one, by their ending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from omegaconf import DictConfig, OmegaConf
+
+from fimo.app import settings
+from fimo.app.errors import CONFIG_DIR
+from fimo.compare.area import agreements, beyond_table, ceiling_at, centred_gold, draw_dampings
+from fimo.compare.claims import adam_claim
+from fimo.compare.own_claims import OWN_CLAIMS
+from fimo.paper.captions import Found, joined, measured, runs, title, title_with_gradient, titled
+from fimo.paper.panels import Panel
+from fimo.pipeline import results
+from fimo.report.claims import claims_markdown
+from fimo.report.figures import draw_curves, draw_seeds, figure_files
+from fimo.report.panels import panels_figure
+from fimo.report.paper_tables import (
+    at_few_amounts,
+    cost_table,
+    influential_table,
+    methods_table,
+    published_table,
+    table_files,
+)
+from fimo.report.sorted_scores import draw_sorted, profiles
+
+Files = dict[str, bytes]
+ADJUSTED = {"none": "as measured", "full": "not centred", "centred": "centred"}
+MEASURES = {"cosine": "cosine similarity", "spearman": "Spearman correlation"}
+
+
+def curves(found: Found, adjustment: str = "centred", measure: str = "cosine", gradients: bool = False) -> Files:
+    """Agreement against the amount of further training; with `gradients` titles say how stationary θ_f is."""
+    gold = next((panel.cfg.further.gold for _, panel in runs(found)), settings.FURTHER)
+    draw = partial(draw_curves, adjustment=adjustment, measure=measure)
+    panels = titled(found, lambda panel: panel.comparison, title_with_gradient if gradients else title)
+    return figure_files(
+        panels_figure(panels, draw, results.AMOUNTS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})")
+    )
+
+
+def seeds(found: Found, adjustment: str = "centred") -> Files:
+    """Cosine at the best step against the number of seeds."""
+    draw = partial(draw_seeds, adjustment=adjustment)
+    panels = titled(found, lambda panel: panel.comparison)
+    return figure_files(panels_figure(panels, draw, "seeds averaged", f"cosine, best step ({ADJUSTED[adjustment]})"))
+
+
+def sorted_scores(found: Found, methods: Sequence[str]) -> Files:
+    """Sorted scores of the given methods beside those of further training."""
+    lines: dict[str, Any] = {}
+    for name, panel in found.items():
+        if isinstance(panel, str):
+            lines[name] = panel
+            continue
+        scores = {label: score for label, score in panel.scores().items() if label in methods}
+        drawn, (early, late) = profiles(scores, panel.losses())
+        lines[f"{title(name, panel)}; after {early:.3g} and {late:.3g} epochs"] = drawn
+    return figure_files(panels_figure(lines, draw_sorted, "rank", "score (of unit length)"))
+
+
+def influential(found: Found, tests: int) -> Files:
+    """The most helpful and most harmful training example of some test examples."""
+    tables = {name: influential_table(panel.losses(), panel.asked.data.shown, tests) for name, panel in runs(found)}
+    table = joined(tables)
+    notes = ["After the first evaluated amount of further training, centred, among the examples left out."]
+    return table_files(table, table, [*notes, *measured(found)])
+
+
+def published(found: Found) -> Files:
+    """The numbers that the paper's notebooks print beside ours, and where the measurements differ."""
+    tables, few, notes = {}, {}, []
+    for name, panel in runs(found):
+        path = CONFIG_DIR / "published" / f"{name.partition(',')[0]}.yaml"
+        if not path.is_file():
+            notes.append(f"{name}: the paper prints no numbers for it.")
+            continue
+        theirs = settings.plain(DictConfig(OmegaConf.load(path)))
+        table = published_table(theirs, panel.comparison)
+        tables[name], few[name] = table, at_few_amounts(table)
+        notes += [f"{name}: {departure}." for departure in _departures(theirs, panel)]
+    notes = [
+        "Amounts are epochs (sst2: steps) of further training, and seeds where the measure says so.",
+        *notes,
+        *measured(found),
+    ]
+    return table_files(joined(tables), joined(few), notes)
+
+
+def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
+    """Where ours differs from their setting, and what is known beside it."""
+    cfg, data = panel.cfg, panel.asked.data
+    ours = {
+        "parameters": panel.asked.problem.size,
+        "training rows": len(data.train),
+        "evaluated test examples": len(data.test),
+        "left-out examples": len(data.left_out),
+        "features": data.inputs,
+        "optimizer": settings.optimizer_name(cfg),
+        "learning rate": cfg.optimizer.lr,
+        "batch size": cfg.data.batch_size,
+        "epochs": cfg.further.epochs,
+        "seeds": cfg.further.seeds,
+        "leave-out": cfg.further.leave_out,
+        "final learning rate": cfg.final.lr,
+        "final batch size": cfg.final.batch_size,
+        "final epochs": cfg.final.epochs,
+        "LiSSA depth": cfg.facts.depth[cfg.facts.size],
+    }
+    differs = [f"{key} {ours[key]} (theirs {value})" for key, value in theirs["setting"].items() if ours[key] != value]
+    if differs:
+        yield f"other than in the paper: {', '.join(differs)}"
+    yield from theirs["departures"]
+
+
+def methods(found: Found) -> Files:
+    """All data sets × methods: cosine at the first, the best and the last amount."""
+    table = methods_table({name: panel.comparison for name, panel in runs(found)})
+    notes = ["Cosine (centred) ± standard error over test examples; ceiling: √reliability at the last amount."]
+    return table_files(table, table, [*notes, *measured(found)])
+
+
+def cost(found: Found) -> Files:
+    """Seconds and memory by method and data set."""
+    table = cost_table({name: panel.run["methods"] for name, panel in runs(found)})
+    notes = ["Of computing a method's scores; memory is the whole process's, which computed the methods in this order."]
+    return table_files(table, table, [*notes, *measured(found)])
+
+
+def claims(found: Found, adam: Found = MappingProxyType({}), beyond: Found = MappingProxyType({})) -> Files:
+    """The claims with their verdicts.
+
+    Args:
+        found: further training with SGD.
+        adam: with Adam, for the claim that compares both.
+        beyond: with SGD and the methods that our own claims are about.
+    """
+    tables = {}
+    for name, panel in runs(found):
+        rows, second, own = [_claims(panel.claims, ours=False)], adam.get(name), beyond.get(name, panel)
+        if isinstance(second, Panel):
+            pair = (panel.scores(), panel.losses()), (second.scores(), second.losses())
+            rows.append(adam_claim(*pair, np.random.default_rng(0)))
+        rows.append(_claims(own.claims if isinstance(own, Panel) else panel.claims, ours=True))
+        tables[name] = pd.concat(rows, ignore_index=True)
+    table, notes = joined(tables), measured(found, adam)
+    notes += [
+        f"{name}, with the methods of figure-beyond: {why}" for name, why in beyond.items() if isinstance(why, str)
+    ]
+    if any(isinstance(panel, Panel) for panel in beyond.values()):
+        notes.append("Our claims are about the same further training, with the methods of figure-beyond.")
+    if table.empty:
+        return table_files(table, table, notes)
+    readable = table.rename(columns={"estimate": "statistic_mean", "standard_error": "statistic_sem"})
+    shown = readable[["data set", "claim", "statistic_mean", "statistic_sem", "verdict", "n_test", "n_seeds"]]
+    shown = shown.rename(columns={"n_test": "test examples", "n_seeds": "seeds"})
+    text = "\n\n".join([claims_markdown(table).rstrip(), *notes])
+    return table_files(table, shown, notes) | {"md": f"{text}\n".encode()}
+
+
+def _claims(table: pd.DataFrame, ours: bool) -> pd.DataFrame:
+    """The rows of our own claims, or the others."""
+    return table[table["claim"].isin(OWN_CLAIMS) == ours]
+
+
+def beyond(found: Found) -> Files:
+    """Areas under the curves of all methods, and of the damped solve with its damping chosen."""
+    tables = {}
+    for name, panel in runs(found):
+        gold = centred_gold(panel.losses())
+        ceiling = ceiling_at(panel.comparison.reliability, gold)
+        tables[name] = beyond_table(panel.scores(), panel.damped[0], gold, ceiling)
+    table = joined(tables)
+    notes = [
+        "Area: mean over the logarithm of the amount, as a share of that under the reliability ceiling ± standard "
+        "error over test examples; lowest share: of the ceiling, at any amount. The damping of the damped Gauss–Newton "
+        "solve is chosen on one half of the test examples for the other half: for each amount, or one for all. Only "
+        "the gold standard is centred in the cosine; Pearson centres both."
+    ]
+    return table_files(table, table, [*notes, *measured(found)])
+
+
+def damping(found: Found) -> Files:
+    """Cosine of the damped solve over damping and amount, with the line λ = 1/(ηt)."""
+
+    def grid(panel: Panel) -> tuple[xr.DataArray, xr.DataArray]:
+        scores, matched = panel.damped
+        return agreements(scores, centred_gold(panel.losses())), matched
+
+    panels = titled(found, grid)
+    amount, label = results.AMOUNTS[settings.FURTHER], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"
+    return figure_files(panels_figure(panels, draw_dampings, amount, label))
+
+
+SHOWS: Mapping[str, Callable[..., Files]] = {
+    "curves": curves,
+    "seeds": seeds,
+    "sorted": sorted_scores,
+    "influential": influential,
+    "published": published,
+    "methods": methods,
+    "cost": cost,
+    "claims": claims,
+    "beyond": beyond,
+    "damping": damping,
+}

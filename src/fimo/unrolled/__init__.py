@@ -1,0 +1,1 @@
+"""Methods that know how much further training there was."""

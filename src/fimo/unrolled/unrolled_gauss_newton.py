@@ -1,0 +1,87 @@
+"""P = P_t, what t steps of further training make of a left-out example's gradient on the quadratic model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fimo.errors import UserError
+from fimo.gradients.diagonal_metric import Rescaling
+from fimo.gradients.training_set import weighted_sum
+from fimo.preconditioners.spectral_filters import GaussNewtonFunctions
+from fimo.problem import Parameters, Problem
+from fimo.unrolled.recursion import AdamRecursion, LinearRecursion
+
+
+class UnrolledGaussNewton(GaussNewtonFunctions):
+    """P_t = η Σ_{k<t} (I − ηG)^k, G the mean Gauss–Newton matrix: scores for every amount t of further training.
+
+    P_t is a function f_t of G (see `LinearRecursion`, which knows momentum and decay too). t = 1 is Grad-Dot; t → ∞ is
+    the undamped influence function. Nothing is left to choose. It neglects how G and the gradients change on the way,
+    that a batch's G isn't that of all rows, clipping of gradients, and everything of second order in the left-out
+    example's weight. Under Adam P_t = D^½ f_t(D^½ G D^½) D^½, D from the batch gradients at θ_f: it neglects also that
+    Adam's mean of their squares changes (see `AdamRecursion`).
+    """
+
+    unrolled = True
+
+    def along(self, recursion: LinearRecursion) -> Self:
+        """Set what further training does, before `fit`."""
+        self.recursion, self.steps = recursion, list(recursion.steps)
+        return self
+
+    def filters(self, eigenvalues: Tensor) -> Tensor:
+        """f_t(σ), `[step, eigenvalue]`."""
+        return self.recursion.filters(eigenvalues)
+
+    def _check(self, largest: float) -> None:
+        """Refuse further training that would diverge, along the eigenvector of the largest eigenvalue."""
+        if self.recursion.growth(largest) >= 1 and largest > 0:
+            rate = float(self.recursion.rates.max())
+            raise UserError(
+                f"{self.label} needs further training that is stable, but with optimizer.lr = η = {rate:.3g} and "
+                f"{self.recursion.matrix}'s largest eigenvalue σ = {largest:.3g}, ησ = {rate * largest:.3g} (below 2 "
+                "without momentum): choose a smaller optimizer.lr."
+            )
+
+    def _choose_coordinates(self, problem: Problem) -> None:
+        recursion = self.recursion
+        self.rescaling = None
+        if isinstance(recursion, AdamRecursion):
+            self.rescaling = Rescaling.of_batches(problem, recursion.batch_size, recursion.epsilon)
+
+    def coordinates(self, problem: Problem) -> Problem:
+        """θ itself under SGD, D^(−½)θ under Adam."""
+        return self.rescaling(problem) if self.rescaling else problem
+
+    def drifts(self, problem: Problem) -> Iterator[Parameters]:
+        """Δ_t = −P_t ∇R(θ_f) for every step, R the mean training loss with what weight decay adds.
+
+        AdamW's decay of θ_f is a constant pull too, for which its momentum makes no difference.
+        """
+        n, decay, here = len(problem.train), self.recursion.weight_decay, self.coordinates(problem)
+        gradient = weighted_sum(problem, torch.full((n,), 1 / n, dtype=torch.float64))
+        self.facts["mean_gradient_norm"] = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
+        gradient = self.rescaling.gradient(gradient) if self.rescaling else gradient
+        pull = {name: part + decay * here.parameters[name] for name, part in gradient.items()}
+        for moved in self.P.vectors(pull, self.fitted):
+            back = {name: -part for name, part in moved.items()}
+            yield self.rescaling.back(back) if self.rescaling else back
+
+
+class MatchedGaussNewton(UnrolledGaussNewton):
+    """P_t = (G + λI)⁻¹ with the damping of so much further training: λ = 1/(ηt), so that P_t of σ = 0 is ηt as well.
+
+    With momentum, decay, Adam or a schedule of rates 1/λ is what a pull of 1 comes to where there is no curvature.
+    """
+
+    def filters(self, eigenvalues: Tensor) -> Tensor:
+        """1/(σ + 1/(ηt)), `[step, eigenvalue]`."""
+        reach = self.recursion.filters(eigenvalues.new_zeros(1))
+        return reach / (1 + eigenvalues.double() * reach)
+
+    def _check(self, largest: float) -> None:
+        """It exists for every η."""
