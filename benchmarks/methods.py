@@ -82,7 +82,7 @@ def exact(problem: Problem, scales: Sequence[float]) -> None:
     source = GradientSource(problem)
     test, left_out = source(problem.test), source(problem.train.keep(problem.left_out))
     for scale in scales:
-        (method.damped(Damping(scale, "lambda_0")) @ test).products(left_out)
+        (method.damped(Damping(scale, "lambda_0")) @ test).inner(left_out)
 
 
 def _first_gradient(problem: Problem) -> torch.Tensor:

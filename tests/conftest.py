@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
+import fimo  # noqa: F401  (first: see fimo/compat.py)
 from fimo.pipeline import seeds
 
 

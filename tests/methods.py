@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import naive_methods as dense
 import torch
 
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
@@ -14,6 +13,7 @@ from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import RandomProjection, RandomSigns
 from fimo.randomness import seed_of
+from fimo.reference import methods as dense
 
 SCALE, DEPTH, BATCH, SIZE = 20.0, 60, 6, 3
 SHARE, HALF = Damping(0.1, "mean_eigenvalue"), Damping(0.5, "absolute")

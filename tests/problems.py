@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-import fimo  # noqa: F401  (first: see fimo/torchvision_operators.py)
+import fimo  # noqa: F401  (first: see fimo/compat.py)
 from fimo.models.mlp import MLP
 from fimo.models.objective import OBJECTIVES
 from fimo.problem import Problem

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fimo.unrolled.recursion import LinearRecursion
+from fimo.unrolled.recursion import LinearisedSGD
 
 PROBLEMS = [
     ("regression", "mlp"),
@@ -21,7 +21,7 @@ PATHS = {"dual": 2**30, "polynomials": 0}
 
 
 def recursion(steps=STEPS, rate=RATE, **options):
-    return LinearRecursion(np.full(max(steps), rate), steps, **options)
+    return LinearisedSGD(np.full(max(steps), rate), steps, **options)
 
 
 def close(scores, expected, rtol=1e-8):

@@ -48,13 +48,13 @@ class TestEveryMethod:
         asked = problem(task, network)
         P = METHODS[name].make().fit(asked)
         g = GradientSource(asked, P.factored)(asked.test)
-        products = (P @ g).products(g)
+        products = (P @ g).inner(g)
         size = products.abs().max().item()
         if P.symmetric:
             np.testing.assert_allclose(products, products.T, rtol=1e-7, atol=1e-9 * size)
         else:
             assert name in ("LiSSA", "LiSSA-H") and (products - products.T).abs().max() > 1e-6 * size
-        doubled = (P @ g.scaled(torch.full((len(asked.test),), 2.0))).products(g)
+        doubled = (P @ g.scaled(torch.full((len(asked.test),), 2.0))).inner(g)
         np.testing.assert_allclose(doubled, 2 * products, rtol=1e-7, atol=1e-9 * size)
 
     def test_with_more_test_than_left_out_examples(self, name, task, network):

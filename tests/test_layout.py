@@ -90,7 +90,7 @@ def test_the_two_arms_never_meet_below_compare():
 
 
 def test_the_equation_is_one_line_of_one_file():
-    lines = [line for path in FILES for line in path.read_text().splitlines() if ".products(phi(g)) / n" in line]
+    lines = [line for path in FILES for line in path.read_text().splitlines() if ".inner(phi(g)) / n" in line]
     assert len(lines) == 1
 
 

@@ -14,8 +14,8 @@ from fimo.errors import UserError
 from fimo.gradients.source import BLOCK_BYTES, GradientSource
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Parameters, Problem
-from fimo.unrolled.displaced import Moved
-from fimo.unrolled.trajectory import along_path
+from fimo.unrolled.displaced import DisplacedGradients
+from fimo.unrolled.trajectory import trajectory_scores
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 
@@ -24,7 +24,7 @@ def attribute(
     preconditioner: Preconditioner,
     block_bytes: int = BLOCK_BYTES,
     curvature_rows: int | None = None,
-    moved: Moved | None = None,
+    moved: DisplacedGradients | None = None,
 ) -> xr.DataArray:
     """Scores of all left-out examples for all test examples.
 
@@ -60,7 +60,7 @@ def attribute(
 def attribute_along(
     problem: Problem, method: UnrolledGaussNewton, way: Sequence[Parameters], curvature_rows: int | None = None
 ) -> xr.DataArray:
-    """Scores that follow one full run of further training in place of an estimate of where it goes (`along_path`).
+    """Scores that follow one full run of further training in place of an estimate of where it goes (`trajectory_scores`).
 
     Args:
         problem: as for `attribute`.
@@ -72,11 +72,11 @@ def attribute_along(
         `[step, test, left_out]`.
 
     Raises:
-        UserError: as `attribute` and `along_path`.
+        UserError: as `attribute` and `trajectory_scores`.
     """
     ready(problem)
     with differentiable_attention():
-        values = along_path(method.fit_to(problem, curvature_rows), problem, way)
+        values = trajectory_scores(method.fit_to(problem, curvature_rows), problem, way)
     return _labelled(problem, values, method.steps)
 
 
@@ -100,7 +100,7 @@ def _scores(P: Preconditioner, at_test: Problem, at_train: Problem, block_bytes:
     scores = []
     for block in wide.blocks(solved):
         P_g = P @ phi(block)
-        scores.append(torch.cat([P_g.products(phi(g)) / n for g in source.blocks(others)], dim=-1))
+        scores.append(torch.cat([P_g.inner(phi(g)) / n for g in source.blocks(others)], dim=-1))
     found = torch.cat(scores, dim=-2)
     return found.mT if swapped else found
 

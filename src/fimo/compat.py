@@ -48,10 +48,10 @@ def declare_missing_operators() -> None:
         for library in Path(spec.origin).parent.glob("_C*.so"):
             torch.ops.load_library(str(library))
     except OSError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        declarations = torch.library.Library("torchvision", "FRAGMENT")
         for name in SCHEMAS:
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _declared.append(library)
+            declarations.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _declared.append(declarations)
 
 
 @contextmanager

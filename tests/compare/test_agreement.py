@@ -1,12 +1,12 @@
 """Cosine, Pearson, Spearman and their means against scipy and by hand."""
 
-import naive_comparison as naive
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 
 from fimo.compare.agreement import Mean, cosine, pearson, spearman
+from fimo.reference import comparison as naive
 
 
 @pytest.fixture

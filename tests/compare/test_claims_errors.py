@@ -1,6 +1,5 @@
 """Claims against explicit loops, their standard errors against repeated measurements, and what is read for them."""
 
-import naive_comparison as naive
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +10,7 @@ from fimo.compare import claims as module
 from fimo.compare import seed_products
 from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims
 from fimo.pipeline.formats import from_dataset, open_dataset
+from fimo.reference import comparison as naive
 
 NAMES = [claim.name for claim in CLAIMS]
 

@@ -1,6 +1,5 @@
 """Effects, reliability and the tables on made-up losses with known answers."""
 
-import naive_comparison as naive
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +13,7 @@ from fimo.compare.live import LiveAgreement
 from fimo.compare.reliability import reliability
 from fimo.compare.seed_products import SeedProducts
 from fimo.effect import ADJUSTMENTS, average, diverged, effect, with_diverged_as_nan
+from fimo.reference import comparison as naive
 from fimo.report.figures import curves_figure, seeds_figure, to_bytes
 from fimo.report.markdown import markdown_table
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from fimo.data.sentences import TextFile
 from fimo.data.text import Corpus, Sentences, TextData
-from fimo.data.tokens import own_words
+from fimo.data.tokens import build_vocabulary
 from fimo.errors import UserError
 
 LINES = [f"{word} film number {number}\t{label}" for number in range(6) for word, label in (("good", 1), ("bad", 0))]
@@ -45,13 +45,13 @@ class TestSST2:
 
     def test_only_kept_rows_are_tokenised(self, monkeypatch):
         seen = []
-        inner = own_words
+        inner = build_vocabulary
 
         def spy(sentences, max_length):
             seen.append(len(sentences))
             return inner(sentences, max_length)
 
-        monkeypatch.setattr("fimo.data.text.own_words", spy)
+        monkeypatch.setattr("fimo.data.text.build_vocabulary", spy)
         data_module("sst2", DATA, "experiment=sst2", "size=smoke").load()
         assert seen == [100]
 
@@ -186,7 +186,7 @@ class TestOwnFile:
 
 class TestTokens:
     def test_words_of_ones_own(self):
-        words = own_words(["The film, the FILM!", "a film"], 128)
+        words = build_vocabulary(["The film, the FILM!", "a film"], 128)
         vocabulary = words.tokenizer.get_vocab()
         assert vocabulary == {
             "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "film": 4, "the": 5, "!": 6, ",": 7, "a": 8,
@@ -197,7 +197,7 @@ class TestTokens:
         assert rows.lengths.tolist() == [4, 6] and rows.index.tolist() == [5, 9] and words.size == 9
 
     def test_longer_sentences_are_cut_and_keep_their_last_token(self):
-        words = own_words(["a b c d e f"], 4)
+        words = build_vocabulary(["a b c d e f"], 4)
         assert words.rows(["a b c d e f"], np.array([0]), np.array([0])).inputs["input_ids"].tolist() == [[2, 4, 5, 3]]
 
     def test_a_folder_without_a_tokenizer(self, load, tmp_path):

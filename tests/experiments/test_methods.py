@@ -10,7 +10,7 @@ from fimo.paper.damping_grid import damped_scores
 from fimo.pipeline import addresses, methods
 from fimo.pipeline.run import Question
 from fimo.preconditioners.identity import Identity
-from fimo.unrolled.displaced import Moved
+from fimo.unrolled.displaced import DisplacedGradients
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 FEW = ("data.test_count=4", "data.left_out=5")
@@ -32,7 +32,11 @@ def test_a_method_that_is_moved_has_the_estimate_and_the_rows_of_unrolled_gn():
     asked = Question(cfg)
     method, scores = methods.scoring(cfg, "grad_dot", asked.problem)
     moved = scores.keywords["moved"]
-    assert isinstance(method, Identity) and isinstance(moved, Moved) and type(moved.estimate) is UnrolledGaussNewton
+    assert (
+        isinstance(method, Identity)
+        and isinstance(moved, DisplacedGradients)
+        and type(moved.estimate) is UnrolledGaussNewton
+    )
     assert (moved.which, moved.estimate.curvature_rows, moved.estimate.steps[-1]) == (
         "both",
         30,

@@ -9,7 +9,7 @@ from configs import app, config, files, needs_data
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from fimo.data.tokens import own_words
+from fimo.data.tokens import build_vocabulary
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.models.encoder import Encoder
@@ -33,7 +33,7 @@ def own_file(tmp_path):
 def classifier(tmp_path):
     """A sequence classifier and its tokenizer, as somebody else left them."""
     folder = tmp_path / "theirs"
-    words: Tokenizer = own_words(SENTENCES, 512).tokenizer
+    words: Tokenizer = build_vocabulary(SENTENCES, 512).tokenizer
     names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=words, **names).save_pretrained(folder)
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ from problems import NETWORKS, problem
 from torch import nn
 
 from fimo.gradients import PHI, GradientSource
-from fimo.gradients.factored import structure_of
+from fimo.gradients.factored import factorisation_of
 from fimo.reference import gradients as naive
 
 TASKS = ["regression", "classification"]
@@ -76,14 +76,14 @@ def test_both_ways_equal_autograd(task, network):
     assert source.factored == (network in [*LINEAR, "dropout", "vmap-shy", *mostly_linear])
     for way in (source, GradientSource(question, factored=False)):
         g_test, g_train = way(question.test), way(rows)
-        np.testing.assert_allclose(g_test.products(g_train), test @ train.T, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(g_test.inner(g_train), test @ train.T, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(g_test.norms(), torch.linalg.norm(test, dim=1), rtol=1e-10)
 
 
 def test_the_look_at_the_modules():
     for network, expected in {**dict.fromkeys(LINEAR, True), "convolutional": False, "shared": False}.items():
         question = problem(network=network)
-        assert (structure_of(question.network, question.train[slice(0, 2)][0]) is not None) is expected
+        assert (factorisation_of(question.network, question.train[slice(0, 2)][0]) is not None) is expected
 
 
 def test_unit_length():
@@ -91,7 +91,7 @@ def test_unit_length():
     for factored in (True, False):
         unit = PHI["unit_length"](GradientSource(question, factored)(question.test))
         np.testing.assert_allclose(unit.norms(), 1, rtol=1e-12)
-        np.testing.assert_allclose(unit.products(unit).diagonal(), 1, rtol=1e-12)
+        np.testing.assert_allclose(unit.inner(unit).diagonal(), 1, rtol=1e-12)
 
 
 def test_a_zero_gradient_stays_zero():

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from fimo.curvature.gauss_newton_factor import GaussNewtonRows
-from fimo.gradients import GradientSource, gauss_newton_rows, sequences
+from fimo.curvature import gauss_newton_factor
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
+from fimo.gradients import GradientSource, sequences
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.factored import structure_of
+from fimo.gradients.factored import factorisation_of
 from fimo.gradients.layers import MatrixLayer
 from fimo.gradients.network import joined
 from fimo.gradients.sequences import SequenceLayer
@@ -46,7 +47,7 @@ def words(request):
 
 
 def test_what_is_kept_in_factors(words):
-    structure = structure_of(words.network, words.train[slice(0, 2)][0])
+    structure = factorisation_of(words.network, words.train[slice(0, 2)][0])
     assert set(structure.layers) == {"words", "places", "up", "norm", "down", "head"} and structure.others == ("own",)
     kinds = {type(part) for part in GradientSource(words)(words.test).parts}
     assert {MatrixLayer, SequenceLayer} <= kinds
@@ -64,13 +65,13 @@ def test_all_that_is_asked_of_them(words, most_bytes, whole, monkeypatch):
     for cotangents in ({}, {"cotangents": of_curvature}):
         ours, theirs = ([source(rows, **cotangents) for rows in (words.test, words.train)] for source in (short, long))
         close = {"rtol": 1e-9, "atol": 1e-12}
-        np.testing.assert_allclose(ours[0].products(ours[1]), theirs[0].products(theirs[1]), **close)
-        for name, products in theirs[0].tensor_products(theirs[1]).items():
-            np.testing.assert_allclose(ours[0].tensor_products(ours[1])[name], products, **close)
+        np.testing.assert_allclose(ours[0].inner(ours[1]), theirs[0].inner(theirs[1]), **close)
+        for name, products in theirs[0].inner_per_parameter(theirs[1]).items():
+            np.testing.assert_allclose(ours[0].inner_per_parameter(ours[1])[name], products, **close)
             np.testing.assert_allclose(ours[0].squares()[name], theirs[0].squares()[name], **close)
         factors, weights = torch.rand(len(ours[0].norms())), torch.rand(2, len(ours[0].norms())).double()
         np.testing.assert_allclose(ours[0].scaled(factors).norms(), theirs[0].scaled(factors).norms(), **close)
-        combined, expected = (g[0].combined(weights).products(g[1]) for g in (ours, theirs))
+        combined, expected = (g[0].linear_combination(weights).inner(g[1]) for g in (ours, theirs))
         np.testing.assert_allclose(combined, expected, **close)
 
 
@@ -78,10 +79,10 @@ def test_whole_gradients_and_their_squares_in_a_basis(words):
     ours, theirs = GradientSource(words)(words.train), GradientSource(words, factored=False)(words.train)
     for name in ("words", "places", "up", "down", "head"):
         part = ours.part(f"{name}.weight")
-        expected = theirs.blocks[f"{name}.weight"]
+        expected = theirs.tensors[f"{name}.weight"]
         np.testing.assert_allclose(part.matrices(), expected, rtol=1e-9, atol=1e-12)
         if name in ("up", "down", "head"):
-            whole = expected if part.bias is None else torch.cat([expected, theirs.blocks[part.bias][..., None]], 2)
+            whole = expected if part.bias is None else torch.cat([expected, theirs.tensors[part.bias][..., None]], 2)
             left, right = (torch.rand(size, size, dtype=torch.float64) for size in whole.shape[1:])
             squares = (left.T @ whole @ right).square().sum(0)
             np.testing.assert_allclose(part.rotated_squares(left, right), squares, rtol=1e-9)
@@ -92,16 +93,18 @@ def test_blocks_of_rows(words, monkeypatch):
     assert source.block_rows == 1
     blocks = joined(list(source.blocks(words.train)))
     whole, test = GradientSource(words, factored=False)(words.train), source(words.test)
-    expected = whole.products(GradientSource(words, factored=False)(words.test))
-    np.testing.assert_allclose(blocks.products(test), expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(blocks.products(blocks), whole.products(whole), rtol=1e-9, atol=1e-12)
+    expected = whole.inner(GradientSource(words, factored=False)(words.test))
+    np.testing.assert_allclose(blocks.inner(test), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(blocks.inner(blocks), whole.inner(whole), rtol=1e-9, atol=1e-12)
     factors = torch.rand(9)
     np.testing.assert_allclose(blocks.scaled(factors).norms(), whole.scaled(factors).norms(), rtol=1e-9)
-    for name, products in whole.tensor_products(whole).items():
-        np.testing.assert_allclose(blocks.tensor_products(source(words.train))[name], products, rtol=1e-9, atol=1e-12)
-    K = GaussNewtonRows.of(source).gram
+    for name, products in whole.inner_per_parameter(whole).items():
+        np.testing.assert_allclose(
+            blocks.inner_per_parameter(source(words.train))[name], products, rtol=1e-9, atol=1e-12
+        )
+    K = GaussNewtonFactor.of(source).gram
     rows = GradientSource(words, factored=False)(words.train, of_curvature)
-    np.testing.assert_allclose(K, rows.products(rows), rtol=1e-9, atol=1e-12)
-    monkeypatch.setattr(gauss_newton_rows, "GRAM_BYTES", 200)  # in pieces
-    np.testing.assert_allclose(GaussNewtonRows.of(source).gram, K, rtol=1e-12, atol=1e-14)
-    assert GaussNewtonRows.of(source, torch.float32).gram.dtype == torch.float32
+    np.testing.assert_allclose(K, rows.inner(rows), rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr(gauss_newton_factor, "GRAM_BYTES", 200)  # in pieces
+    np.testing.assert_allclose(GaussNewtonFactor.of(source).gram, K, rtol=1e-12, atol=1e-14)
+    assert GaussNewtonFactor.of(source, torch.float32).gram.dtype == torch.float32

@@ -1,6 +1,5 @@
 """Conjugate gradients: residuals, columns that finish at different times, what is told."""
 
-import naive_methods as dense
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ from fimo.preconditioners import conjugate_gradients
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.reference import gradients as naive
+from fimo.reference import methods as dense
 
 TASKS = ["regression", "classification"]
 

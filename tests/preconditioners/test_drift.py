@@ -3,7 +3,6 @@
 import copy
 from functools import partial
 
-import naive_methods as dense
 import numpy as np
 import pytest
 import torch
@@ -12,10 +11,12 @@ from problems import problem
 from recursions import PATHS, PROBLEMS, RATE, close, recursion
 
 from fimo.attribution import attribute
+from fimo.curvature import spectrum
 from fimo.errors import UserError
-from fimo.gradients import spectrum, sums
-from fimo.preconditioners import drift
-from fimo.unrolled.displaced import Moved, lowered
+from fimo.gradients import training_set as sums
+from fimo.reference import methods as dense
+from fimo.unrolled import displaced as drift
+from fimo.unrolled.displaced import DisplacedGradients, backtracking
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 
@@ -27,7 +28,7 @@ class TestMovedGradients:
         asked, steps = problem(task, network), [1, 3, 10]
         options = {"momentum": 0.5, "weight_decay": 0.05}
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(steps, 0.01, **options))
-        scores = attribute(asked, method, moved=Moved(moved, method))
+        scores = attribute(asked, method, moved=DisplacedGradients(moved, method))
         assert scores.dims == ("step", "test", "left_out")
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach()
         pull = dense.mean_gradient(asked) + 0.05 * theta
@@ -43,7 +44,7 @@ class TestMovedGradients:
         method = MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).along(recursion([2], 0.01))
         P = dense.damped_inverse(dense.gauss_newton(asked), 1 / 0.02)
         expected = dense.moved_scores(asked, P, -P @ dense.mean_gradient(asked), "both")
-        close(attribute(asked, method, moved=Moved("both", method)).sel(step=2), expected, rtol=1e-7)
+        close(attribute(asked, method, moved=DisplacedGradients("both", method)).sel(step=2), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -52,7 +53,7 @@ def test_on_least_squares_the_drift_is_that_of_further_training(path):
     asked, steps = problem("regression", "linear"), [1, 5, 60]
     network = copy.deepcopy(asked.network)
     method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(steps)).fit(asked)
-    views = Moved("both", method).views(method, asked)
+    views = DisplacedGradients("both", method).views(method, asked)
     found = {step: there.network for step, (_, there, _) in zip(steps, views, strict=True)}
     optimizer = torch.optim.SGD(network.parameters(), RATE)
     for step in range(1, max(steps) + 1):
@@ -75,13 +76,13 @@ def test_a_drift_that_raises_the_loss_is_gone_in_part():
         names = dict(asked.network.named_parameters())
         return {name: times * part.reshape(p.shape) for (name, p), part in zip(names.items(), blocks, strict=True)}
 
-    assert [lowered(asked, by(times))[1] for times in (0.5, 1.9, 2.1, 7, -1)] == [1, 1, 0.5, 0.25, 0]
-    there, share = lowered(asked, by(2.1))
+    assert [backtracking(asked, by(times))[1] for times in (0.5, 1.9, 2.1, 7, -1)] == [1, 1, 0.5, 0.25, 0]
+    there, share = backtracking(asked, by(2.1))
     np.testing.assert_allclose(
         torch.nn.utils.parameters_to_vector(there.network.parameters()).detach(),
         torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach() + share * 2.1 * step,
     )
-    assert lowered(asked, by(-1))[0] is asked
+    assert backtracking(asked, by(-1))[0] is asked
 
 
 def test_weight_decay_is_a_part_of_what_is_lowered():
@@ -92,7 +93,7 @@ def test_weight_decay_is_a_part_of_what_is_lowered():
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()) - step
         torch.nn.utils.vector_to_parameters(theta, asked.network.parameters())
     method = UnrolledGaussNewton("Unrolled-GN").along(recursion([1, 30], weight_decay=0.1))
-    attribute(asked, method, moved=Moved("both", method))
+    attribute(asked, method, moved=DisplacedGradients("both", method))
     assert method.facts["share_of_drift"] == [1, 1]
 
 
@@ -101,25 +102,29 @@ def test_the_drift_is_the_same_in_other_blocks_of_rows(monkeypatch):
     asked = problem("classification", "mlp", rows=40)
 
     def scores(block_bytes):
-        monkeypatch.setattr(spectrum, "weighted_sum", partial(sums.weighted_sum, block_bytes=block_bytes))
-        monkeypatch.setattr(spectrum, "row_products", partial(sums.row_products, block_bytes=block_bytes))
+        monkeypatch.setattr(
+            spectrum, "vjp_over_training_set", partial(sums.vjp_over_training_set, block_bytes=block_bytes)
+        )
+        monkeypatch.setattr(
+            spectrum, "jvp_over_training_set", partial(sums.jvp_over_training_set, block_bytes=block_bytes)
+        )
         method = UnrolledGaussNewton("Unrolled-GN").along(recursion([1, 30]))
-        return attribute(asked, method, moved=Moved("both", method))
+        return attribute(asked, method, moved=DisplacedGradients("both", method))
 
     close(scores(1), scores(2**28), rtol=1e-9)
 
 
 def test_the_reader_is_told_of_a_drift_that_was_cut(monkeypatch):
     asked = problem("classification", "mlp")
-    monkeypatch.setattr(drift, "lowered", lambda asked, *drift: (asked, 0.25))
+    monkeypatch.setattr(drift, "backtracking", lambda asked, *drift: (asked, 0.25))
     method = UnrolledGaussNewton("Unrolled-GN").along(recursion([1, 2]))
-    attribute(asked, method, moved=Moved("both", method))
+    attribute(asked, method, moved=DisplacedGradients("both", method))
     assert method.notes["drift"] == (
         "the estimated drift raises the training loss after 2 of 2 evaluated steps, where as little as 0.25 of the way "
         "was gone"
     )
     with pytest.raises(UserError, match="moved must be one of none, train, both, found 'all'"):
-        Moved("all", method)
+        DisplacedGradients("all", method)
 
 
 @pytest.mark.parametrize("name, moved", [*((name, "both") for name in METHODS if name != "LiSSA-H"), ("CG", "train")])
@@ -128,7 +133,7 @@ def test_any_method_takes_its_gradients_there(name, moved):
     asked, steps = problem("classification", "mlp"), [1, 3]
     estimate = UnrolledGaussNewton("Unrolled-GN").along(recursion(steps, 0.02))
     method = METHODS[name].make()
-    found = attribute(asked, method, moved=Moved(moved, estimate))
+    found = attribute(asked, method, moved=DisplacedGradients(moved, estimate))
     assert found["step"].values.tolist() == steps and found.dims == ("step", "test", "left_out")
     assert method.facts["share_of_drift"] == [1, 1]
     ways = -dense.unrolled(dense.gauss_newton(asked), [0.02] * 3) @ dense.mean_gradient(asked)

@@ -83,7 +83,7 @@ def test_hessian_products_are_differences_of_gradients(make):
         torch.nn.utils.vector_to_parameters(parameters + move, moved.network.parameters())
         return GradientSource(moved, factored=False)(moved.train).flat().mean(0)
 
-    found, step = PrimalCurvature(question, "hessian").times(vectors), 1e-6
+    found, step = PrimalCurvature(question, "hessian").matvec(vectors), 1e-6
     for column in range(2):
         move = step * vectors[:, column]
         expected = (mean_gradient(move) - mean_gradient(-move)) / (2 * step)

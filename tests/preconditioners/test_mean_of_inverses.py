@@ -1,6 +1,5 @@
 """DataInf's preconditioner apart from the METHODS × PROBLEMS table."""
 
-import naive_methods as dense
 import numpy as np
 import pytest
 from methods import HALF
@@ -11,6 +10,7 @@ from fimo.preconditioners import mean_of_inverses
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.reference import gradients as naive
+from fimo.reference import methods as dense
 
 
 class TestMeanOfInverses:
@@ -24,9 +24,9 @@ class TestMeanOfInverses:
         question = problem("classification", "convolutional")
         method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue")).fit(question)
         test = method.source(question.test)
-        whole = (method @ test).products(test)
+        whole = (method @ test).inner(test)
         method.source.block_rows = 5
-        np.testing.assert_allclose((method @ test).products(test), whole, rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose((method @ test).inner(test), whole, rtol=1e-10, atol=1e-13)
 
     def test_training_rows_that_do_not_fit_into_memory(self, monkeypatch):
         question = problem("classification", "mlp")

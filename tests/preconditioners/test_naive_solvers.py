@@ -1,13 +1,13 @@
 """The plain loops that the benchmark times give what the package gives."""
 
-import naive_methods as dense
-import naive_solvers as plain
 import numpy as np
 from methods import METHODS
 from problems import problem
 
 from fimo.attribution import attribute
 from fimo.reference import gradients as naive
+from fimo.reference import methods as dense
+from fimo.reference import solvers as plain
 
 
 def check(name, solve, question, rtol):

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import naive_methods as dense
 import numpy as np
 import pytest
 import torch
@@ -25,6 +24,7 @@ from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import RandomProjection, RandomSigns, SparseSigns, automatic_size
 from fimo.reference import gradients as naive
+from fimo.reference import methods as dense
 
 TASKS = ["regression", "classification"]
 HALF = Damping(0.5)

@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 
-import naive_methods as dense
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from fimo.further_training.full_run import full_run
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
 from fimo.reference import gradients as naive
+from fimo.reference import methods as dense
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 STEPS = [1, 2, 5, 9]

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import naive_methods as dense
 import numpy as np
 import pytest
 import torch
@@ -11,10 +10,11 @@ from recursions import PATHS, STEPS, close
 
 from fimo.attribution import attribute
 from fimo.errors import UserError
-from fimo.gradients.diagonal_metric import Rescaling
+from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.reference import gradients as naive
-from fimo.unrolled.displaced import Moved
-from fimo.unrolled.recursion import AdamRecursion
+from fimo.reference import methods as dense
+from fimo.unrolled.displaced import DisplacedGradients
+from fimo.unrolled.recursion import LinearisedAdam
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 BETA, BATCH, EPSILON = 0.8, 3, 1e-3
@@ -22,7 +22,7 @@ PROBLEMS = [("regression", "mlp"), ("classification", "convolutional"), ("classi
 
 
 def recursion(steps=STEPS, rate=1e-3, decay=0.0):
-    return AdamRecursion(
+    return LinearisedAdam(
         np.full(max(steps), rate), steps, weight_decay=decay, momentum=BETA, batch_size=BATCH, epsilon=EPSILON
     )
 
@@ -35,14 +35,14 @@ def small(task, network):
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_mean_squares_of_batches(size):
     asked = small("classification", "mlp")
-    roots = Rescaling.of_batches(asked, size, EPSILON).roots
+    roots = DiagonalMetric.of_batches(asked, size, EPSILON).roots
     close(torch.cat([root.flatten() for root in roots.values()]) ** 2, dense.adam_scale(asked, size, EPSILON))
 
 
 @pytest.mark.parametrize("task, network", PROBLEMS)
 def test_the_network_is_the_same_in_other_coordinates(task, network):
     asked = small(task, network)
-    there = Rescaling.of_batches(asked, BATCH, EPSILON)(asked)
+    there = DiagonalMetric.of_batches(asked, BATCH, EPSILON)(asked)
     close(there.network(asked.test.inputs).detach(), asked.network(asked.test.inputs).detach())
     assert there.size == asked.size
 
@@ -68,7 +68,7 @@ class TestAgainstTheExplicitRecursion:
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach()
         pull = dense.mean_gradient(asked) + decay * theta / D
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(steps, decay=decay))
-        scores = attribute(asked, method, moved=Moved("both", method))
+        scores = attribute(asked, method, moved=DisplacedGradients("both", method))
         assert method.facts["mean_gradient_norm"] == pytest.approx(float(dense.mean_gradient(asked).norm()))
         for step in steps:
             P = matrices[step - 1]

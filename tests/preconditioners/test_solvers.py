@@ -1,6 +1,5 @@
 """CG, LiSSA and the exact solution: dual and primal, residuals, scales, divergence."""
 
-import naive_methods as dense
 import numpy as np
 import pytest
 import torch
@@ -8,7 +7,7 @@ from methods import DEPTH, HALF, METHODS, SCALE, batches
 from problems import problem
 
 from fimo.attribution import attribute
-from fimo.curvature.gauss_newton_factor import GaussNewtonRows, dual_memory
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
@@ -16,6 +15,7 @@ from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.reference import gradients as naive
+from fimo.reference import methods as dense
 
 TASKS = ["regression", "classification"]
 
@@ -77,7 +77,7 @@ def test_one_decomposition_serves_every_damping():
     source = GradientSource(question)
     test, train = source(question.test), source(question.train.keep(question.left_out))
     for damping in (0.01, 0.1, 3.0):
-        scores = (method.damped(Damping(damping)) @ test).products(train) / len(question.train)
+        scores = (method.damped(Damping(damping)) @ test).inner(train) / len(question.train)
         expected = naive.scores(question, dense.damped_inverse(dense.gauss_newton(question), damping))
         np.testing.assert_allclose(scores, expected, rtol=1e-9)
 
@@ -203,9 +203,9 @@ def test_a_dual_that_fits_in_float32_only(name):
 
 def test_what_a_dual_remembers_is_not_what_was_changed_since():
     question = problem("classification", "mlp")
-    space = GaussNewtonRows.of(GradientSource(question)).space(GradientSource(question)(question.test))
-    vectors = space.start.clone()
-    before = space.times(vectors)
+    space = GaussNewtonFactor.of(GradientSource(question)).space(GradientSource(question)(question.test))
+    vectors = space.rhs.clone()
+    before = space.matvec(vectors)
     vectors.mul_(2)
-    np.testing.assert_allclose(space.times(vectors), 2 * before, rtol=1e-12)
-    np.testing.assert_allclose(space.inner(vectors, vectors), 4 * space.inner(space.start, space.start), rtol=1e-12)
+    np.testing.assert_allclose(space.matvec(vectors), 2 * before, rtol=1e-12)
+    np.testing.assert_allclose(space.inner(vectors, vectors), 4 * space.inner(space.rhs, space.rhs), rtol=1e-12)

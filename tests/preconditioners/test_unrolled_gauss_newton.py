@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import naive_methods as dense
 import numpy as np
 import pytest
 import torch
@@ -16,8 +15,9 @@ from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
 from fimo.reference import gradients as naive
-from fimo.unrolled.displaced import Moved
-from fimo.unrolled.recursion import LinearRecursion
+from fimo.reference import methods as dense
+from fimo.unrolled.displaced import DisplacedGradients
+from fimo.unrolled.recursion import LinearisedSGD
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 
@@ -29,7 +29,7 @@ class TestAgainstTheExplicitSum:
         asked = problem(task, network)
         rates = torch.linspace(RATE, RATE / 4, max(STEPS), dtype=torch.float64).numpy()  # a schedule
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(
-            LinearRecursion(rates, STEPS, **SGD[kind])
+            LinearisedSGD(rates, STEPS, **SGD[kind])
         )
         scores = attribute(asked, method)
         assert scores.dims == ("step", "test", "left_out") and scores["step"].values.tolist() == STEPS
@@ -97,7 +97,7 @@ def test_curvature_over_some_of_the_rows():
     for moved in ("none", "both"):
         method = UnrolledGaussNewton("Unrolled-GN", curvature_rows=8).along(recursion([5]))
         drift = -P @ dense.mean_gradient(asked) if moved == "both" else torch.zeros(len(P), dtype=P.dtype)
-        found = attribute(asked, method, moved=Moved(moved, method) if moved == "both" else None)
+        found = attribute(asked, method, moved=DisplacedGradients(moved, method) if moved == "both" else None)
         close(found.sel(step=5), dense.moved_scores(asked, P, drift, "both"), rtol=1e-7)
         assert method.notes["rows"] == "curvature over 8 of 24 training rows"
     with pytest.raises(UserError, match="curvature_rows of Unrolled-GN must be a whole number of at least 1, found 0"):

@@ -27,7 +27,7 @@ FAMILIES = {FIRST: ("Grad-Dot", "Grad-Cos", "DataInf"), INFLUENCE: ("CG", "LiSSA
 GOLDS = (*ADJUSTMENTS, "single")
 # At most so many of the evaluated steps are looked at, log-spaced.
 STEPS = 12
-HIGH, REPLICATES, NUDGE = 0.5, 200, 0.1
+HIGH, REPLICATES, BOOTSTRAP_SHRINKAGE = 0.5, 200, 0.1
 
 # What one run measured: scores by label, and the losses of each seed.
 Run = tuple[Mapping[str, xr.DataArray], Sequence[xr.Dataset]]
@@ -150,7 +150,7 @@ def _weights(count: int, random: np.random.Generator) -> Array:
     """Weights of `count` test examples or seeds: equal ones, then a row for each replicate of the bootstrap.
 
     A replicate draws with replacement one fewer than there are, whose mean spreads as the mean does, without bias. Its
-    weights then go a tenth of the way (`NUDGE`) from equal ones to those drawn, and `_row` takes ten times the spread
+    weights then go a tenth of the way (`BOOTSTRAP_SHRINKAGE`) from equal ones to those drawn, and `_row` takes ten times the spread
     around the estimate. All the way would be too far with few seeds: a mean with seeds drawn twice is noisier than the
     mean itself, so its cosines are lower (percentiles would miss the estimate), and what averaging gains, nothing
     where a replicate draws one seed only, would seem several times as uncertain as it is.
@@ -159,7 +159,7 @@ def _weights(count: int, random: np.random.Generator) -> Array:
     if count == 1:
         return np.ones((1 + REPLICATES, 1))
     drawn = random.multinomial(count - 1, equal, REPLICATES) / (count - 1)
-    return np.concatenate([equal[None], equal + NUDGE * (drawn - equal)])
+    return np.concatenate([equal[None], equal + BOOTSTRAP_SHRINKAGE * (drawn - equal)])
 
 
 def _epochs(seeds: Sequence[xr.Dataset]) -> Array:
@@ -215,6 +215,6 @@ def _row(claim: Claim, curves: xr.DataArray, n_test: int, n_seeds: int) -> dict:
         return unmeasured_row(claim.name, claim.words, ["cosine"], (n_test, n_seeds))
     resampled = [name for name, count in (("test examples", n_test), ("seeds", n_seeds)) if count > 1]
     spread = np.sqrt(np.mean((values[1:] - values[0]) ** 2))
-    number = values[0], spread / NUDGE if resampled else np.nan
+    number = values[0], spread / BOOTSTRAP_SHRINKAGE if resampled else np.nan
     note = f"resampled: {' and '.join(resampled) or 'nothing'}"
     return claim_row(claim.name, claim.words, number, above(*ends(*number)), note, (n_test, n_seeds))

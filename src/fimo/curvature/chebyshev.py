@@ -10,9 +10,9 @@ import torch
 from scipy.fft import dct
 from torch import Tensor
 
-from fimo.curvature.linear_system import Space
+from fimo.curvature.linear_system import LinearSystem
 from fimo.curvature.products import PrimalCurvature
-from fimo.gradients.dense import MatrixGradients
+from fimo.gradients.dense import DenseGradients
 from fimo.problem import Parameters, Problem
 
 # Coefficients below this share of a function's largest are left out.
@@ -57,7 +57,7 @@ class Polynomials:
     weights: Tensor
     bound: float
 
-    def __matmul__(self, gradients: MatrixGradients) -> Expanded:
+    def __matmul__(self, gradients: DenseGradients) -> Expanded:
         """f(C) times each gradient."""
         return Expanded(self, self.curvature.space(gradients))
 
@@ -67,20 +67,20 @@ class Polynomials:
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
         """f(C) times one vector for each function."""
-        row = MatrixGradients({name: part[None] for name, part in vector.items()})
+        row = DenseGradients({name: part[None] for name, part in vector.items()})
         space = self.curvature.space(row)
         total = torch.zeros(len(self.weights), problem.size, dtype=problem.dtype, device=problem.device)
         for weights, vectors in zip(self.weights.unbind(1), self.basis(space), strict=True):
             total += weights.to(total)[:, None] * vectors.T
         for flat in total:
-            yield {name: block[0] for name, block in MatrixGradients.of_flat(flat[None], vector).blocks.items()}
+            yield {name: block[0] for name, block in DenseGradients.of_flat(flat[None], vector).tensors.items()}
 
-    def basis(self, space: Space) -> Iterator[Tensor]:
+    def basis(self, space: LinearSystem) -> Iterator[Tensor]:
         """Every polynomial of C times the start of a space, one degree after another."""
-        before, now = torch.tensor(0.0), space.start
+        before, now = torch.tensor(0.0), space.rhs
         yield now
         for degree in range(1, self.weights.shape[1]):
-            shifted = (2 / self.bound) * space.times(now) - now
+            shifted = (2 / self.bound) * space.matvec(now) - now
             before, now = now, shifted if degree == 1 else 2 * shifted - before
             yield now
 
@@ -90,12 +90,12 @@ class Expanded:
     """Functions of a curvature times gradients, which are multiplied out only against other gradients."""
 
     functions: Polynomials
-    space: Space
+    space: LinearSystem
 
-    def products(self, gradients: Any) -> Tensor:
+    def inner(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[function, row of the start, row of gradients]`."""
         total = torch.tensor(0.0)
         for weights, vectors in zip(self.functions.weights.unbind(1), self.functions.basis(self.space), strict=True):
-            products = self.space.vectors(vectors).products(gradients).double()
+            products = self.space.to_gradients(vectors).inner(gradients).double()
             total = total + weights.to(products)[:, None, None] * products
         return total

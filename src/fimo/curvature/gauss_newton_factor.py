@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fimo.curvature.linear_system import Space
+from fimo.curvature.linear_system import LinearSystem
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.network import held_bytes, joined
@@ -22,7 +22,7 @@ GRAM_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class GaussNewtonRows:
+class GaussNewtonFactor:
     """A, with its Gram.
 
     Attributes:
@@ -47,7 +47,7 @@ class GaussNewtonRows:
         return (examples[:, None] * self.rank + torch.arange(self.rank, device=examples.device)).flatten()
 
     @classmethod
-    def of(cls, source: GradientSource, dtype: torch.dtype = torch.float64) -> GaussNewtonRows:
+    def of(cls, source: GradientSource, dtype: torch.dtype = torch.float64) -> GaussNewtonFactor:
         """Both, for all training rows; ask `dual_memory` first whether they fit."""
         train = source.problem.train
         size = len(train) * source.scalars(of_curvature)
@@ -55,22 +55,22 @@ class GaussNewtonRows:
         blocks = list(source.blocks(train, of_curvature, None if small else GRAM_BYTES // (4 * 8 * size)))
         rows = joined(blocks)
         if small:
-            return cls(rows, rows.products(rows).to(dtype), len(train))
+            return cls(rows, rows.inner(rows).to(dtype), len(train))
         gram, start = torch.empty(size, size, dtype=dtype, device=source.problem.device), 0
         for block in blocks:  # a Gram can be as large as memory allows, so nothing else may have its size
-            products = block.products(rows)
+            products = block.inner(rows)
             gram[start : start + len(products)] = products
             start += len(products)
         return cls(rows, gram, len(train))
 
-    def space(self, gradients: Gradients) -> DualSpace:
+    def space(self, gradients: Gradients) -> DualSystem:
         """Where the solutions for `gradients` lie."""
-        projected, squares = self.rows.products(gradients), gradients.norms().square()
-        return DualSpace(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
+        projected, squares = self.rows.inner(gradients), gradients.norms().square()
+        return DualSystem(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
 
 
 def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64) -> int:
-    """Bytes of `GaussNewtonRows`: the Gram, and the rows themselves, in factors or as plain matrices."""
+    """Bytes of `GaussNewtonFactor`: the Gram, and the rows themselves, in factors or as plain matrices."""
     train = source.problem.train
     rows = len(train) * source.scalars(of_curvature)
     few = source(train.keep(slice(None, None, -(-len(train) // 4))), of_curvature)  # of all lengths
@@ -78,34 +78,34 @@ def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64) -> i
 
 
 @dataclass(frozen=True)
-class DualSpace(Space):
+class DualSystem(LinearSystem):
     """Vectors a·g + Aᵀw for given gradients g: one column of coordinates (w, a) for each gradient.
 
     Solvers of (G + λI)x = g never leave this space, so they need no parameter-sized tensor: `[n·rank + 1, column]`.
     """
 
-    dual: GaussNewtonRows
+    dual: GaussNewtonFactor
     gradients: Gradients
     projected: Tensor  # A g, [n·rank, column]
     squares: Tensor  # g·g, [column]
     _last: list[tuple[Tensor, int, Tensor]] = field(default_factory=list, repr=False)
 
     @property
-    def start(self) -> Tensor:
+    def rhs(self) -> Tensor:
         """The gradients themselves: w = 0, a = 1."""
         coordinates = self.projected.new_zeros(len(self.projected) + 1, self.projected.shape[1])
         coordinates[-1] = 1
         return coordinates
 
-    def select(self, columns: Tensor) -> DualSpace:
+    def select(self, columns: Tensor) -> DualSystem:
         """The same for some of the gradients (`gradients` keeps all of them: assemble with the whole space)."""
-        return DualSpace(self.dual, self.gradients, self.projected[:, columns], self.squares[columns])
+        return DualSystem(self.dual, self.gradients, self.projected[:, columns], self.squares[columns])
 
-    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+    def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
         """G times vectors; with `batch` (training rows, repeated ones count again) G is the mean over those rows."""
         return self._add(torch.zeros_like(vectors), self._rows_of_product(vectors, batch), batch, 1.0)
 
-    def step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
+    def neumann_step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
         """In place: vectors ← keep·vectors + gradients − rate·G vectors; w changes in the rows of the batch only."""
         product = self._rows_of_product(vectors, batch)
         vectors.mul_(keep)
@@ -142,6 +142,8 @@ class DualSpace(Space):
         upper = (left[:-1] * self._image(right)).sum(0)
         return upper + left[-1] * ((self.projected * w).sum(0) + self.squares * a)
 
-    def vectors(self, coordinates: Tensor) -> Vectors:
+    def to_gradients(self, coordinates: Tensor) -> Vectors:
         """The vectors that have these coordinates, a row for each column."""
-        return self.dual.rows.combined(coordinates[:-1].T) + self.gradients.combined(torch.diag(coordinates[-1]))
+        return self.dual.rows.linear_combination(coordinates[:-1].T) + self.gradients.linear_combination(
+            torch.diag(coordinates[-1])
+        )

@@ -10,7 +10,7 @@ from torch import Tensor
 from fimo.gradients.base import Vectors
 
 
-class Space(ABC):
+class LinearSystem(ABC):
     """What a solver asks of a curvature C and of the gradients that it is solved for.
 
     Vectors are tensors of coordinates `[coordinate, column]`, a column for each gradient.
@@ -18,7 +18,7 @@ class Space(ABC):
 
     @property
     @abstractmethod
-    def start(self) -> Tensor:
+    def rhs(self) -> Tensor:
         """The gradients."""
 
     @abstractmethod
@@ -26,7 +26,7 @@ class Space(ABC):
         """The same for some of the gradients."""
 
     @abstractmethod
-    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+    def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
         """C times vectors, C the mean over all training rows or over those in `batch`."""
 
     @abstractmethod
@@ -34,14 +34,14 @@ class Space(ABC):
         """Inner products in the space of the parameters, `[column]`."""
 
     @abstractmethod
-    def vectors(self, coordinates: Tensor) -> Vectors:
+    def to_gradients(self, coordinates: Tensor) -> Vectors:
         """Out of coordinates."""
 
-    def lengths(self, vectors: Tensor) -> Tensor:
+    def norms(self, vectors: Tensor) -> Tensor:
         """Euclidean norms in the space of the parameters, `[column]`."""
         return self.inner(vectors, vectors).clamp(min=0).sqrt()  # rounding can make a square a little negative
 
-    def step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
+    def neumann_step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
         """In place: vectors ← keep·vectors + gradients − rate·C vectors, C the mean over the batch."""
-        product = self.times(vectors, batch)
-        return vectors.mul_(keep).add_(self.start).sub_(product, alpha=rate)
+        product = self.matvec(vectors, batch)
+        return vectors.mul_(keep).add_(self.rhs).sub_(product, alpha=rate)

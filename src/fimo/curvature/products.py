@@ -10,10 +10,10 @@ from curvlinops.ggn import make_batch_ggn_matrix_product
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 
-from fimo.curvature.gauss_newton_factor import GaussNewtonRows, dual_memory
-from fimo.curvature.linear_system import Space
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
+from fimo.curvature.linear_system import LinearSystem
 from fimo.errors import UserError
-from fimo.gradients.dense import MatrixGradients
+from fimo.gradients.dense import DenseGradients
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.source import BLOCK_BYTES, GradientSource
 from fimo.models.objective import Objective
@@ -25,32 +25,32 @@ DUAL_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class PrimalSpace(Space):
+class PrimalSystem(LinearSystem):
     """Vectors as they are, `[param, column]`."""
 
     curvature: PrimalCurvature
     gradients: Tensor
 
     @property
-    def start(self) -> Tensor:
+    def rhs(self) -> Tensor:
         """The gradients, `[param, column]`."""
         return self.gradients
 
-    def select(self, columns: Tensor) -> PrimalSpace:
+    def select(self, columns: Tensor) -> PrimalSystem:
         """The same for some of the gradients."""
-        return PrimalSpace(self.curvature, self.gradients[:, columns])
+        return PrimalSystem(self.curvature, self.gradients[:, columns])
 
-    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+    def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
         """C times vectors, C the mean over all training rows or over those in `batch`."""
-        return self.curvature.times(vectors, batch)
+        return self.curvature.matvec(vectors, batch)
 
     def inner(self, left: Tensor, right: Tensor) -> Tensor:
         """Inner products, `[column]`."""
         return (left * right).sum(0)
 
-    def vectors(self, coordinates: Tensor) -> MatrixGradients:
+    def to_gradients(self, coordinates: Tensor) -> DenseGradients:
         """As gradients, a row for each column."""
-        return MatrixGradients.of_flat(coordinates.T, self.curvature.problem.parameters)
+        return DenseGradients.of_flat(coordinates.T, self.curvature.problem.parameters)
 
 
 class MeanLoss(nn.Module):
@@ -119,22 +119,22 @@ class PrimalCurvature:
         object.__setattr__(self, "_product", PRODUCTS[self.kind](*arguments))
         object.__setattr__(self, "_row_bytes", activation_bytes(self.problem))
 
-    def space(self, gradients: MatrixGradients) -> PrimalSpace:
+    def space(self, gradients: DenseGradients) -> PrimalSystem:
         """Where the solutions for `gradients` lie."""
-        return PrimalSpace(self, gradients.flat().T)
+        return PrimalSystem(self, gradients.flat().T)
 
-    def times(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+    def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
         """C times vectors `[param, column]`."""
         columns, parameters = vectors.shape[1], self.problem.parameters
         # Each column lies in one piece of memory, in the result too: products of many columns are twice as fast so.
-        blocks = MatrixGradients.of_flat(vectors.T.contiguous(), parameters).blocks
+        blocks = DenseGradients.of_flat(vectors.T.contiguous(), parameters).tensors
         columns_last = [blocks[name].movedim(0, -1) for name in self._used]
         rows = torch.arange(len(self.problem.train)) if batch is None else batch
         total = {name: torch.zeros_like(block) for name, block in blocks.items()}
         for some in rows.split(max(1, self.block_bytes // (self._row_bytes * columns))):
             for name, part in zip(self._used, self._multiply(some, columns_last), strict=True):
                 total[name].add_(part.movedim(-1, 0), alpha=len(some) / len(rows))
-        return MatrixGradients(total).flat().T
+        return DenseGradients(total).flat().T
 
     def _multiply(self, rows: Tensor, columns: list[Tensor]) -> tuple[Tensor, ...]:
         try:
@@ -159,7 +159,7 @@ class Curvature:
     """
 
     source: GradientSource
-    space: Callable[..., Space]
+    space: Callable[..., LinearSystem]
     primal: PrimalCurvature | None = None
     dtype: torch.dtype = torch.float64
 
@@ -184,7 +184,7 @@ def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curv
         source = GradientSource(problem)
         for dtype in (torch.float64, torch.float32):
             if dual_memory(source, dtype) <= dual_bytes:
-                return Curvature(source, GaussNewtonRows.of(source, dtype).space, dtype=dtype)
+                return Curvature(source, GaussNewtonFactor.of(source, dtype).space, dtype=dtype)
     primal = PrimalCurvature(problem, kind)
     return Curvature(GradientSource(problem, factored=False), primal.space, primal, problem.dtype)
 
@@ -213,7 +213,7 @@ def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> T
         if norm <= 1000 * eps * before:  # the space is exhausted, what is left is rounding
             break
         basis = torch.cat([basis, vector / norm], 1)
-        vector = curvature.times(basis[:, -1:])
+        vector = curvature.matvec(basis[:, -1:])
         images = torch.cat([images, vector], 1)
     projected = basis.T @ images
     if (projected - projected.T).abs().max() > eps**0.4 * projected.abs().max():

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fimo.curvature.gauss_newton_factor import GaussNewtonRows
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
 from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.source import GradientSource
-from fimo.gradients.training_set import row_products, weighted_sum
+from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
 from fimo.problem import Parameters, Problem
 
 
@@ -28,14 +28,14 @@ class Spectrum:
         vectors: U, `[n·rank, n·rank]`, in columns.
     """
 
-    dual: GaussNewtonRows
+    dual: GaussNewtonFactor
     eigenvalues: Tensor
     vectors: Tensor
 
     @classmethod
     def of(cls, source: GradientSource) -> Spectrum:
         """Of all training rows."""
-        dual = GaussNewtonRows.of(source)
+        dual = GaussNewtonFactor.of(source)
         eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
         return cls(dual, eigenvalues.clamp(min=0), vectors)
 
@@ -65,9 +65,9 @@ class SpectralFunctions:
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
         """f(G) times one vector for each of several functions; `problem` is that of the spectrum."""
-        coordinates = self.spectrum.vectors.T @ row_products(problem, vector, of_curvature).to(self.filters)
+        coordinates = self.spectrum.vectors.T @ jvp_over_training_set(problem, vector, of_curvature).to(self.filters)
         for outside, slope in zip(self.outside, self.slopes, strict=True):
-            curved = weighted_sum(problem, self.spectrum.vectors @ (slope * coordinates), of_curvature)
+            curved = vjp_over_training_set(problem, self.spectrum.vectors @ (slope * coordinates), of_curvature)
             yield {name: float(outside) * part + curved[name] for name, part in vector.items()}
 
     @cached_property
@@ -87,11 +87,11 @@ class Filtered:
     functions: SpectralFunctions
     gradients: Gradients
 
-    def products(self, gradients: Any) -> Tensor:
+    def inner(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[…, row of self, row of gradients]`."""
         slopes = self.functions.slopes
         own, theirs = self._own, self._coordinates(gradients)
-        plain = self.functions.outside.to(slopes)[..., None] * self.gradients.products(gradients).double()
+        plain = self.functions.outside.to(slopes)[..., None] * self.gradients.inner(gradients).double()
         curved = torch.stack([(own.T * slope) @ theirs for slope in slopes.reshape(-1, slopes.shape[-1])])
         return plain + curved.reshape(plain.shape)
 
@@ -102,4 +102,4 @@ class Filtered:
     def _coordinates(self, gradients: Any) -> Tensor:
         """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
         spectrum = self.functions.spectrum
-        return spectrum.vectors.T @ spectrum.dual.rows.products(gradients).double()
+        return spectrum.vectors.T @ spectrum.dual.rows.inner(gradients).double()

@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from fimo.data.base import Choice, Data
 from fimo.data.splits import LeftOut
-from fimo.data.tokens import own_words, pretrained_words
+from fimo.data.tokens import build_vocabulary, pretrained_words
 from fimo.errors import UserError
 
 
@@ -101,7 +101,7 @@ class TextData:
         index = choice.training_rows(len(splits["train"].text))
         kept, test = splits["train"].at(index), splits["test"]
         if self.tokenizer is None:
-            words = own_words(kept.text, self.max_length)
+            words = build_vocabulary(kept.text, self.max_length)
         else:
             words = pretrained_words(self.tokenizer, self.max_length)
 

@@ -20,7 +20,7 @@ PAD, UNKNOWN, FIRST, LAST = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 @dataclass(frozen=True)
-class Words:
+class Tokenisation:
     """A tokenizer and what is told of it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Words:
         return Rows(inputs, torch.from_numpy(targets).long(), torch.from_numpy(index), lengths)
 
 
-def pretrained_words(name: str, max_length: int) -> Words:
+def pretrained_words(name: str, max_length: int) -> Tokenisation:
     """The tokenizer of a folder or of a model on the hub (see `fimo.hub`).
 
     Raises:
@@ -65,10 +65,10 @@ def pretrained_words(name: str, max_length: int) -> Words:
     tokenizer = found.backend_tokenizer
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    return Words(tokenizer, found.pad_token_id, len(found))
+    return Tokenisation(tokenizer, found.pad_token_id, len(found))
 
 
-def own_words(sentences: Sequence[str], max_length: int) -> Words:
+def build_vocabulary(sentences: Sequence[str], max_length: int) -> Tokenisation:
     """All words and punctuation marks of the sentences, in lower case, the most frequent first."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -78,4 +78,4 @@ def own_words(sentences: Sequence[str], max_length: int) -> Words:
     numbers = [(token, tokenizer.token_to_id(token)) for token in (FIRST, LAST)]
     tokenizer.post_processor = processors.TemplateProcessing(f"{FIRST} $A {LAST}", special_tokens=numbers)
     tokenizer.enable_truncation(max_length)
-    return Words(tokenizer, SPECIAL.index(PAD), tokenizer.get_vocab_size())
+    return Tokenisation(tokenizer, SPECIAL.index(PAD), tokenizer.get_vocab_size())

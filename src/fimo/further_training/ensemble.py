@@ -145,7 +145,7 @@ class Ensemble:
         """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own."""
         inputs, targets = self.problem.train.take(batch.rows[chunk.runs, seen.places], seen.length)
         weight = batch.weight[chunk.runs, seen.places].to(next(iter(chunk.parameters.values())))
-        with drawing(seen.seed):
+        with rng_seeded(seen.seed):
             return self._each_run(self._weighted_loss, 4)(chunk.state, inputs, targets, weight).sum()
 
     def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ class Ensemble:
         self.vectorised = True
         inputs, _ = self.problem.train[slice(0, 2)]
         try:
-            with training_mode(self.problem.network, True, bool(self.statistics)), drawing(0), torch.no_grad():
+            with training_mode(self.problem.network, True, bool(self.statistics)), rng_seeded(0), torch.no_grad():
                 self._each_run(self.problem.outputs, 1)(copies(self.problem.parameters | self.statistics, 2), inputs)
         except (RuntimeError, ValueError) as reason:  # what vmap raises without a rule, or where data decides the way
             print(f"further training: one run after another, since vmap does not take this network ({reason})")
@@ -221,7 +221,7 @@ def training_mode(network: nn.Module, training: bool, batch_statistics: bool = F
 
 
 @contextlib.contextmanager
-def drawing(randomness: int | None) -> Iterator[None]:
+def rng_seeded(randomness: int | None) -> Iterator[None]:
     """Inside, torch's global generators are seeded with `randomness`; afterwards they are as they were."""
     if randomness is None:
         yield

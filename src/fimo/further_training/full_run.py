@@ -9,7 +9,7 @@ import torch
 
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL
-from fimo.further_training.module import LockstepBatches, draws_at_random, randomness
+from fimo.further_training.module import LockstepBatches, is_stochastic, randomness
 from fimo.further_training.plan import Plan
 from fimo.problem import Parameters, Problem
 
@@ -25,7 +25,7 @@ def full_run(problem: Problem, plan: Plan, seed: int) -> Iterator[Parameters]:
     problem, evaluated, alone = problem.to(dtype=plan.dtype), plan.evaluated(problem), torch.tensor([FULL])
     updated = plan.batch_norm == "updated"
     ensemble = Ensemble(problem, torch.zeros(1), plan.optimizer, 1, plan.clip, updated, plan.autocast)
-    epochs, random = repeat(LockstepBatches(problem, plan, [seed], alone)), draws_at_random(problem)
+    epochs, random = repeat(LockstepBatches(problem, plan, [seed], alone)), is_stochastic(problem)
     for step, batch in zip(range(1, evaluated[-1] + 1), chain.from_iterable(epochs), strict=False):
         ensemble.step(batch, randomness(seed, step) if random else None)
         if step in evaluated:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
-from fimo.further_training.ensemble import Ensemble, drawing, training_mode
+from fimo.further_training.ensemble import Ensemble, rng_seeded, training_mode
 from fimo.further_training.leave_out import FULL, SCHEMES, Batch
 from fimo.further_training.order import Order
 from fimo.further_training.plan import Plan
@@ -44,7 +44,7 @@ class FurtherTraining(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.problem, self.plan, self.seeds = problem.to(dtype=plan.dtype), plan, list(seeds)
-        self.random = draws_at_random(self.problem)
+        self.random = is_stochastic(self.problem)
         if self.random and len(self.seeds) > 1:
             raise UserError(
                 "further.seeds_at_once must be 1 for a network with dropout, whose masks all runs of a seed share; "
@@ -158,10 +158,10 @@ def randomness(seed: int, step: int) -> tuple[int, int]:
     return seed_of(seed, step), seed_of(seed, step, 1)
 
 
-def draws_at_random(problem: Problem) -> bool:
+def is_stochastic(problem: Problem) -> bool:
     """Whether a pass of the network in training mode draws random numbers (dropout): the generator moves on."""
     state = torch.cuda.get_rng_state if problem.device.type == "cuda" else torch.get_rng_state
-    with training_mode(problem.network, True), torch.no_grad(), drawing(0):
+    with training_mode(problem.network, True), torch.no_grad(), rng_seeded(0):
         before = state()
         problem.network(problem.train[slice(0, 2)][0])
         return not torch.equal(before, state())
@@ -171,7 +171,7 @@ def differs_in_training(problem: Problem) -> bool:
     """Whether the network is another function in training mode, beyond rounding; normalisation keeps its statistics."""
     inputs, outputs = problem.train[slice(0, 2)][0], []
     for training in (False, True):
-        with training_mode(problem.network, training), torch.no_grad(), drawing(0):
+        with training_mode(problem.network, training), torch.no_grad(), rng_seeded(0):
             outputs.append(problem.network(inputs))
     usual, trained = outputs
     return not torch.allclose(usual, trained, rtol=1e-4, atol=1e-5 * float(usual.abs().max()))
@@ -186,7 +186,7 @@ def check_smallest_batch(problem: Problem, plan: Plan) -> None:
     rows = plan.smallest_batch(problem)
     network = copy.deepcopy(problem.network)  # its statistics change
     try:
-        with training_mode(network, True, True), drawing(0), torch.no_grad():
+        with training_mode(network, True, True), rng_seeded(0), torch.no_grad():
             network(problem.train[slice(0, rows)][0])
     except ValueError as reason:  # "Expected more than 1 value per channel when training"
         raise UserError(

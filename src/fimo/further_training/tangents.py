@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from fimo.compat import differentiable_attention
-from fimo.further_training.ensemble import Ensemble, OptimizerFactory, clipped, drawing, training_mode
+from fimo.further_training.ensemble import Ensemble, OptimizerFactory, clipped, rng_seeded, training_mode
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.update_derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
@@ -129,7 +129,7 @@ class Tangents:
 
     def _step(self, run: Followed, loss: Callable[[Tensor], Tensor], seeds: tuple[int | None, int | None]) -> None:
         parameters = run.flat
-        with drawing(seeds[0]):
+        with rng_seeded(seeds[0]):
             found: Any = vjp(grad(loss), parameters)
         gradient, hessian = found
         kept = gradient if self.clip is None else clipped((gradient[None],), self.clip)[0][0]
@@ -182,7 +182,7 @@ class Tangents:
         """`function` of each row of `stack`, stacked; all draw the same random numbers."""
         if what not in self.one_by_one:
             try:
-                with drawing(seed):
+                with rng_seeded(seed):
                     return vmap(function, randomness="same")(stack)
             except torch.OutOfMemoryError:
                 raise
@@ -192,6 +192,6 @@ class Tangents:
                 self.one_by_one.add(what)
         found = []
         for row in stack:
-            with drawing(seed):
+            with rng_seeded(seed):
                 found.append(function(row))
         return torch.stack(found)

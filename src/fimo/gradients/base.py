@@ -16,12 +16,12 @@ Weights = Tensor | Mapping[str, Tensor]
 class Vectors(Protocol):
     """Vectors in the space of the parameters, such as P times gradients: all that is asked is to multiply them."""
 
-    def products(self, gradients: Any) -> Tensor:
+    def inner(self, gradients: Any) -> Tensor:
         """Inner products with gradients over all parameters, `[row of self, row of gradients]`."""
         ...
 
 
-class Combined(Vectors, Protocol):
+class LinearCombination(Vectors, Protocol):
     """Linear combinations of gradients, which can be added."""
 
     def __add__(self, other: Any) -> Self:
@@ -33,11 +33,11 @@ class Gradients(ABC):
     """Rows g_1, g_2, … of gradients of scalars at single examples, in whatever form is cheap for the network."""
 
     @abstractmethod
-    def tensor_products(self, other: Any) -> dict[str, Tensor]:
+    def inner_per_parameter(self, other: Any) -> dict[str, Tensor]:
         """Inner products over each parameter tensor by itself, by name: `[row of self, row of other]`."""
 
     @abstractmethod
-    def products(self, other: Any) -> Tensor:
+    def inner(self, other: Any) -> Tensor:
         """Inner products over all parameters, `[row of self, row of other]`; `other` is of the same form."""
 
     @abstractmethod
@@ -53,11 +53,11 @@ class Gradients(ABC):
         """Each row times its factor, `factors [row]`."""
 
     @abstractmethod
-    def combined(self, weights: Weights) -> Combined:
+    def linear_combination(self, weights: Weights) -> LinearCombination:
         """Linear combinations of the rows."""
 
 
-def weights_of(weights: Weights, name: str) -> Tensor:
+def coefficients_of(weights: Weights, name: str) -> Tensor:
     """The weights for one parameter tensor."""
     return weights if isinstance(weights, Tensor) else weights[name]
 

@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from fimo.gradients.base import Gradients, Weights, weights_of
+from fimo.gradients.base import Gradients, Weights, coefficients_of
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, Rows, map_inputs
 
 
 @dataclass(frozen=True)
-class MatrixGradients(Gradients):
+class DenseGradients(Gradients):
     """Gradients as they are: a tensor `[row, *parameter shape]` for each parameter."""
 
-    blocks: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]
 
-    def tensor_products(self, other: MatrixGradients) -> dict[str, Tensor]:
+    def inner_per_parameter(self, other: DenseGradients) -> dict[str, Tensor]:
         """Inner products over each parameter tensor, `[row of self, row of other]`."""
         theirs = other.matrices()
         return {name: matrix @ theirs[name].T for name, matrix in self.matrices().items()}
 
-    def products(self, other: MatrixGradients) -> Tensor:
+    def inner(self, other: DenseGradients) -> Tensor:
         """Inner products over all parameters, `[row of self, row of other]`."""
         theirs, total = other.matrices(), None
         for name, matrix in self.matrices().items():  # in place: a Gram can be as large as memory allows
@@ -38,24 +38,24 @@ class MatrixGradients(Gradients):
         """Squared norms over each parameter tensor, `[row]`."""
         return {name: matrix.square().sum(1) for name, matrix in self.matrices().items()}
 
-    def scaled(self, factors: Tensor) -> MatrixGradients:
+    def scaled(self, factors: Tensor) -> DenseGradients:
         """Each gradient times its factor, `factors [row]`."""
-        return MatrixGradients(
-            {name: block * factors.reshape(-1, *[1] * (block.dim() - 1)) for name, block in self.blocks.items()}
+        return DenseGradients(
+            {name: block * factors.reshape(-1, *[1] * (block.dim() - 1)) for name, block in self.tensors.items()}
         )
 
-    def combined(self, weights: Weights) -> MatrixGradients:
+    def linear_combination(self, weights: Weights) -> DenseGradients:
         """Linear combinations of the rows, weights `[new row, row]`."""
-        return MatrixGradients(
+        return DenseGradients(
             {
-                name: torch.tensordot(weights_of(weights, name).to(block.dtype), block, 1)
-                for name, block in self.blocks.items()
+                name: torch.tensordot(coefficients_of(weights, name).to(block.dtype), block, 1)
+                for name, block in self.tensors.items()
             }
         )
 
-    def __add__(self, other: MatrixGradients) -> MatrixGradients:
+    def __add__(self, other: DenseGradients) -> DenseGradients:
         """Row by row."""
-        return MatrixGradients({name: block + other.blocks[name] for name, block in self.blocks.items()})
+        return DenseGradients({name: block + other.tensors[name] for name, block in self.tensors.items()})
 
     def flat(self) -> Tensor:
         """One row for each gradient, `[row, param]`, parameters in the network's order."""
@@ -63,10 +63,10 @@ class MatrixGradients(Gradients):
 
     def matrices(self) -> dict[str, Tensor]:
         """`[row, param]` for each parameter tensor."""
-        return {name: block.reshape(len(block), -1) for name, block in self.blocks.items()}
+        return {name: block.reshape(len(block), -1) for name, block in self.tensors.items()}
 
     @classmethod
-    def of_flat(cls, matrix: Tensor, parameters: Parameters) -> MatrixGradients:
+    def of_flat(cls, matrix: Tensor, parameters: Parameters) -> DenseGradients:
         """The inverse of `flat`."""
         sizes = [parameter.numel() for parameter in parameters.values()]
         parts = zip(parameters.items(), matrix.split(sizes, dim=1), strict=True)
@@ -75,7 +75,7 @@ class MatrixGradients(Gradients):
 
 def per_example_gradients(
     problem: Problem, rows: Rows, cotangents: Cotangents = of_loss, names: Sequence[str] | None = None
-) -> MatrixGradients:
+) -> DenseGradients:
     """Gradients at θ_f of the scalars that `cotangents` gives, the network as it is (eval mode).
 
     Args:
@@ -104,10 +104,10 @@ def per_example_gradients(
         raise
     except (RuntimeError, ValueError):  # vmap has no rule for what the network does, or data decides its way
         return _one_by_one(problem, rows, chosen, list(wanted))
-    return MatrixGradients({name: block.flatten(0, 1) for name, block in blocks.items()})
+    return DenseGradients({name: block.flatten(0, 1) for name, block in blocks.items()})
 
 
-def _one_by_one(problem: Problem, rows: Rows, chosen: Tensor, names: Sequence[str]) -> MatrixGradients:
+def _one_by_one(problem: Problem, rows: Rows, chosen: Tensor, names: Sequence[str]) -> DenseGradients:
     parameters = problem.parameters
     wanted = {name: parameters[name].clone().requires_grad_() for name in names}
     found = []
@@ -118,4 +118,4 @@ def _one_by_one(problem: Problem, rows: Rows, chosen: Tensor, names: Sequence[st
         for vector in cotangent.T:
             options = {"retain_graph": True, "materialize_grads": True}
             found.append(torch.autograd.grad(output, list(wanted.values()), vector, **options))
-    return MatrixGradients({name: torch.stack(g) for name, g in zip(wanted, zip(*found, strict=True), strict=True)})
+    return DenseGradients({name: torch.stack(g) for name, g in zip(wanted, zip(*found, strict=True), strict=True)})

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fimo.gradients.dense import MatrixGradients
+from fimo.gradients.dense import DenseGradients
 from fimo.gradients.source import GradientSource
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs
 
 
 @dataclass(frozen=True)
-class Rescaling:
+class DiagonalMetric:
     """Coordinates y = D^(−½)θ, D diagonal: gradients are D^½ g there, the Gauss–Newton matrix is D^½ G D^½.
 
     Attributes:
@@ -28,7 +28,7 @@ class Rescaling:
     roots: Parameters
 
     @classmethod
-    def of_batches(cls, problem: Problem, batch_size: int, epsilon: float) -> Rescaling:
+    def of_batches(cls, problem: Problem, batch_size: int, epsilon: float) -> DiagonalMetric:
         """D = diag(1/(√E[g_B²] + ε)), the mean over all batches B of gradients at θ_f: what Adam divides by.
 
         Where all gradients are 0 at θ_f (a unit that is never active) they say nothing of what Adam would divide by
@@ -46,7 +46,7 @@ class Rescaling:
 
     def __call__(self, problem: Problem) -> Problem:
         """The same question, its network in these coordinates."""
-        return replace(problem, network=Rescaled(problem.network, self.roots))
+        return replace(problem, network=RescaledNetwork(problem.network, self.roots))
 
     def gradient(self, gradient: Parameters) -> Parameters:
         """D^½ g: a gradient in θ as one in these coordinates."""
@@ -60,7 +60,7 @@ class Rescaling:
 INSIDE = "inside"
 
 
-class Rescaled(nn.Module):
+class RescaledNetwork(nn.Module):
     """A network whose parameters are y = D^(−½)θ.
 
     Args:
@@ -93,8 +93,8 @@ def batch_second_moments(problem: Problem, batch_size: int) -> Parameters:
     n = len(problem.train)
     sums = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     squares = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
-    for block in cast(Iterator[MatrixGradients], GradientSource(problem, factored=False).blocks(problem.train)):
-        for name, gradients in block.blocks.items():
+    for block in cast(Iterator[DenseGradients], GradientSource(problem, factored=False).blocks(problem.train)):
+        for name, gradients in block.tensors.items():
             sums[name] += gradients.sum(0)
             squares[name] += gradients.square().sum(0)
     size = min(batch_size, n)

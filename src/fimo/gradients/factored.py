@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fimo.gradients.cotangents import Cotangents, of_loss
-from fimo.gradients.dense import MatrixGradients, per_example_gradients
+from fimo.gradients.dense import DenseGradients, per_example_gradients
 from fimo.gradients.layers import LayerGradients, MatrixLayer
 from fimo.gradients.network import NetworkGradients
 from fimo.gradients.sequences import Segment, SequenceLayer
@@ -27,7 +27,7 @@ Calls = dict[nn.Module, list[tuple[Tensor, Tensor]]]
 
 
 @dataclass(frozen=True)
-class Structure:
+class Factorisation:
     """How a network's gradients are taken apart.
 
     Attributes:
@@ -40,7 +40,7 @@ class Structure:
 
 
 def layer_gradients(
-    problem: Problem, rows: Rows, structure: Structure, cotangents: Cotangents = of_loss
+    problem: Problem, rows: Rows, structure: Factorisation, cotangents: Cotangents = of_loss
 ) -> NetworkGradients:
     """The same as `per_example_gradients`, in factors where the structure says so."""
     modules = {name: problem.network.get_submodule(name) for name in structure.layers}
@@ -66,14 +66,14 @@ def _repeated(inputs: Tensor, scalars: int) -> Tensor:
     return inputs if scalars == 1 else inputs.repeat_interleave(scalars, 0)
 
 
-def _part(name: str, module: nn.Module, inputs: Tensor, deltas: Tensor) -> LayerGradients | MatrixGradients:
+def _part(name: str, module: nn.Module, inputs: Tensor, deltas: Tensor) -> LayerGradients | DenseGradients:
     """Gradients of a module's parameters from its inputs and the gradients at its outputs, both `[row, …]`."""
     weight, bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
     if isinstance(module, nn.LayerNorm):
         scales = functional.layer_norm(inputs, module.normalized_shape, eps=module.eps) * deltas
         places = tuple(range(1, scales.dim() - len(module.normalized_shape)))
         sums = {weight: scales, bias: deltas} if module.bias is not None else {weight: scales}
-        return MatrixGradients({key: value.sum(places) if places else value for key, value in sums.items()})
+        return DenseGradients({key: value.sum(places) if places else value for key, value in sums.items()})
     if isinstance(module, nn.Embedding):
         ids, deltas = inputs.flatten(1), deltas.flatten(1, -2)
         if module.padding_idx is not None:  # its row is never trained
@@ -86,7 +86,7 @@ def _part(name: str, module: nn.Module, inputs: Tensor, deltas: Tensor) -> Layer
     return SequenceLayer(weight, own, (Segment(inputs.flatten(1, -2), deltas.flatten(1, -2)),), module.in_features)
 
 
-def structure_of(network: nn.Module, inputs: Inputs) -> Structure | None:
+def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None:
     """What can be kept in factors, or None where that is less than half of the parameters.
 
     A module is taken whose parameters are its own and that is called once, with an input for each row, and whose
@@ -112,7 +112,7 @@ def structure_of(network: nn.Module, inputs: Inputs) -> Structure | None:
     taken = sum(p.numel() for p in network.parameters() if id(p) in own)
     if 2 * taken < sum(p.numel() for p in network.parameters()):
         return None
-    return Structure(tuple(layers), tuple(name for name, p in network.named_parameters() if id(p) not in own))
+    return Factorisation(tuple(layers), tuple(name for name, p in network.named_parameters() if id(p) not in own))
 
 
 def _supported(module: nn.Module) -> bool:

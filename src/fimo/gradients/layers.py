@@ -14,7 +14,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.gradients.base import Gradients, Weights, weights_of
+from fimo.gradients.base import Gradients, Weights, coefficients_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Combination:
 
     terms: tuple[tuple[Gradients, Weights], ...]
 
-    def products(self, gradients: Gradients) -> Tensor:
+    def inner(self, gradients: Gradients) -> Tensor:
         """Inner products over all parameters, `[row of self, row of gradients]`."""
         return torch.stack([_weighted(rows, weights, gradients) for rows, weights in self.terms]).sum(0)
 
@@ -34,17 +34,17 @@ class Combination:
 
 def _weighted(rows: Gradients, weights: Weights, gradients: Gradients) -> Tensor:
     if isinstance(weights, Tensor):
-        whole = rows.products(gradients)
+        whole = rows.inner(gradients)
         wide = torch.promote_types(weights.dtype, whole.dtype)  # the terms of a solution nearly cancel
         return weights.to(wide) @ whole.to(wide)
-    products = rows.tensor_products(gradients)
-    return torch.stack([weights_of(weights, name) @ product for name, product in products.items()]).sum(0)
+    products = rows.inner_per_parameter(gradients)
+    return torch.stack([coefficients_of(weights, name) @ product for name, product in products.items()]).sum(0)
 
 
 class FactoredGradients(Gradients):
     """Gradients that stay in factors: combinations of them are kept as rows and weights."""
 
-    def combined(self, weights: Weights) -> Combination:
+    def linear_combination(self, weights: Weights) -> Combination:
         """Linear combinations of the rows, weights `[new row, row]`; nothing is computed until they are multiplied."""
         return Combination(((self, weights),))
 
@@ -87,12 +87,12 @@ class MatrixLayer(LayerGradients):
     inputs: Tensor
     deltas: Tensor
 
-    def tensor_products(self, other: MatrixLayer) -> dict[str, Tensor]:
+    def inner_per_parameter(self, other: MatrixLayer) -> dict[str, Tensor]:
         """(a·a')(δ·δ') for the weight, δ·δ' for the bias."""
         inputs, deltas = self.inputs @ other.inputs.T, self.deltas @ other.deltas.T
         return {self.weight: inputs * deltas, **({self.bias: deltas} if self.bias else {})}
 
-    def products(self, other: MatrixLayer) -> Tensor:
+    def inner(self, other: MatrixLayer) -> Tensor:
         """(a·a' + 1)(δ·δ'), the 1 where there is a bias."""
         inputs = self.inputs @ other.inputs.T
         inputs += self.bias is not None  # in place: a Gram can be as large as memory allows

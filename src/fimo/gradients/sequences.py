@@ -41,7 +41,7 @@ class Segment:
             return self.inputs.flatten()[:, None] == other.inputs.flatten()
         return self.inputs.flatten(0, 1) @ other.inputs.flatten(0, 1).T
 
-    def products(self, other: Segment) -> Tensor:
+    def inner(self, other: Segment) -> Tensor:
         """Inner products of the weight's gradients as sums over pairs of places."""
         rows = max(1, PIECE_BYTES // (2 * other.deltas[..., 0].numel() * self.deltas[0, :, :1].nbytes))
         pieces = [self._products(piece, other) for piece in self.pieces(rows)]
@@ -87,16 +87,16 @@ class SequenceLayer(LayerGradients):
         """Outputs, or an embedding's width."""
         return self.segments[0].deltas.shape[2]
 
-    def tensor_products(self, other: SequenceLayer) -> dict[str, Tensor]:
+    def inner_per_parameter(self, other: SequenceLayer) -> dict[str, Tensor]:
         """Sums over pairs of places of (a·a')(δ·δ'), or products of whole gradients where that is cheaper."""
         found = {self.weight: self._whole(other) if self._whole_is_cheaper(other) else self._paired(other)}
         if self.bias is not None:
             found[self.bias] = self._sums() @ other._sums().T
         return found
 
-    def products(self, other: SequenceLayer) -> Tensor:
+    def inner(self, other: SequenceLayer) -> Tensor:
         """Inner products over weight and bias."""
-        weight, *bias = self.tensor_products(other).values()
+        weight, *bias = self.inner_per_parameter(other).values()
         return weight.add_(bias[0]) if bias else weight
 
     def _whole_is_cheaper(self, other: SequenceLayer) -> bool:
@@ -105,7 +105,7 @@ class SequenceLayer(LayerGradients):
         return not self._is_embedding and pairs * (self.fan_in + self.fan_out) > whole * self.fan_in * self.fan_out
 
     def _paired(self, other: SequenceLayer) -> Tensor:
-        return torch.cat([torch.cat([mine.products(s) for s in other.segments], 1) for mine in self.segments])
+        return torch.cat([torch.cat([mine.inner(s) for s in other.segments], 1) for mine in self.segments])
 
     def _whole(self, other: SequenceLayer) -> Tensor:
         """Some outputs of the layer after others, so that never the whole gradients are in memory."""

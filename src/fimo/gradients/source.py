@@ -10,7 +10,7 @@ import torch
 from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.dense import per_example_gradients
-from fimo.gradients.factored import Structure, layer_gradients, structure_of
+from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
 from fimo.gradients.footprint import activation_bytes
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -69,14 +69,14 @@ class GradientSource:
         return cotangents(problem.objective, outputs, row.targets).shape[-1]
 
 
-def factors(problem: Problem) -> Structure | None:
+def factors(problem: Problem) -> Factorisation | None:
     """How `layer_gradients` has to take the problem's network apart, or None where it can't."""
     few = problem.train.keep(slice(0, 2))
-    structure = structure_of(problem.network, few.inputs)
+    structure = factorisation_of(problem.network, few.inputs)
     if structure is None:
         return None
     long = per_example_gradients(problem, few)
-    short, expected = layer_gradients(problem, few, structure).products, long.products(long)
+    short, expected = layer_gradients(problem, few, structure).inner, long.inner(long)
     largest = long.norms()[:, None] * long.norms()
     found = short(layer_gradients(problem, few, structure))
     return structure if bool(((found - expected).abs() <= 1e-4 * largest).all()) else None

@@ -15,7 +15,7 @@ from fimo.gradients.source import BLOCK_BYTES
 from fimo.problem import Parameters, Problem
 
 
-def weighted_sum(
+def vjp_over_training_set(
     problem: Problem, weights: Tensor, cotangents: Cotangents = of_loss, block_bytes: int = BLOCK_BYTES
 ) -> Parameters:
     """Σ_k w_k g_k over the gradients of all training rows, by parameter.
@@ -41,7 +41,7 @@ def weighted_sum(
 
 
 @torch.no_grad()
-def row_products(
+def jvp_over_training_set(
     problem: Problem, vector: Parameters, cotangents: Cotangents = of_loss, block_bytes: int = BLOCK_BYTES
 ) -> Tensor:
     """g_k · v for the gradients of all training rows, `[gradient]`, by forward differentiation.

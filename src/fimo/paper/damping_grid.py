@@ -21,7 +21,7 @@ def damped_scores(asked: Question) -> tuple[xr.DataArray, xr.DataArray]:
     """Scores `[damping, test, left_out]` of (G + λI)⁻¹ with many λ, and the matched one, 1/(ηt), `[step]`.
 
     Raises:
-        Unavailable: under Adam, where the matched damping is none of G but of D^½ G D^½ (see `AdamRecursion`).
+        Unavailable: under Adam, where the matched damping is none of G but of D^½ G D^½ (see `LinearisedAdam`).
     """
     cfg = asked.cfg
     if optimizer_name(cfg) != "SGD":

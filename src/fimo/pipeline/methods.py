@@ -19,8 +19,8 @@ from fimo.errors import Unavailable, UserError
 from fimo.further_training.full_run import full_run
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
-from fimo.unrolled.displaced import WHICH, Moved
-from fimo.unrolled.recursion import AdamRecursion, LinearRecursion
+from fimo.unrolled.displaced import SIDES, DisplacedGradients
+from fimo.unrolled.recursion import LinearisedAdam, LinearisedSGD
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 NOT_MOVED = "none"
@@ -49,12 +49,12 @@ def check(cfg: DictConfig, name: str) -> None:
         UserError: naming what was expected and found; `Unavailable` where the experiment makes it impossible.
     """
     made(cfg, name)
-    if (moved := _moved(cfg, name)) not in (NOT_MOVED, *WHICH):
-        raise UserError(f"method.{name}.moved must be one of {NOT_MOVED}, {', '.join(WHICH)}, found {moved!r}.")
+    if (moved := _moved(cfg, name)) not in (NOT_MOVED, *SIDES):
+        raise UserError(f"method.{name}.moved must be one of {NOT_MOVED}, {', '.join(SIDES)}, found {moved!r}.")
     if follows(cfg, name):
         kind, options = _optimizer(cfg)
         if _path(cfg, name) is not False:
-            _check_path(cfg, name, kind is LinearRecursion and not options["momentum"])
+            _check_path(cfg, name, kind is LinearisedSGD and not options["momentum"])
 
 
 def _check_path(cfg: DictConfig, name: str, plain_sgd: bool) -> None:
@@ -98,13 +98,15 @@ def scoring(cfg: DictConfig, name: str, start: Problem) -> tuple[Preconditioner,
         start: where further training begins.
     """
     method, moved = made(cfg, name), _moved(cfg, name)
-    where: Moved | None = None
+    where: DisplacedGradients | None = None
     if follows(cfg, name):
         training = recursion(cfg, start)
         if method.unrolled:
             method.along(training)
         if moved != NOT_MOVED:
-            where = Moved(moved, method if isinstance(method, UnrolledGaussNewton) else _drift(cfg).along(training))
+            where = DisplacedGradients(
+                moved, method if isinstance(method, UnrolledGaussNewton) else _drift(cfg).along(training)
+            )
     if isinstance(method, UnrolledGaussNewton) and _path(cfg, name):
         return method, partial(_along_a_run, cfg, method)
     return method, partial(attribute, preconditioner=method, curvature_rows=cfg.method.curvature_rows, moved=where)
@@ -128,7 +130,7 @@ def _along_a_run(cfg: DictConfig, method: UnrolledGaussNewton, problem: Problem)
     return scores
 
 
-def recursion(cfg: DictConfig, problem: Problem) -> LinearRecursion:
+def recursion(cfg: DictConfig, problem: Problem) -> LinearisedSGD:
     """Further training on a quadratic model: learning rates, evaluated steps and what else the optimiser does."""
     further = plan(cfg)
     steps = further.evaluated(problem)
@@ -136,7 +138,7 @@ def recursion(cfg: DictConfig, problem: Problem) -> LinearRecursion:
     return kind(np.full(steps[-1], options.pop("lr")), steps, **options)
 
 
-def _optimizer(cfg: DictConfig) -> tuple[type[LinearRecursion], dict[str, Any]]:
+def _optimizer(cfg: DictConfig) -> tuple[type[LinearisedSGD], dict[str, Any]]:
     """The optimiser's recursion and its settings.
 
     Raises:
@@ -148,10 +150,10 @@ def _optimizer(cfg: DictConfig) -> tuple[type[LinearRecursion], dict[str, Any]]:
         if group.get(key):
             raise Unavailable(f"Methods that follow further training need optimizer.{key}=false, found true.")
     if name == "SGD":
-        return LinearRecursion, shared | {key: group[key] for key in ("momentum", "dampening", "nesterov")}
+        return LinearisedSGD, shared | {key: group[key] for key in ("momentum", "dampening", "nesterov")}
     if name == "AdamW" or name == "Adam" and group["weight_decay"] == 0:
         own = {"momentum": group["betas"][0], "epsilon": group["eps"], "batch_size": cfg.data.batch_size}
-        return AdamRecursion, shared | own
+        return LinearisedAdam, shared | own
     with_decay = f" with optimizer.weight_decay={group['weight_decay']:g}" if name == "Adam" else ""
     raise Unavailable(
         "Methods that follow further training need optimizer to be SGD, AdamW, or Adam without weight decay, found "

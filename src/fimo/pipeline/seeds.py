@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from fimo.app import settings
-from fimo.further_training.module import draws_at_random
+from fimo.further_training.module import is_stochastic
 from fimo.further_training.progress import Progress
 from fimo.further_training.sweep import further_train
 from fimo.memory import available_memory
@@ -76,7 +76,7 @@ def seeds_together(cfg: DictConfig, problem: Problem, seeds: int) -> int:
     plan, runs = settings.plan(cfg), 1 + len(problem.left_out)
     together = cfg.further.seeds_at_once
     if together == "auto":
-        together = 1 if draws_at_random(problem) else min(seeds, plan.seeds_together(problem, runs))
+        together = 1 if is_stochastic(problem) else min(seeds, plan.seeds_together(problem, runs))
     width = plan.width(problem, runs - 1 if plan.tangents else runs * together)
     several = f"{together} seed{'s' if together > 1 else ''} at a time"
     what = f"one run and {runs - 1} tangents" if plan.tangents else f"{runs} runs"

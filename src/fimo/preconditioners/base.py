@@ -12,7 +12,7 @@ import torch
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
 from fimo.problem import Problem
-from fimo.unrolled.recursion import LinearRecursion
+from fimo.unrolled.recursion import LinearisedSGD
 
 
 class MethodWarning(UserWarning):
@@ -27,7 +27,7 @@ class Preconditioner(ABC):
         phi: what is done to each gradient first, `raw` or `unit_length`.
 
     Attributes:
-        factored: whether `@` takes gradients in any form; without it they come as `MatrixGradients`. `fit` may set it.
+        factored: whether `@` takes gradients in any form; without it they come as `DenseGradients`. `fit` may set it.
         symmetric: whether P = Pᵀ. Then the smaller set of gradients is multiplied; otherwise always the test examples',
             and `@` stands for Pᵀ.
         fitted_to_rows: whether P depends on training rows.
@@ -65,7 +65,7 @@ class Preconditioner(ABC):
             self.note("rows", f"curvature over {rows} of {len(problem.train)} training rows")
         return self
 
-    def along(self, recursion: LinearRecursion) -> Self:
+    def along(self, recursion: LinearisedSGD) -> Self:
         """Set what further training does, before `fit`, where P depends on it."""
         raise TypeError(f"{self.label} does not depend on further training")
 

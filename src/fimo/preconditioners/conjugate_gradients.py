@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES, Space, curvature
+from fimo.curvature.products import DUAL_BYTES, LinearSystem, curvature
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.preconditioners.base import Preconditioner, instance, whole
@@ -63,21 +63,21 @@ class ConjugateGradients(Preconditioner):
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient; each column's residual goes to `facts`."""
         space = self.curvature.space(gradients)
-        solution = space.start / self.value
-        residual = -space.times(solution)  # g − (G + λI)g/λ
-        norms = space.lengths(space.start)
+        solution = space.rhs / self.value
+        residual = -space.matvec(solution)  # g − (G + λI)g/λ
+        norms = space.norms(space.rhs)
         iterations = 0
         for _ in range(ROUNDS):
             correction, taken = self._solve(space, residual, norms, self.max_iterations - iterations)
             solution, iterations = solution + correction, iterations + taken
             residual = residual - self._damped(space, correction)
-            found = space.lengths(residual) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
+            found = space.norms(residual) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
             if iterations == self.max_iterations or not (found > self.tolerance).any():
                 break
         self.facts["residuals"] += found.tolist()
         self.facts["iterations"] = max(self.facts["iterations"], iterations)
         self._tell()
-        return space.vectors(solution)
+        return space.to_gradients(solution)
 
     def _tell(self) -> None:
         """Say how many of all columns so far miss the tolerance."""
@@ -90,10 +90,10 @@ class ConjugateGradients(Preconditioner):
                 warn=True,
             )
 
-    def _damped(self, space: Space, vectors: Tensor) -> Tensor:
-        return space.times(vectors) + self.value * vectors
+    def _damped(self, space: LinearSystem, vectors: Tensor) -> Tensor:
+        return space.matvec(vectors) + self.value * vectors
 
-    def _solve(self, space: Space, residual: Tensor, norms: Tensor, limit: int) -> tuple[Tensor, int]:
+    def _solve(self, space: LinearSystem, residual: Tensor, norms: Tensor, limit: int) -> tuple[Tensor, int]:
         """The solution of (G + λI) x = residual, and how many steps it took; finished columns take no part."""
         solution = torch.zeros_like(residual)
         active = torch.arange(residual.shape[1], device=residual.device)

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.products import DUAL_BYTES
-from fimo.preconditioners.spectral_filters import GaussNewtonFunctions
+from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 
 
-class DampingGrid(GaussNewtonFunctions):
+class DampingGrid(GaussNewtonFilter):
     """(G + λI)⁻¹ for several λ, which stand where other methods have steps: number k is λ_k.
 
     Args:
         label: a name.
         dampings: λ, absolute.
-        curvature_rows: see `GaussNewtonFunctions`.
-        dual_bytes: see `GaussNewtonFunctions`.
+        curvature_rows: see `GaussNewtonFilter`.
+        dual_bytes: see `GaussNewtonFilter`.
     """
 
     def __init__(

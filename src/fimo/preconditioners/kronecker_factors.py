@@ -14,7 +14,7 @@ from curvlinops import KFACLinearOperator
 from torch import Tensor, nn
 
 from fimo.errors import UserError
-from fimo.gradients import Gradients, GradientSource, MatrixGradients
+from fimo.gradients import DenseGradients, Gradients, GradientSource
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.layers import LayerGradients
@@ -43,9 +43,9 @@ class LayerBasis:
     left: Tensor
     right: Tensor
 
-    def rotated(self, gradients: MatrixGradients) -> Tensor:
+    def rotated(self, gradients: DenseGradients) -> Tensor:
         """Qᵀ times the layer's part of each gradient, `[row, out, in]`."""
-        blocks = [gradients.blocks[name] for name in self.names]
+        blocks = [gradients.tensors[name] for name in self.names]
         return self.left.T @ torch.cat([block.reshape(*block.shape[:2], -1) for block in blocks], 2) @ self.right
 
     def squares(self, gradients: Gradients) -> Tensor:
@@ -53,12 +53,12 @@ class LayerBasis:
         part = gradients.part(self.names[0]) if isinstance(gradients, NetworkGradients) else gradients
         if isinstance(part, LayerGradients):
             return part.rotated_squares(self.left, self.right)
-        assert isinstance(part, MatrixGradients)
+        assert isinstance(part, DenseGradients)
         return self.rotated(part).square().sum(0)
 
-    def back(self, rotated: Tensor, gradients: MatrixGradients) -> dict[str, Tensor]:
+    def back(self, rotated: Tensor, gradients: DenseGradients) -> dict[str, Tensor]:
         """Q times it, as blocks of the shapes that `gradients` has."""
-        like = [gradients.blocks[name] for name in self.names]
+        like = [gradients.tensors[name] for name in self.names]
         parts = (self.left @ rotated @ self.right.T).split([block[0, 0].numel() for block in like], 2)
         return {name: part.reshape(block.shape) for name, part, block in zip(self.names, parts, like, strict=True)}
 
@@ -113,12 +113,12 @@ class KroneckerFactors(Preconditioner):
             self.facts["left_out"] = others
         return self
 
-    def __matmul__(self, gradients: MatrixGradients) -> MatrixGradients:  # type: ignore[override]
+    def __matmul__(self, gradients: DenseGradients) -> DenseGradients:  # type: ignore[override]
         """P times each gradient."""
-        result = {name: torch.zeros_like(block) for name, block in gradients.blocks.items()}
+        result = {name: torch.zeros_like(block) for name, block in gradients.tensors.items()}
         for basis, damped in self.layers:
             result |= basis.back(basis.rotated(gradients) / damped, gradients)
-        return MatrixGradients(result)
+        return DenseGradients(result)
 
 
 def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fimo.gradients import Gradients, GradientSource, Vectors
-from fimo.gradients.base import Combined
+from fimo.gradients.base import LinearCombination
 from fimo.gradients.source import mean_squares
 from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
@@ -64,11 +64,11 @@ class MeanOfInverses(Preconditioner):
             result = result + term
         return result
 
-    def terms(self, gradients: Gradients) -> Iterator[Combined]:
+    def terms(self, gradients: Gradients) -> Iterator[LinearCombination]:
         """What P times each gradient is the sum of: one term of its own, and one for each block of training rows."""
-        yield gradients.combined(dict(self._own(gradients)))
+        yield gradients.linear_combination(dict(self._own(gradients)))
         for block in self.source.blocks(self.source.problem.train):
-            yield block.combined(dict(self._weights(block, gradients)))
+            yield block.linear_combination(dict(self._weights(block, gradients)))
 
     def _own(self, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
         for name, squares in gradients.squares().items():
@@ -76,7 +76,7 @@ class MeanOfInverses(Preconditioner):
 
     def _weights(self, block: Gradients, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
         squares = block.squares()
-        for name, products in gradients.tensor_products(block).items():
+        for name, products in gradients.inner_per_parameter(block).items():
             value = self.values.get(name, torch.inf)
             yield name, products / (value + squares[name]) / (-self.n * value)  # 0 where λ is infinite: P = 0
 
@@ -88,7 +88,7 @@ class Streamed:
     method: MeanOfInverses
     gradients: Gradients
 
-    def products(self, gradients: Gradients) -> Tensor:
+    def inner(self, gradients: Gradients) -> Tensor:
         """Inner products over all parameters, `[row of self, row of gradients]`."""
-        first, *others = (term.products(gradients) for term in self.method.terms(self.gradients))
+        first, *others = (term.inner(gradients) for term in self.method.terms(self.gradients))
         return sum(others, first)

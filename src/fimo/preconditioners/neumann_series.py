@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES, PRODUCTS, Space, curvature, ritz_values
+from fimo.curvature.products import DUAL_BYTES, PRODUCTS, LinearSystem, curvature, ritz_values
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.preconditioners.base import Preconditioner, instance, whole
@@ -110,7 +110,7 @@ class NeumannSeries(Preconditioner):
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient; the scales that were taken go to `facts`."""
         space = self.curvature.space(gradients)
-        result = torch.full_like(space.start, torch.nan)
+        result = torch.full_like(space.rhs, torch.nan)
         left = torch.arange(result.shape[1], device=result.device)
         for scale in self.scales:
             found, converged = self._mean(space.select(left), scale)
@@ -121,7 +121,7 @@ class NeumannSeries(Preconditioner):
             if len(left) == 0:
                 break
         self._tell(len(left))
-        return space.vectors(result)
+        return space.to_gradients(result)
 
     def _tell(self, diverged: int) -> None:
         """Say which scales were taken, and how many of all columns so far diverged with all."""
@@ -133,23 +133,23 @@ class NeumannSeries(Preconditioner):
             tried = ", ".join(f"{scale:g}" for scale in self.scales)
             self.note("diverged", f"{diverged} of {columns} gradients diverged with every scale ({tried})", warn=True)
 
-    def _mean(self, space: Space, scale: float) -> tuple[Tensor, Tensor]:
+    def _mean(self, space: LinearSystem, scale: float) -> tuple[Tensor, Tensor]:
         """Mean over the repeats of h / s, and which columns diverged in none of them."""
-        total, converged = torch.zeros_like(space.start), torch.ones_like(space.start[0], dtype=torch.bool)
+        total, converged = torch.zeros_like(space.rhs), torch.ones_like(space.rhs[0], dtype=torch.bool)
         for batches in self.batches:
             h, good = self._recursion(space, scale, batches)
             total, converged = total + h / (scale * self.repeat), converged & good
         return total, converged
 
-    def _recursion(self, space: Space, scale: float, batches: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
+    def _recursion(self, space: LinearSystem, scale: float, batches: Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
         """The vectors h in the end, and which columns didn't diverge; those that did take no part any more."""
-        result = torch.zeros_like(space.start)
+        result = torch.zeros_like(space.rhs)
         left = torch.arange(result.shape[1], device=result.device)
-        h, lengths = space.start.clone(), space.lengths(space.start)
+        h, lengths = space.rhs.clone(), space.norms(space.rhs)
         for step, batch in enumerate(batches, 1):
-            space.step(h, batch, keep=1 - self.value / scale, rate=1 / scale)
+            space.neumann_step(h, batch, keep=1 - self.value / scale, rate=1 / scale)
             if step % CHECK_EVERY == 0 or step == len(batches):
-                now = space.lengths(h)
+                now = space.norms(h)
                 good = now.isfinite() & (now <= self._longest(step, scale) * lengths)
                 if not good.all():
                     space, left, lengths, h = space.select(good), left[good], lengths[good], h[:, good]

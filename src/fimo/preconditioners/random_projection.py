@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fimo.curvature.products import DUAL_BYTES
 from fimo.errors import UserError
-from fimo.gradients import GradientSource, MatrixGradients
+from fimo.gradients import DenseGradients, GradientSource
 from fimo.gradients.cotangents import of_output
 from fimo.gradients.source import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, instance, whole
@@ -114,7 +114,7 @@ class Projected:
 
     terms: tuple[tuple[Projection, Tensor], ...]
 
-    def products(self, gradients: MatrixGradients) -> Tensor:
+    def inner(self, gradients: DenseGradients) -> Tensor:
         """Inner products, mean over the projections, `[row of self, row of gradients]`."""
         rows = gradients.flat()
         return torch.stack([solved @ projection(rows).T for projection, solved in self.terms]).mean(0)
@@ -173,7 +173,7 @@ class RandomProjection(Preconditioner):
         shape = (size or parameters,) * 2
         kernels = [torch.zeros(shape, dtype=torch.float64, device=problem.device) for _ in projections]
         for block in source.blocks(problem.train, of_output):
-            assert isinstance(block, MatrixGradients)
+            assert isinstance(block, DenseGradients)
             rows = block.flat()
             for projection, kernel in zip(projections, kernels, strict=True):
                 features = projection(rows)
@@ -200,7 +200,7 @@ class RandomProjection(Preconditioner):
             )
         return torch.linalg.cholesky(damped)
 
-    def __matmul__(self, gradients: MatrixGradients) -> Projected:  # type: ignore[override]
+    def __matmul__(self, gradients: DenseGradients) -> Projected:  # type: ignore[override]
         """P times each gradient."""
         rows = gradients.flat()
         return Projected(

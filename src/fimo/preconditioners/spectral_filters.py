@@ -39,7 +39,7 @@ class Functions(Protocol):
         ...
 
 
-class GaussNewtonFunctions(Preconditioner):
+class GaussNewtonFilter(Preconditioner):
     """f(G) for several f: by one eigendecomposition in the dual, of n·rank rows, or by polynomials in G (Chebyshev).
 
     Args:

@@ -15,13 +15,13 @@ from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Parameters, Problem
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
-WHICH = ("train", "both")
+SIDES = ("train", "both")
 # A way that raises the loss is halved so often; then nothing of it is gone.
 HALVINGS = 10
 
 
 @dataclass(frozen=True)
-class Moved:
+class DisplacedGradients:
     """Gradients taken where further training has got to after each evaluated step, θ_f + Δ_t; P is that of θ_f.
 
     Where Δ_t would raise the mean training loss, so much of the way is gone as still lowers it.
@@ -38,15 +38,15 @@ class Moved:
     estimate: UnrolledGaussNewton
 
     def __post_init__(self) -> None:
-        if self.which not in WHICH:
-            raise UserError(f"moved must be one of none, {', '.join(WHICH)}, found {self.which!r}.")
+        if self.which not in SIDES:
+            raise UserError(f"moved must be one of none, {', '.join(SIDES)}, found {self.which!r}.")
 
     def views(self, P: Preconditioner, problem: Problem) -> Iterator[tuple[Preconditioner, Problem, Problem]]:
         """P of each step, and the problem where gradients of test and of training examples are taken."""
         estimate = self.estimate if self.estimate is P else self.estimate.fit(problem)
         shares: list[float] = []
         for place, drift in enumerate(estimate.drifts(problem)):
-            there, share = lowered(problem, drift, estimate.recursion.loss_decay)
+            there, share = backtracking(problem, drift, estimate.recursion.loss_decay)
             shares.append(share)
             yield P.only(place), there if self.which == "both" else problem, there
         P.facts |= {"share_of_drift": shares, "mean_gradient_norm": estimate.facts["mean_gradient_norm"]}
@@ -60,7 +60,7 @@ class Moved:
             )
 
 
-def lowered(problem: Problem, drift: Parameters, weight_decay: float = 0.0) -> tuple[Problem, float]:
+def backtracking(problem: Problem, drift: Parameters, weight_decay: float = 0.0) -> tuple[Problem, float]:
     """The problem at θ_f + s Δ, and s: 1, or the first of ½, ¼, … with which the training loss is not raised.
 
     The quadratic model that Δ comes from holds no further. The loss is the mean over rows, and what weight decay adds.

@@ -16,7 +16,7 @@ LATE = 10**6
 
 
 @dataclass(frozen=True)
-class LinearRecursion:
+class LinearisedSGD:
     """The deviation u from the full run that a pull of 1 in every step makes under SGD, where the curvature is σ.
 
         d = (σ + w)u − 1,   v ← μv + (1 − τ)d,   u ← u − ηv        (with Nesterov's momentum u ← u − η(d + μv))
@@ -76,12 +76,12 @@ class LinearRecursion:
 
 
 @dataclass(frozen=True)
-class AdamRecursion(LinearRecursion):
+class LinearisedAdam(LinearisedSGD):
     """The same under Adam, whose mean of squared gradients is taken to stay what batches at θ_f have on average.
 
         d = σu − 1,   v ← βv + (1 − β)d,   u ← (1 − ηw)u − ηv/(1 − β^t)
 
-    in the coordinates D^(−½)θ, D = diag(1/(√E[g_B²] + ε)), where the curvature is D^½ G D^½ (see `Rescaling`).
+    in the coordinates D^(−½)θ, D = diag(1/(√E[g_B²] + ε)), where the curvature is D^½ G D^½ (see `DiagonalMetric`).
     `momentum` is β, the decay that of `torch.optim.AdamW`.
 
     It neglects that Adam's mean of squares begins with the first batch alone, follows the training on, and feels the

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
 from fimo.errors import UserError
-from fimo.gradients.dense import MatrixGradients, per_example_gradients
+from fimo.gradients.dense import DenseGradients, per_example_gradients
 from fimo.gradients.source import GradientSource
 from fimo.preconditioners.spectral_filters import ZERO
 from fimo.problem import Parameters, Problem
 from fimo.rows import Rows
 from fimo.unrolled.displaced import displaced
-from fimo.unrolled.recursion import LinearRecursion
+from fimo.unrolled.recursion import LinearisedSGD
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 
-def along_path(P: UnrolledGaussNewton, problem: Problem, way: Sequence[Parameters]) -> Tensor:
+def trajectory_scores(P: UnrolledGaussNewton, problem: Problem, way: Sequence[Parameters]) -> Tensor:
     """Scores after every evaluated step, `[step, test, left_out]`, from one full run of further training.
 
         u ← (I − ηG)^k u + P_k ((1 − a) g_i(θ) + a g_i(θ')),   a = (k − 1)/(2k)        score[j, i] = g_j(θ')ᵀ u_i / n
@@ -38,7 +38,7 @@ def along_path(P: UnrolledGaussNewton, problem: Problem, way: Sequence[Parameter
         UserError: under momentum or Adam, whose velocity would have to be kept too; and without the eigendecomposition.
     """
     recursion, functions = P.recursion, P.P
-    if recursion.momentum or type(recursion) is not LinearRecursion:
+    if recursion.momentum or type(recursion) is not LinearisedSGD:
         raise UserError(f"path=true of {P.label} needs SGD without momentum: choose moved=both instead.")
     if not isinstance(functions, SpectralFunctions):
         raise UserError(
@@ -72,13 +72,13 @@ def along_path(P: UnrolledGaussNewton, problem: Problem, way: Sequence[Parameter
 def _gradients(problem: Problem, rows: Rows, spectrum: Spectrum) -> Iterator[tuple[Tensor, Tensor]]:
     """Gradients of some rows, block by block: g `[row, param]` and UᵀA g `[n·rank, row]`."""
     dual = spectrum.dual.rows
-    like_dual = GradientSource(problem, factored=not isinstance(dual, MatrixGradients))
+    like_dual = GradientSource(problem, factored=not isinstance(dual, DenseGradients))
     size = GradientSource(problem, factored=False).block_rows
     for start in range(0, len(rows), size):
         some = rows.keep(slice(start, start + size))
         flat = per_example_gradients(problem, some)
         gradients = like_dual(some) if like_dual.factored else flat
-        yield flat.flat().double(), spectrum.vectors.T @ dual.products(gradients).double()
+        yield flat.flat().double(), spectrum.vectors.T @ dual.inner(gradients).double()
 
 
 def _joined(blocks: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

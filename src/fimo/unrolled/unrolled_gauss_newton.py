@@ -9,26 +9,26 @@ import torch
 from torch import Tensor
 
 from fimo.errors import UserError
-from fimo.gradients.diagonal_metric import Rescaling
-from fimo.gradients.training_set import weighted_sum
-from fimo.preconditioners.spectral_filters import GaussNewtonFunctions
+from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.gradients.training_set import vjp_over_training_set
+from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Parameters, Problem
-from fimo.unrolled.recursion import AdamRecursion, LinearRecursion
+from fimo.unrolled.recursion import LinearisedAdam, LinearisedSGD
 
 
-class UnrolledGaussNewton(GaussNewtonFunctions):
+class UnrolledGaussNewton(GaussNewtonFilter):
     """P_t = η Σ_{k<t} (I − ηG)^k, G the mean Gauss–Newton matrix: scores for every amount t of further training.
 
-    P_t is a function f_t of G (see `LinearRecursion`, which knows momentum and decay too). t = 1 is Grad-Dot; t → ∞ is
+    P_t is a function f_t of G (see `LinearisedSGD`, which knows momentum and decay too). t = 1 is Grad-Dot; t → ∞ is
     the undamped influence function. Nothing is left to choose. It neglects how G and the gradients change on the way,
     that a batch's G isn't that of all rows, clipping of gradients, and everything of second order in the left-out
     example's weight. Under Adam P_t = D^½ f_t(D^½ G D^½) D^½, D from the batch gradients at θ_f: it neglects also that
-    Adam's mean of their squares changes (see `AdamRecursion`).
+    Adam's mean of their squares changes (see `LinearisedAdam`).
     """
 
     unrolled = True
 
-    def along(self, recursion: LinearRecursion) -> Self:
+    def along(self, recursion: LinearisedSGD) -> Self:
         """Set what further training does, before `fit`."""
         self.recursion, self.steps = recursion, list(recursion.steps)
         return self
@@ -50,8 +50,8 @@ class UnrolledGaussNewton(GaussNewtonFunctions):
     def _choose_coordinates(self, problem: Problem) -> None:
         recursion = self.recursion
         self.rescaling = None
-        if isinstance(recursion, AdamRecursion):
-            self.rescaling = Rescaling.of_batches(problem, recursion.batch_size, recursion.epsilon)
+        if isinstance(recursion, LinearisedAdam):
+            self.rescaling = DiagonalMetric.of_batches(problem, recursion.batch_size, recursion.epsilon)
 
     def coordinates(self, problem: Problem) -> Problem:
         """θ itself under SGD, D^(−½)θ under Adam."""
@@ -63,7 +63,7 @@ class UnrolledGaussNewton(GaussNewtonFunctions):
         AdamW's decay of θ_f is a constant pull too, for which its momentum makes no difference.
         """
         n, decay, here = len(problem.train), self.recursion.weight_decay, self.coordinates(problem)
-        gradient = weighted_sum(problem, torch.full((n,), 1 / n, dtype=torch.float64))
+        gradient = vjp_over_training_set(problem, torch.full((n,), 1 / n, dtype=torch.float64))
         self.facts["mean_gradient_norm"] = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
         gradient = self.rescaling.gradient(gradient) if self.rescaling else gradient
         pull = {name: part + decay * here.parameters[name] for name, part in gradient.items()}

@@ -6,7 +6,8 @@ import time
 import pytest
 import torch
 from configs import config
-from hub import asking, hub
+from hub_server import asking
+from hub_server import hub as fake_hub
 from transformers import BertConfig, BertModel
 
 from fimo import hub
@@ -16,7 +17,6 @@ from fimo.pipeline import addresses
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 FIND = """
 import time
-import fimo
 from fimo import hub
 from fimo.errors import UserError
 start = time.perf_counter()
@@ -70,7 +70,7 @@ def test_a_name_that_is_none():
 
 def test_the_hub_is_asked_once_and_its_answer_kept(folder, tmp_path):
     (folder / "pytorch_model.bin").write_bytes(b"pickled")
-    with hub(folder, "somebody/tiny") as server:
+    with fake_hub(folder, "somebody/tiny") as server:
         first = asking(server.url, tmp_path / "home", FIND.format(name="somebody/tiny"))
         assert "downloading it from the Hugging Face hub" in first
         assert "found ['config.json', 'model.safetensors']" in first  # and nothing pickled
@@ -82,13 +82,13 @@ def test_the_hub_is_asked_once_and_its_answer_kept(folder, tmp_path):
 
 def test_a_model_on_the_hub_that_is_only_pickled(folder, tmp_path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with hub(folder, "somebody/old") as server:
+    with fake_hub(folder, "somebody/old") as server:
         told = asking(server.url, tmp_path / "home", FIND.format(name="somebody/old"))
     assert "told somebody/old has no model.safetensors on the hub" in told
 
 
 def test_a_name_that_the_hub_does_not_know(folder, tmp_path):
-    with hub(folder, "somebody/tiny") as server:
+    with fake_hub(folder, "somebody/tiny") as server:
         told = asking(server.url, tmp_path / "home", FIND.format(name="nobody/nothing"))
         assert server.asked.count("/api/models/nobody/nothing") == 1
     assert "told nobody/nothing is no folder, is not in the hub's cache and could not be had from the hub (404" in told
