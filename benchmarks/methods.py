@@ -10,13 +10,12 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from omegaconf import DictConfig
 
 from benchmarks.timing import Line, measured, seconds, twins
 from fimo.attribution import attribute
 from fimo.gradients import per_example_gradients
 from fimo.gradients.source import GradientSource
-from fimo.pipeline.run import Question
+from fimo.pipeline.run import Run
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -35,16 +34,16 @@ ROWS = 500  # training rows that a plain loop goes through, scaled to all
 SHARE = Damping(0.1, "mean_eigenvalue")
 
 
-def methods(composed: Callable[..., DictConfig]) -> Iterator[Line]:
+def methods(make_run: Callable[..., Run]) -> Iterator[Line]:
     """A line for each method on energy and on fico, in float64, with one thread."""
     torch.set_num_threads(1)
     for experiment in ("energy", "fico"):
-        problem = Question(composed(f"experiment={experiment}")).problem.to(dtype=torch.float64)
+        problem = make_run(f"experiment={experiment}").problem.to(dtype=torch.float64)
         tests, rows = len(problem.test), len(problem.train)
         size = f"{experiment}: {tests} test × {len(problem.left_out)} left-out examples, {rows} rows, float64"
         for label, fast, slow, rounds in _compared(experiment, problem):
             yield measured(label, size, fast, slow, rounds=rounds, twin_rounds=1)
-    problem = Question(composed("experiment=digits")).problem.to(dtype=torch.float64)
+    problem = make_run("experiment=digits").problem.to(dtype=torch.float64)
     yield measured(
         "per-example gradients",
         f"digits: {len(problem.train)} rows, {problem.size} parameters, convolutional, float64",
@@ -87,7 +86,7 @@ def exact(problem: Problem, scales: Sequence[float]) -> None:
 
 def _first_gradient(problem: Problem) -> torch.Tensor:
     """The first test example's, flat."""
-    return twins("naive").gradient(problem, *problem.test[torch.tensor(0)])
+    return reference.gradient(problem, *problem.test[torch.tensor(0)])
 
 
 def _part(problem: Problem) -> tuple[Problem, float]:

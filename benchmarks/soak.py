@@ -1,6 +1,6 @@
 """What is lost when runs are killed? Some are, at random moments, and run again; two run side by side: `make soak`.
 
-`python experiments/soak.py --rounds 10 --seed 0 experiment=energy` takes `run.py`'s options too. Every file is held
+`python -m benchmarks.soak --rounds 10 --seed 0 experiment=energy` takes `run.py`'s options too. Every file is held
 against that of an uninterrupted run. What was tried and what was found is written to `soak.json`.
 """
 
@@ -25,7 +25,6 @@ from benchmarks.diff_runs import check
 from fimo.errors import UserError
 from fimo.pipeline import artifacts
 from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, SOAK, seed_file
-from fimo.pipeline.run import say
 
 NAME = "soak"  # of the results
 HANGS = 3600  # seconds after which a run is taken to hang
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     artifacts.write(options.results / SOAK, json.dumps(report, indent=1).encode() + b"\n")
     if options.folder is None and not report["lost"]:
         shutil.rmtree(folder)
-    say(f"lost: {report['lost'] or 'nothing'}\n{options.results / SOAK}")
+    print(f"lost: {report['lost'] or 'nothing'}\n{options.results / SOAK}")
     return 1 if report["lost"] else 0
 
 
@@ -62,16 +61,16 @@ def soak(folder: Path, overrides: Sequence[str], rounds: int, seed: int) -> dict
     """Run once without interruption, then all rounds: what there is to report."""
     begun, draw, whole = time.monotonic(), random.Random(seed), folder / "uninterrupted"
     durations = uninterrupted(whole, overrides)
-    say(f"uninterrupted: {durations}")
+    print(f"uninterrupted: {durations}")
     stages = list(durations)[:rounds]  # each once, then by chance, long ones more often
     stages += draw.choices(list(durations), list(durations.values()), k=rounds - len(stages))
     done: list[dict[str, Any]] = []
     for number, stage in enumerate(stages, start=1):
         moment = draw.uniform(0, durations[stage])
         done.append(killed(folder / f"round-{number:02d}", whole, overrides, stage, moment))
-        say(f"round {number}: {done[-1]}")
+        print(f"round {number}: {done[-1]}")
     together = side_by_side(folder / "side-by-side", whole, overrides)
-    say(f"side by side: {together}")
+    print(f"side by side: {together}")
     return {
         "options": list(overrides),
         "seed": seed,
@@ -87,7 +86,7 @@ def soak(folder: Path, overrides: Sequence[str], rounds: int, seed: int) -> dict
 def start(folder: Path, overrides: Sequence[str], **options: Any) -> subprocess.Popen[str]:
     """A run as a user starts it, in a process group of its own, with its outputs and results below `folder`."""
     paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results", f"name={NAME}")
-    command = [sys.executable, str(Path(__file__).with_name("run.py")), *overrides, *paths]
+    command = [sys.executable, str(Path(__file__).parents[1] / "experiments" / "run.py"), *overrides, *paths]
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen(command, **options)
 

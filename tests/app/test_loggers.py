@@ -5,11 +5,10 @@ import json
 import pandas as pd
 import pytest
 import wandb
-from configs import app, config
+from configs import app, make_run
 from offline_runs import offline_run
 
-from fimo.app.checks import check
-from fimo.app.loggers import logged_in
+from fimo.app.wandb_log import logged_in
 from fimo.errors import UserError
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
@@ -88,4 +87,4 @@ def test_logged_in(offline, monkeypatch, tmp_path):
 
 def test_an_unknown_mode_is_an_error():
     with pytest.raises(UserError, match="logger.mode must be one of online, offline, disabled, found 'never'"):
-        check(config("logger=wandb", "logger.mode=never"))
+        make_run("logger=wandb", "logger.mode=never")

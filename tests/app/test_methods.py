@@ -3,14 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from configs import app, config
+from configs import app, make_run
 
 from fimo.errors import Unavailable
 from fimo.paper.damping_grid import damped_scores
-from fimo.pipeline import addresses, methods
-from fimo.pipeline.run import Question
+from fimo.pipeline import addresses
+from fimo.pipeline.methods import training_recursion
 from fimo.preconditioners.identity import Identity
-from fimo.unrolled.displaced import DisplacedGradients
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 FEW = ("data.test_count=4", "data.left_out=5")
@@ -26,38 +25,27 @@ def test_where_gradients_are_taken_is_said_in_labels_and_tables(tmp_path):
     assert "Unrolled-GN (path): gradients are taken along a full run of further training, that of seed 0" in text
 
 
-def test_a_method_that_is_moved_has_the_estimate_and_the_rows_of_unrolled_gn():
+def test_a_displaced_method_has_the_estimate_and_the_rows_of_unrolled_gn():
     options = ("method=grad_dot", "method.grad_dot.moved=both", "facts.unrolled_rows=30", "size=smoke", *FEW)
-    cfg = config(*options, "experiment=diabetes", "final.epochs=0")
-    asked = Question(cfg)
-    method, scores = methods.scoring(cfg, "grad_dot", asked.problem)
-    moved = scores.keywords["moved"]
-    assert (
-        isinstance(method, Identity)
-        and isinstance(moved, DisplacedGradients)
-        and type(moved.estimate) is UnrolledGaussNewton
-    )
-    assert (moved.which, moved.estimate.curvature_rows, moved.estimate.steps[-1]) == (
-        "both",
-        30,
-        len(moved.estimate.recursion.rates),
-    )
+    method = make_run(*options, "experiment=diabetes", "final.epochs=0").methods["grad_dot"]
+    assert isinstance(method.preconditioner, Identity) and type(method.estimate) is UnrolledGaussNewton
+    assert (method.sides, method.estimate.curvature_rows, method.follows_training) == ("both", 30, True)
 
 
 def test_recursions_are_what_the_optimizer_does():
-    cfg = config("experiment=diabetes", "optimizer=adamw", "optimizer.lr=0.01", "size=smoke", *FEW)
-    problem = Question(config("experiment=diabetes", "final.epochs=0", "size=smoke", *FEW)).problem
-    found = methods.recursion(cfg, problem)
-    assert (found.momentum, found.weight_decay, found.epsilon) == (0.9, 0.01, 1e-8)
-    assert found.batch_size == cfg.data.batch_size and np.all(found.rates == 0.01)
-    cfg = config("experiment=diabetes", "optimizer.momentum=0.5", "optimizer.weight_decay=0.1", "size=smoke", *FEW)
-    found = methods.recursion(cfg, problem)
-    assert (found.momentum, found.weight_decay, found.nesterov) == (0.5, 0.1, False)
+    problem = make_run("experiment=diabetes", "final.epochs=0", "size=smoke", *FEW).problem
+    run = make_run("experiment=diabetes", "optimizer=adamw", "optimizer.lr=0.01", "size=smoke", *FEW)
+    recursion = training_recursion(run.training, problem)
+    assert (recursion.momentum, recursion.weight_decay, recursion.epsilon) == (0.9, 0.01, 1e-8)
+    assert recursion.batch_size == run.training.batch_size and np.all(recursion.learning_rates == 0.01)
+    decay = ("optimizer.momentum=0.5", "optimizer.weight_decay=0.1")
+    recursion = training_recursion(make_run("experiment=diabetes", *decay, "size=smoke", *FEW).training, problem)
+    assert (recursion.momentum, recursion.weight_decay, recursion.nesterov) == (0.5, 0.1, False)
 
 
 def test_addresses_of_what_follows_further_training_depend_on_it():
     def address(method, *options):
-        return addresses.scores_artifact(config("experiment=diabetes", f"method={method}", *options), method).hash
+        return addresses.scores(make_run("experiment=diabetes", f"method={method}", *options), method).hash
 
     for method, options in (("grad_dot", ["method.grad_dot.moved=both"]), ("unrolled_gn", [])):
         usual = address(method, *options)
@@ -71,4 +59,4 @@ def test_addresses_of_what_follows_further_training_depend_on_it():
 
 def test_dampings_around_the_matched_one_are_those_of_sgd():
     with pytest.raises(Unavailable, match="table-beyond .* optimizer must be sgd, found Adam"):
-        damped_scores(Question(config("experiment=diabetes", "optimizer=adam")))
+        damped_scores(make_run("experiment=diabetes", "optimizer=adam"))
