@@ -59,7 +59,7 @@ def measurements(parts: list[str]) -> Iterator[Line]:
             return run_of(compose_config([*overrides, *paths]))
 
         for part in parts:
-            yield from (training.whole if part == GPU else PARTS[part])(make_run)
+            yield from (training.paper_sizes if part == GPU else PARTS[part])(make_run)
 
 
 def write(folder: Path, lines: list[Line]) -> None:

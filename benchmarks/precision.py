@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from benchmarks.timing import Line, machine
-from fimo.compare.agreement import Mean, cosine
+from fimo.comparison.agreement import Mean, cosine
 from fimo.effect import gold_standard
-from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.pipeline.run import Run
 from fimo.problem import Problem
 
@@ -31,12 +31,12 @@ def precision(make_run: Callable[..., Run]) -> Iterator[Line]:
     for experiment, overrides in EXPERIMENTS.items():
         run = make_run(f"experiment={experiment}", *overrides)
         problem, training = run.problem, run.training
-        found = {
+        measured = {
             kind: _effects(problem, replace(training, dtype=dtype, autocast=cast))
             for kind, (dtype, cast) in KINDS.items()
         }
-        truth, spent = found.pop("float64")
-        for kind, (effects, seconds) in found.items():
+        truth, spent = measured.pop("float64")
+        for kind, (effects, seconds) in measured.items():
             cosines = [float(Mean.of(cosine(a, b)).mean) for a, b in zip(effects, truth, strict=True)]
             size = f"{experiment}: centred effects at the first and last step, cosine with float64's"
             line = {"what": f"further training in {kind}", "size": size, "cosines": np.round(cosines, 4).tolist()}

@@ -16,7 +16,7 @@ from benchmarks.methods import DEPTH
 from benchmarks.timing import Line, machine, seconds
 from benchmarks.training import lockstep
 from fimo.attribution import attribute
-from fimo.compare.tables import compare
+from fimo.comparison.tables import compare
 from fimo.pipeline.run import Run
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
@@ -38,8 +38,8 @@ def scaling(make_run: Callable[..., Run]) -> Iterator[Line]:
     yield from _training(make_run)
     yield from _scores(make_run)
     with ExitStack() as open_files:
-        there = {count: open_files.enter_context(made_up(count, 10)) for count in COMPARED}
-        yield grown("comparison", "seeds", {count: partial(compare, *files) for count, files in there.items()})
+        files = {count: open_files.enter_context(made_up(count, 10)) for count in COMPARED}
+        yield grown("comparison", "seeds", {count: partial(compare, *made) for count, made in files.items()})
 
 
 def _training(make_run: Callable[..., Run]) -> Iterator[Line]:

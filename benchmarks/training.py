@@ -10,14 +10,15 @@ from multiprocessing import get_context
 
 import torch
 
-from benchmarks.timing import Line, machine, measured, seconds, twins
+from benchmarks.timing import Line, machine, measured, seconds
 from fimo.further_training.module import is_stochastic
-from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.memory import peak_memory
 from fimo.pipeline.run import Run
 from fimo.problem import Problem
 from fimo.randomness import seed_of
+from fimo.reference import gradients as reference
 
 # Measured whole, on a GPU.
 WHOLE = ("energy", "folktables")
@@ -43,7 +44,7 @@ def further_training(make_run: Callable[..., Run], threads: tuple[int, ...] = (1
             yield _in_processes(run, problem, training, loops, threads[-1])
 
 
-def whole(make_run: Callable[..., Run], *overrides: str) -> Iterator[Line]:
+def paper_sizes(make_run: Callable[..., Run], *overrides: str) -> Iterator[Line]:
     """A line for all of the paper's further training of a tabular data set, on a GPU unless told otherwise.
 
     Raises:
@@ -129,10 +130,10 @@ def _loop(problem: Problem, training: FurtherTraining, loops: int) -> float:
     """Seconds of all runs one after another, from a few of them."""
     draw = (lambda *step: torch.manual_seed(seed_of(0, *step))) if is_stochastic(problem) else None
     options = {"clip": training.clip, "evaluated": training.evaluation_steps(problem), "draw": draw}
-    naive, settled = reference, (training.epochs, training.batch_size, training.leave_out, 0)
+    settled = (training.epochs, training.batch_size, training.leave_out, 0)
 
     def runs() -> None:
         for left_out in problem.left_out[:loops].tolist():
-            naive.further_training(problem, training.optimizer, *settled, left_out, **options)
+            reference.further_training(problem, training.optimizer, *settled, left_out, **options)
 
     return seconds(runs) / loops * (1 + len(problem.left_out))

@@ -55,7 +55,7 @@ def final_fingerprint(cfg: DictConfig) -> dict[str, Any]:
     """What determines the final model."""
     data, model, final = plain(cfg.data), plain(cfg.model), plain(cfg.final)
     source = without(data["source"], "url", "page")
-    source |= _content(source, Path(data["data_dir"]))
+    source |= _content(data["source"], Path(data["data_dir"]))
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = _left_out(data) if data["train_rows"] else {}
     rows = without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.run import LEAVE_ONE_OUT, RETRAINING, TANGENT, Run
 from fimo.pipeline.seed_files import SeedFiles
-from fimo.pipeline.stages import Scores, timed
+from fimo.pipeline.stages import Scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,6 +135,4 @@ def compared(
             return folder, record["diverged"]
         from fimo.pipeline.results_files import compare_and_write  # drawing, which found results don't need
 
-        with timed(seconds, "compare"):
-            diverged = compare_and_write(run, folder, scores, seeds.finished(), seconds)
-        return folder, diverged
+        return folder, compare_and_write(run, folder, scores, seeds.finished(), seconds)

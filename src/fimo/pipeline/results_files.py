@@ -21,7 +21,7 @@ from fimo.compare.tables import Comparison, compare
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.run import Run
-from fimo.pipeline.stages import Scores, check_comparable, diverged_runs
+from fimo.pipeline.stages import Scores, check_comparable, diverged_runs, timed
 from fimo.report.claims import claims_markdown
 from fimo.report.figures import figure_files, to_bytes
 from fimo.report.index import index_markdown
@@ -51,9 +51,10 @@ def compare_and_write(
     """
     check_comparable(run, scores, losses)
     seeds = list(losses.values())
-    comparison = compare(scores, seeds)
-    papers = claims(scores, seeds, np.random.default_rng(0))
-    verdicts = pd.concat([papers, own_claims(scores, seeds, comparison.reliability)], ignore_index=True)
+    with timed(seconds, "compare"):
+        comparison = compare(scores, seeds)
+        papers = claims(scores, seeds, np.random.default_rng(0))
+        verdicts = pd.concat([papers, own_claims(scores, seeds, comparison.reliability)], ignore_index=True)
     diverged = diverged_runs(losses)
     methods = {method.label: scores_record(addresses.scores(run, name)) for name, method in run.methods.items()}
     notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
