@@ -14,8 +14,8 @@ from benchmarks.timing import Line, machine
 from fimo.app import settings
 from fimo.compare.agreement import Mean, cosine
 from fimo.effect import gold_standard
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.pipeline.run import Question
 from fimo.problem import Problem
 
@@ -44,9 +44,9 @@ def precision(composed: Callable[..., DictConfig]) -> Iterator[Line]:
             yield {**line, "seconds": round(seconds, 1), "ratio": round(spent / seconds, 2), **machine(problem.device)}
 
 
-def _effects(problem: Problem, plan: Plan) -> tuple[list[np.ndarray], float]:
+def _effects(problem: Problem, plan: FurtherTraining) -> tuple[list[np.ndarray], float]:
     """Centred effects `[test, left_out]` of one seed at the first and the last evaluated step, and seconds."""
     start = time.perf_counter()
-    ((_, losses, _),) = further_train(problem, plan, [0], lambda seed: True)
+    ((_, losses, _),) = train_seeds(problem, plan, [0], lambda seed: True)
     seconds = time.perf_counter() - start
     return [gold_standard([losses], place).values for place in (0, -1)], seconds

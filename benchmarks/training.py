@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 
 from benchmarks.timing import Line, machine, measured, seconds, twins
 from fimo.app import settings
-from fimo.further_training.module import FurtherTraining
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from fimo.further_training.module import FurtherTrainingModule
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.memory import peak_memory
 from fimo.pipeline.run import Question
 from fimo.problem import Problem
@@ -56,7 +56,7 @@ def whole(composed: Callable[..., DictConfig], *overrides: str) -> Iterator[Line
         device, plan = settings.device(cfg), settings.plan(cfg)
         problem = Question(cfg).problem.to(device)
         runs, seeds = 1 + len(problem.left_out), len(settings.seeds(cfg))
-        together = min(seeds, plan.seeds_together(problem, runs))
+        together = min(seeds, plan.seeds_per_ensemble(problem, runs))
         lockstep(problem, replace(plan, epochs=1), together, together)  # to warm up
         with peak_memory(device) as peak:
             spent = seconds(partial(lockstep, problem, plan, seeds, together), device)
@@ -69,7 +69,7 @@ def whole(composed: Callable[..., DictConfig], *overrides: str) -> Iterator[Line
         }
 
 
-def _line(experiment: str, problem: Problem, plan: Plan, loops: int) -> Line:
+def _line(experiment: str, problem: Problem, plan: FurtherTraining, loops: int) -> Line:
     loop = partial(_best_loop, problem, plan, loops)
     size = _size(experiment, problem, plan)
     line = measured("further training", size, partial(lockstep, problem, plan), loop, rounds=5)
@@ -79,7 +79,7 @@ def _line(experiment: str, problem: Problem, plan: Plan, loops: int) -> Line:
     return line
 
 
-def _in_processes(cfg: DictConfig, problem: Problem, plan: Plan, loops: int, count: int) -> Line:
+def _in_processes(cfg: DictConfig, problem: Problem, plan: FurtherTraining, loops: int, count: int) -> Line:
     """One seed in each of some processes with one thread, all at the same time; they are there already."""
     size = f"{_size(cfg.name, problem, plan)}, {count} seeds in as many processes"
     seed = partial(_seed, DictConfig(settings.plain(cfg)), plan.epochs)
@@ -102,24 +102,24 @@ def _seed(cfg: DictConfig, epochs: int, number: int) -> None:
 
 
 @cache
-def _further(cfg: DictConfig, epochs: int) -> tuple[Problem, Plan]:
+def _further(cfg: DictConfig, epochs: int) -> tuple[Problem, FurtherTraining]:
     """What a process trains, made for the first seed that it gets (which is not measured)."""
     torch.set_num_threads(1)
     return Question(cfg).problem, replace(settings.plan(cfg), epochs=epochs)
 
 
-def _size(experiment: str, problem: Problem, plan: Plan) -> str:
+def _size(experiment: str, problem: Problem, plan: FurtherTraining) -> str:
     runs, steps = 1 + len(problem.left_out), plan.epochs * plan.steps_per_epoch(problem)
     return f"{experiment}: {runs} runs, {steps} steps of {plan.batch_size} rows, {plan.leave_out}, float32"
 
 
-def lockstep(problem: Problem, plan: Plan, seeds: int = 1, together: int = 1) -> None:
+def lockstep(problem: Problem, plan: FurtherTraining, seeds: int = 1, together: int = 1) -> None:
     """All runs of so many seeds, some seeds together."""
-    for _ in further_train(problem, plan, range(seeds), lambda seed: True, together):
+    for _ in train_seeds(problem, plan, range(seeds), lambda seed: True, together):
         pass  # a seed's losses are not kept
 
 
-def _best_loop(problem: Problem, plan: Plan, loops: int) -> float:
+def _best_loop(problem: Problem, plan: FurtherTraining, loops: int) -> float:
     """Seconds of the loop with as many threads as ours has, or with one where it is quicker so."""
     threads, spent = torch.get_num_threads(), []
     for number in {1, threads}:
@@ -129,10 +129,11 @@ def _best_loop(problem: Problem, plan: Plan, loops: int) -> float:
     return min(spent)
 
 
-def _loop(problem: Problem, plan: Plan, loops: int) -> float:
+def _loop(problem: Problem, plan: FurtherTraining, loops: int) -> float:
     """Seconds of all runs one after another, from a few of them."""
-    draw = (lambda *step: torch.manual_seed(seed_of(0, *step))) if FurtherTraining(problem, plan, [0]).random else None
-    options = {"clip": plan.clip, "evaluated": plan.evaluated(problem), "draw": draw}
+    random = FurtherTrainingModule(problem, plan, [0]).random
+    draw = (lambda *step: torch.manual_seed(seed_of(0, *step))) if random else None
+    options = {"clip": plan.clip, "evaluated": plan.evaluation_steps(problem), "draw": draw}
     naive, settled = twins("naive"), (plan.epochs, plan.batch_size, plan.leave_out, 0)
 
     def runs() -> None:

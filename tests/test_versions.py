@@ -21,8 +21,8 @@ from torch import nn
 from fimo import further_training, models
 from fimo.attribution import attribute
 from fimo.further_training.order import Order
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.models.augmentation import FlipAndCrop
 from fimo.models.convolutional import SmallConvolutional
 from fimo.models.mlp import MLP
@@ -74,8 +74,8 @@ def problem(task="classification", network=None):
 
 def further(optimizer, task="classification", network=None, batch_size=BATCH, **settings):
     """Losses of two epochs: of the full run and of the left-out runs, or the effects that tangents give."""
-    plan = Plan(optimizer=optimizer, epochs=2, batch_size=batch_size, dtype=torch.float64, **settings)
-    ((_, losses, _),) = further_train(problem(task, network), plan, [3], lambda seed: True)
+    plan = FurtherTraining(optimizer=optimizer, epochs=2, batch_size=batch_size, dtype=torch.float64, **settings)
+    ((_, losses, _),) = train_seeds(problem(task, network), plan, [3], lambda seed: True)
     return [
         losses[name].values for name in ("loss_before", "loss_full", "effect" if plan.tangents else "loss_left_out")
     ]
@@ -144,7 +144,7 @@ MODELS = {
     "SGD": partial(final, "sgd", 0.1),
     "Adam": partial(final, "adam", 0.01, 0.1),
     "AdamW, clipped, linear schedule": partial(final, "adamw", 0.01, 0.1, 0.5, schedule="linear"),
-    "SGD, cosine schedule, best epoch": lambda: final("sgd", 0.3, judge=rows(TESTS, 2), schedule="cosine"),
+    "SGD, cosine schedule, best epoch": lambda: final("sgd", 0.3, validation_rows=rows(TESTS, 2), schedule="cosine"),
     "SGD, augmented": lambda: final(
         "sgd", 0.1, network=SmallConvolutional(1, 3, (2,)), shape=(1, 4, 4), augment=FlipAndCrop(1)
     ),

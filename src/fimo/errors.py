@@ -11,3 +11,16 @@ class Unavailable(UserError):
 
 class Diverged(UserError):
     """Training the final model left the finite numbers: in a search for its settings, the worst that can be."""
+
+
+def short(reason: Exception, length: int = 160) -> str:
+    """Another library's error in one line, to stand inside a sentence: without its final full stop.
+
+    Args:
+        reason: the error.
+        length: characters at most.
+
+    Returns:
+        Its text, or the name of its type where it has none.
+    """
+    return " ".join(str(reason).split())[:length].rstrip(".") or type(reason).__name__

@@ -115,7 +115,7 @@ def test_nothing_more_is_computed_for_a_process_that_is_gone(tmp_path, seeds_com
 
 def test_a_run_with_a_helper(tmp_path, monkeypatch, capfd):
     """All seeds are there, each from one of the two."""
-    inner = seeds.further_train
+    inner = seeds.train_seeds
 
     def slow(*args):
         for number, result in enumerate(inner(*args)):
@@ -126,7 +126,7 @@ def test_a_run_with_a_helper(tmp_path, monkeypatch, capfd):
                 time.sleep(0.05)
             assert others or number
 
-    monkeypatch.setattr(seeds, "further_train", slow)
+    monkeypatch.setattr(seeds, "train_seeds", slow)
     assert app(tmp_path, *BASE, "further.processes=2") == 0
     lines = [line for line in capfd.readouterr().out.splitlines() if "computed seeds" in line]
     shares = [json.loads(line.partition("seeds ")[2]) for line in lines]
@@ -156,7 +156,7 @@ def test_helpers_end_with_the_run_that_is_interrupted(moment, tmp_path, monkeypa
     waited = []
     monkeypatch.setattr(subprocess, "Popen", spy)
     if moment == "computing":
-        monkeypatch.setattr(seeds, "further_train", interrupted)
+        monkeypatch.setattr(seeds, "train_seeds", interrupted)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         app(tmp_path, *BASE, "further.processes=3")
@@ -172,7 +172,7 @@ def test_what_a_failing_helper_leaves_is_computed_all_the_same(tmp_path, monkeyp
 
 
 def test_the_bar_counts_this_process_s_share():
-    progress = Progress(10)
+    progress = Progress(10, log_interval=30)
     module, trainer = SimpleNamespace(seeds=[0]), SimpleNamespace(num_training_batches=5, max_epochs=2)
     with progress:
         progress.share(10, 1)
@@ -183,7 +183,7 @@ def test_the_bar_counts_this_process_s_share():
         progress.share(8, 2)
         assert progress.bar.total == 10 + 40
     assert np.isclose(progress.bar.n, 10)
-    with Progress(10) as two:
+    with Progress(10, log_interval=30) as two:
         two.share(10, 2)  # before the bar is there
         two.on_train_start(trainer, module)
         assert two.bar.total == 50

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fimo.app.errors import CONFIG_DIR
 from fimo.errors import UserError
-from fimo.further_training.plan import Plan
+from fimo.further_training.settings import FurtherTraining
 from fimo.preconditioners.damping import Damping
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -92,10 +92,10 @@ def share(cfg: DictConfig) -> range:
     return seeds(cfg)[cfg.further.job :: cfg.further.jobs]
 
 
-def plan(cfg: DictConfig) -> Plan:
+def plan(cfg: DictConfig) -> FurtherTraining:
     """What further training is."""
     further = plain(cfg.further)
-    return Plan(
+    return FurtherTraining(
         optimizer=instantiate(cfg.optimizer),
         epochs=further["epochs"],
         batch_size=cfg.data.batch_size,

@@ -17,12 +17,12 @@ def blocks(test: Rows) -> list[Tensor]:
     if test.lengths is None:
         return [torch.arange(len(test))]
     lengths, order = test.lengths.cpu().sort(stable=True)
-    found: list[Tensor] = []
+    similar: list[Tensor] = []
     while len(order):
         count = int((lengths <= STRETCH * lengths[0]).sum())
-        found.append(order[:count])
+        similar.append(order[:count])
         lengths, order = lengths[count:], order[count:]
-    return found
+    return similar
 
 
 def test_losses(problem: Problem, outputs: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class Batch(NamedTuple):
         rows: `[run, place in the batch]`.
         weight: of each row in the run's loss, float64.
         counts: `[run]`, on the host: how many of the places are rows of the run's batch; the run skips a step of none.
-        apart: how many of the last places a network that draws at random sees in a forward pass of their own.
+        n_separate: how many of the last places a network that draws at random sees in a forward pass of their own.
         longest: of sequences, the length of the longest (of any run) in the places before those, and in those; else
             nothing.
     """
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     rows: Tensor
     weight: Tensor
     counts: Tensor
-    apart: int = 0
+    n_separate: int = 0
     longest: tuple[int, int] | None = None
 
 
@@ -83,7 +83,7 @@ def every_step(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Ba
     for batch in orders.split(batch_size, dim=1):
         weight = torch.full((len(runs), batch.shape[1]), 1 / batch.shape[1], dtype=minus.dtype, device=minus.device)
         rows = torch.cat([batch.repeat_interleave(len(left_out), dim=0), example], dim=1)
-        yield Batch(rows, torch.cat([weight, minus], dim=1), torch.full((len(rows),), rows.shape[1]), apart=1)
+        yield Batch(rows, torch.cat([weight, minus], dim=1), torch.full((len(rows),), rows.shape[1]), n_separate=1)
 
 
 SCHEMES: dict[str, Scheme] = {"drop": drop, "mask": mask, "every_step": every_step}

@@ -15,9 +15,9 @@ def copies(tensors: Parameters, count: int) -> Parameters:
 
 def _copies(tensor: Tensor, count: int) -> Tensor:
     order = memory_order(tensor)
-    there = tensor.permute(order).expand(count, *(tensor.shape[axis] for axis in order))
+    stacked = tensor.permute(order).expand(count, *(tensor.shape[axis] for axis in order))
     back = [order.index(axis) + 1 for axis in range(tensor.dim())]
-    return there.clone(memory_format=torch.contiguous_format).permute(0, *back)
+    return stacked.clone(memory_format=torch.contiguous_format).permute(0, *back)
 
 
 def memory_order(tensor: Tensor) -> list[int]:

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from fimo.compat import differentiable_attention
-from fimo.further_training.ensemble import Ensemble, OptimizerFactory, clipped, rng_seeded, training_mode
+from fimo.further_training.ensemble import Ensemble, clipped, rng_seeded, training_mode
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch
+from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.update_derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
@@ -73,7 +74,7 @@ class Tangents:
         problem: network, objective and rows, in the dtype and on the device of the training.
         ensemble: the runs to follow, one a seed.
         optimizer: that of the runs.
-        width: tangents that go through the network together; they don't depend on it.
+        tangents_per_chunk: tangents that go through the network together; they don't depend on it.
         clip: bound on each run's gradient norm, or none.
         training: whether the network has to be in training mode, which is then another function than in eval mode.
 
@@ -86,11 +87,12 @@ class Tangents:
         problem: Problem,
         ensemble: Ensemble,
         optimizer: OptimizerFactory,
-        width: int,
+        tangents_per_chunk: int,
         clip: float | None = None,
         training: bool = True,
     ) -> None:
-        self.problem, self.clip, self.width, self.training = problem, clip, width, training
+        self.problem, self.clip, self.training = problem, clip, training
+        self.tangents_per_chunk = tangents_per_chunk
         self.names = list(problem.parameters)
         self.shapes = [parameter.shape for parameter in problem.parameters.values()]
         self.one_by_one: set[str] = set()  # what vmap doesn't take
@@ -98,11 +100,12 @@ class Tangents:
         # As long as in the runs of the ensemble, which take the first row where nothing is left out: dropout masks
         # depend on it.
         self.length = problem.train.longest(torch.cat([torch.tensor([0]), left_out]))
+        chunks = -(-len(left_out) // tangents_per_chunk)
         self.followed = [
             Followed(
                 [parameter.detach()[place] for parameter in chunk.parameters.values()],
                 derivative_of(optimizer([torch.zeros(1, device=problem.device, requires_grad=True)])),
-                [self._columns(examples) for examples in left_out.tensor_split(-(-len(left_out) // width))],
+                [self._columns(examples) for examples in left_out.tensor_split(chunks)],
             )
             for chunk in ensemble.chunks
             for place in range(len(chunk.runs))
@@ -119,7 +122,7 @@ class Tangents:
             batch: rows and weights of each run.
             randomness: the seeds of the step's dropout masks, of the batch and of the left-out examples.
         """
-        end = batch.rows.shape[1] - batch.apart
+        end = batch.rows.shape[1] - batch.n_separate
         length = batch.longest and batch.longest[0]
         with training_mode(self.problem.network, self.training), differentiable_attention():
             for number, run in enumerate(self.followed):
@@ -130,10 +133,10 @@ class Tangents:
     def _step(self, run: Followed, loss: Callable[[Tensor], Tensor], seeds: tuple[int | None, int | None]) -> None:
         parameters = run.flat
         with rng_seeded(seeds[0]):
-            found: Any = vjp(grad(loss), parameters)
-        gradient, hessian = found
-        kept = gradient if self.clip is None else clipped((gradient[None],), self.clip)[0][0]
-        run.update.follow(parameters, kept)
+            gradient_and_vjp: Any = vjp(grad(loss), parameters)
+        gradient, hessian = gradient_and_vjp
+        applied = gradient if self.clip is None else clipped((gradient[None],), self.clip)[0][0]
+        run.update.follow(parameters, applied)
         for columns in run.columns:
             changes = self._each("tangents", lambda tangent: hessian(tangent)[0], columns.tangents)
             own = self._gradients(parameters, self.problem.train, columns.examples, self.length, seeds[1])
@@ -171,11 +174,11 @@ class Tangents:
         with training_mode(self.problem.network, False), differentiable_attention():
             for number, run in enumerate(self.followed):
                 parameters = run.flat
-                for some in (some for block in blocks(test) for some in block.split(self.width)):
+                for some in (some for block in blocks(test) for some in block.split(self.tangents_per_chunk)):
                     places = some.to(self.problem.device)
                     gradients = self._gradients(parameters, test, places, test.longest(some))
-                    found = [columns.tangents @ gradients.T for columns in run.columns]
-                    effects[number, :, places] = torch.cat(found).to(effects.dtype)
+                    parts = [columns.tangents @ gradients.T for columns in run.columns]
+                    effects[number, :, places] = torch.cat(parts).to(effects.dtype)
         return effects.cpu()
 
     def _each(self, what: str, function: Callable[[Tensor], Tensor], stack: Tensor, seed: int | None = None) -> Tensor:

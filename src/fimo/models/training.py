@@ -29,8 +29,8 @@ SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int], LRScheduler] | None]
 }
 
 KEEP = ("last", "best")
-# Rows of one pass when a network is judged: what activations of a text model's rows take is bounded so.
-JUDGED_AT_ONCE = 1024
+# Rows of one forward pass when a network is evaluated, which bounds the memory of a text model's activations.
+EVALUATION_ROWS = 1024
 
 
 class FinalTraining(pl.LightningModule):
@@ -44,8 +44,9 @@ class FinalTraining(pl.LightningModule):
         weight_decay: of the optimiser.
         clip: bound on the gradient's norm, or none.
         augment: called on the inputs of each batch, or None.
-        judge: rows that say after each epoch how good the network is; the parameters of the best epoch (highest
-            accuracy, or lowest loss where there is none; the first of equals) are then kept. None keeps the last's.
+        validation_rows: rows on which the network is evaluated after each epoch; the parameters of the best epoch
+            (highest accuracy, or lowest loss where there is none; the first of equals) are then those of the final
+            model. None takes the last epoch's.
         schedule: of the learning rate, one of `SCHEDULES`. Where it goes to 0 the noise of the batches does too, and
             the network ends close to where the mean training gradient is zero.
     """
@@ -59,15 +60,16 @@ class FinalTraining(pl.LightningModule):
         weight_decay: float = 0.0,
         clip: float | None = None,
         augment: Callable[[Any], Any] | None = None,
-        judge: Rows | None = None,
+        validation_rows: Rows | None = None,
         schedule: str = "constant",
     ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
         self.optimizer_class, self.lr, self.weight_decay = OPTIMIZERS[optimizer], lr, weight_decay
-        self.clip, self.augment, self.judge, self.schedule = clip, augment, judge, SCHEDULES[schedule]
-        self.kept_epoch, self.best = 0, -torch.inf
-        self.kept: dict[str, Tensor] = {}
+        self.clip, self.augment, self.schedule = clip, augment, SCHEDULES[schedule]
+        self.validation_rows = validation_rows
+        self.best_epoch, self.best_value = 0, -torch.inf
+        self.best_state: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> Any:
         """The optimiser of all parameters, with the schedule of its learning rate over the steps of all epochs."""
@@ -91,25 +93,25 @@ class FinalTraining(pl.LightningModule):
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
 
     def on_train_epoch_end(self) -> None:
-        """Stop at once where training diverged; keep the parameters where they are the best so far."""
+        """Stop at once where training diverged; remember the parameters where they are the best so far."""
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise UserError(
                 f"Training the final model diverged in epoch {self.current_epoch + 1} (its parameters are no longer "
                 f"finite): lower final.lr, found {self.lr}."
             )
-        if self.judge is None:
+        if self.validation_rows is None:
             return
-        found = metrics(self.network, self.objective, self.judge)
+        measured = metrics(self.network, self.objective, self.validation_rows)
         self.network.train()
-        value = found.get("accuracy", -found["loss"])
-        if value > self.best:
-            self.best, self.kept_epoch = value, self.current_epoch + 1
-            self.kept = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        value = measured.get("accuracy", -measured["loss"])
+        if value > self.best_value:
+            self.best_value, self.best_epoch = value, self.current_epoch + 1
+            self.best_state = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
 
     def on_train_end(self) -> None:
-        """Go back to the best epoch, where that is asked."""
-        if self.kept:
-            self.network.load_state_dict(self.kept)
+        """Go back to the best epoch, where there are validation rows."""
+        if self.best_state:
+            self.network.load_state_dict(self.best_state)
 
 
 def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, device: torch.device) -> None:
@@ -127,8 +129,8 @@ def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, f
     """Mean loss (float64) and what the objective tells of the network, in eval mode."""
     network.eval()
     device = next(network.parameters()).device
-    parts = range(0, len(rows), JUDGED_AT_ONCE)
-    batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + JUDGED_AT_ONCE)][0]) for s in parts)
+    parts = range(0, len(rows), EVALUATION_ROWS)
+    batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + EVALUATION_ROWS)][0]) for s in parts)
     outputs = torch.cat([network(inputs).double().cpu() for inputs in batches])
     targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
     return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}

@@ -133,7 +133,7 @@ def _along_a_run(cfg: DictConfig, method: UnrolledGaussNewton, problem: Problem)
 def recursion(cfg: DictConfig, problem: Problem) -> LinearisedSGD:
     """Further training on a quadratic model: learning rates, evaluated steps and what else the optimiser does."""
     further = plan(cfg)
-    steps = further.evaluated(problem)
+    steps = further.evaluation_steps(problem)
     kind, options = _optimizer(cfg)
     return kind(np.full(steps[-1], options.pop("lr")), steps, **options)
 

@@ -101,8 +101,8 @@ def _trained(cfg: DictConfig, data: Data, network: nn.Module) -> dict[str, objec
     """Train the final model in place; what there is to tell of it beside its metrics."""
     final = cfg.final
     augment = instantiate(final.augment, _convert_="all")
-    judge = data.test_all if final.keep == "best" else None
-    chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, judge, final.schedule)
+    validation_rows = data.test_all if final.keep == "best" else None
+    chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, validation_rows, final.schedule)
     module = FinalTraining(network, OBJECTIVES[cfg.data.task], *chosen)
     order = Order(len(data.train), final.batch_size, cfg.seed)
     try:
@@ -110,4 +110,6 @@ def _trained(cfg: DictConfig, data: Data, network: nn.Module) -> dict[str, objec
     except UserError as error:  # of training itself: it left the finite numbers
         raise Diverged(str(error)) from error
     network.cpu()
-    return {} if judge is None else {"kept": {"epoch": module.kept_epoch, "of": final.epochs, "by": "the test split"}}
+    if validation_rows is None:
+        return {}
+    return {"kept": {"epoch": module.best_epoch, "of": final.epochs, "by": "the test split"}}

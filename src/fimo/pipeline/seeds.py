@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import Logger
 from fimo.app import settings
 from fimo.further_training.module import is_stochastic
 from fimo.further_training.progress import Progress
-from fimo.further_training.sweep import further_train
+from fimo.further_training.seeds import train_seeds
 from fimo.memory import available_memory
 from fimo.pipeline import addresses, artifacts, formats
 from fimo.pipeline.artifacts import seed_file
@@ -31,6 +31,7 @@ from fimo.problem import Problem
 # lose to each other: where a seed with one of two threads takes less than 1.7 times as long as with both. Two seeds in
 # two processes took .65 to .75 of the time for text, .6 to .9 for digits, .8 to 1.06 for energy and folktables.
 WORTH, GAIN = 180, 0.85
+LOG_INTERVAL = 30  # seconds between two lines of the progress in a log file
 HELPER = (sys.executable, "-m", "fimo.pipeline.worker")
 
 
@@ -50,7 +51,7 @@ def compute(
         logger: of the live curves, or none.
         callbacks: follow the seeds of this process.
     """
-    cfg, artifact, progress = asked.cfg, addresses.further_artifact(asked.cfg), Progress(len(wanted))
+    cfg, artifact, progress = asked.cfg, addresses.further_artifact(asked.cfg), Progress(len(wanted), LOG_INTERVAL)
     together, computed = seeds_together(cfg, asked.start, len(wanted)), []
     with Claims(artifact) as claims, Helpers(cfg, len(wanted), together) as helpers, progress:
         progress.share(len(wanted), 1 + len(helpers.running))
@@ -76,8 +77,8 @@ def seeds_together(cfg: DictConfig, problem: Problem, seeds: int) -> int:
     plan, runs = settings.plan(cfg), 1 + len(problem.left_out)
     together = cfg.further.seeds_at_once
     if together == "auto":
-        together = 1 if is_stochastic(problem) else min(seeds, plan.seeds_together(problem, runs))
-    width = plan.width(problem, runs - 1 if plan.tangents else runs * together)
+        together = 1 if is_stochastic(problem) else min(seeds, plan.seeds_per_ensemble(problem, runs))
+    width = plan.runs_per_chunk(problem, runs - 1 if plan.tangents else runs * together)
     several = f"{together} seed{'s' if together > 1 else ''} at a time"
     what = f"one run and {runs - 1} tangents" if plan.tangents else f"{runs} runs"
     say(f"further training: {what} a seed, {several}, {width} at once on {problem.device.type}")
@@ -110,7 +111,7 @@ class Claims:
     ) -> Iterator[tuple[int, float]]:
         """Compute what can be claimed: each seed, once it is written, and the seconds it took."""
         plan = settings.plan(asked.cfg)
-        for seed, losses, seconds in further_train(asked.start, plan, wanted, self.claim, together, logger, callbacks):
+        for seed, losses, seconds in train_seeds(asked.start, plan, wanted, self.claim, together, logger, callbacks):
             self.artifact.write(seed_file(seed), formats.from_dataset(losses), seconds=round(seconds, 2))
             self.locks.pop(seed).release()
             yield seed, seconds
