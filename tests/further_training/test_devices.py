@@ -11,6 +11,7 @@ from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import FULL
 from fimo.further_training.module import LockstepBatches
 from fimo.further_training.settings import FurtherTraining
+from fimo.further_training.tangents import Tangents
 from fimo.rows import Rows
 
 
@@ -57,3 +58,18 @@ def test_autocast_rounds_the_training_and_not_the_test_losses():
     np.testing.assert_array_equal(wide["loss_before"], cast["loss_before"])
     difference = abs(wide["loss_full"] - cast["loss_full"]).max() / abs(wide["loss_full"]).max()
     assert 1e-6 < difference < 0.05
+
+
+class OutOfMemory(torch.nn.Linear):
+    def forward(self, inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+
+@pytest.mark.parametrize("tangents", [False, True])
+def test_memory_that_runs_out_is_not_taken_for_a_network_that_vmap_does_not_take(tangents, monkeypatch):
+    question = problem("classification", "linear")
+    ensemble = Ensemble(question, torch.zeros(2), OPTIMIZERS["sgd"], 2)
+    followed = Tangents(question, ensemble, OPTIMIZERS["sgd"], 3)
+    monkeypatch.setattr(torch.nn.Linear, "forward", OutOfMemory.forward)
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        followed.effects() if tangents else Ensemble(question, torch.zeros(2), OPTIMIZERS["sgd"], 2)

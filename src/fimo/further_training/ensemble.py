@@ -17,6 +17,7 @@ from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.stacking import copies, memory_order
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, map_inputs
+from fimo.vmapping import vmap_works
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Ensemble:
         self.test_inputs = [problem.test.keep(block).inputs for block in test_blocks]
         self.test_order = torch.cat(test_blocks).argsort().to(problem.device)
         self.statistics = statistics_of(problem.network) if own_statistics else {}
-        self.vectorised = self._vmap_works()
+        self.vectorised = self._vmap_works(min(runs_per_chunk, self.size))
         chunks = _split(groups, runs_per_chunk if self.vectorised else 1)
         self.chunks = [self._chunk(runs, optimizer) for runs in chunks]
 
@@ -181,17 +182,14 @@ class Ensemble:
 
         return all_runs if self.vectorised else only_run
 
-    def _vmap_works(self) -> bool:
+    def _vmap_works(self, calls: int) -> bool:
         """Whether `vmap` takes the network; if not, runs go one after another, with the same results."""
-        self.vectorised = True
-        inputs, _ = self.problem.train[slice(0, 2)]
-        try:
-            with training_mode(self.problem.network, True, bool(self.statistics)), rng_seeded(0), torch.no_grad():
-                self._each_run(self.problem.outputs, 1)(copies(self.problem.parameters | self.statistics, 2), inputs)
-        except (RuntimeError, ValueError) as reason:  # what vmap raises without a rule, or where data decides the way
-            print(f"further training: one run after another, since vmap does not take this network ({reason})")
-            return False
-        return True
+        network, (inputs, _) = self.problem.network, self.problem.train[slice(0, 2)]
+        arguments = copies(self.problem.parameters | self.statistics, 2), inputs
+        vmapped = {"in_dims": (0, None), "randomness": "same"}
+        with training_mode(network, True, bool(self.statistics)), rng_seeded(0), torch.no_grad():
+            what = "runs of further training"
+            return vmap_works(self.problem.outputs, arguments, **vmapped, what=what, network=network, calls=calls)
 
 
 def statistics_of(network: nn.Module) -> Parameters:

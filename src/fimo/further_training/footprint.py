@@ -7,16 +7,6 @@ from torch import Tensor, nn
 
 from fimo.problem import Problem
 
-# Parameters, gradients, optimiser state and activations of the runs of one chunk, on a CPU. Where freed memory is kept
-# (see fimo/app/__init__.py) larger chunks are quicker: 11 in place of 16 ms a step on energy, 35 in place of 51 on
-# folktables with two threads (measured).
-CPU_CHUNK_BYTES = 256 * 2**20
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU."""
-    return torch.cuda.mem_get_info(device)[0]
-
 
 def state_bytes(problem: Problem, dtype: torch.dtype) -> int:
     """Bytes that the state of one run takes: four copies of the parameters (with gradient and optimiser state).

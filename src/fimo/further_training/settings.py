@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from fimo.errors import UserError
-from fimo.further_training.footprint import CPU_CHUNK_BYTES, free_memory, run_bytes, state_bytes
+from fimo.further_training.footprint import run_bytes, state_bytes
 from fimo.further_training.leave_out import SCHEMES
 from fimo.further_training.optimizer_factory import BoundOptimizer, OptimizerFactory, bind
+from fimo.memory import CPU_CHUNK_BYTES, free_memory
 from fimo.problem import Problem
 
 # What batch normalisation does with its statistics: it keeps those of the final model, or takes those of each batch.

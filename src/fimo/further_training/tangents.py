@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp, vmap
+from torch.func import grad, vjp
 
 from fimo.compat import differentiable_attention
 from fimo.further_training.ensemble import Ensemble, clipped, rng_seeded, training_mode
@@ -18,6 +19,7 @@ from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.update_derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
+from fimo.vmapping import vmap_or_loop
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,6 @@ class Tangents:
         self.tangents_per_chunk = tangents_per_chunk
         self.names = list(problem.parameters)
         self.shapes = [parameter.shape for parameter in problem.parameters.values()]
-        self.one_by_one: set[str] = set()  # what vmap doesn't take
         left_out = problem.left_out.cpu()
         # As long as in the runs of the ensemble, which take the first row where nothing is left out: dropout masks
         # depend on it.
@@ -138,7 +139,7 @@ class Tangents:
         applied = gradient if self.clip is None else clipped((gradient[None],), self.clip)[0][0]
         run.update.follow(parameters, applied)
         for columns in run.columns:
-            changes = self._each("tangents", lambda tangent: hessian(tangent)[0], columns.tangents)
+            changes = self._each("tangents of further training", lambda tangent: hessian(tangent)[0], columns.tangents)
             own = self._gradients(parameters, self.problem.train, columns.examples, self.length, seeds[1])
             changes.sub_(own, alpha=1 / len(self.problem.train))
             if self.clip is not None:
@@ -163,7 +164,7 @@ class Tangents:
         def gradient(place: Tensor) -> Tensor:
             return grad(self._loss(*rows.take(place[None], length), parameters.new_ones(1)))(parameters)
 
-        return self._each("examples", gradient, places, seed)
+        return self._each("gradients of examples in further training", gradient, places, seed)
 
     @torch.no_grad()
     def effects(self) -> Tensor:
@@ -183,18 +184,5 @@ class Tangents:
 
     def _each(self, what: str, function: Callable[[Tensor], Tensor], stack: Tensor, seed: int | None = None) -> Tensor:
         """`function` of each row of `stack`, stacked; all draw the same random numbers."""
-        if what not in self.one_by_one:
-            try:
-                with rng_seeded(seed):
-                    return vmap(function, randomness="same")(stack)
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, ValueError) as reason:  # no rule for it, or the data decide the way
-                why = str(reason).splitlines()[0]
-                print(f"further training: {what} one after another, since vmap does not take this network ({why})")
-                self.one_by_one.add(what)
-        found = []
-        for row in stack:
-            with rng_seeded(seed):
-                found.append(function(row))
-        return torch.stack(found)
+        settings = {"what": what, "network": self.problem.network, "around": partial(rng_seeded, seed)}
+        return vmap_or_loop(function, randomness="same", **settings)(stack)
