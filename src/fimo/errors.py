@@ -6,7 +6,7 @@ class UserError(Exception):
 
 
 class Unavailable(UserError):
-    """What is asked for can't be had for this data set, whatever is done; for others it may be."""
+    """Something that this data set can't have, whatever is done; others may."""
 
 
 class Diverged(UserError):

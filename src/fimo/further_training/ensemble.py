@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vmap
 
 from fimo.further_training.evaluation import blocks, test_losses
 from fimo.further_training.leave_out import Batch
+from fimo.further_training.modes import rng_seeded, statistics_of, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.stacking import copies, memory_order
 from fimo.problem import Parameters, Problem
@@ -155,7 +156,7 @@ class Ensemble:
 
     def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         device = self.problem.device.type
-        with torch.autocast(device, self.autocast) if self.autocast else contextlib.nullcontext():
+        with torch.autocast(device, self.autocast) if self.autocast else nullcontext():
             outputs = self.problem.outputs(parameters, inputs)
         return weights @ self.problem.objective.loss(outputs.to(weights.dtype), targets)
 
@@ -186,51 +187,31 @@ class Ensemble:
         """Whether `vmap` takes the network; if not, runs go one after another, with the same results."""
         network, (inputs, _) = self.problem.network, self.problem.train[slice(0, 2)]
         arguments = copies(self.problem.parameters | self.statistics, 2), inputs
-        vmapped = {"in_dims": (0, None), "randomness": "same"}
         with training_mode(network, True, bool(self.statistics)), rng_seeded(0), torch.no_grad():
-            what = "runs of further training"
-            return vmap_works(self.problem.outputs, arguments, **vmapped, what=what, network=network, calls=calls)
-
-
-def statistics_of(network: nn.Module) -> Parameters:
-    """The running statistics of all batch normalisation, by name."""
-    return {
-        f"{path}.{name}" if path else name: buffer
-        for path, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        for name, buffer in module.named_buffers(recurse=False)
-    }
+            return vmap_works(
+                self.problem.outputs,
+                arguments,
+                in_dims=(0, None),
+                randomness="same",
+                what="runs of further training",
+                network=network,
+                calls=calls,
+            )
 
 
 def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
-    """Scale each run's gradient to a norm of at most `bound`, as torch's `clip_grad_norm_` does for one run."""
+    """Scale each run's gradient to a norm of at most `bound`, as torch's `clip_grad_norm_` does for one run.
+
+    Args:
+        gradients: of each parameter, `[run, *parameter shape]`.
+        bound: on the Euclidean norm over all parameters of a run.
+
+    Returns:
+        The scaled gradients, of the same shapes.
+    """
     norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
     factors = (bound / (norms + 1e-6)).clamp(max=1)
     return tuple(gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
-
-
-@contextlib.contextmanager
-def training_mode(network: nn.Module, training: bool, batch_statistics: bool = False) -> Iterator[None]:
-    """Dropout on or off. Batch normalisation takes a batch's statistics only in training and if that is wanted."""
-    network.train(training)
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(training and batch_statistics)
-    try:
-        yield
-    finally:
-        network.eval()
-
-
-@contextlib.contextmanager
-def rng_seeded(randomness: int | None) -> Iterator[None]:
-    """Inside, torch's global generators are seeded with `randomness`; afterwards they are as they were."""
-    if randomness is None:
-        yield
-        return
-    with torch.random.fork_rng():
-        torch.manual_seed(randomness)
-        yield
 
 
 def _split(groups: Tensor, runs_per_chunk: int) -> list[Tensor]:

@@ -21,6 +21,9 @@ def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator
         problem: in any dtype; it is cast to the dtype of the settings.
         settings: what further training is.
         seed: of the order of examples and of dropout masks.
+
+    Yields:
+        The parameters after each evaluated step, which later steps leave as they are.
     """
     problem, alone = problem.to(dtype=settings.dtype), torch.tensor([FULL])
     evaluation_steps = settings.evaluation_steps(problem)

@@ -49,6 +49,9 @@ def drop(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
         orders: `[seed, row]`, each seed's order of all n training rows.
         batch_size: rows in a batch.
         left_out: `[run]` of one seed, on the host: the row that each run leaves out, or `FULL`.
+
+    Yields:
+        Each batch of the epoch.
     """
     n, away = orders.shape[1], left_out.ne(FULL)
     place_of = orders.argsort(dim=1)[:, left_out.clamp(min=0).to(orders.device)]
@@ -64,7 +67,16 @@ def drop(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
 
 
 def mask(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
-    """The example keeps its place with weight 0; the mean still divides by the batch's size. Arguments as `drop`."""
+    """The example keeps its place with weight 0; the mean still divides by the batch's size.
+
+    Args:
+        orders: `[seed, row]`, each seed's order of all n training rows.
+        batch_size: rows in a batch.
+        left_out: `[run]` of one seed, on the host: the row that each run leaves out, or `FULL`.
+
+    Yields:
+        Each batch of the epoch.
+    """
     absent = left_out.to(orders.device).repeat(len(orders))[:, None]
     for batch in orders.split(batch_size, dim=1):
         rows = batch.repeat_interleave(len(left_out), dim=0)
@@ -73,10 +85,18 @@ def mask(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
 
 
 def every_step(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
-    """The full batch's mean loss minus ℓ_i/n in every step, whether i is in the batch or not. Arguments as `drop`.
+    """The full batch's mean loss minus ℓ_i/n in every step, whether i is in the batch or not.
 
     The example takes part as one more row of the batch, with weight −1/n. A network with dropout sees it apart, so that
     the masks of the batch are those of the full run under every scheme.
+
+    Args:
+        orders: `[seed, row]`, each seed's order of all n training rows.
+        batch_size: rows in a batch.
+        left_out: `[run]` of one seed, on the host: the row that each run leaves out, or `FULL`.
+
+    Yields:
+        Each batch of the epoch.
     """
     runs = left_out.to(orders.device).repeat(len(orders))[:, None]
     example, minus = runs.clamp(min=0), -runs.ne(FULL).double() / orders.shape[1]

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
-from fimo.further_training.ensemble import Ensemble, rng_seeded, training_mode
+from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL, SCHEMES, Batch
+from fimo.further_training.modes import rng_seeded, training_mode
 from fimo.further_training.order import Order
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
@@ -86,7 +87,16 @@ class FurtherTrainingModule(pl.LightningModule):
         return LockstepBatches(self.problem, self.settings, self.seeds, self.runs)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Nothing to do: what belongs on the device is made there, and the counts belong on the host."""
+        """The batch as it is: what belongs on the device is made there, and the counts belong on the host.
+
+        Args:
+            batch: of all runs.
+            device: that of the training.
+            dataloader_idx: it doesn't matter.
+
+        Returns:
+            The batch.
+        """
         return batch
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -94,7 +104,15 @@ class FurtherTrainingModule(pl.LightningModule):
         return [chunk.optimizer for chunk in self.ensemble.chunks]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """One step of every run; the newest losses where they were taken, else nothing."""
+        """One step of every run.
+
+        Args:
+            batch: rows and weights of each run.
+            batch_idx: it doesn't matter.
+
+        Returns:
+            The newest losses where they were taken, `{"losses": Dataset}`, else nothing.
+        """
         self.taken += 1
         drawn = randomness(self.seeds[0], self.taken) if self.random else None
         if self.tangents:
@@ -154,7 +172,15 @@ class LockstepBatches:
 
 
 def randomness(seed: int, step: int) -> tuple[int, int]:
-    """What a step's forward passes are seeded with: that of its batch, and that of its separate rows."""
+    """Seeds of the dropout masks of a step.
+
+    Args:
+        seed: of the run.
+        step: from 1.
+
+    Returns:
+        The seed of the forward pass of the batch, and that of the pass of its separate rows.
+    """
     return seed_of(seed, step), seed_of(seed, step, 1)
 
 
@@ -179,6 +205,10 @@ def differs_in_training(problem: Problem) -> bool:
 
 def check_smallest_batch(problem: Problem, settings: FurtherTraining) -> None:
     """Refuse, before any training, a batch that has no variance.
+
+    Args:
+        problem: its network is copied, since its statistics change.
+        settings: of the further training, with updated statistics.
 
     Raises:
         UserError: where torch can't normalise it.

@@ -25,7 +25,12 @@ class Progress(pl.Callback):
         self.bar: tqdm | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar with the first seed's steps known."""
+        """Open the bar with the first seed's steps known.
+
+        Args:
+            trainer: which knows how many steps there are.
+            pl_module: it doesn't matter.
+        """
         interval = TERMINAL_INTERVAL if sys.stderr.isatty() else self.log_interval
         if self.bar is None and interval is not None:
             self.steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 1)
@@ -38,7 +43,15 @@ class Progress(pl.Callback):
             )
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """One step of every seed of the module."""
+        """Count one step of every seed of the module.
+
+        Args:
+            trainer: it doesn't matter.
+            pl_module: the module, which knows its seeds.
+            outputs: they don't matter.
+            batch: it doesn't matter.
+            batch_idx: it doesn't matter.
+        """
         if self.bar is not None:
             self.bar.update(len(pl_module.seeds))
 

@@ -27,7 +27,7 @@ def train_seeds(
     """Train on from θ_f with every seed that can be claimed, and yield each seed as soon as it is finished.
 
     Args:
-        problem: what to answer, on the device to compute on.
+        problem: network, objective and rows, on the device to compute on.
         settings: what further training is.
         seeds: in this order.
         claim: whether this process may compute a seed; False where another one does or did.

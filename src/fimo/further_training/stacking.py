@@ -9,7 +9,15 @@ from fimo.problem import Parameters
 
 
 def copies(tensors: Parameters, count: int) -> Parameters:
-    """Each tensor `count` times, `[run, *shape]`."""
+    """Stack each tensor several times.
+
+    Args:
+        tensors: by name.
+        count: number of runs.
+
+    Returns:
+        By name, `[run, *shape]`, each run's piece with its axes in memory as the tensor has them.
+    """
     return {name: _copies(tensor, count) for name, tensor in tensors.items()}
 
 

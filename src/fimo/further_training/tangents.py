@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from fimo.compat import differentiable_attention
-from fimo.further_training.ensemble import Ensemble, clipped, rng_seeded, training_mode
+from fimo.further_training.ensemble import Ensemble, clipped
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch
+from fimo.further_training.modes import rng_seeded, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.update_derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
 from fimo.problem import Problem
@@ -184,5 +185,6 @@ class Tangents:
 
     def _each(self, what: str, function: Callable[[Tensor], Tensor], stack: Tensor, seed: int | None = None) -> Tensor:
         """`function` of each row of `stack`, stacked; all draw the same random numbers."""
-        settings = {"what": what, "network": self.problem.network, "around": partial(rng_seeded, seed)}
-        return vmap_or_loop(function, randomness="same", **settings)(stack)
+        around = partial(rng_seeded, seed)
+        mapped = vmap_or_loop(function, randomness="same", what=what, network=self.problem.network, around=around)
+        return mapped(stack)

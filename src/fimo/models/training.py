@@ -81,7 +81,15 @@ class FinalTraining(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
-        """Mean loss of a batch."""
+        """Mean loss of a batch.
+
+        Args:
+            batch: inputs and targets.
+            batch_idx: it doesn't matter.
+
+        Returns:
+            The mean, a scalar.
+        """
         inputs, targets = batch
         if self.augment is not None:
             inputs = self.augment(inputs)
@@ -93,7 +101,11 @@ class FinalTraining(pl.LightningModule):
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
 
     def on_train_epoch_end(self) -> None:
-        """Stop at once where training diverged; remember the parameters where they are the best so far."""
+        """Stop at once where training diverged; remember the parameters where they are the best so far.
+
+        Raises:
+            UserError: where a parameter is no longer a finite number.
+        """
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise UserError(
                 f"Training the final model diverged in epoch {self.current_epoch + 1} (its parameters are no longer "
@@ -115,7 +127,18 @@ class FinalTraining(pl.LightningModule):
 
 
 def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, device: torch.device) -> None:
-    """Train `module.network` for some epochs on the batches of row positions that `order` yields anew each epoch."""
+    """Train a network in place.
+
+    Args:
+        module: the network and how it is trained.
+        rows: all training rows.
+        order: yields batches of row positions, anew each epoch (see `fimo.further_training.order.Order`).
+        epochs: passes over the training rows; 0 leaves the network as it is.
+        device: a CPU or one GPU.
+
+    Raises:
+        UserError: where training diverges.
+    """
     if epochs == 0:
         return
     dataset: Dataset = rows  # type: ignore[assignment]
@@ -126,7 +149,16 @@ def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, devi
 
 @torch.no_grad()
 def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, float]:
-    """Mean loss (float64) and what the objective tells of the network, in eval mode."""
+    """Mean loss and the objective's measures of a network, in eval mode and float64.
+
+    Args:
+        network: left in eval mode.
+        objective: of which the loss and the measures are.
+        rows: to evaluate it on.
+
+    Returns:
+        `loss`, and the objective's measures by their names.
+    """
     network.eval()
     device = next(network.parameters()).device
     parts = range(0, len(rows), EVALUATION_ROWS)
