@@ -10,8 +10,8 @@ from problems import problem
 
 from fimo.attribution import attribute
 from fimo.errors import UserError
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.gradients import GradientSource
 from fimo.reference import gradients as naive
 
@@ -68,8 +68,8 @@ class TestEveryMethod:
 def test_the_sign_and_size_of_grad_dot_are_those_of_one_further_step():
     """One full-batch step of size η without example i: the test loss rises by η · score, to first order."""
     question, lr = problem("regression", "mlp"), 1e-6
-    plan = Plan(lambda p: torch.optim.SGD(p, lr=lr), epochs=1, batch_size=len(question.train), dtype=torch.float64)
-    ((_, losses, _),) = further_train(question, plan, [0], lambda seed: True)
+    plan = FurtherTraining(torch.optim.SGD, epochs=1, batch_size=len(question.train), dtype=torch.float64, lr=lr)
+    ((_, losses, _),) = train_seeds(question, plan, [0], lambda seed: True)
     effect = (losses["loss_left_out"] - losses["loss_full"]).isel(step=0)
     np.testing.assert_allclose(effect / lr, attribute(question, METHODS["Grad-Dot"].make()), rtol=1e-3)
 

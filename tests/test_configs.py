@@ -67,7 +67,7 @@ def test_the_papers_settings_of_sst2():
     assert len(cfg.data.left_out) == 50 and cfg.data.left_out_first is None and cfg.data.train_rows is None
     nothing = torch.zeros(67349, 0)
     rows = SimpleNamespace(train=Rows(nothing, torch.zeros(67349), torch.arange(67349)))
-    assert plan(cfg).evaluated(rows) == [*range(6, 1052, 5), 1053]
+    assert plan(cfg).evaluation_steps(rows) == [*range(6, 1052, 5), 1053]
 
 
 @pytest.mark.parametrize("size, encoder", [("laptop", "sentence-transformers/all-MiniLM-L6-v2"), ("smoke", None)])

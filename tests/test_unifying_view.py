@@ -16,8 +16,8 @@ from torch import nn
 from fimo.attribution import attribute
 from fimo.compare.agreement import cosine
 from fimo.effect import average, effect
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import SquaredError
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -58,7 +58,7 @@ def question():
 
 def gold(question, steps):
     """The gold standard after each number of steps, [step, test, left_out], without centring."""
-    plan = Plan(
+    plan = FurtherTraining(
         lambda p: torch.optim.SGD(p, lr=RATE),
         max(steps),
         len(question.train),
@@ -67,7 +67,7 @@ def gold(question, steps):
         None,
         torch.float64,
     )
-    ((_, losses, _),) = further_train(question, plan, [0], lambda seed: True)
+    ((_, losses, _),) = train_seeds(question, plan, [0], lambda seed: True)
     return average(effect(losses.expand_dims("seed"), "full"), "full").values
 
 

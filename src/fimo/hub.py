@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import disable_progress_bars
 
-from fimo.errors import UserError
+from fimo.errors import UserError, short
 
 # Nothing that would have to be unpickled or run.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -108,11 +108,6 @@ def _download(name: str) -> Path:
     if not _has_weights(folder):
         raise UserError(f"{name} has no model.safetensors on the hub (pickled weights are never read): {told}.")
     return folder
-
-
-def short(reason: Exception) -> str:
-    """An error in few words."""
-    return " ".join(str(reason).split())[:160] or type(reason).__name__
 
 
 def _packaged(name: str) -> Path | None:

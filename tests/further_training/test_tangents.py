@@ -11,12 +11,13 @@ from configs import app, config, needs_data
 from further_training.test_gold_standard import sweep
 from problems import Sentences, problem, text_problem
 
+from fimo import vmapping
 from fimo.app.checks import check
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL
 from fimo.further_training.module import LockstepBatches, differs_in_training
-from fimo.further_training.plan import Plan
+from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
 from fimo.pipeline import addresses
 from fimo.pipeline.run import Question
@@ -168,12 +169,13 @@ def test_float32_is_near_float64():
 def test_a_step_reads_nothing_back_from_the_device(optimizer):
     """Tensors without values stand for those of a device: what the host asks of one raises."""
     question = problem("classification").to("meta")
-    plan = Plan(OPTIMIZERS[optimizer], 1, 8, clip=0.5, tangents=True)
+    plan = FurtherTraining(OPTIMIZERS[optimizer], 1, 8, clip=0.5, tangents=True)
     ensemble = Ensemble(question, torch.zeros(2), plan.optimizer, 2, plan.clip)
     tangents = Tangents(question, ensemble, plan.optimizer, 3, plan.clip)
     for batch in LockstepBatches(question, plan, [0, 1], torch.tensor([FULL])):
         tangents.step(batch)
-    assert not tangents.one_by_one and tangents.followed[1].columns[0].tangents.shape == (2, question.size)
+    assert not vmapping._refused.get(question.network)
+    assert tangents.followed[1].columns[0].tangents.shape == (2, question.size)
 
 
 def test_a_diverged_run_takes_its_tangents_with_it():

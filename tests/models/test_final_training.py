@@ -121,15 +121,15 @@ def test_the_best_epoch_is_kept_and_training_is_the_same(task, measure, sign):
     values = [sign * metrics(network, question.objective, question.test)[measure] for network in epochs]
     best = values.index(max(values))
     assert best < 11 and values[best] > values[-1]
-    module = trained(question, "sgd", rate, 12, judge=question.test)
-    assert module.kept_epoch == best + 1
+    module = trained(question, "sgd", rate, 12, validation_rows=question.test)
+    assert module.best_epoch == best + 1
     assert_same(module.network, epochs[best])
 
 
 def test_metrics_do_not_depend_on_how_many_rows_go_at_once(monkeypatch):
     question = problem("classification", tests=30)
     whole = metrics(question.network, question.objective, question.test)
-    monkeypatch.setattr("fimo.models.training.JUDGED_AT_ONCE", 7)
+    monkeypatch.setattr("fimo.models.training.EVALUATION_ROWS", 7)
     assert metrics(question.network, question.objective, question.test) == pytest.approx(whole, rel=1e-12)
 
 
@@ -146,11 +146,11 @@ def test_the_config_says_all_of_it(tmp_path, monkeypatch):
     augmented = "+final.augment._target_=problems.Halved"
     assert app(tmp_path, "experiment=breast_cancer", *chosen, "further.epochs=1", augmented) == 0
     (module,) = made
-    assert (module.clip, module.weight_decay, len(module.judge)) == (0.5, 0.1, 114)
+    assert (module.clip, module.weight_decay, len(module.validation_rows)) == (0.5, 0.1, 114)
     assert module.schedule is SCHEDULES["linear"]
     assert type(module.augment).__name__ == "Halved"
     (told,) = tmp_path.glob("outputs/breast_cancer/final/*/metrics.json")
-    assert json.loads(told.read_text())["kept"] == {"epoch": module.kept_epoch, "of": 2, "by": "the test split"}
+    assert json.loads(told.read_text())["kept"] == {"epoch": module.best_epoch, "of": 2, "by": "the test split"}
 
 
 def test_no_epochs_take_the_network_as_it_is_made(tmp_path, capsys):

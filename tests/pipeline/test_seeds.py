@@ -169,7 +169,7 @@ def test_what_a_failing_worker_leaves_is_computed_all_the_same(tmp_path, monkeyp
 
 
 def test_the_bar_counts_this_process_s_share():
-    progress = Progress(10)
+    progress = Progress(10, log_interval=30)
     module, trainer = SimpleNamespace(seeds=[0]), SimpleNamespace(num_training_batches=5, max_epochs=2)
     with progress:
         progress.share(10, 1)
@@ -180,7 +180,7 @@ def test_the_bar_counts_this_process_s_share():
         progress.share(8, 2)
         assert progress.bar.total == 10 + 40
     assert np.isclose(progress.bar.n, 10)
-    with Progress(10) as two:
+    with Progress(10, log_interval=30) as two:
         two.share(10, 2)  # before the bar is there
         two.on_train_start(trainer, module)
         assert two.bar.total == 50

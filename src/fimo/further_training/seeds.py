@@ -9,15 +9,15 @@ import pytorch_lightning as pl
 import xarray as xr
 from pytorch_lightning.loggers import Logger
 
-from fimo.further_training.module import FurtherTraining
-from fimo.further_training.plan import Plan
+from fimo.further_training.module import FurtherTrainingModule
+from fimo.further_training.settings import FurtherTraining
 from fimo.models.fitting import fit
 from fimo.problem import Problem
 
 
-def further_train(
+def train_seeds(
     problem: Problem,
-    plan: Plan,
+    settings: FurtherTraining,
     seeds: Sequence[int],
     claim: Callable[[int], bool],
     seeds_at_once: int = 1,
@@ -27,8 +27,8 @@ def further_train(
     """Train on from θ_f with every seed that can be claimed, and yield each seed as soon as it is finished.
 
     Args:
-        problem: what to answer, on the device to compute on.
-        plan: what further training is.
+        problem: network, objective and rows, on the device to compute on.
+        settings: what further training is.
         seeds: in this order.
         claim: whether this process may compute a seed; False where another one does or did.
         seeds_at_once: seeds in one ensemble.
@@ -41,8 +41,8 @@ def further_train(
     unclaimed = iter(seeds)
     while group := _next_group(unclaimed, claim, seeds_at_once):
         start = time.perf_counter()
-        module = FurtherTraining(problem, plan, group)
-        fit(module, plan.epochs, problem.device, logger=logger, callbacks=callbacks)
+        module = FurtherTrainingModule(problem, settings, group)
+        fit(module, settings.epochs, problem.device, logger=logger, callbacks=callbacks)
         seconds = (time.perf_counter() - start) / len(group)
         for seed, losses in module.results().items():
             yield seed, losses, seconds
