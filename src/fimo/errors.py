@@ -6,7 +6,7 @@ class UserError(Exception):
 
 
 class Unavailable(UserError):
-    """What is asked for can't be had for this data set, whatever is done; for others it may be."""
+    """What is wanted can't be had for this data set, or not on this machine; for others it may be."""
 
 
 class Diverged(UserError):

@@ -70,7 +70,7 @@ def sorted_scores(found: Found, methods: Sequence[str]) -> Files:
 
 def influential(found: Found, tests: int) -> Files:
     """The most helpful and most harmful training example of some test examples."""
-    tables = {name: influential_table(panel.losses(), panel.asked.data.shown, tests) for name, panel in runs(found)}
+    tables = {name: influential_table(panel.losses(), panel.asked.data.display, tests) for name, panel in runs(found)}
     table = joined(tables)
     notes = ["After the first evaluated amount of further training, centred, among the examples left out."]
     return table_files(table, table, [*notes, *measured(found)])

@@ -130,7 +130,7 @@ def influential(
     asked: Question, scores: Mapping[str, xr.DataArray], losses: Mapping[int, xr.Dataset]
 ) -> dict[str, bytes]:
     """The examples that helped and harmed most, for people: text, and a picture where they are images."""
-    ranked, shown = rankings(scores, list(losses.values())), asked.data.shown
+    ranked, shown = rankings(scores, list(losses.values())), asked.data.display
     files = {artifacts.INFLUENTIAL: influential_markdown(ranked, shown).encode()}
     gold = [name for name in ranked if name.startswith(GOLD)]
     if figure := influential_figure(gold[-1], ranked[gold[-1]], shown):
