@@ -6,7 +6,7 @@ class UserError(Exception):
 
 
 class Unavailable(UserError):
-    """Something that this data set can't have, whatever is done; others may."""
+    """What is wanted can't be had for this data set, or not on this machine; for others it may be."""
 
 
 class Diverged(UserError):
