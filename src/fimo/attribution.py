@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fimo.compat import differentiable_attention
 from fimo.errors import UserError
-from fimo.gradients.source import BLOCK_BYTES, GradientSource
+from fimo.gradients.source import GradientSource
+from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Parameters, Problem
 from fimo.unrolled.displaced import DisplacedGradients

@@ -56,8 +56,8 @@ def test_what_is_kept_in_factors(words):
 @pytest.mark.parametrize("whole", [None, True, False])
 @pytest.mark.parametrize("most_bytes", [1, 64 * 2**20])
 def test_all_that_is_asked_of_them(words, most_bytes, whole, monkeypatch):
-    monkeypatch.setattr(sequences, "PIECE_BYTES", most_bytes)
-    monkeypatch.setattr(sequences, "WHOLE_BYTES", most_bytes)
+    monkeypatch.setattr(sequences, "PLACE_PAIR_BYTES", most_bytes)
+    monkeypatch.setattr(sequences, "LAYER_GRADIENT_BYTES", most_bytes)
     if whole is not None:
         monkeypatch.setattr(SequenceLayer, "_whole_is_cheaper", lambda mine, _: whole and not mine._is_embedding)
     short, long = GradientSource(words), GradientSource(words, factored=False)

@@ -16,9 +16,7 @@ from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.network import held_bytes, joined
 from fimo.gradients.source import GradientSource
-
-# A Gram is made in pieces where it is larger than this.
-GRAM_BYTES = 256 * 2**20
+from fimo.memory import GRAM_BYTES
 
 
 @dataclass(frozen=True)

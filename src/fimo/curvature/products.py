@@ -15,13 +15,11 @@ from fimo.curvature.linear_system import LinearSystem
 from fimo.errors import UserError
 from fimo.gradients.dense import DenseGradients
 from fimo.gradients.footprint import activation_bytes, used_parameters
-from fimo.gradients.source import BLOCK_BYTES, GradientSource
+from fimo.gradients.source import GradientSource
+from fimo.memory import BLOCK_BYTES, DUAL_BYTES
 from fimo.models.objective import Objective
 from fimo.problem import Problem
 from fimo.rows import Inputs
-
-# The dual may take so much memory; about three times as much is used for a moment when it is made.
-DUAL_BYTES = 2**30
 
 
 @dataclass(frozen=True)

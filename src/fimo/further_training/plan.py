@@ -10,12 +10,8 @@ from torch import Tensor, nn
 
 from fimo.errors import UserError
 from fimo.further_training.ensemble import OptimizerFactory
+from fimo.memory import CPU_CHUNK_BYTES, free_memory
 from fimo.problem import Problem
-
-# Parameters, gradients, optimiser state and activations of the runs of one chunk, on a CPU. Where freed memory is kept
-# (see experiments/__init__.py) larger chunks are quicker: 11 in place of 16 ms a step on energy, 35 in place of 51 on
-# folktables with two threads (measured).
-CPU_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -112,13 +108,13 @@ class Plan:
         return min(min(n, n % self.batch_size or self.batch_size) for n in rows)
 
     def width(self, problem: Problem, runs: int) -> int:
-        """Runs in a chunk: `runs_at_once`, or as many of the `runs` as fit into `CPU_BYTES` or half of a GPU's memory.
+        """Runs in a chunk: `runs_at_once`, or as many of the `runs` as `CPU_CHUNK_BYTES` or half of a GPU has room for.
 
         A tangent counts as a run. It depends on sizes alone on a CPU, so a repeated run rounds as the first one did.
         """
         if self.runs_at_once is not None:
             return self.runs_at_once
-        budget = CPU_BYTES if problem.device.type == "cpu" else free_memory(problem.device) // 2
+        budget = CPU_CHUNK_BYTES if problem.device.type == "cpu" else free_memory(problem.device) // 2
         return max(1, min(runs, budget // _bytes_per_run(problem, self.batch_size, self.dtype)))
 
     def seeds_together(self, problem: Problem, runs: int) -> int:
@@ -130,11 +126,6 @@ class Plan:
         if problem.device.type == "cpu":
             return 1
         return max(1, free_memory(problem.device) // 2 // (runs * _state_bytes(problem, self.dtype)))
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU."""
-    return torch.cuda.mem_get_info(device)[0]
 
 
 def _state_bytes(problem: Problem, dtype: torch.dtype) -> int:

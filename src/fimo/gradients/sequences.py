@@ -16,11 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fimo.gradients.layers import LayerGradients
-
-# Products of two sets of places are made in pieces that fit into so many bytes.
-PIECE_BYTES = 64 * 2**20
-# Parts of whole gradients of all rows, where their products are cheaper.
-WHOLE_BYTES = 256 * 2**20
+from fimo.memory import LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Segment:
 
     def inner(self, other: Segment) -> Tensor:
         """Inner products of the weight's gradients as sums over pairs of places."""
-        rows = max(1, PIECE_BYTES // (2 * other.deltas[..., 0].numel() * self.deltas[0, :, :1].nbytes))
+        rows = max(1, PLACE_PAIR_BYTES // (2 * other.deltas[..., 0].numel() * self.deltas[0, :, :1].nbytes))
         pieces = [self._products(piece, other) for piece in self.pieces(rows)]
         return torch.cat(pieces)
 
@@ -110,7 +106,7 @@ class SequenceLayer(LayerGradients):
     def _whole(self, other: SequenceLayer) -> Tensor:
         """Some outputs of the layer after others, so that never the whole gradients are in memory."""
         row_bytes = self.fan_in * self.segments[0].deltas.element_size()
-        outputs = max(1, WHOLE_BYTES // ((self._rows + other._rows) * row_bytes))
+        outputs = max(1, LAYER_GRADIENT_BYTES // ((self._rows + other._rows) * row_bytes))
         total: Tensor | None = None
         for start in range(0, self.fan_out, outputs):
             some = slice(start, start + outputs)
@@ -153,7 +149,7 @@ class SequenceLayer(LayerGradients):
         """Row by row, in pieces."""
         total = left.new_zeros(len(left), len(right))
         for segment in self.segments:
-            for piece in segment.pieces(max(1, PIECE_BYTES // total.nbytes)):
+            for piece in segment.pieces(max(1, PLACE_PAIR_BYTES // total.nbytes)):
                 inputs = functional.pad(piece.inputs, (0, int(self.bias is not None)), value=1.0)  # the bias's input
                 total += ((piece.deltas @ left).mT @ (inputs @ right)).square().sum(0)
         return total

@@ -12,11 +12,9 @@ from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
 from fimo.gradients.footprint import activation_bytes
+from fimo.memory import BLOCK_BYTES
 from fimo.problem import Problem
 from fimo.rows import Rows
-
-# Gradients are made and used in blocks of rows that would fit in this much memory as plain matrices.
-BLOCK_BYTES = 256 * 2**20
 
 
 class GradientSource:

@@ -7,9 +7,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES, LinearSystem, curvature
+from fimo.curvature.products import LinearSystem, curvature
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
+from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem

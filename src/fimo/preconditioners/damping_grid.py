@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES
+from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 
 

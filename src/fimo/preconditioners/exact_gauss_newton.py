@@ -7,10 +7,10 @@ from typing import Self
 import torch
 
 from fimo.curvature.gauss_newton_factor import dual_memory
-from fimo.curvature.products import DUAL_BYTES
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
 from fimo.errors import UserError
 from fimo.gradients import Gradients, GradientSource, Vectors
+from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem

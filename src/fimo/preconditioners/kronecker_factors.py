@@ -19,7 +19,7 @@ from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.layers import LayerGradients
 from fimo.gradients.network import NetworkGradients
-from fimo.gradients.source import BLOCK_BYTES
+from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem

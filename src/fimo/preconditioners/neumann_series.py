@@ -8,9 +8,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES, PRODUCTS, LinearSystem, curvature, ritz_values
+from fimo.curvature.products import PRODUCTS, LinearSystem, curvature, ritz_values
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
+from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem

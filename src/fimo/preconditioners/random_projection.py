@@ -10,11 +10,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES
 from fimo.errors import UserError
 from fimo.gradients import DenseGradients, GradientSource
 from fimo.gradients.cotangents import of_output
-from fimo.gradients.source import BLOCK_BYTES
+from fimo.memory import BLOCK_BYTES, DENSE_PROJECTION_ENTRIES, DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, instance, whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
@@ -22,8 +21,6 @@ from fimo.randomness import seed_of
 
 # The paper's sizes: the first below so many training rows, the second from there on.
 SIZES, MANY_ROWS = (512, 2048), 4096
-# Up to so many entries S is dense, of random signs; beyond it has one entry in each row.
-DENSE_ENTRIES = 2**26
 
 
 class Projection(ABC):
@@ -105,7 +102,7 @@ def projection_of(parameters: int, size: int | None, seed: int) -> Projection:
     """S, dense where it isn't too large; None for S = I."""
     if size is None:
         return NoProjection(parameters, parameters, seed)
-    return (RandomSigns if parameters * size <= DENSE_ENTRIES else SparseSigns)(parameters, size, seed)
+    return (RandomSigns if parameters * size <= DENSE_PROJECTION_ENTRIES else SparseSigns)(parameters, size, seed)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from fimo.curvature.chebyshev import Polynomials, coefficients
 from fimo.curvature.gauss_newton_factor import dual_memory
-from fimo.curvature.products import DUAL_BYTES, PrimalCurvature, ritz_values
+from fimo.curvature.products import PrimalCurvature, ritz_values
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
 from fimo.gradients import GradientSource, Vectors
+from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, whole
 from fimo.problem import Parameters, Problem
 

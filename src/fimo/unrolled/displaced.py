@@ -10,7 +10,7 @@ import torch
 
 from fimo.errors import UserError
 from fimo.gradients.footprint import activation_bytes
-from fimo.gradients.source import BLOCK_BYTES
+from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Parameters, Problem
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
