@@ -14,7 +14,6 @@ from torch import Tensor
 from fimo.curvature.linear_system import LinearSystem
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.network import held_bytes, joined
 from fimo.gradients.source import GradientSource
 from fimo.memory import GRAM_BYTES
 
@@ -51,7 +50,7 @@ class GaussNewtonFactor:
         size = len(train) * source.scalars(of_curvature)
         small = size**2 * torch.float64.itemsize <= GRAM_BYTES
         blocks = list(source.blocks(train, of_curvature, None if small else GRAM_BYTES // (4 * 8 * size)))
-        rows = joined(blocks)
+        rows = blocks[0].joined(blocks[1:])
         if small:
             return cls(rows, rows.inner(rows).to(dtype), len(train))
         gram, start = torch.empty(size, size, dtype=dtype, device=source.problem.device), 0
@@ -72,7 +71,7 @@ def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64) -> i
     train = source.problem.train
     rows = len(train) * source.scalars(of_curvature)
     few = source(train.keep(slice(None, None, -(-len(train) // 4))), of_curvature)  # of all lengths
-    return rows**2 * dtype.itemsize + held_bytes(few) * rows // len(few.norms())
+    return rows**2 * dtype.itemsize + few.held_bytes * rows // len(few.norms())
 
 
 @dataclass(frozen=True)
