@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from configs import config
+from configs import make_run
 from hub_server import hub as fake_hub
 from hub_server import run_with_hub
 from transformers import BertConfig, BertModel
@@ -125,10 +125,10 @@ def test_minilm_from_its_package_where_there_is_no_hub(tmp_path):
 
 def test_results_belong_to_what_is_in_the_folder(folder):
     chosen = ("experiment=reviews", f"model.name={folder}", "method=grad_dot")
-    before = addresses.final_artifact(config(*chosen)).hash
-    assert addresses.final_artifact(config(*chosen)).hash == before
+    before = addresses.final_model(make_run(*chosen)).hash
+    assert addresses.final_model(make_run(*chosen)).hash == before
     torch.manual_seed(1)
     BertModel(BertConfig.from_pretrained(folder)).save_pretrained(folder)
-    after = addresses.final_artifact(config(*chosen)).hash
+    after = addresses.final_model(make_run(*chosen)).hash
     (folder / "tokenizer.json").write_text("{}")
-    assert len({before, after, addresses.final_artifact(config(*chosen)).hash}) == 3
+    assert len({before, after, addresses.final_model(make_run(*chosen)).hash}) == 3

@@ -6,10 +6,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import sklearn.datasets
-from configs import DATA, app, config, data_module, needs_data
+from configs import DATA, app, config, data_module, make_run, needs_data
 from hydra.utils import instantiate
 from sklearn.model_selection import train_test_split
 
+from fimo.app.config import run_of
 from fimo.data.features import Features
 from fimo.data.tables import Table
 from fimo.errors import UserError
@@ -201,8 +202,8 @@ def test_a_constant_target_of_regression(load):
 
 def test_results_know_the_content(tmp_path, diabetes):
     def address(*overrides):
-        cfg = config("data=csv", *options(tmp_path / "table.csv"), f"paths.output_dir={tmp_path}", *overrides)
-        return addresses.final_artifact(cfg).folder, addresses.scores_artifact(cfg, "cg").folder
+        run = make_run("data=csv", *options(tmp_path / "table.csv"), f"paths.output_dir={tmp_path}", *overrides)
+        return addresses.final_model(run).folder, addresses.scores(run, "cg").folder
 
     diabetes.to_csv(tmp_path / "table.csv", index=False)
     before = address()
@@ -224,7 +225,7 @@ def test_results_know_the_content_of_people_too(tmp_path):
     for table in (whole, whole.head(5000), whole):
         table.to_csv(folder / "psam_p31.csv", index=False)
         source.paths.data_dir = str(tmp_path)
-        found.append(addresses.final_artifact(source).hash)
+        found.append(addresses.final_model(run_of(source)).hash)
     assert found[0] == found[2] != found[1]
 
 
