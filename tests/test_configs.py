@@ -9,6 +9,7 @@ import pytest
 import torch
 from configs import DATA, app, config, make_run
 
+from fimo.app.config import training_of
 from fimo.app.errors import CONFIG_DIR
 from fimo.rows import Rows
 
@@ -66,7 +67,7 @@ def test_the_papers_settings_of_sst2():
     assert len(cfg.data.left_out) == 50 and cfg.data.left_out_first is None and cfg.data.train_rows is None
     nothing = torch.zeros(67349, 0)
     rows = SimpleNamespace(train=Rows(nothing, torch.zeros(67349), torch.arange(67349)))
-    assert plan(cfg).evaluation_steps(rows) == [*range(6, 1052, 5), 1053]
+    assert training_of(cfg).evaluation_steps(rows) == [*range(6, 1052, 5), 1053]
 
 
 @pytest.mark.parametrize("size, encoder", [("laptop", "sentence-transformers/all-MiniLM-L6-v2"), ("smoke", None)])

@@ -46,7 +46,7 @@ def run_of(cfg: DictConfig) -> Run:
     device = device_of(cfg)
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
-    training = _training(cfg)
+    training = training_of(cfg)
     methods = methods_of(cfg, training)
     network = _network(cfg)
     further = cfg.further
@@ -89,7 +89,7 @@ def device_of(cfg: DictConfig) -> torch.device:
     return device
 
 
-def _training(cfg: DictConfig) -> FurtherTraining:
+def training_of(cfg: DictConfig) -> FurtherTraining:
     """What further training is.
 
     Raises:
