@@ -115,7 +115,7 @@ class TestStepsAreAPreconditioner:
     @pytest.mark.parametrize("steps", [1, 5, 50, 2000])
     def test_unrolled_gn_is_further_training_with_a_little_less_of_the_example(self, steps):
         few = replace(least_squares(1), left_out=LEFT_OUT[:3])
-        method = UnrolledGaussNewton("Unrolled-GN").along(LinearisedSGD(np.full(steps, RATE), [steps]))
+        method = UnrolledGaussNewton("Unrolled-GN").for_training(LinearisedSGD(np.full(steps, RATE), [steps]))
         expected = naive.weight_derivative(few, [RATE] * steps)
         np.testing.assert_allclose(
             attribute(few, method).sel(step=steps), expected, rtol=1e-6, atol=1e-6 * expected.max()

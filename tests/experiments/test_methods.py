@@ -31,13 +31,13 @@ def test_a_method_that_is_moved_has_the_estimate_and_the_rows_of_unrolled_gn():
     cfg = config(*options, "experiment=diabetes", "final.epochs=0")
     asked = Question(cfg)
     method, scores = methods.scoring(cfg, "grad_dot", asked.problem)
-    moved = scores.keywords["moved"]
+    moved = scores.keywords["views"]
     assert (
         isinstance(method, Identity)
         and isinstance(moved, DisplacedGradients)
         and type(moved.estimate) is UnrolledGaussNewton
     )
-    assert (moved.which, moved.estimate.curvature_rows, moved.estimate.steps[-1]) == (
+    assert (moved.sides, moved.estimate.curvature_rows, moved.estimate.steps[-1]) == (
         "both",
         30,
         len(moved.estimate.recursion.rates),

@@ -61,7 +61,7 @@ class Polynomials:
         """f(C) times each gradient."""
         return Expanded(self, self.curvature.space(gradients))
 
-    def only(self, place: int) -> Polynomials:
+    def single(self, place: int) -> Polynomials:
         """One of the functions."""
         return replace(self, weights=self.weights[place : place + 1])
 

@@ -39,6 +39,10 @@ class Spectrum:
         eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
         return cls(dual, eigenvalues.clamp(min=0), vectors)
 
+    def coordinates(self, gradients: Any) -> Tensor:
+        """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
+        return self.vectors.T @ self.dual.rows.inner(gradients).double()
+
 
 @dataclass(frozen=True)
 class SpectralFunctions:
@@ -58,7 +62,7 @@ class SpectralFunctions:
         """f(G) times each gradient."""
         return Filtered(self, gradients)
 
-    def only(self, place: int) -> SpectralFunctions:
+    def single(self, place: int) -> SpectralFunctions:
         """One of several functions, as the only one of several."""
         some = slice(place, place + 1)
         return replace(self, filters=self.filters[some], outside=self.outside[some])
@@ -90,16 +94,11 @@ class Filtered:
     def inner(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[…, row of self, row of gradients]`."""
         slopes = self.functions.slopes
-        own, theirs = self._own, self._coordinates(gradients)
+        own, theirs = self._own, self.functions.spectrum.coordinates(gradients)
         plain = self.functions.outside.to(slopes)[..., None] * self.gradients.inner(gradients).double()
         curved = torch.stack([(own.T * slope) @ theirs for slope in slopes.reshape(-1, slopes.shape[-1])])
         return plain + curved.reshape(plain.shape)
 
     @cached_property
     def _own(self) -> Tensor:
-        return self._coordinates(self.gradients)
-
-    def _coordinates(self, gradients: Any) -> Tensor:
-        """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
-        spectrum = self.functions.spectrum
-        return spectrum.vectors.T @ spectrum.dual.rows.inner(gradients).double()
+        return self.functions.spectrum.coordinates(self.gradients)

@@ -14,13 +14,15 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, open_dict
 
 from fimo.app.settings import RETRAINING, optimizer_name, plan
-from fimo.attribution import attribute, attribute_along
+from fimo.attribution import attribute
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.full_run import full_run
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
+from fimo.unrolled.base import DependsOnTraining
 from fimo.unrolled.displaced import SIDES, DisplacedGradients
 from fimo.unrolled.recursion import LinearisedAdam, LinearisedSGD
+from fimo.unrolled.trajectory import Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 NOT_MOVED = "none"
@@ -76,9 +78,10 @@ def _check_path(cfg: DictConfig, name: str, plain_sgd: bool) -> None:
 
 def _unrolled(cfg: DictConfig, name: str) -> bool:
     try:
-        return getattr(get_object(cfg.method[name]["_target_"]), "unrolled", False)
+        target = get_object(cfg.method[name]["_target_"])
     except ImportError:
         return False  # making it says in a sentence what can't be imported
+    return isinstance(target, type) and issubclass(target, DependsOnTraining)
 
 
 def _moved(cfg: DictConfig, name: str) -> str:
@@ -101,15 +104,15 @@ def scoring(cfg: DictConfig, name: str, start: Problem) -> tuple[Preconditioner,
     where: DisplacedGradients | None = None
     if follows(cfg, name):
         training = recursion(cfg, start)
-        if method.unrolled:
-            method.along(training)
+        if isinstance(method, DependsOnTraining):
+            method.for_training(training)
         if moved != NOT_MOVED:
             where = DisplacedGradients(
-                moved, method if isinstance(method, UnrolledGaussNewton) else _drift(cfg).along(training)
+                moved, method if isinstance(method, UnrolledGaussNewton) else _drift(cfg).for_training(training)
             )
     if isinstance(method, UnrolledGaussNewton) and _path(cfg, name):
         return method, partial(_along_a_run, cfg, method)
-    return method, partial(attribute, preconditioner=method, curvature_rows=cfg.method.curvature_rows, moved=where)
+    return method, partial(attribute, preconditioner=method, curvature_rows=cfg.method.curvature_rows, views=where)
 
 
 def _drift(cfg: DictConfig) -> UnrolledGaussNewton:
@@ -124,8 +127,8 @@ def unrolled_rows(cfg: DictConfig) -> int | None:
 
 def _along_a_run(cfg: DictConfig, method: UnrolledGaussNewton, problem: Problem) -> xr.DataArray:
     seed = cfg.further.first_seed
-    way = list(full_run(problem, plan(cfg), seed))
-    scores = attribute_along(problem, method, way, cfg.method.curvature_rows)
+    trajectory = list(full_run(problem, plan(cfg), seed))
+    scores = attribute(problem, method, views=Trajectory(trajectory), curvature_rows=cfg.method.curvature_rows)
     method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
     return scores
 

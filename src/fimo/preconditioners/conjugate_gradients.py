@@ -10,7 +10,7 @@ from torch import Tensor
 from fimo.curvature.products import DUAL_BYTES, LinearSystem, curvature
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
-from fimo.preconditioners.base import Preconditioner, instance, whole
+from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
 
@@ -45,9 +45,9 @@ class ConjugateGradients(Preconditioner):
         super().__init__(label, phi)
         if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
             raise UserError(f"tolerance of {label} must be between 0 and 1, found {tolerance!r}.")
-        self.damping, self.tolerance = instance(Damping, f"damping of {label}", damping), float(tolerance)
-        self.dual_bytes = whole(f"dual_bytes of {label}", dual_bytes, least=0)
-        self.max_iterations = whole(f"max_iterations of {label}", max_iterations)
+        self.damping, self.tolerance = require_instance(Damping, f"damping of {label}", damping), float(tolerance)
+        self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
+        self.max_iterations = require_whole(f"max_iterations of {label}", max_iterations)
 
     def fit(self, problem: Problem) -> Self:
         """The curvature's products, and λ."""

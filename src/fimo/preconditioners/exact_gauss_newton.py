@@ -11,7 +11,7 @@ from fimo.curvature.products import DUAL_BYTES
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
 from fimo.errors import UserError
 from fimo.gradients import Gradients, GradientSource, Vectors
-from fimo.preconditioners.base import Preconditioner, instance, whole
+from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
 
@@ -31,8 +31,8 @@ class ExactGaussNewton(Preconditioner):
 
     def __init__(self, label: str, damping: Damping, dual_bytes: int = DUAL_BYTES, phi: str = "raw") -> None:
         super().__init__(label, phi)
-        self.damping = instance(Damping, f"damping of {label}", damping)
-        self.dual_bytes = whole(f"dual_bytes of {label}", dual_bytes)
+        self.damping = require_instance(Damping, f"damping of {label}", damping)
+        self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes)
 
     def fit(self, problem: Problem) -> Self:
         """The Gram of all rows and its eigendecomposition.

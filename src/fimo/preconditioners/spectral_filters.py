@@ -15,7 +15,8 @@ from fimo.curvature.gauss_newton_factor import dual_memory
 from fimo.curvature.products import DUAL_BYTES, PrimalCurvature, ritz_values
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
 from fimo.gradients import GradientSource, Vectors
-from fimo.preconditioners.base import Preconditioner, whole
+from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.preconditioners.base import Preconditioner, require_whole
 from fimo.problem import Parameters, Problem
 
 ZERO = torch.zeros(1)
@@ -30,7 +31,7 @@ class Functions(Protocol):
         """Times each gradient."""
         ...
 
-    def only(self, place: int) -> Functions:
+    def single(self, place: int) -> Functions:
         """One of them."""
         ...
 
@@ -55,8 +56,8 @@ class GaussNewtonFilter(Preconditioner):
         super().__init__(label, phi)
         self.curvature_rows = curvature_rows
         if curvature_rows is not None:
-            whole(f"curvature_rows of {label}", curvature_rows)
-        self.dual_bytes = whole(f"dual_bytes of {label}", dual_bytes, least=0)
+            require_whole(f"curvature_rows of {label}", curvature_rows)
+        self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
 
     @abstractmethod
     def filters(self, eigenvalues: Tensor) -> Tensor:
@@ -73,9 +74,9 @@ class GaussNewtonFilter(Preconditioner):
         some = problem.sampled(min(chosen, default=None))
         if (fitted := len(some.train)) < len(problem.train):
             self.note("rows", f"curvature over {fitted} of {len(problem.train)} training rows")
-        self._choose_coordinates(problem)
-        self.fitted = self.coordinates(some)
-        source = GradientSource(self.fitted, factored=self.fitted is some)  # layers know of θ itself alone
+        self.metric = self._metric(problem)
+        self.fitted = self.metric.rescaled(some) if self.metric else some
+        source = GradientSource(self.fitted, factored=not self.metric)  # layers have factors with respect to θ only
         if dual_memory(source) <= self.dual_bytes:
             spectrum = Spectrum.of(source)
             largest, self.factored, path = float(spectrum.eigenvalues[-1]), source.factored, "dual"
@@ -90,8 +91,9 @@ class GaussNewtonFilter(Preconditioner):
         self.facts |= {"largest_eigenvalue": largest, "path": path}
         return self
 
-    def _choose_coordinates(self, problem: Problem) -> None:
-        """Before `coordinates` is asked; `problem` has all training rows."""
+    def _metric(self, problem: Problem) -> DiagonalMetric | None:
+        """Of the coordinates that G is written in; `problem` has all training rows."""
+        return None
 
     def _check(self, largest: float) -> None:
         """Refuse what has no meaning with G's largest eigenvalue."""
@@ -100,8 +102,8 @@ class GaussNewtonFilter(Preconditioner):
         """Each function times each gradient: products have a first axis for it."""
         return self.P @ gradients
 
-    def only(self, place: int) -> Self:
-        """One function, products with a first axis of 1."""
+    def single(self, place: int) -> Self:
+        """One of the functions, fitted; products have a first axis of 1."""
         one = copy.copy(self)
-        one.P = self.P.only(place)
+        one.P = self.P.single(place)
         return one
