@@ -19,6 +19,7 @@ from fimo.effect import average, effect
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
 from fimo.models.objective import SquaredError
+from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
@@ -26,7 +27,6 @@ from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.problem import Problem
 from fimo.reference import gradients as naive
 from fimo.rows import Rows
-from fimo.unrolled.recursion import LinearisedSGD
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 RATE = 0.05

@@ -78,7 +78,8 @@ def attribute(
     require_ready(problem)
     with differentiable_attention():
         P = preconditioner.fit_to(problem, curvature_rows)
-        scores, steps = [], []
+        scores: list[Tensor] = []
+        steps: list[int] = []
         for view in views(P, problem) if views else [View(P, problem, problem, P.steps)]:
             scores.append(_evaluate(view, block_bytes))
             steps += view.steps or []

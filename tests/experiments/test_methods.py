@@ -40,7 +40,7 @@ def test_a_method_that_is_moved_has_the_estimate_and_the_rows_of_unrolled_gn():
     assert (moved.sides, moved.estimate.curvature_rows, moved.estimate.steps[-1]) == (
         "both",
         30,
-        len(moved.estimate.recursion.rates),
+        len(moved.estimate.recursion.learning_rates),
     )
 
 
@@ -49,7 +49,7 @@ def test_recursions_are_what_the_optimizer_does():
     problem = Question(config("experiment=diabetes", "final.epochs=0", "size=smoke", *FEW)).problem
     found = methods.recursion(cfg, problem)
     assert (found.momentum, found.weight_decay, found.epsilon) == (0.9, 0.01, 1e-8)
-    assert found.batch_size == cfg.data.batch_size and np.all(found.rates == 0.01)
+    assert found.batch_size == cfg.data.batch_size and np.all(found.learning_rates == 0.01)
     cfg = config("experiment=diabetes", "optimizer.momentum=0.5", "optimizer.weight_decay=0.1", "size=smoke", *FEW)
     found = methods.recursion(cfg, problem)
     assert (found.momentum, found.weight_decay, found.nesterov) == (0.5, 0.1, False)

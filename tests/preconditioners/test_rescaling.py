@@ -11,10 +11,10 @@ from recursions import PATHS, STEPS, close
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.optimizers import LinearisedAdam
 from fimo.reference import gradients as naive
 from fimo.reference import methods as dense
 from fimo.unrolled.displaced import DisplacedGradients
-from fimo.unrolled.recursion import LinearisedAdam
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 BETA, BATCH, EPSILON = 0.8, 3, 1e-3

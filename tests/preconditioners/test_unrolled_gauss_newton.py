@@ -11,13 +11,13 @@ from recursions import PATHS, PROBLEMS, RATE, SGD, STEPS, close, recursion
 from fimo.attribution import attribute
 from fimo.curvature.chebyshev import coefficients
 from fimo.errors import UserError
+from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
 from fimo.reference import gradients as naive
 from fimo.reference import methods as dense
 from fimo.unrolled.displaced import DisplacedGradients
-from fimo.unrolled.recursion import LinearisedSGD
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 

@@ -26,7 +26,7 @@ from fimo.app.settings import (
 )
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.leave_out import SCHEMES
-from fimo.further_training.update_derivatives import derivative_of
+from fimo.optimizers import derivative_of
 from fimo.models.training import KEEP, OPTIMIZERS, SCHEDULES
 from fimo.pipeline.methods import check as check_method
 

@@ -14,7 +14,7 @@ from fimo.compat import differentiable_attention
 from fimo.further_training.ensemble import Ensemble, OptimizerFactory, clipped, rng_seeded, training_mode
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch
-from fimo.further_training.update_derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
+from fimo.optimizers.derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import numpy as np
-import torch
 import xarray as xr
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, open_dict
 
-from fimo.app.settings import RETRAINING, optimizer_name, plan
+from fimo.app.settings import RETRAINING, plan
 from fimo.attribution import attribute
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.full_run import full_run
+from fimo.optimizers import LinearisedSGD, linearised
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 from fimo.unrolled.base import DependsOnTraining
 from fimo.unrolled.displaced import SIDES, DisplacedGradients
-from fimo.unrolled.recursion import LinearisedAdam, LinearisedSGD
 from fimo.unrolled.trajectory import Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
@@ -54,9 +51,9 @@ def check(cfg: DictConfig, name: str) -> None:
     if (moved := _moved(cfg, name)) not in (NOT_MOVED, *SIDES):
         raise UserError(f"method.{name}.moved must be one of {NOT_MOVED}, {', '.join(SIDES)}, found {moved!r}.")
     if follows(cfg, name):
-        kind, options = _optimizer(cfg)
+        training = linearised(plan(cfg).optimizer, [1], cfg.data.batch_size)
         if _path(cfg, name) is not False:
-            _check_path(cfg, name, kind is LinearisedSGD and not options["momentum"])
+            _check_path(cfg, name, type(training) is LinearisedSGD and not training.momentum)
 
 
 def _check_path(cfg: DictConfig, name: str, plain_sgd: bool) -> None:
@@ -136,29 +133,4 @@ def _along_a_run(cfg: DictConfig, method: UnrolledGaussNewton, problem: Problem)
 def recursion(cfg: DictConfig, problem: Problem) -> LinearisedSGD:
     """Further training on a quadratic model: learning rates, evaluated steps and what else the optimiser does."""
     further = plan(cfg)
-    steps = further.evaluated(problem)
-    kind, options = _optimizer(cfg)
-    return kind(np.full(steps[-1], options.pop("lr")), steps, **options)
-
-
-def _optimizer(cfg: DictConfig) -> tuple[type[LinearisedSGD], dict[str, Any]]:
-    """The optimiser's recursion and its settings.
-
-    Raises:
-        Unavailable: where there is none.
-    """
-    (group,) = plan(cfg).optimizer([torch.zeros(1, requires_grad=True)]).param_groups
-    name, shared = optimizer_name(cfg), {key: group[key] for key in ("lr", "weight_decay")}
-    for key in ("amsgrad", "maximize"):
-        if group.get(key):
-            raise Unavailable(f"Methods that follow further training need optimizer.{key}=false, found true.")
-    if name == "SGD":
-        return LinearisedSGD, shared | {key: group[key] for key in ("momentum", "dampening", "nesterov")}
-    if name == "AdamW" or name == "Adam" and group["weight_decay"] == 0:
-        own = {"momentum": group["betas"][0], "epsilon": group["eps"], "batch_size": cfg.data.batch_size}
-        return LinearisedAdam, shared | own
-    with_decay = f" with optimizer.weight_decay={group['weight_decay']:g}" if name == "Adam" else ""
-    raise Unavailable(
-        "Methods that follow further training need optimizer to be SGD, AdamW, or Adam without weight decay, found "
-        f"{name}{with_decay}."
-    )
+    return linearised(further.optimizer, further.evaluated(problem), further.batch_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, Self, runtime_checkable
 
-from fimo.unrolled.recursion import LinearisedSGD
+from fimo.optimizers import LinearisedSGD
 
 
 @runtime_checkable

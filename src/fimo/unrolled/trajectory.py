@@ -16,11 +16,11 @@ from fimo.curvature.spectrum import SpectralFunctions, Spectrum
 from fimo.errors import UserError
 from fimo.gradients import DenseGradients, Gradients, GradientSource
 from fimo.gradients.network import joined
+from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.spectral_filters import ZERO
 from fimo.problem import Parameters, Problem
 from fimo.unrolled.displaced import displaced
-from fimo.unrolled.recursion import LinearisedSGD
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 
@@ -128,7 +128,7 @@ class Trajectory:
             there = displaced(problem, {name: parameters[name].to(p) - p for name, p in problem.parameters.items()})
             after = left_out_gradients(there, P.factored)
             after_inside = spectrum.coordinates(after)
-            segment = replace(recursion, rates=recursion.rates[begin:end], steps=[end - begin])
+            segment = replace(recursion, learning_rates=recursion.learning_rates[begin:end], steps=[end - begin])
             kept, forced = segment_functions(functions, segment)
             fraction = (end - begin - 1) / (2 * (end - begin))
             terms = (1 - fraction, before), (fraction, after)

@@ -11,9 +11,9 @@ from torch import Tensor
 from fimo.errors import UserError
 from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.gradients.training_set import vjp_over_training_set
+from fimo.optimizers import LinearisedAdam, LinearisedSGD
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Parameters, Problem
-from fimo.unrolled.recursion import LinearisedAdam, LinearisedSGD
 
 
 class UnrolledGaussNewton(GaussNewtonFilter):
@@ -37,8 +37,8 @@ class UnrolledGaussNewton(GaussNewtonFilter):
 
     def _check(self, largest: float) -> None:
         """Refuse further training that would diverge, along the eigenvector of the largest eigenvalue."""
-        if self.recursion.growth(largest) >= 1 and largest > 0:
-            rate = float(self.recursion.rates.max())
+        if self.recursion.spectral_radius(largest) >= 1 and largest > 0:
+            rate = float(self.recursion.learning_rates.max())
             raise UserError(
                 f"{self.label} needs further training that is stable, but with optimizer.lr = η = {rate:.3g} and "
                 f"{self.recursion.matrix}'s largest eigenvalue σ = {largest:.3g}, ησ = {rate * largest:.3g} (below 2 "
@@ -54,7 +54,7 @@ class UnrolledGaussNewton(GaussNewtonFilter):
     def drifts(self, problem: Problem) -> Iterator[Parameters]:
         """Δ_t = −P_t ∇R(θ_f) for every step, R the mean training loss with what weight decay adds.
 
-        AdamW's decay of θ_f is a constant pull too, for which its momentum makes no difference.
+        AdamW's decay of θ_f is a constant force too, for which its momentum makes no difference.
         """
         n, metric = len(problem.train), self.metric
         gradient = vjp_over_training_set(problem, torch.full((n,), 1 / n, dtype=torch.float64))
@@ -70,7 +70,7 @@ class UnrolledGaussNewton(GaussNewtonFilter):
 class MatchedGaussNewton(UnrolledGaussNewton):
     """P_t = (G + λI)⁻¹ with the damping of so much further training: λ = 1/(ηt), so that P_t of σ = 0 is ηt as well.
 
-    With momentum, decay, Adam or a schedule of rates 1/λ is what a pull of 1 comes to where there is no curvature.
+    With momentum, decay, Adam or a schedule of rates 1/λ is what a force of 1 comes to where there is no curvature.
     """
 
     def filters(self, eigenvalues: Tensor) -> Tensor:
