@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
 from fimo.gradients.base import Gradients
-from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.source import GradientSource
 from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
 from fimo.problem import Parameters, Problem
@@ -33,9 +33,17 @@ class Spectrum:
     vectors: Tensor
 
     @classmethod
-    def of(cls, source: GradientSource) -> Spectrum:
-        """Of all training rows."""
-        dual = GaussNewtonFactor.of(source)
+    def of(cls, source: GradientSource, root: Cotangents = of_curvature) -> Spectrum:
+        """The eigendecomposition over all training rows.
+
+        Args:
+            source: of gradients, with the training rows.
+            root: R, see `fimo.curvature.roots`.
+
+        Returns:
+            The eigendecomposition.
+        """
+        dual = GaussNewtonFactor.of(source, root=root)
         eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
         return cls(dual, eigenvalues.clamp(min=0), vectors)
 
@@ -68,10 +76,19 @@ class SpectralFunctions:
         return replace(self, filters=self.filters[some], outside=self.outside[some])
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
-        """f(G) times one vector for each of several functions; `problem` is that of the spectrum."""
-        coordinates = self.spectrum.vectors.T @ jvp_over_training_set(problem, vector, of_curvature).to(self.filters)
+        """f(G) times one vector, for each of several functions.
+
+        Args:
+            vector: by parameter.
+            problem: that of the spectrum.
+
+        Yields:
+            The products, by parameter.
+        """
+        root = self.spectrum.dual.root
+        coordinates = self.spectrum.vectors.T @ jvp_over_training_set(problem, vector, root).to(self.filters)
         for outside, slope in zip(self.outside, self.slopes, strict=True):
-            curved = vjp_over_training_set(problem, self.spectrum.vectors @ (slope * coordinates), of_curvature)
+            curved = vjp_over_training_set(problem, self.spectrum.vectors @ (slope * coordinates), root)
             yield {name: float(outside) * part + curved[name] for name, part in vector.items()}
 
     @cached_property

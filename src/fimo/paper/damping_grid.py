@@ -11,7 +11,7 @@ from fimo.attribution import attribute
 from fimo.errors import Unavailable
 from fimo.pipeline import methods
 from fimo.pipeline.run import Question
-from fimo.preconditioners.damping_grid import DampingGrid
+from fimo.preconditioners.exact_gauss_newton import DampingGrid
 
 # Dampings for each decade, from so many times below 1/(ηt) of the last step to so many times above that of the first.
 EACH, BEYOND = 3, 10

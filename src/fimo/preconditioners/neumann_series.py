@@ -8,7 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES, PRODUCTS, LinearSystem, curvature, ritz_values
+from fimo.curvature.products import DUAL_BYTES, LinearSystem, curvature, ritz_values
+from fimo.curvature.roots import damping_root, require_curvature
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
@@ -30,11 +31,11 @@ class NeumannSeries(Preconditioner):
 
     The paper's list of scales s is tried in turn; a column takes the first with which it doesn't diverge, and is NaN
     where there is none. A column diverged when it is not finite, or longer than it could be with a positive definite
-    C_B + λI of norm below 2s: ‖P g‖ ≤ 2‖g‖/λ, for Gauss–Newton also ‖h‖ ≤ (depth + 1)‖g‖.
+    C_B + λI of norm below 2s: ‖P g‖ ≤ 2‖g‖/λ, without negative eigenvalues also ‖h‖ ≤ (depth + 1)‖g‖.
 
     Args:
         label: the method's name.
-        curvature: C, `gauss_newton` or `hessian`.
+        curvature: C, one of `CURVATURES`.
         damping: λ.
         depth: steps of the recursion.
         batch_size: rows of a batch, drawn with replacement; None for all rows in every step.
@@ -63,17 +64,12 @@ class NeumannSeries(Preconditioner):
         phi: str = "raw",
     ) -> None:
         super().__init__(label, phi)
-        if curvature not in PRODUCTS:
-            raise UserError(f"curvature of {label} must be one of {', '.join(PRODUCTS)}, found {curvature!r}.")
         given = scales if scale is None else [scale]
         numbers = isinstance(given, Sequence) and all(type(s) in (int, float) and 0 < s < float("inf") for s in given)
         if not numbers or not given:
             raise UserError(f"scales of {label} must be a list of numbers above 0, found {given!r}.")
-        self.kind, self.scales, self.damping = (
-            curvature,
-            list(given),
-            require_instance(Damping, f"damping of {label}", damping),
-        )
+        self.kind = require_curvature(f"curvature of {label}", curvature, indefinite=True)
+        self.scales, self.damping = list(given), require_instance(Damping, f"damping of {label}", damping)
         self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
         self.depth = require_whole(f"depth of {label}", depth)
         self.repeat = require_whole(f"repeat of {label}", repeat)
@@ -89,7 +85,7 @@ class NeumannSeries(Preconditioner):
         super().fit(problem)
         self.curvature = curvature(problem, self.kind, self.dual_bytes)
         self.factored = self.curvature.source.factored
-        self.value = self.damping.of_curvature(self.curvature.source, self.facts)
+        self.value = self.damping.of_curvature(self.curvature.source, self.facts, damping_root(self.kind))
         self.batches = [self._draw(problem, number) for number in range(self.repeat)]
         if self.curvature.narrow:
             self.note("path", self.curvature.path)
@@ -101,8 +97,8 @@ class NeumannSeries(Preconditioner):
             lowest = float(ritz_values(self.curvature.primal, steps=min(30, max(10, self.depth)))[0])
             self.facts |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
             if self.facts["indefinite"]:
-                told = f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}"
-                self.note("indefinite", told)
+                indefinite = f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}"
+                self.note("indefinite", indefinite)
         return self
 
     @property
@@ -194,7 +190,7 @@ class NeumannSeries(Preconditioner):
     def _longest(self, step: int, scale: float) -> float:
         """Bound on ‖h‖/‖g‖, with room for rounding."""
         bound = 2 * scale / self.value
-        return 1.001 * (min(bound, step + 1.0) if self.kind == "gauss_newton" else bound)
+        return 1.001 * (min(bound, step + 1.0) if self.kind != "hessian" else bound)
 
 
 class _Transposed(Preconditioner):
