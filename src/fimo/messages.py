@@ -15,7 +15,7 @@ class _StandardOutput(logging.StreamHandler):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> TextIO:  # type: ignore[override]
+    def stream(self) -> TextIO:
         """Standard output."""
         return sys.stdout
 

@@ -131,7 +131,7 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
         ),
         (
             "method=cg method.cg.moved=both optimizer=adam optimizer._target_=torch.optim.Adagrad",
-            "decay, found Adagrad.",
+            "SGD, Adam or AdamW, found Adagrad.",
         ),
         ("method=unrolled_gn method.unrolled_gn.path=1", "path must be true or false, and true only for Unrolled"),
         (
@@ -148,7 +148,7 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
             "method=unrolled_gn method.unrolled_gn.path=true further.batch_norm=updated further.leave_out=drop",
             "further.batch_norm not updated, found leave_one_out and updated",
         ),
-        ("method=unrolled_gn optimizer=adam +optimizer.amsgrad=true", "need optimizer.amsgrad=false, found true"),
+        ("method=unrolled_gn optimizer=adam +optimizer.amsgrad=true", "needs optimizer.amsgrad=false, found true"),
         (
             "method=matched_gn method.matched_gn.moved=test",
             "moved must be one of none, train, both, found 'tes",

@@ -15,11 +15,11 @@ from fimo.app.settings import RETRAINING, method_names, plain
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.labels import Label
+from fimo.optimizers import LinearisedSGD, linearised
 from fimo.pipeline.methods import NOT_DISPLACED, Method
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping
 from fimo.unrolled.displaced import SIDES
-from fimo.unrolled.recursion import LinearisedSGD, linearised
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -59,7 +59,7 @@ def _method(cfg: DictConfig, name: str, label: str, training: FurtherTraining) -
         estimate = UnrolledGaussNewton("the displacement's estimate", unrolled_rows(cfg), cfg.facts.dual_bytes)
     method = Method(name, label, preconditioner, dtype, rows, sides, trajectory is True, estimate)
     if method.follows_training:
-        recursion = linearised(training.make_optimizer([torch.zeros(1, requires_grad=True)]), [1], training.batch_size)
+        recursion = linearised(training.optimizer, [1], training.batch_size)
         if trajectory is not False:
             _check_trajectory(cfg, method, trajectory, recursion)
     return method

@@ -17,7 +17,7 @@ from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.modes import rng_seeded, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
-from fimo.further_training.update_derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
+from fimo.optimizers.derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
 from fimo.vmapping import vmap_or_loop

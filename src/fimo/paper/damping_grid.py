@@ -10,7 +10,7 @@ from fimo.attribution import attribute
 from fimo.errors import Unavailable
 from fimo.pipeline.methods import training_recursion
 from fimo.pipeline.run import Run
-from fimo.preconditioners.damping_grid import DampingGrid
+from fimo.preconditioners.exact_gauss_newton import DampingGrid
 
 # Dampings for each decade, from so many times below 1/(ηt) of the last step to so many times above that of the first.
 DAMPINGS_PER_DECADE, MARGIN_FACTOR = 3, 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fimo.errors import UserError
-from fimo.pipeline.methods import Method
+from fimo.pipeline.methods import NOT_DISPLACED, Method
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
@@ -56,8 +56,8 @@ def method_named(name: str, batch_size: int = LISSA_BATCH) -> Method:
     if name not in CATALOGUE:
         raise UserError(f"{name!r} is no method: expected one of {', '.join(CATALOGUE)}, or a Method.")
     preconditioner = CATALOGUE[name](batch_size)
-    sides = {"sides": DISPLACED[name]} if name in DISPLACED else {}
-    return Method(name, preconditioner.label, preconditioner, preconditioner.dtype, **sides)
+    sides = DISPLACED.get(name, NOT_DISPLACED)
+    return Method(name, preconditioner.label, preconditioner, preconditioner.dtype, sides=sides)
 
 
 def method_of(preconditioner: Preconditioner) -> Method:

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 import xarray as xr
 
-from fimo.attribution import attribute
+from fimo.attribution import Views, attribute
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
+from fimo.optimizers import LinearisedSGD, linearised
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
+from fimo.unrolled.base import DependsOnTraining
 from fimo.unrolled.displaced import DisplacedGradients
-from fimo.unrolled.recursion import LinearisedSGD, linearised
-from fimo.unrolled.trajectory import trajectory_scores
+from fimo.unrolled.trajectory import Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 NOT_DISPLACED = "none"
@@ -65,7 +66,7 @@ class Method:
     @property
     def follows_training(self) -> bool:
         """Whether the scores depend on how much further training there is."""
-        return isinstance(self.preconditioner, UnrolledGaussNewton) or self.sides != NOT_DISPLACED
+        return isinstance(self.preconditioner, DependsOnTraining) or self.sides != NOT_DISPLACED
 
     def scores(self, problem: Problem, training: FurtherTraining | None = None, seed: int = 0) -> Scored:
         """The scores of all left-out examples for all test examples.
@@ -78,23 +79,26 @@ class Method:
         Raises:
             UserError: where the network doesn't suit the method, or the training is not known to it.
         """
-        method = copy.deepcopy(self.preconditioner)
-        displaced: DisplacedGradients | None = None
+        method, views = copy.deepcopy(self.preconditioner), None
         if self.follows_training:
-            recursion = training_recursion(require_training(self.label, training), problem)
-            if isinstance(method, UnrolledGaussNewton):
-                method.for_training(recursion)
-            if self.sides != NOT_DISPLACED:
-                displaced = DisplacedGradients(self.sides, self._estimate(method).for_training(recursion))
+            views = self._views(method, problem, require_training(self.label, training), seed)
+        values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)
+        if self.trajectory:
+            method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
+        return Scored(values, method.facts, list(method.notes.values()))
+
+    def _views(self, method: Preconditioner, problem: Problem, training: FurtherTraining, seed: int) -> Views | None:
+        """Where the equation is evaluated; a method that depends on further training learns of it."""
+        recursion = training_recursion(training, problem)
+        if isinstance(method, DependsOnTraining):
+            method.for_training(recursion)
         if self.trajectory:
             from fimo.further_training.full_run import full_run  # Lightning, which other methods don't need
 
-            trajectory = list(full_run(problem, require_training(self.label, training), seed))
-            values = trajectory_scores(problem, method, trajectory, self.curvature_rows)
-            method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
-        else:
-            values = attribute(problem, method, views=displaced and displaced.views, curvature_rows=self.curvature_rows)
-        return Scored(values, method.diagnostics, list(method.notes.values()))
+            return Trajectory(list(full_run(problem, training, seed)))
+        if self.sides == NOT_DISPLACED:
+            return None
+        return DisplacedGradients(self.sides, self._estimate(method).for_training(recursion))
 
     def _estimate(self, method: Preconditioner) -> UnrolledGaussNewton:
         if isinstance(method, UnrolledGaussNewton):
@@ -131,5 +135,4 @@ def training_recursion(training: FurtherTraining, problem: Problem) -> Linearise
     Raises:
         Unavailable: for an optimiser without a linear recursion.
     """
-    parameter = [torch.zeros(1, requires_grad=True)]
-    return linearised(training.make_optimizer(parameter), training.evaluation_steps(problem), training.batch_size)
+    return linearised(training.optimizer, training.evaluation_steps(problem), training.batch_size)

@@ -68,7 +68,7 @@ def _compute_scores(run: Run, artifact: Artifact, method: Method, problem: Probl
     with peak_memory(problem.device) as peak:
         scored = method.scores(problem, run.training, run.seeds.first)
     seconds = round(time.perf_counter() - start, 3)
-    about = {"seconds": seconds, "start_bytes": peak.before, "peak_bytes": peak.bytes}
+    about: dict[str, Any] = {"seconds": seconds, "start_bytes": peak.before, "peak_bytes": peak.bytes}
     about |= {**scored.diagnostics, "notes": list(scored.notes)}
     artifact.write(SCORES, formats.from_dataset(scored.values.to_dataset()), **about)
     logger.info("%s: scores computed (%.2f s), in %s", method.label, seconds, artifact.folder)

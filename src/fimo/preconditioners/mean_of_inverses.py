@@ -14,7 +14,7 @@ from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.base import LinearCombination
 from fimo.gradients.source import mean_squares
 from fimo.memory import KEPT_GRADIENT_BYTES
-from fimo.preconditioners.base import Preconditioner, instance
+from fimo.preconditioners.base import Preconditioner, require_instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
 
@@ -32,7 +32,7 @@ class MeanOfInverses(Preconditioner):
 
     def __init__(self, label: str, damping: Damping, phi: str = "raw") -> None:
         super().__init__(label, phi)
-        self.damping = instance(Damping, f"damping of {label}", damping)
+        self.damping = require_instance(Damping, f"damping of {label}", damping)
 
     def fit(self, problem: Problem) -> Self:
         """The dampings of all tensors."""

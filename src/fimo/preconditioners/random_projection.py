@@ -14,7 +14,7 @@ from fimo.errors import UserError
 from fimo.gradients import DenseGradients, GradientSource
 from fimo.gradients.cotangents import of_output
 from fimo.memory import BLOCK_BYTES, DENSE_PROJECTION_ENTRIES, DUAL_BYTES
-from fimo.preconditioners.base import Preconditioner, instance, whole
+from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
 from fimo.randomness import seed_of
@@ -144,11 +144,11 @@ class RandomProjection(Preconditioner):
     ) -> None:
         super().__init__(label, phi)
         if projection is not None and projection != "auto":
-            whole(f"projection of {label}", projection)
+            require_whole(f"projection of {label}", projection)
         self.size = projection
-        self.projections = whole(f"projections of {label}", projections)
-        self.ridge = None if ridge is None else instance(Damping, f"ridge of {label}", ridge)
-        self.seed = whole(f"seed of {label}", seed, least=0)
+        self.projections = require_whole(f"projections of {label}", projections)
+        self.ridge = None if ridge is None else require_instance(Damping, f"ridge of {label}", ridge)
+        self.seed = require_whole(f"seed of {label}", seed, least=0)
 
     def fit(self, problem: Problem) -> Self:
         """The kernels of all projections, factored.

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fimo.errors import UserError
+from fimo.optimizers.settings import optimizer_settings
 
 # What a rule has to remember of some tangents, by name, `[left_out, param]`.
 Memory = dict[str, Tensor]
@@ -23,7 +23,12 @@ class UpdateDerivative(Protocol):
     """The derivative of one optimiser's steps along one run."""
 
     def follow(self, parameters: Tensor, gradient: Tensor) -> None:
-        """Take note of the run's next step, before the tangents take it: θ and g `[param]`, g clipped."""
+        """Take note of the run's next step, before the tangents take it.
+
+        Args:
+            parameters: θ before the step, `[param]`.
+            gradient: g, clipped, `[param]`.
+        """
         ...
 
     def step(self, tangents: Tensor, changes: Tensor, memory: Memory) -> None:
@@ -121,17 +126,8 @@ def derivative_of(optimizer: torch.optim.Optimizer) -> UpdateDerivative:
     Raises:
         UserError: for an optimiser, or a setting of it, whose derivative is not here.
     """
-    if type(optimizer) not in DERIVATIVES:
-        known = ", ".join(kind.__name__ for kind in DERIVATIVES)
-        raise UserError(
-            f"further.gold=tangent knows the derivatives of {known} alone: optimizer must be one of them, found "
-            f"{type(optimizer).__name__}."
-        )
-    (group,) = optimizer.param_groups
-    for key in ("amsgrad", "maximize"):
-        if group.get(key):
-            raise UserError(f"further.gold=tangent has no derivative of optimizer.{key}: it must be false, found true.")
-    return DERIVATIVES[type(optimizer)](group)
+    settings = optimizer_settings(optimizer, "further.gold=tangent")
+    return DERIVATIVES[type(optimizer)](settings)
 
 
 def clipped_changes(changes: Tensor, gradient: Tensor, bound: float) -> Tensor:
@@ -143,6 +139,9 @@ def clipped_changes(changes: Tensor, gradient: Tensor, bound: float) -> Tensor:
         changes: ġ `[left_out, param]`.
         gradient: g `[param]` before it is clipped.
         bound: on the norm of g.
+
+    Returns:
+        The derivative of the clipped gradient, `[left_out, param]`.
     """
     norm = torch.linalg.vector_norm(gradient)
     factor = bound / (norm + 1e-6)
