@@ -17,7 +17,9 @@ FEW = ("data.train_rows=60", "data.left_out=3", "data.test_count=3")
 
 def test_the_limit_is_the_products_of_a_step():
     """Of three layers: forward, for the weights, and for the inputs of the last two (not the data); the sum twice."""
-    ensemble = Ensemble(problem(), torch.zeros(5, dtype=torch.long), lambda p: torch.optim.SGD(p, lr=0.1), width=5)
+    ensemble = Ensemble(
+        problem(), torch.zeros(5, dtype=torch.long), lambda p: torch.optim.SGD(p, lr=0.1), runs_per_chunk=5
+    )
     (batch, *_) = every_step(torch.arange(23)[None], 23, torch.tensor([-1, 0, 3, 11, 22]))
     with timing.MatrixProducts() as products:
         ensemble.step(batch)
