@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import xarray as xr
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, open_dict
@@ -14,6 +15,7 @@ from fimo.app.settings import RETRAINING, plan
 from fimo.attribution import attribute
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.full_run import full_run
+from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.optimizers import LinearisedSGD, linearised
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
@@ -33,12 +35,16 @@ def made(cfg: DictConfig, name: str) -> Preconditioner:
     with open_dict(node):
         for key in WHERE if _unrolled(cfg, name) else WHERE[:1]:
             node.pop(key, None)
+    if node.get("metric") == "adam":
+        optimizer = plan(cfg).optimizer([torch.zeros(1, requires_grad=True)])
+        metric = AdamMetric(cfg.data.batch_size, optimizer.param_groups[0].get("eps", AdamMetric.epsilon))
+        return instantiate(node, metric=metric, _convert_="all")
     return instantiate(node, _convert_="all")
 
 
 def follows(cfg: DictConfig, name: str) -> bool:
     """Whether a method's scores depend on how much further training there is."""
-    return _unrolled(cfg, name) or _moved(cfg, name) != NOT_MOVED
+    return _unrolled(cfg, name) or _moved(cfg, name) != NOT_MOVED or cfg.method[name].get("metric") == "adam"
 
 
 def check(cfg: DictConfig, name: str) -> None:
