@@ -77,8 +77,8 @@ class GaussNewtonFactor:
             start += len(products)
         return cls(rows, gram, len(train), root)
 
-    def space(self, gradients: Gradients) -> DualSystem:
-        """Where the solutions for `gradients` lie."""
+    def system(self, gradients: Gradients) -> DualSystem:
+        """The linear system for `gradients`."""
         projected, squares = self.rows.inner(gradients), gradients.norms().square()
         return DualSystem(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
 

@@ -75,8 +75,8 @@ class PrimalCurvature:
         object.__setattr__(self, "_product", matrix_product(self.kind)(*arguments))
         object.__setattr__(self, "_row_bytes", activation_bytes(self.problem))
 
-    def space(self, gradients: DenseGradients) -> PrimalSystem:
-        """Where the solutions for `gradients` lie."""
+    def system(self, gradients: DenseGradients) -> PrimalSystem:
+        """The linear system for `gradients`."""
         return PrimalSystem(self, gradients.flat().T)
 
     def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
@@ -108,14 +108,14 @@ class Curvature:
     """A curvature with the gradients that go with it.
 
     Attributes:
-        source: gradients in the form that `space` takes.
-        space: from gradients to the space of the solutions.
-        primal: the products where that space is the primal one; None where it is the dual.
+        source: gradients in the form that `system` takes.
+        system: from gradients to the linear system that is solved for them.
+        primal: the products where the system is primal; None where it is dual.
         dtype: of the solver's arithmetic.
     """
 
     source: GradientSource
-    space: Callable[..., LinearSystem]
+    system: Callable[..., LinearSystem]
     primal: PrimalCurvature | None = None
     dtype: torch.dtype = torch.float64
 
@@ -149,9 +149,9 @@ def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES, factore
         source = GradientSource(problem, factored)
         for dtype in (torch.float64, torch.float32):
             if dual_memory(source, dtype, root) <= dual_bytes:
-                return Curvature(source, GaussNewtonFactor.of(source, dtype, root).space, dtype=dtype)
+                return Curvature(source, GaussNewtonFactor.of(source, dtype, root).system, dtype=dtype)
     primal = PrimalCurvature(problem, kind)
-    return Curvature(GradientSource(problem, factored=False), primal.space, primal, problem.dtype)
+    return Curvature(GradientSource(problem, factored=False), primal.system, primal, problem.dtype)
 
 
 def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import xarray as xr
@@ -35,11 +36,19 @@ def made(cfg: DictConfig, name: str) -> Preconditioner:
     with open_dict(node):
         for key in WHERE if _unrolled(cfg, name) else WHERE[:1]:
             node.pop(key, None)
-    if node.get("metric") == "adam":
-        optimizer = plan(cfg).optimizer([torch.zeros(1, requires_grad=True)])
-        metric = AdamMetric(cfg.data.batch_size, optimizer.param_groups[0].get("eps", AdamMetric.epsilon))
-        return instantiate(node, metric=metric, _convert_="all")
+        if node.get("metric") == "adam":
+            node.metric = _adam_metric(cfg)
     return instantiate(node, _convert_="all")
+
+
+def _adam_metric(cfg: DictConfig) -> dict[str, Any]:
+    """The config of the metric that further training has under Adam; ε is Adam's default under another optimiser."""
+    (group,) = plan(cfg).optimizer([torch.zeros(1, requires_grad=True)]).param_groups
+    return {
+        "_target_": f"{AdamMetric.__module__}.{AdamMetric.__name__}",
+        "batch_size": cfg.data.batch_size,
+        "epsilon": group.get("eps", AdamMetric.epsilon),
+    }
 
 
 def follows(cfg: DictConfig, name: str) -> bool:

@@ -74,7 +74,7 @@ class ConjugateGradients(Preconditioner):
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient; each column's residual goes to `facts`."""
-        system = self.curvature.space(gradients)
+        system = self.curvature.system(gradients)
         solution = system.rhs / self.value
         residual = -system.matvec(solution)  # g − (G + λI)g/λ
         norms = system.norms(system.rhs)
