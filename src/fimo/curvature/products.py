@@ -39,11 +39,21 @@ class PrimalSystem(LinearSystem):
         return PrimalSystem(self.curvature, self.gradients[:, columns])
 
     def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
-        """C times vectors, C the mean over all training rows or over those in `batch`."""
+        """C times vectors, C the mean over all training rows or over those in `batch`.
+
+        Args:
+            vectors: `[param, column]`.
+            batch: positions of training rows, `[row]`; None for all.
+        """
         return self.curvature.matvec(vectors, batch)
 
     def inner(self, left: Tensor, right: Tensor) -> Tensor:
-        """Inner products, `[column]`."""
+        """Inner products, `[column]`.
+
+        Args:
+            left: `[param, column]`.
+            right: of the same shape.
+        """
         return (left * right).sum(0)
 
     def to_gradients(self, coordinates: Tensor) -> DenseGradients:
@@ -80,7 +90,12 @@ class PrimalCurvature:
         return PrimalSystem(self, gradients.flat().T)
 
     def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
-        """C times vectors `[param, column]`."""
+        """C times vectors `[param, column]`.
+
+        Args:
+            vectors: `[param, column]`.
+            batch: positions of training rows, `[row]`; None for all.
+        """
         columns, parameters = vectors.shape[1], self.problem.parameters
         # Each column lies in one piece of memory, in the result too: products of many columns are twice as fast so.
         blocks = DenseGradients.of_flat(vectors.T.contiguous(), parameters).tensors

@@ -58,7 +58,12 @@ class LayerBasis:
         return self.rotated(part).square().sum(0)
 
     def back(self, rotated: Tensor, gradients: DenseGradients) -> dict[str, Tensor]:
-        """Q times it, as blocks of the shapes that `gradients` has."""
+        """Q times it, as blocks of the shapes that `gradients` has.
+
+        Args:
+            rotated: `[row, out, in]`.
+            gradients: any with the shapes that are wanted.
+        """
         like = [gradients.tensors[name] for name in self.names]
         parts = (self.left @ rotated @ self.right.T).split([block[0, 0].numel() for block in like], 2)
         return {name: part.reshape(block.shape) for name, part, block in zip(self.names, parts, like, strict=True)}
@@ -168,6 +173,10 @@ def batches(rows: Rows, size: int) -> Iterator[Tensor]:
     """Positions of at most `size` rows each; of sequences only such as are equally long.
 
     The covariance of a layer's inputs is over places too, where padding would count as any other.
+
+    Args:
+        rows: all of them.
+        size: rows in a batch, at most.
     """
     numbers = torch.arange(len(rows))
     alike = [numbers] if rows.lengths is None else [numbers[rows.lengths == n] for n in rows.lengths.unique()]
@@ -175,7 +184,12 @@ def batches(rows: Rows, size: int) -> Iterator[Tensor]:
 
 
 def supported(network: nn.Module, used: set[int]) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    """Layers that have Kronecker factors, with their paths; a weight that two layers share counts with the first."""
+    """Layers that have Kronecker factors, with their paths; a weight that two layers share counts with the first.
+
+    Args:
+        network: the network.
+        used: identities (`id`) of the parameters that the outputs depend on.
+    """
     seen: set[int] = set()
     for path, module in network.named_modules():
         if isinstance(module, nn.Conv2d) and (module.groups > 1 or module.padding_mode != "zeros"):
