@@ -173,7 +173,7 @@ def page() -> str:
     for group in GROUPS:
         lines += [f"## {group}", "", INTRODUCTIONS[group], ""]
         members = [file for file in files if file.group == group]
-        # An experiment's keys are those of conf/config.yaml; in other groups the first comment on a key has its meaning.
+        # An experiment's keys are those of conf/config.yaml; elsewhere the group's first comment on a key explains it.
         described = [top] if group == "experiment" else reversed(members)
         comments = {entry.key: entry.comment for file in described for entry in file.entries if entry.comment}
         for file in members:
