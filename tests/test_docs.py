@@ -22,7 +22,7 @@ from fimo.reference import gradients as naive
 
 README = (ROOT / "README.md").read_text()
 EXTENDING = ROOT / "docs/extending.md"
-NAV = re.findall(r"- (\w+\.md)", (ROOT / "mkdocs.yml").read_text())
+NAV = re.findall(r"- (?:\w+: )?(\w+\.md)", (ROOT / "mkdocs.yml").read_text())
 MOST_LINES, MOST_WORDS, MOST_WORDS_OF_A_PARAGRAPH = 160, 1600, 90
 (DIAGONAL,) = [block.code for block in code("python", EXTENDING)]
 YAML = [block.code for block in code("yaml")]

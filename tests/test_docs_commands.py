@@ -66,7 +66,7 @@ NOT_RUN = {
 NOT_RUN |= {command: PLACEHOLDER for command in commands() if "FOLDER_OR_HUB_NAME" in command}
 NOT_RUN |= {command: CLUSTER for command in commands() if "=slurm" in command}
 RUN = [command for command in commands() if command not in NOT_RUN]
-SLOW = {"make run"}
+SLOW = {"make run", 'make table-methods DATASETS="diabetes breast_cancer" SIZE=smoke'}
 MAKE = [command for command in commands() if command.startswith("make ")]
 HYDRA = [command for command in commands() if re.match(r"(python experiments/|fimo )(?!paper|sweep)", command)]
 INLINE = sorted({target for page in PAGES for target in re.findall(r"`make ([a-z][\w-]*)", page.read_text())})
@@ -104,8 +104,8 @@ def reader(tmp_path_factory):
     (folder / "my.csv").write_text("\n".join(["a,b,c,y", *lines]))
     words = [("good film", "1"), ("bad film", "0"), ("a fine good story", "1"), ("a dull bad story", "0")]
     (folder / "my.tsv").write_text("".join(f"{text} number {k}\t{label}\n" for k in range(20) for text, label in words))
-    images = {f"{split}_images": rng.integers(0, 255, (40, 32, 32, 3), dtype=np.uint8) for split in ("train", "test")}
-    labels = {f"{split}_labels": np.arange(40) % 10 for split in ("train", "test")}
+    images = {f"{split}_images": rng.integers(0, 255, (120, 32, 32, 3), dtype=np.uint8) for split in ("train", "test")}
+    labels = {f"{split}_labels": np.arange(120) % 10 for split in ("train", "test")}
     np.savez(folder / "my.npz", **images, **labels)
     (folder / "my_model.py").write_text(MY_MODEL)
     names: dict = {}
