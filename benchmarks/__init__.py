@@ -1,1 +1,1 @@
-"""The parts of `experiments/benchmark.py`."""
+"""Speed, memory and growth, ours beside the plain twins: `python -m benchmarks`."""

@@ -1,6 +1,6 @@
-"""Speed and memory: `python experiments/benchmark.py`, a JSON object a line.
+"""Speed and memory: `python -m benchmarks`, a JSON object a line.
 
-`python experiments/benchmark.py further_training comparison` measures these parts alone; with `report=FOLDER` the
+`python -m benchmarks further_training comparison` measures these parts alone; with `report=FOLDER` the
 tables and the plot are written there, as `make bench` does it in results/. The parts: further_training, methods,
 comparison, precision, scaling; and paper_gpu, all of the paper's further training of energy and folktables, for a GPU.
 """
@@ -13,20 +13,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from benchmarks import comparison, methods, precision, report, scaling, training
 from benchmarks.timing import Line
-from fimo.app.main import quiet, told
+from fimo.app.config import compose_config, run_of
 from fimo.errors import UserError
-from fimo.paper.panels import composed
+from fimo.messages import log_to_stdout, silence_libraries
 from fimo.pipeline import artifacts
+from fimo.pipeline.run import Run
 from fimo.report.figures import to_bytes
 
 PARTS = {
     "further_training": training.further_training,
     "methods": methods.methods,
-    "comparison": lambda composed: comparison.comparison(),
+    "comparison": lambda make_run: comparison.comparison(),
     "precision": precision.precision,
     "scaling": scaling.scaling,
 }
@@ -36,16 +35,17 @@ REPORT = "report="
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure the parts that are named, or all."""
-    quiet()
-    asked = sys.argv[1:] if arguments is None else arguments
-    parts = [argument for argument in asked if not argument.startswith(REPORT)]
+    log_to_stdout()
+    silence_libraries()
+    words = sys.argv[1:] if arguments is None else arguments
+    parts = [argument for argument in words if not argument.startswith(REPORT)]
     if unknown := [part for part in parts if part not in (*PARTS, GPU)]:
         raise UserError(f"{unknown[0]} is no part of the benchmark: expected some of {', '.join((*PARTS, GPU))}.")
     lines = []
     for line in measurements(parts or list(PARTS)):
         print(json.dumps(line, ensure_ascii=False), flush=True)
         lines.append(line)
-    for argument in asked:
+    for argument in words:
         if argument.startswith(REPORT):
             write(Path(argument.removeprefix(REPORT)), lines)
 
@@ -55,11 +55,11 @@ def measurements(parts: list[str]) -> Iterator[Line]:
     with tempfile.TemporaryDirectory() as folder:
         paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
 
-        def config(*overrides: str) -> DictConfig:
-            return composed([*overrides, *paths])
+        def make_run(*overrides: str) -> Run:
+            return run_of(compose_config([*overrides, *paths]))
 
         for part in parts:
-            yield from (training.whole if part == GPU else PARTS[part])(config)
+            yield from (training.paper_sizes if part == GPU else PARTS[part])(make_run)
 
 
 def write(folder: Path, lines: list[Line]) -> None:
@@ -73,7 +73,3 @@ def write(folder: Path, lines: list[Line]) -> None:
     for ending, content in files.items():
         artifacts.write(folder / f"benchmark.{ending}", content)
     print(folder / "benchmark.md")
-
-
-if __name__ == "__main__":
-    told(main)

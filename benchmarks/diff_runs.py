@@ -11,27 +11,27 @@ import pandas as pd
 
 from fimo.errors import UserError
 from fimo.pipeline import artifacts, formats
-from fimo.pipeline.artifacts import CONFIG, MANIFEST, RUN, TABLE
+from fimo.pipeline.artifacts import CONFIG, INDEX, MANIFEST, RUN, TABLE
 
-TIMED = (MANIFEST, RUN, TABLE)  # these tell seconds and processes: two runs never write the same
+TIMED = (MANIFEST, RUN, TABLE, INDEX)  # these hold seconds and processes: two runs never write the same
 
 
-def check(folder: Path, whole: Path, ended: bool = False) -> dict[str, Any]:
+def check(folder: Path, uninterrupted: Path, ended: bool = False) -> dict[str, Any]:
     """Hold every file of a run against that of the uninterrupted one; those of a run that `ended` are all there."""
-    found, expected = _files(folder), _files(whole)
-    lost = [f"{folder / path} is not a file of the uninterrupted run" for path in sorted(found - expected)]
+    present, expected = _files(folder), _files(uninterrupted)
+    lost = [f"{folder / path} is not a file of the uninterrupted run" for path in sorted(present - expected)]
     if ended:
-        lost += [f"{folder / path} is missing" for path in sorted(expected - found)]
+        lost += [f"{folder / path} is missing" for path in sorted(expected - present)]
         lost += [f"{path} was left behind" for path in sorted(folder.rglob("*.tmp"))]
     worst = 0.0
-    for path in sorted(found & expected):
+    for path in sorted(present & expected):
         try:
-            worst = max(worst, gap := difference(folder / path, whole / path))
+            worst = max(worst, gap := difference(folder / path, uninterrupted / path))
         except (OSError, ValueError, UserError) as reason:
             lost.append(f"{folder / path} can't be read: {reason}")
         else:
             lost += [f"{folder / path} differs by {gap}"] if gap else []
-    return {"files_checked": len(found), "worst_difference": worst, "lost": lost + _refused(folder)}
+    return {"files_checked": len(present), "worst_difference": worst, "lost": lost + _refused(folder)}
 
 
 def _files(folder: Path) -> set[Path]:
@@ -42,22 +42,22 @@ def _files(folder: Path) -> set[Path]:
 
 def _refused(folder: Path) -> list[str]:
     """Why the next run would refuse files, or not take the results for finished though they say so."""
-    told = []
+    refused = []
     for artifact in artifacts.stored(folder / "outputs"):
         for path in sorted(artifact.folder.glob("[!.]*")):
             try:
                 if artifact.has(path.name) and path.name not in (CONFIG, MANIFEST):
                     artifact.path(path.name)
             except UserError as reason:
-                told.append(str(reason))
-    for results in (folder / "results").glob("*"):
+                refused.append(str(reason))
+    for results in (path for path in (folder / "results").glob("*") if path.is_dir()):
         try:
             run = artifacts.read_run(results) or {"files": []}
         except UserError as reason:
-            told.append(str(reason))
+            refused.append(str(reason))
             continue
-        told += [f"{results / name} is missing" for name in run["files"] if not (results / name).is_file()]
-    return told
+        refused += [f"{results / name} is missing" for name in run["files"] if not (results / name).is_file()]
+    return refused
 
 
 def difference(path: Path, twin: Path) -> float:

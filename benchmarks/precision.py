@@ -8,15 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from benchmarks.timing import Line, machine
-from fimo.app import settings
-from fimo.compare.agreement import Mean, cosine
+from fimo.comparison.agreement import Mean, cosine
 from fimo.effect import gold_standard
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
-from fimo.pipeline.run import Question
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
+from fimo.pipeline.run import Run
 from fimo.problem import Problem
 
 EXPERIMENTS: dict[str, tuple[str, ...]] = {"energy": ("further.epochs=10",), "reviews": ("further.epochs=2",)}
@@ -28,25 +26,26 @@ KINDS = {
 }
 
 
-def precision(composed: Callable[..., DictConfig]) -> Iterator[Line]:
+def precision(make_run: Callable[..., Run]) -> Iterator[Line]:
     """A line for each experiment and precision below float64: mean cosine of centred effects with those of float64."""
     for experiment, overrides in EXPERIMENTS.items():
-        cfg = composed(f"experiment={experiment}", *overrides)
-        problem, plan = Question(cfg).problem, settings.plan(cfg)
-        found = {
-            kind: _effects(problem, replace(plan, dtype=dtype, autocast=cast)) for kind, (dtype, cast) in KINDS.items()
+        run = make_run(f"experiment={experiment}", *overrides)
+        problem, training = run.problem, run.training
+        measured = {
+            kind: _effects(problem, replace(training, dtype=dtype, autocast=cast))
+            for kind, (dtype, cast) in KINDS.items()
         }
-        truth, spent = found.pop("float64")
-        for kind, (effects, seconds) in found.items():
+        truth, spent = measured.pop("float64")
+        for kind, (effects, seconds) in measured.items():
             cosines = [float(Mean.of(cosine(a, b)).mean) for a, b in zip(effects, truth, strict=True)]
             size = f"{experiment}: centred effects at the first and last step, cosine with float64's"
             line = {"what": f"further training in {kind}", "size": size, "cosines": np.round(cosines, 4).tolist()}
             yield {**line, "seconds": round(seconds, 1), "ratio": round(spent / seconds, 2), **machine(problem.device)}
 
 
-def _effects(problem: Problem, plan: Plan) -> tuple[list[np.ndarray], float]:
+def _effects(problem: Problem, training: FurtherTraining) -> tuple[list[np.ndarray], float]:
     """Centred effects `[test, left_out]` of one seed at the first and the last evaluated step, and seconds."""
     start = time.perf_counter()
-    ((_, losses, _),) = further_train(problem, plan, [0], lambda seed: True)
+    ((_, losses, _),) = train_seeds(problem, training, [0], lambda seed: True)
     seconds = time.perf_counter() - start
     return [gold_standard([losses], place).values for place in (0, -1)], seconds

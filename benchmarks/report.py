@@ -31,8 +31,8 @@ def markdown(lines: Sequence[Line]) -> str:
 
 
 def _machines(lines: Sequence[Line]) -> str:
-    found = dict.fromkeys(f"{line['device']}, {line['date']}" for line in lines)
-    return f"Measured on: {'; '.join(found)}."
+    machines = dict.fromkeys(f"{line['device']}, {line['date']}" for line in lines)
+    return f"Measured on: {'; '.join(machines)}."
 
 
 def _table(lines: Sequence[Line]) -> list[str]:

@@ -10,16 +10,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from benchmarks.comparison import made_up
 from benchmarks.methods import DEPTH
 from benchmarks.timing import Line, machine, seconds
 from benchmarks.training import lockstep
-from fimo.app import settings
 from fimo.attribution import attribute
-from fimo.compare.tables import compare
-from fimo.pipeline.run import Question
+from fimo.comparison.tables import compare
+from fimo.pipeline.run import Run
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
@@ -34,20 +32,20 @@ COMPARED = (12, 25, 50, 100)
 SHARE = Damping(0.1, "mean_eigenvalue")
 
 
-def scaling(composed: Callable[..., DictConfig]) -> Iterator[Line]:
+def scaling(make_run: Callable[..., Run]) -> Iterator[Line]:
     """A line for each kind of work, with its points and the exponent fitted to them."""
     torch.set_num_threads(1)
-    yield from _training(composed)
-    yield from _scores(composed)
+    yield from _training(make_run)
+    yield from _scores(make_run)
     with ExitStack() as open_files:
-        there = {count: open_files.enter_context(made_up(count, 10)) for count in COMPARED}
-        yield grown("comparison", "seeds", {count: partial(compare, *files) for count, files in there.items()})
+        files = {count: open_files.enter_context(made_up(count, 10)) for count in COMPARED}
+        yield grown("comparison", "seeds", {count: partial(compare, *made) for count, made in files.items()})
 
 
-def _training(composed: Callable[..., DictConfig]) -> Iterator[Line]:
-    cfg = composed("experiment=energy", "final.epochs=1")
-    problem, plan = Question(cfg).problem, settings.plan(cfg)
-    few = replace(plan, epochs=2)
+def _training(make_run: Callable[..., Run]) -> Iterator[Line]:
+    run = make_run("experiment=energy", "final.epochs=1")
+    problem, training = run.problem, run.training
+    few = replace(training, epochs=2)
 
     def of_runs(runs: int) -> Problem:
         return replace(problem, left_out=torch.arange(runs - 1))
@@ -56,19 +54,19 @@ def _training(composed: Callable[..., DictConfig]) -> Iterator[Line]:
     yield grown(
         "further training",
         "epochs",
-        {epochs: partial(lockstep, problem, replace(plan, epochs=epochs)) for epochs in EPOCHS},
+        {epochs: partial(lockstep, problem, replace(training, epochs=epochs)) for epochs in EPOCHS},
     )
     yield grown("further training", "seeds", {seeds: partial(lockstep, problem, few, seeds) for seeds in SEEDS})
     widths = {}
     for width in WIDTHS:
-        wide = Question(composed("experiment=energy", "final.epochs=1", f"model.hidden=[{width},{width}]")).problem
-        widths[wide.size] = partial(lockstep, wide, replace(plan, epochs=1))
+        wide = make_run("experiment=energy", "final.epochs=1", f"model.hidden=[{width},{width}]").problem
+        widths[wide.size] = partial(lockstep, wide, replace(training, epochs=1))
     yield grown("further training", "parameters", widths)
 
 
-def _scores(composed: Callable[..., DictConfig]) -> Iterator[Line]:
-    cfg = composed("experiment=fico", "final.epochs=1", f"data.test_count={TESTS[-1]}")
-    problem = Question(cfg).problem.to(dtype=torch.float64)
+def _scores(make_run: Callable[..., Run]) -> Iterator[Line]:
+    run = make_run("experiment=fico", "final.epochs=1", f"data.test_count={TESTS[-1]}")
+    problem = run.problem.to(dtype=torch.float64)
     methods = {
         "DataInf": MeanOfInverses("DataInf", SHARE),
         "EK-FAC": KroneckerFactors("EK-FAC", SHARE),

@@ -1,6 +1,6 @@
 """What is lost when runs are killed? Some are, at random moments, and run again; two run side by side: `make soak`.
 
-`python experiments/soak.py --rounds 10 --seed 0 experiment=energy` takes `run.py`'s options too. Every file is held
+`python -m benchmarks.soak --rounds 10 --seed 0 experiment=energy` takes `run.py`'s options too. Every file is held
 against that of an uninterrupted run. What was tried and what was found is written to `soak.json`.
 """
 
@@ -25,7 +25,6 @@ from benchmarks.diff_runs import check
 from fimo.errors import UserError
 from fimo.pipeline import artifacts
 from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, SOAK, seed_file
-from fimo.pipeline.run import say
 
 NAME = "soak"  # of the results
 HANGS = 3600  # seconds after which a run is taken to hang
@@ -54,32 +53,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     artifacts.write(options.results / SOAK, json.dumps(report, indent=1).encode() + b"\n")
     if options.folder is None and not report["lost"]:
         shutil.rmtree(folder)
-    say(f"lost: {report['lost'] or 'nothing'}\n{options.results / SOAK}")
+    print(f"lost: {report['lost'] or 'nothing'}\n{options.results / SOAK}")
     return 1 if report["lost"] else 0
 
 
 def soak(folder: Path, overrides: Sequence[str], rounds: int, seed: int) -> dict[str, Any]:
     """Run once without interruption, then all rounds: what there is to report."""
-    begun, draw, whole = time.monotonic(), random.Random(seed), folder / "uninterrupted"
-    durations = uninterrupted(whole, overrides)
-    say(f"uninterrupted: {durations}")
+    begun, draw, reference = time.monotonic(), random.Random(seed), folder / "uninterrupted"
+    durations = uninterrupted(reference, overrides)
+    print(f"uninterrupted: {durations}")
     stages = list(durations)[:rounds]  # each once, then by chance, long ones more often
     stages += draw.choices(list(durations), list(durations.values()), k=rounds - len(stages))
     done: list[dict[str, Any]] = []
     for number, stage in enumerate(stages, start=1):
         moment = draw.uniform(0, durations[stage])
-        done.append(killed(folder / f"round-{number:02d}", whole, overrides, stage, moment))
-        say(f"round {number}: {done[-1]}")
-    together = side_by_side(folder / "side-by-side", whole, overrides)
-    say(f"side by side: {together}")
+        done.append(killed(folder / f"round-{number:02d}", reference, overrides, stage, moment))
+        print(f"round {number}: {done[-1]}")
+    together = side_by_side(folder / "side-by-side", reference, overrides)
+    print(f"side by side: {together}")
     return {
         "options": list(overrides),
         "seed": seed,
         "uninterrupted_seconds": durations,
         "rounds": done,
         "side_by_side": together,
-        "worst_difference": max(told["worst_difference"] for told in (*done, together)),
-        "lost": [sentence for told in (*done, together) for sentence in told["lost"]],
+        "worst_difference": max(report["worst_difference"] for report in (*done, together)),
+        "lost": [sentence for report in (*done, together) for sentence in report["lost"]],
         "seconds": round(time.monotonic() - begun),
     }
 
@@ -87,7 +86,7 @@ def soak(folder: Path, overrides: Sequence[str], rounds: int, seed: int) -> dict
 def start(folder: Path, overrides: Sequence[str], **options: Any) -> subprocess.Popen[str]:
     """A run as a user starts it, in a process group of its own, with its outputs and results below `folder`."""
     paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results", f"name={NAME}")
-    command = [sys.executable, str(Path(__file__).with_name("run.py")), *overrides, *paths]
+    command = [sys.executable, str(Path(__file__).parents[1] / "experiments" / "run.py"), *overrides, *paths]
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen(command, **options)
 
@@ -126,7 +125,7 @@ def uninterrupted(folder: Path, overrides: Sequence[str]) -> dict[str, float]:
     return {stage: round(end - begun[stage], 2) for stage, end in zip(begun, ends, strict=True)}
 
 
-def killed(folder: Path, whole: Path, overrides: Sequence[str], stage: str, moment: float) -> dict[str, Any]:
+def killed(folder: Path, reference: Path, overrides: Sequence[str], stage: str, moment: float) -> dict[str, Any]:
     """Kill a run some seconds into a stage, look at what is there, run it again, and look again."""
     begun = time.monotonic()
     with running(folder, overrides) as process:
@@ -141,20 +140,20 @@ def killed(folder: Path, whole: Path, overrides: Sequence[str], stage: str, mome
         raise UserError(f"run.py must run until it is killed, found {process.returncode} and at its end: {err[-1000:]}")
     if process.returncode == 0:  # quicker than the uninterrupted run was
         shutil.rmtree(folder)
-        return killed(folder, whole, overrides, stage, moment / 2)
+        return killed(folder, reference, overrides, stage, moment / 2)
     before, half_written = finished(folder), len(list(folder.rglob("*.tmp")))
-    first = check(folder, whole)
+    first = check(folder, reference)
     with running(folder, overrides) as process:
         again = computed(finish(process))
-    there = finished(folder)
-    second = check(folder, whole, ended=True)
-    if sorted([*before, *again]) != sorted(there) or {name: there[name] for name in before} != before:
+    stored = finished(folder)
+    second = check(folder, reference, ended=True)
+    if sorted([*before, *again]) != sorted(stored) or {name: stored[name] for name in before} != before:
         second["lost"].append(f"{sorted(before)} was there in {folder}, and {again} was computed")
     return {
         "stage": stage,
         "killed_after_seconds": after,
         "seeds_before": _seeds(before),
-        "seeds_after": _seeds(there),
+        "seeds_after": _seeds(stored),
         "temporary_files_at_the_kill": half_written,
         "files_checked": first["files_checked"] + second["files_checked"],
         "worst_difference": max(first["worst_difference"], second["worst_difference"]),
@@ -162,37 +161,37 @@ def killed(folder: Path, whole: Path, overrides: Sequence[str], stage: str, mome
     }
 
 
-def side_by_side(folder: Path, whole: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def side_by_side(folder: Path, reference: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Two runs at once in one folder: nothing is computed by both."""
     alone = (*overrides, "further.processes=1")  # helpers would enter numbers of their own into the manifests
     with running(folder, alone) as one, running(folder, alone) as other:
         shares = {process.pid: computed(finish(process)) for process in (one, other)}
-    there, told = finished(folder), check(folder, whole, ended=True)
-    if sorted(name for share in shares.values() for name in share) != sorted(there):
-        told["lost"].append(f"{sorted(there)} is there in {folder}, and the two runs computed {shares}")
-    for name, entry in there.items():
+    stored, report = finished(folder), check(folder, reference, ended=True)
+    if sorted(name for share in shares.values() for name in share) != sorted(stored):
+        report["lost"].append(f"{sorted(stored)} is there in {folder}, and the two runs computed {shares}")
+    for name, entry in stored.items():
         if name not in shares.get(entry["process"], ()):
-            told["lost"].append(f"{name} in {folder} was written by another process than says so")
-    return {"seeds": [_seeds(share) for share in shares.values()], **told}
+            report["lost"].append(f"{name} in {folder} was written by another process than says so")
+    return {"seeds": [_seeds(share) for share in shares.values()], **report}
 
 
 def computed(out: str) -> list[str]:
     """What a run says that it computed: folders of final models and scores, names of seeds' files."""
-    found = [line.partition(" s), in ")[2] for line in out.splitlines() if " s), in " in line]
+    names = [line.partition(" s), in ")[2] for line in out.splitlines() if " s), in " in line]
     for line in out.splitlines():
         if line.startswith(STAGES["comparison"]):
-            found += [seed_file(seed) for seed in json.loads(line.rpartition(" seeds ")[2])]
-    return found
+            names += [seed_file(seed) for seed in json.loads(line.rpartition(" seeds ")[2])]
+    return names
 
 
 def finished(folder: Path) -> dict[str, dict[str, Any]]:
     """What is there of the same, each with its entry in its manifest."""
-    found = {}
+    entries = {}
     for artifact in artifacts.stored(folder / "outputs"):
         for name, entry in artifact.manifest()["files"].items():
             if artifact.has(name) and name != METRICS:
-                found[str(artifact.folder) if name in (MODEL, SCORES) else name] = entry
-    return found
+                entries[str(artifact.folder) if name in (MODEL, SCORES) else name] = entry
+    return entries
 
 
 def _seeds(names: Iterable[str]) -> int:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import importlib
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -78,7 +74,7 @@ def measured(
         work: is done once to warm up, then in each round.
         twin: seconds of the plain way to do the same, measured in turn.
         limit: whether the work is made of matrix products.
-        rounds: how often each is measured; medians are told.
+        rounds: how often each is measured; medians count.
         twin_rounds: in how many of them the twin is measured too; None: in all.
         device: where it is done.
     """
@@ -114,14 +110,6 @@ def seconds(work: Callable[[], object], device: torch.device = torch.device("cpu
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
-
-
-def twins(name: str) -> ModuleType:
-    """The plain twins of the tests."""
-    folder = str(Path(__file__).parents[2] / "tests")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    return importlib.import_module(name)
 
 
 def _digits(value: float) -> float:

@@ -9,17 +9,16 @@ from functools import cache, partial
 from multiprocessing import get_context
 
 import torch
-from omegaconf import DictConfig
 
-from benchmarks.timing import Line, machine, measured, seconds, twins
-from fimo.app import settings
-from fimo.further_training.module import FurtherTraining
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from benchmarks.timing import Line, machine, measured, seconds
+from fimo.further_training.module import is_stochastic
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.memory import peak_memory
-from fimo.pipeline.run import Question
+from fimo.pipeline.run import Run
 from fimo.problem import Problem
 from fimo.randomness import seed_of
+from fimo.reference import gradients as reference
 
 # Measured whole, on a GPU.
 WHOLE = ("energy", "folktables")
@@ -33,59 +32,57 @@ SIZES: dict[str, tuple[tuple[str, ...], int, int]] = {
 }
 
 
-def further_training(composed: Callable[..., DictConfig], threads: tuple[int, ...] = (1, 2)) -> Iterator[Line]:
+def further_training(make_run: Callable[..., Run], threads: tuple[int, ...] = (1, 2)) -> Iterator[Line]:
     """A line for each network and number of threads."""
     for experiment, (overrides, epochs, loops) in SIZES.items():
-        cfg = composed(f"experiment={experiment}", "final.epochs=1", *overrides)
-        problem, plan = Question(cfg).problem, replace(settings.plan(cfg), epochs=epochs)
+        run = make_run(f"experiment={experiment}", "final.epochs=1", *overrides)
+        problem, training = run.problem, replace(run.training, epochs=epochs)
         for number in threads:
             torch.set_num_threads(number)
-            yield _line(experiment, problem, plan, loops)
+            yield _line(experiment, problem, training, loops)
         if threads[-1] > 1:
-            yield _in_processes(cfg, problem, plan, loops, threads[-1])
+            yield _in_processes(run, problem, training, loops, threads[-1])
 
 
-def whole(composed: Callable[..., DictConfig], *overrides: str) -> Iterator[Line]:
+def paper_sizes(make_run: Callable[..., Run], *overrides: str) -> Iterator[Line]:
     """A line for all of the paper's further training of a tabular data set, on a GPU unless told otherwise.
 
     Raises:
         UserError: where there is no GPU.
     """
     for experiment in WHOLE:
-        cfg = composed(f"experiment={experiment}", "size=paper", "device=cuda", "final.epochs=1", *overrides)
-        device, plan = settings.device(cfg), settings.plan(cfg)
-        problem = Question(cfg).problem.to(device)
-        runs, seeds = 1 + len(problem.left_out), len(settings.seeds(cfg))
-        together = min(seeds, plan.seeds_together(problem, runs))
-        lockstep(problem, replace(plan, epochs=1), together, together)  # to warm up
+        run = make_run(f"experiment={experiment}", "size=paper", "device=cuda", "final.epochs=1", *overrides)
+        device, training = run.execution.device, run.training
+        problem = run.problem.to(device)
+        runs, seeds = 1 + len(problem.left_out), run.seeds.count
+        together = min(seeds, training.seeds_per_ensemble(problem, runs))
+        lockstep(problem, replace(training, epochs=1), together, together)  # to warm up
         with peak_memory(device) as peak:
-            spent = seconds(partial(lockstep, problem, plan, seeds, together), device)
-        size = (
-            f"{experiment}: {seeds} seeds (at once: {together}) × {runs} runs × {plan.epochs} epochs, {plan.leave_out}"
-        )
+            spent = seconds(partial(lockstep, problem, training, seeds, together), device)
+        size = f"{experiment}: {seeds} seeds (at once: {together}) × {runs} runs × {training.epochs} epochs, {training.leave_out}"
         yield {"what": "further training, whole", "size": size, "seconds": round(spent, 1)} | {
             "peak_MiB": round(peak.bytes / 2**20),
             **machine(device),
         }
 
 
-def _line(experiment: str, problem: Problem, plan: Plan, loops: int) -> Line:
-    loop = partial(_best_loop, problem, plan, loops)
-    size = _size(experiment, problem, plan)
-    line = measured("further training", size, partial(lockstep, problem, plan), loop, rounds=5)
+def _line(experiment: str, problem: Problem, training: FurtherTraining, loops: int) -> Line:
+    loop = partial(_best_loop, problem, training, loops)
+    size = _size(experiment, problem, training)
+    line = measured("further training", size, partial(lockstep, problem, training), loop, rounds=5)
     if problem.train.lengths is not None:
-        tokens = int(problem.train.lengths.sum()) * plan.epochs * (1 + len(problem.left_out))  # of the batches
+        tokens = int(problem.train.lengths.sum()) * training.epochs * (1 + len(problem.left_out))  # of the batches
         line["rate"] = f"{tokens / line['seconds']:.3g} tokens/s"
     return line
 
 
-def _in_processes(cfg: DictConfig, problem: Problem, plan: Plan, loops: int, count: int) -> Line:
+def _in_processes(run: Run, problem: Problem, training: FurtherTraining, loops: int, count: int) -> Line:
     """One seed in each of some processes with one thread, all at the same time; they are there already."""
-    size = f"{_size(cfg.name, problem, plan)}, {count} seeds in as many processes"
-    seed = partial(_seed, DictConfig(settings.plain(cfg)), plan.epochs)
+    size = f"{_size(run.name, problem, training)}, {count} seeds in as many processes"
+    seed = partial(_seed, run.for_worker(), training.epochs)
 
     def loop() -> float:
-        return count * _best_loop(problem, plan, loops)
+        return count * _best_loop(problem, training, loops)
 
     with ProcessPoolExecutor(count, get_context("spawn")) as pool:
 
@@ -97,46 +94,46 @@ def _in_processes(cfg: DictConfig, problem: Problem, plan: Plan, loops: int, cou
     return line
 
 
-def _seed(cfg: DictConfig, epochs: int, number: int) -> None:
-    lockstep(*_further(cfg, epochs))
+def _seed(run: Run, epochs: int, number: int) -> None:
+    lockstep(*_further(run, epochs))
 
 
 @cache
-def _further(cfg: DictConfig, epochs: int) -> tuple[Problem, Plan]:
+def _further(run: Run, epochs: int) -> tuple[Problem, FurtherTraining]:
     """What a process trains, made for the first seed that it gets (which is not measured)."""
     torch.set_num_threads(1)
-    return Question(cfg).problem, replace(settings.plan(cfg), epochs=epochs)
+    return run.problem, replace(run.training, epochs=epochs)
 
 
-def _size(experiment: str, problem: Problem, plan: Plan) -> str:
-    runs, steps = 1 + len(problem.left_out), plan.epochs * plan.steps_per_epoch(problem)
-    return f"{experiment}: {runs} runs, {steps} steps of {plan.batch_size} rows, {plan.leave_out}, float32"
+def _size(experiment: str, problem: Problem, training: FurtherTraining) -> str:
+    runs, steps = 1 + len(problem.left_out), training.epochs * training.steps_per_epoch(problem)
+    return f"{experiment}: {runs} runs, {steps} steps of {training.batch_size} rows, {training.leave_out}, float32"
 
 
-def lockstep(problem: Problem, plan: Plan, seeds: int = 1, together: int = 1) -> None:
+def lockstep(problem: Problem, training: FurtherTraining, seeds: int = 1, together: int = 1) -> None:
     """All runs of so many seeds, some seeds together."""
-    for _ in further_train(problem, plan, range(seeds), lambda seed: True, together):
+    for _ in train_seeds(problem, training, range(seeds), lambda seed: True, together):
         pass  # a seed's losses are not kept
 
 
-def _best_loop(problem: Problem, plan: Plan, loops: int) -> float:
+def _best_loop(problem: Problem, training: FurtherTraining, loops: int) -> float:
     """Seconds of the loop with as many threads as ours has, or with one where it is quicker so."""
     threads, spent = torch.get_num_threads(), []
     for number in {1, threads}:
         torch.set_num_threads(number)
-        spent.append(_loop(problem, plan, loops))
+        spent.append(_loop(problem, training, loops))
     torch.set_num_threads(threads)
     return min(spent)
 
 
-def _loop(problem: Problem, plan: Plan, loops: int) -> float:
+def _loop(problem: Problem, training: FurtherTraining, loops: int) -> float:
     """Seconds of all runs one after another, from a few of them."""
-    draw = (lambda *step: torch.manual_seed(seed_of(0, *step))) if FurtherTraining(problem, plan, [0]).random else None
-    options = {"clip": plan.clip, "evaluated": plan.evaluated(problem), "draw": draw}
-    naive, settled = twins("naive"), (plan.epochs, plan.batch_size, plan.leave_out, 0)
+    draw = (lambda *step: torch.manual_seed(seed_of(0, *step))) if is_stochastic(problem) else None
+    options = {"clip": training.clip, "evaluated": training.evaluation_steps(problem), "draw": draw}
+    settled = (training.epochs, training.batch_size, training.leave_out, 0)
 
     def runs() -> None:
         for left_out in problem.left_out[:loops].tolist():
-            naive.further_training(problem, plan.optimizer, *settled, left_out, **options)
+            reference.further_training(problem, training.optimizer, *settled, left_out, **options)
 
     return seconds(runs) / loops * (1 + len(problem.left_out))

@@ -1,16 +1,21 @@
 """Stage 2: scores of the chosen methods. `python experiments/attribute.py experiment=energy method=paper`."""
 
-from omegaconf import DictConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from fimo.app.main import app
-from fimo.pipeline import stages
-from fimo.pipeline.run import Question
+
+if TYPE_CHECKING:
+    from fimo.pipeline.run import Run
 
 
 @app
-def main(cfg: DictConfig) -> int:
+def main(run: Run) -> int:
     """Compute the scores that aren't there."""
-    stages.attribute(Question(cfg))
+    from fimo.pipeline import stages
+
+    stages.attribute(run)
     return 0
 
 

@@ -1,17 +1,24 @@
 """Stage 3: the gold standard. `python experiments/further_train.py experiment=energy further.seeds=10`."""
 
-from omegaconf import DictConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from fimo.app.main import app
-from fimo.pipeline import stages
-from fimo.pipeline.run import Question
+
+if TYPE_CHECKING:
+    from fimo.pipeline.run import Run
 
 
 @app
-def main(cfg: DictConfig) -> int:
+def main(run: Run) -> int:
     """Compute the seeds that aren't there."""
-    stages.further_train(Question(cfg))
-    return stages.exit_code(stages.diverged_runs(stages.finished_seeds(cfg)))
+    from fimo.pipeline import stages
+    from fimo.pipeline.seed_files import SeedFiles
+
+    stages.further_train(run)
+    with SeedFiles(run) as seeds:
+        return stages.exit_code(stages.diverged_runs(seeds.finished()))
 
 
 if __name__ == "__main__":

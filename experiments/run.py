@@ -1,16 +1,21 @@
 """All four stages, each skipped where its result is there. `python experiments/run.py experiment=energy`."""
 
-from omegaconf import DictConfig
+from __future__ import annotations
 
-from fimo.app.answer import answer
+from typing import TYPE_CHECKING
+
 from fimo.app.main import app
-from fimo.pipeline.run import Question
+
+if TYPE_CHECKING:
+    from fimo.pipeline.run import Run
 
 
 @app
-def main(cfg: DictConfig) -> int:
+def main(run: Run) -> int:
     """Final model, scores, further training, comparison; the results folder is printed last."""
-    return answer(Question(cfg))
+    from fimo.pipeline import stages
+
+    return stages.run_all(run)
 
 
 if __name__ == "__main__":

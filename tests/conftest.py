@@ -18,12 +18,12 @@ def one_thread():
 def seeds_computed(monkeypatch):
     """The seeds that further training computes, as they come."""
     computed = []
-    inner = seeds.further_train
+    inner = seeds.train_seeds
 
     def spy(*args, **kwargs):
         for result in inner(*args, **kwargs):
             computed.append(result[0])
             yield result
 
-    monkeypatch.setattr(seeds, "further_train", spy)
+    monkeypatch.setattr(seeds, "train_seeds", spy)
     return computed

@@ -75,4 +75,25 @@ METHODS = {
         lambda problem: dense.damped_inverse(dense.gauss_newton(problem), 2 * dense.lambda_0(problem)),
         rtol=1e-6,
     ),
+    "CG (empirical Fisher)": Method(
+        lambda: ConjugateGradients("CG", Damping(1, "lambda_0"), tolerance=1e-12, curvature="empirical_fisher"),
+        lambda problem: dense.damped_inverse(dense.empirical_fisher(problem), dense.lambda_0(problem)),
+        rtol=1e-6,
+    ),
+    "CG (empirical Fisher, primal)": Method(
+        lambda: ConjugateGradients(
+            "CG", Damping(1, "mean_eigenvalue"), tolerance=1e-12, dual_bytes=0, curvature="empirical_fisher"
+        ),
+        lambda problem: dense.damped_inverse(dense.empirical_fisher(problem), dense.lambda_0(problem)),
+        rtol=1e-6,
+    ),
+    "LiSSA (empirical Fisher)": Method(
+        lambda: NeumannSeries("LiSSA", "empirical_fisher", **LISSA),
+        lambda problem: dense.neumann_series(problem, "empirical_fisher", 0.5, SCALE, batches(problem)).T,
+    ),
+    "Exact-GN (empirical Fisher)": Method(
+        lambda: ExactGaussNewton("Exact-GN", Damping(1, "lambda_0"), curvature="empirical_fisher"),
+        lambda problem: dense.damped_inverse(dense.empirical_fisher(problem), dense.lambda_0(problem)),
+        rtol=1e-6,
+    ),
 }

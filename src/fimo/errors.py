@@ -6,8 +6,21 @@ class UserError(Exception):
 
 
 class Unavailable(UserError):
-    """What is asked for can't be had for this data set, whatever is done; for others it may be."""
+    """What is wanted can't be had for this data set, or not on this machine; for others it may be."""
 
 
 class Diverged(UserError):
     """Training the final model left the finite numbers: in a search for its settings, the worst that can be."""
+
+
+def short(reason: Exception, length: int = 160) -> str:
+    """Another library's error in one line, to stand inside a sentence: without its final full stop.
+
+    Args:
+        reason: the error.
+        length: characters at most.
+
+    Returns:
+        Its text, or the name of its type where it has none.
+    """
+    return " ".join(str(reason).split())[:length].rstrip(".") or type(reason).__name__

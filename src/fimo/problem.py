@@ -3,30 +3,51 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.errors import UserError
-from fimo.models.objective import Objective
+from fimo.models.objective import Objective, SquaredError
 from fimo.rows import Inputs, Rows
 
 Parameters = dict[str, Tensor]
 
+# Networks that problems have copied, so that no problem made of another copies them again.
+_copies: WeakSet[nn.Module] = WeakSet()
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class Problem:
     """How sensitive is a final model's loss at test examples to each of some training examples.
 
-    Attributes:
-        network: the final model; all its parameters are θ_f. Maps inputs `[row, …]` to outputs `[row, output]`, each
-            row by itself.
+    `losses` and `measured` are the only ways from parameters to numbers.
+
+    Args:
+        network: the final model; all its parameters are θ_f, frozen ones too. Maps inputs `[row, …]` to outputs
+            `[row, output]`, each row by itself. It is copied and never changed; the copy is in eval mode.
         objective: the loss per example, one of `fimo.models.objective`.
+        train: all training rows, D: `Rows`, a pair of inputs and targets (tensors or arrays, the inputs possibly a
+            mapping of them), or a torch `Dataset` of such pairs. All but `Rows` go to the network's device and dtype.
+        test: the test examples whose losses are watched, likewise.
+        left_out: row numbers of the examples of `train` that are left out in turn: a range, list, array or tensor.
+        parameters: which parameters are θ; only "all" so far.
+        measurement: what is watched at a test example; only None so far, the objective's loss.
+
+    Attributes:
+        network: a copy of the final model, in eval mode.
+        objective: the loss per example.
         train: all training rows, D.
-        test: the test examples whose losses are watched.
-        left_out: `[left_out]`, positions in `train` of the examples that are left out in turn.
+        test: the test examples.
+        left_out: `[left_out]`, positions in `train`, 64-bit integers.
+
+    Raises:
+        UserError: for rows or row numbers of another form, and for row numbers that `train` does not have.
     """
 
     network: nn.Module
@@ -35,11 +56,30 @@ class Problem:
     test: Rows
     left_out: Tensor
 
-    def __post_init__(self) -> None:
-        if len(self.left_out) == 0 or not 0 <= int(self.left_out.min()) <= int(self.left_out.max()) < len(self.train):
-            raise UserError(
-                f"left_out must name training rows from 0 to {len(self.train) - 1}, found {self.left_out.tolist()}."
-            )
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        train: Any,
+        test: Any,
+        left_out: Sequence[int] | Tensor,
+        parameters: str = "all",
+        measurement: None = None,
+    ) -> None:
+        if not (isinstance(parameters, str) and parameters == "all") or measurement is not None:
+            raise UserError('Problem takes only parameters="all" and measurement=None so far: leave them out.')
+        first = next(network.parameters(), None)
+        if first is None:
+            raise UserError(f"The network {type(network).__name__} has no parameters, so nothing depends on its data.")
+        values = {
+            "network": network if network in _copies else copied(network).eval().requires_grad_(),
+            "objective": objective,
+            "train": rows_for(first, objective, train, "train"),
+            "test": rows_for(first, objective, test, "test"),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "left_out", row_numbers(left_out, len(self.train)))
 
     @property
     def parameters(self) -> Parameters:
@@ -67,8 +107,40 @@ class Problem:
         return {"test": self.test.index, "left_out": self.train.index[self.left_out]}
 
     def outputs(self, parameters: Parameters, inputs: Inputs) -> Tensor:
-        """Outputs `[row, output]` of the network with other parameters in place of θ_f."""
+        """Outputs of the network with other parameters in place of θ_f.
+
+        Args:
+            parameters: θ by name.
+            inputs: of some rows, `[row, …]`.
+
+        Returns:
+            `[row, output]`.
+        """
         return functional_call(self.network, parameters, (inputs,))
+
+    def losses(self, parameters: Parameters, rows: Rows) -> Tensor:
+        """The objective, what training lowers, at some rows.
+
+        Args:
+            parameters: θ by name.
+            rows: the examples.
+
+        Returns:
+            ℓ of each row, `[row]`.
+        """
+        return self.objective.loss(self.outputs(parameters, rows.inputs), rows.targets)
+
+    def measured(self, parameters: Parameters, rows: Rows) -> Tensor:
+        """The measurement, what is watched at test examples, at some rows; it is the objective's loss.
+
+        Args:
+            parameters: θ by name.
+            rows: the examples.
+
+        Returns:
+            The measurement at each row, `[row]`.
+        """
+        return self.losses(parameters, rows)
 
     def sampled(self, rows: int | None) -> Problem:
         """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.
@@ -85,10 +157,72 @@ class Problem:
         return replace(self, train=self.train.keep(kept), left_out=torch.tensor([0]))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Problem:
-        """A copy on `device` with real numbers as `dtype`; the network is copied too."""
+        """A copy on another device or in another precision; the network is copied too.
+
+        Args:
+            device: None for where it is.
+            dtype: of all real numbers, None for what they are.
+
+        Returns:
+            The copy.
+        """
         return replace(
             self,
-            network=copy.deepcopy(self.network).to(device=device, dtype=dtype),
+            network=copied(self.network).to(device=device, dtype=dtype),
             train=self.train.to(device, dtype),
             test=self.test.to(device, dtype),
         )
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A copy of a network that problems take as it is, without another copy."""
+    network = copy.deepcopy(network)
+    _copies.add(network)
+    return network
+
+
+def rows_for(parameter: Tensor, objective: Objective, examples: Any, name: str) -> Rows:
+    """Rows that fit a network and an objective.
+
+    Args:
+        parameter: of the network, whose device and dtype the rows get.
+        objective: squared errors need targets that are real numbers, `[row, output]`, where integers were given.
+        examples: what `Rows.of` takes; `Rows` stay as they are.
+        name: what errors call them.
+
+    Returns:
+        The rows.
+    """
+    if isinstance(examples, Rows):
+        return examples
+    rows = Rows.of(examples, name).to(parameter.device, parameter.dtype)
+    if isinstance(objective, SquaredError) and not rows.targets.is_floating_point():
+        return replace(rows, targets=rows.targets.to(parameter.dtype).reshape(len(rows), -1))
+    return rows
+
+
+def row_numbers(left_out: Any, rows: int) -> Tensor:
+    """Row numbers of what is left out, as a tensor.
+
+    Args:
+        left_out: a range, list, array or tensor of integers.
+        rows: number of training rows.
+
+    Returns:
+        `[left_out]`, 64-bit integers.
+
+    Raises:
+        UserError: for groups of rows, for anything else that is no row number, and for rows that there are not.
+    """
+    try:
+        numbers = torch.as_tensor(list(left_out) if isinstance(left_out, range) else left_out)
+    except (TypeError, ValueError, RuntimeError) as reason:
+        raise UserError(f"left_out must be row numbers of train, not groups of them, found {left_out!r}.") from reason
+    if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers) or numbers.dtype == torch.bool:
+        raise UserError(
+            f"left_out must be row numbers of train, not groups of them, found {list(numbers.shape)} numbers of "
+            f"{numbers.dtype}."
+        )
+    if len(numbers) == 0 or not 0 <= int(numbers.min()) <= int(numbers.max()) < rows:
+        raise UserError(f"left_out must name training rows from 0 to {rows - 1}, found {numbers.tolist()}.")
+    return numbers.to(torch.int64)

@@ -1,4 +1,4 @@
-"""ACSIncome: counts, known rows, sparse rows against dense ones, and what is said of bad files."""
+"""ACSIncome: counts, known rows, sparse rows against dense ones, and the errors for bad files."""
 
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def test_a_known_row(data, people):
     row = people.iloc[train[0]]
     assert (row["AGEP"], row["WKHP"], row["OCCP"], row["PINCP"]) == (51, 30, 850, 20000)
     text = "AGEP 51, COW=1, SCHL=21, MAR=1, OCCP=850, POBP=25, RELP=1, WKHP 30, SEX=2, RAC1P=1"
-    assert data.shown("train", 0) == f"income above 50,000: 0; {text}"
+    assert data.display("train", 0) == f"income above 50,000: 0; {text}"
     assert data.train.targets[0] == 0
 
 
@@ -145,9 +145,9 @@ def test_a_file_that_is_no_table(tmp_path):
     (tmp_path / FOLDER).mkdir(parents=True)
     for content in (b"", b"\x80\x81\xff\n\xff", b"a,b\n1,2\n1,2,3\n"):
         (tmp_path / NE).write_bytes(content)
-        with pytest.raises(UserError, match="psam_p31.csv is not a table of people") as told:
+        with pytest.raises(UserError, match="psam_p31.csv is not a table of people") as error:
             source("data.source.states=[NE]").read(tmp_path)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
 
 
 def test_the_name_that_relp_has_since_2019(tmp_path):

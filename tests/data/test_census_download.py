@@ -11,7 +11,7 @@ import pytest
 from configs import DATA, config, needs_data
 from hydra.utils import instantiate
 
-from fimo.errors import UserError
+from fimo.errors import Unavailable
 
 pytestmark = needs_data
 FOLDER = "folktables/2018/1-Year"
@@ -73,13 +73,15 @@ def left_behind(tmp_path):
     return [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_the_file_is_downloaded_once(server, tmp_path, capsys):
+def test_the_file_is_downloaded_once(server, tmp_path, caplog):
+    caplog.set_level("INFO", "fimo")
     assert len(fetched(tmp_path, f"{server}/whole").targets) == 10785
-    assert f"downloading {server}/whole/2018/1-Year/csv_pne.zip" in capsys.readouterr().out
+    assert f"downloading {server}/whole/2018/1-Year/csv_pne.zip" in caplog.text
+    caplog.clear()
     assert left_behind(tmp_path) == [tmp_path / NE]
     assert (tmp_path / NE).read_bytes() == (Path(DATA) / NE).read_bytes()
     assert len(fetched(tmp_path, "http://127.0.0.1:9").targets) == 10785
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
@@ -95,12 +97,12 @@ def test_the_file_is_downloaded_once(server, tmp_path, capsys):
     ],
 )
 def test_a_bad_download_leaves_nothing(server, tmp_path, kind, text):
-    with pytest.raises(UserError, match=text) as told:
+    with pytest.raises(Unavailable, match=text) as error:
         fetched(tmp_path, f"{server}/{kind}")
-    assert "get it from https://www.census.gov/" in str(told.value) and "\n" not in str(told.value)
+    assert "get it from https://www.census.gov/" in str(error.value) and "\n" not in str(error.value)
     assert left_behind(tmp_path) == []
 
 
 def test_no_server(tmp_path):
-    with pytest.raises(UserError, match=r"Connection refused.*paths.data_dir or FIMO_DATA_DIR"):
+    with pytest.raises(Unavailable, match=r"Connection refused.*paths.data_dir or FIMO_DATA_DIR"):
         fetched(tmp_path, "http://127.0.0.1:9")

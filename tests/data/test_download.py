@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from configs import DATA, data_module, needs_data
 
-from fimo.errors import UserError
+from fimo.errors import Unavailable
 
 pytestmark = needs_data
 FILE = "energy/ENB2012_data.xlsx"
@@ -55,13 +55,15 @@ def left_behind(tmp_path):
     return [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_the_file_is_downloaded_once(server, tmp_path, capsys):
+def test_the_file_is_downloaded_once(server, tmp_path, caplog):
+    caplog.set_level("INFO", "fimo")
     assert len(load(tmp_path, f"{server}/{FILE}").train) == 691
-    assert f"downloading {server}/{FILE}" in capsys.readouterr().out
+    assert f"downloading {server}/{FILE}" in caplog.text
+    caplog.clear()
     assert (tmp_path / FILE).read_bytes() == (Path(DATA) / FILE).read_bytes()
     assert left_behind(tmp_path) == [tmp_path / FILE]
     load(tmp_path, "http://127.0.0.1:9/nobody-asks")
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
@@ -74,20 +76,20 @@ def test_the_file_is_downloaded_once(server, tmp_path, capsys):
     ],
 )
 def test_a_bad_download_leaves_nothing(server, tmp_path, path, text):
-    with pytest.raises(UserError, match=text) as told:
+    with pytest.raises(Unavailable, match=text) as error:
         load(tmp_path, server + path)
-    assert "get it from https://archive.ics.uci.edu/dataset/242" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "get it from https://archive.ics.uci.edu/dataset/242" in str(error.value)
+    assert "\n" not in str(error.value)
     assert left_behind(tmp_path) == []
 
 
 def test_no_server(tmp_path):
-    with pytest.raises(UserError, match=r"Connection refused.*paths.data_dir or FIMO_DATA_DIR"):
+    with pytest.raises(Unavailable, match=r"Connection refused.*paths.data_dir or FIMO_DATA_DIR"):
         load(tmp_path, "http://127.0.0.1:9/nobody")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(server, tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="Permission denied"):
+    with pytest.raises(Unavailable, match="Permission denied"):
         load(tmp_path, f"{server}/{FILE}")

@@ -1,4 +1,4 @@
-"""Tables of one's own: what becomes of each kind of column, what is said of bad ones, and where results go."""
+"""Tables of one's own: what becomes of each kind of column, the errors for bad ones, and where results go."""
 
 import numpy as np
 import pandas as pd
@@ -6,10 +6,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import sklearn.datasets
-from configs import DATA, app, config, data_module, needs_data
+from configs import DATA, app, config, data_module, make_run, needs_data
 from hydra.utils import instantiate
 from sklearn.model_selection import train_test_split
 
+from fimo.app.config import run_of
 from fimo.data.features import Features
 from fimo.data.tables import Table
 from fimo.errors import UserError
@@ -62,8 +63,8 @@ def test_every_kind_of_column_against_pandas(load, diabetes, name):
         expected[:, 0] = (expected[:, 0] - mean) / std
         np.testing.assert_allclose(rows.inputs, expected, rtol=1e-5, atol=1e-6)
     row = diabetes.iloc[FIRST]
-    told = f"bmi {row['bmi']:g}, sex={row['sex']}, decade={row['decade']}, high={row['high']}"
-    assert data.shown("train", 0) == f"label: {row['label']}; {told}"
+    cells = f"bmi {row['bmi']:g}, sex={row['sex']}, decade={row['decade']}, high={row['high']}"
+    assert data.display("train", 0) == f"label: {row['label']}; {cells}"
 
 
 def test_names_of_features(diabetes):
@@ -99,7 +100,7 @@ def test_regression(load, diabetes):
     data = load(lambda table: table.drop(columns="label"), task="regression", target="y", name="table.parquet")
     train, test = train_test_split(diabetes["y"].to_numpy(), test_size=0.2, random_state=0)
     np.testing.assert_allclose(data.test_all.targets[:, 0], (test - train.mean()) / train.std(), rtol=1e-5)
-    assert data.outputs == 1 and data.shown("test", 0).startswith(f"y: {test[0]:g}; bmi ")
+    assert data.outputs == 1 and data.display("test", 0).startswith(f"y: {test[0]:g}; bmi ")
 
 
 def test_few_rows_and_a_path_from_the_working_directory(load, diabetes, tmp_path, monkeypatch):
@@ -147,9 +148,9 @@ BAD = {
 
 @pytest.mark.parametrize("change, text", BAD.values(), ids=BAD)
 def test_bad_tables(load, change, text):
-    with pytest.raises(UserError, match=text) as told:
+    with pytest.raises(UserError, match=text) as error:
         load(change)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +162,9 @@ def test_bad_tables(load, change, text):
     ],
 )
 def test_bad_parquet(load, change, text):
-    with pytest.raises(UserError, match=text) as told:
+    with pytest.raises(UserError, match=text) as error:
         load(change, name="table.parquet")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_parquet_with_a_name_twice(tmp_path):
@@ -201,8 +202,8 @@ def test_a_constant_target_of_regression(load):
 
 def test_results_know_the_content(tmp_path, diabetes):
     def address(*overrides):
-        cfg = config("data=csv", *options(tmp_path / "table.csv"), f"paths.output_dir={tmp_path}", *overrides)
-        return addresses.final_artifact(cfg).folder, addresses.scores_artifact(cfg, "cg").folder
+        run = make_run("data=csv", *options(tmp_path / "table.csv"), f"paths.output_dir={tmp_path}", *overrides)
+        return addresses.final_model(run).folder, addresses.scores(run, "cg").folder
 
     diabetes.to_csv(tmp_path / "table.csv", index=False)
     before = address()
@@ -224,7 +225,7 @@ def test_results_know_the_content_of_people_too(tmp_path):
     for table in (whole, whole.head(5000), whole):
         table.to_csv(folder / "psam_p31.csv", index=False)
         source.paths.data_dir = str(tmp_path)
-        found.append(addresses.final_artifact(source).hash)
+        found.append(addresses.final_model(run_of(source)).hash)
     assert found[0] == found[2] != found[1]
 
 

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from fimo.errors import UserError
+from fimo.errors import Unavailable, UserError
 
 pytestmark = needs_data
 FILE = "fico/heloc_dataset_v1.csv"
@@ -84,14 +84,14 @@ def test_every_column_against_its_twin(table, raw):
     ],
 )
 def test_special_values(table, raw, name, special, count, value):
-    there = raw[name] == special
-    assert there.any() and count in (None, there.sum())
+    special_rows = raw[name] == special
+    assert special_rows.any() and count in (None, special_rows.sum())
     expected = raw[name][raw[name] >= 0].mean() if value is None else value
-    np.testing.assert_allclose(table.inputs[name][there.to_numpy()], expected)
+    np.testing.assert_allclose(table.inputs[name][special_rows.to_numpy()], expected)
 
 
 def test_a_known_row(table):
-    text = table.shown(1)
+    text = table.display(1)
     assert text.startswith("RiskPerformance: Bad; ExternalRiskEstimate 61, MSinceOldestTradeOpen 58, ")
     assert "MSinceMostRecentDelq 84, MaxDelq2PublicRecLast12M 0, " in text
     assert "NetFractionInstallBurden 68.538, " in text  # -8 in the file: the mean
@@ -104,9 +104,9 @@ def test_standardised_with_training_statistics(data, table):
         np.testing.assert_array_equal(rows.inputs, scaler.transform(values).astype("float32"))
 
 
-def test_rows_are_shown_in_their_own_units(data, table):
+def test_rows_are_displayed_in_their_own_units(data, table):
     train, test = train_test_split(np.arange(9871), test_size=0.1, random_state=0)
-    assert data.shown("train", 0) == table.shown(train[0]) and data.shown("test", 99) == table.shown(test[99])
+    assert data.display("train", 0) == table.display(train[0]) and data.display("test", 99) == table.display(test[99])
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_bad_files(change, text, tmp_path):
     if change is not None:
         (tmp_path / "fico").mkdir()
         (tmp_path / FILE).write_text(change((Path(DATA) / FILE).read_text()))
-    with pytest.raises(UserError, match=text) as told:
+    with pytest.raises(UserError, match=text) as error:
         data_module("fico", tmp_path).load()
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value) and isinstance(error.value, Unavailable) == (change is None)
 
 
 def test_a_copy_is_taken_and_another_table_where_it_is_accepted(tmp_path, data):

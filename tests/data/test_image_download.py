@@ -14,7 +14,7 @@ import pytest
 from configs import data_module
 from torchvision import datasets
 
-from fimo.errors import UserError
+from fimo.errors import Unavailable, UserError
 
 
 @pytest.fixture
@@ -77,17 +77,19 @@ SOURCE = {
 }
 
 
-def test_cifar10_is_downloaded_once(server, tmp_path, capsys):
+def test_cifar10_is_downloaded_once(server, tmp_path, caplog):
+    caplog.set_level("INFO", "fimo")
     url, path, images = server
     data = fetched(tmp_path, f"{url}/{path.name}")
     assert (len(data.train), len(data.test), data.outputs) == (50, 10, 10)
-    np.testing.assert_array_equal(data.shown("train", 13), images[1][3].transpose(1, 2, 0))
-    np.testing.assert_array_equal(data.shown("test", 3), images[5][3].transpose(1, 2, 0))
+    np.testing.assert_array_equal(data.display("train", 13), images[1][3].transpose(1, 2, 0))
+    np.testing.assert_array_equal(data.display("test", 3), images[5][3].transpose(1, 2, 0))
     np.testing.assert_allclose(data.train.inputs.mean((0, 2, 3)), 0, atol=1e-5)
-    assert "downloading" in capsys.readouterr().out
+    assert "downloading" in caplog.text
+    caplog.clear()
     assert [child.name for child in (tmp_path / "data/cifar10").iterdir()] == ["cifar-10-batches-py"]
     fetched(tmp_path, "http://127.0.0.1:9/nobody-asks")
-    assert capsys.readouterr().out == ""
+    assert caplog.text == ""
 
 
 def test_an_archive_that_a_person_put_there_is_unpacked(server, tmp_path):
@@ -117,8 +119,8 @@ def test_an_archive_that_a_person_put_there_is_unpacked(server, tmp_path):
 )
 def test_a_bad_download_leaves_nothing(server, tmp_path, place, text):
     url = "http://127.0.0.1:9/nobody" if place is None else server[0] + place
-    with pytest.raises(UserError, match=text) as told:
+    with pytest.raises(Unavailable, match=text) as error:
         fetched(tmp_path, url)
-    assert "get cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and put it" in str(told.value)
-    assert "\n" not in str(told.value) and "cifar10_subset" not in str(told.value)
+    assert "get cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and put it" in str(error.value)
+    assert "\n" not in str(error.value) and "cifar10_subset" not in str(error.value)
     assert list((tmp_path / "data/cifar10").iterdir()) == []

@@ -1,4 +1,4 @@
-"""Images: real ones, their splits and statistics, and what is said of bad archives."""
+"""Images: real ones, their splits and statistics, and the errors for bad archives."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ import sklearn.datasets
 from configs import DATA, data_module, needs_data
 from sklearn.model_selection import train_test_split
 
-from fimo.errors import UserError
+from fimo.errors import Unavailable, UserError
 
 SUBSET = "cifar10/cifar10_subset.npz"
 
@@ -35,7 +35,7 @@ def test_digits_are_scikit_learns(tmp_path):
     for inputs, images in ((data.train.inputs, raw), (data.test.inputs, bunch.images[test])):
         assert inputs.shape[1:] == (1, 8, 8)
         np.testing.assert_allclose(inputs[:, 0], (images - raw.mean()) / raw.std(), atol=1e-5)
-    shown = data.shown("test", 3)
+    shown = data.display("test", 3)
     assert shown.dtype == np.uint8 and shown.shape == (8, 8, 1)
     np.testing.assert_allclose(shown[..., 0], bunch.images[test[3]] * 255 / 16, atol=0.5)
 
@@ -54,7 +54,7 @@ class TestCifar:
         expected = (arrays["test_images"][5] - mean) / std
         np.testing.assert_allclose(data.test.inputs[5].permute(1, 2, 0), expected, atol=1e-5)
         for split in ("train", "test"):
-            np.testing.assert_array_equal(data.shown(split, 7), arrays[f"{split}_images"][7])
+            np.testing.assert_array_equal(data.display(split, 7), arrays[f"{split}_images"][7])
 
     def test_fewer_rows_keep_their_positions_and_the_whole_splits_statistics(self):
         every = whole("cifar10_subset", DATA, left_out=[3, 5000])
@@ -67,7 +67,7 @@ class TestCifar:
     def test_a_subset_in_place_of_what_is_missing(self, tmp_path):
         (tmp_path / "cifar10").mkdir()
         shutil.copy(Path(DATA) / SUBSET, tmp_path / SUBSET)
-        with pytest.raises(UserError, match="or choose data=cifar10_subset, which is there"):
+        with pytest.raises(Unavailable, match="or choose data=cifar10_subset, which is there"):
             data_module("cifar10", tmp_path, "data.source.url=http://127.0.0.1:9/nobody").load()
 
 
@@ -128,13 +128,13 @@ IMAGES, LABELS = good()["train_images"], good()["train_labels"]
     ],
 )
 def test_bad_arrays(changes, text, tmp_path):
-    with pytest.raises(UserError, match=text) as told:
+    with pytest.raises(UserError, match=text) as error:
         archive(tmp_path, **changes)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_no_archive(tmp_path):
-    with pytest.raises(UserError, match=r"cifar10_subset.npz is not there: put an .npz file .* FIMO_DATA_DIR"):
+    with pytest.raises(Unavailable, match=r"cifar10_subset.npz is not there: put an .npz file .* FIMO_DATA_DIR"):
         whole("cifar10_subset", tmp_path)
 
 
@@ -154,9 +154,9 @@ def test_not_an_archive(spoilt, tmp_path):
         flipped[500] ^= 255
         path.write_bytes({"truncated": content[:1000], "flipped": flipped, "text": b"<html>not found</html>"}[spoilt])
     expected = "is not there" if spoilt == "folder" else "is not an .npz archive of plain arrays that can be read"
-    with pytest.raises(UserError, match=expected) as told:
+    with pytest.raises(UserError, match=expected) as error:
         whole("cifar10_subset", tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_images_are_classified(tmp_path):

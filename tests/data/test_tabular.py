@@ -1,4 +1,4 @@
-"""Tables: real workbooks, splits, and what is said of bad ones."""
+"""Tables: real workbooks, splits, and the errors for bad ones."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fimo.data.features import Features
 from fimo.data.splits import kept_rows, left_out_rows, read_left_out
-from fimo.data.tables import Bundled, Table, said
+from fimo.data.tables import Bundled, Table, cell_text
 from fimo.data.tabular import TabularData
 from fimo.errors import UserError
 
@@ -68,13 +68,14 @@ def test_inputs_are_standardised_to_the_last_bit(name, count):
 
 
 @needs_data
-def test_rows_are_shown_in_their_own_units():
+def test_rows_are_displayed_in_their_own_units():
     raw = pd.read_excel(Path(DATA) / "energy/ENB2012_data.xlsx", engine="calamine")
     _, test = train_test_split(raw, test_size=0.1, random_state=0)
     row = test.iloc[3]
-    told = ", ".join(f"{name} {row[name]:g}" for name in raw.columns[:8])
-    assert data_module("energy", DATA).load().shown("test", 3) == f"Y1: {row['Y1']:g}; {told}"
-    assert said(1234567.0) == "1234567" and said(np.float64(0.1234567)) == "0.123457" and said(True) == "True"
+    cells = ", ".join(f"{name} {row[name]:g}" for name in raw.columns[:8])
+    assert data_module("energy", DATA).load().display("test", 3) == f"Y1: {row['Y1']:g}; {cells}"
+    assert cell_text(1234567.0) == "1234567" and cell_text(np.float64(0.1234567)) == "0.123457"
+    assert cell_text(True) == "True"
 
 
 def test_a_column_that_is_constant_in_the_training_split():

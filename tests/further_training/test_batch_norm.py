@@ -5,14 +5,14 @@ import copy
 import numpy as np
 import pytest
 import torch
-from configs import app, config
+from configs import app, make_run
 from further_training.test_gold_standard import ALL, OPTIMIZERS, SCHEMES, assert_same, sweep
 from problems import NETWORKS, problem
 from torch import nn
 
-from fimo.app.checks import check
+from fimo import vmapping
 from fimo.errors import UserError
-from fimo.pipeline.addresses import further_artifact
+from fimo.pipeline import addresses
 from fimo.reference import gradients as naive
 
 UPDATED = {"leave_out": "drop", "batch_norm": "updated"}
@@ -77,12 +77,14 @@ LOOPS = [(kind, rows) for kind in KINDS if kind != "with dropout" for rows in (1
 
 @pytest.mark.parametrize("kind, rows", LOOPS)
 @pytest.mark.parametrize("optimizer", ["sgd, momentum", "adam"])
-def test_equals_the_plain_loop(kind, rows, optimizer, capsys):
+def test_equals_the_plain_loop(kind, rows, optimizer, caplog, monkeypatch):
+    monkeypatch.setattr(vmapping, "_warned", set())  # each architecture warns once
     question = problem("classification", kind, rows=rows, left_out=(0, 9, 15))
     losses = sweep(question, optimizer=OPTIMIZERS[optimizer], **UPDATED)[0]
     assert_same(losses, naive.gold_standard(question, OPTIMIZERS[optimizer], 3, 8, "drop", seed=0))
     loop = kind in ("vmap-shy", "running mean of all")
-    assert ("one run after another" in capsys.readouterr().out) == loop
+    assert ("runs of further training of the network" in caplog.text) == loop
+    assert (", 4 calls in place of one, since vmap does not take this network" in caplog.text) == loop
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,15 +130,16 @@ def test_a_batch_of_one_row(rows, batch_size):
 def test_only_with_drop(scheme):
     text = f"further.batch_norm=updated needs further.leave_out=drop, found '{scheme}', where the example"
     with pytest.raises(UserError, match=text):
-        check(config("further.batch_norm=updated", f"further.leave_out={scheme}"))
+        make_run("further.batch_norm=updated", f"further.leave_out={scheme}")
     with pytest.raises(UserError, match="further.batch_norm must be one of frozen, updated, found 'off'"):
-        check(config("further.batch_norm=off"))
+        make_run("further.batch_norm=off")
 
 
 def test_it_belongs_to_the_address(tmp_path):
     settings = ("experiment=digits", "model=resnet9", "method=grad_dot", "further.leave_out=drop")
     frozen, updated = (
-        further_artifact(config(*settings, f"further.batch_norm={choice}")).hash for choice in ("frozen", "updated")
+        addresses.further_training(make_run(*settings, f"further.batch_norm={choice}")).hash
+        for choice in ("frozen", "updated")
     )
     assert frozen != updated
     assert app(tmp_path, *settings, "further.batch_norm=updated", "data.train_rows=100") == 0

@@ -10,7 +10,8 @@ from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import FULL
 from fimo.further_training.module import LockstepBatches
-from fimo.further_training.plan import Plan
+from fimo.further_training.settings import FurtherTraining
+from fimo.further_training.tangents import Tangents
 from fimo.rows import Rows
 
 
@@ -19,7 +20,7 @@ from fimo.rows import Rows
 def test_a_step_reads_nothing_back_from_the_device(scheme, optimizer):
     """Tensors without values stand for those of a device: what the host asks of one raises."""
     question = problem("classification", rows=22, left_out=(0, 3, 11, 21)).to("meta")
-    plan = Plan(OPTIMIZERS[optimizer], 1, 7, leave_out=scheme, clip=0.5)
+    plan = FurtherTraining(OPTIMIZERS[optimizer], 1, 7, leave_out=scheme, clip=0.5)
     runs = torch.cat([torch.tensor([FULL]), question.left_out])
     groups = runs.ne(FULL).repeat(2)  # with drop, runs that leave a row out skip the last step
     ensemble = Ensemble(question, groups, plan.optimizer, 2, plan.clip)
@@ -31,13 +32,14 @@ def test_a_step_reads_nothing_back_from_the_device(scheme, optimizer):
 
 
 def test_a_gpu_holds_as_many_runs_and_seeds_as_fit_into_half_of_it(monkeypatch):
-    question, plan = problem("regression"), Plan(OPTIMIZERS["sgd"], 1, 8, dtype=torch.float64)
-    assert plan.seeds_together(question, 5) == 1 and plan.width(question, 500) == 500  # small enough for the cache
+    question, plan = problem("regression"), FurtherTraining(OPTIMIZERS["sgd"], 1, 8, dtype=torch.float64)
+    assert plan.seeds_per_ensemble(question, 5) == 1
+    assert plan.runs_per_chunk(question, 500) == 500  # small enough for the cache
     state = 4 * question.size * 8
     there = question.to("meta")
-    monkeypatch.setattr("fimo.further_training.plan.free_memory", lambda device: 2 * 35 * state)
-    assert plan.seeds_together(there, 5) == 7 and plan.seeds_together(there, 36) == 1
-    assert 1 < plan.width(there, 500) < 35  # activations take room too
+    monkeypatch.setattr("fimo.further_training.settings.free_memory", lambda device: 2 * 35 * state)
+    assert plan.seeds_per_ensemble(there, 5) == 7 and plan.seeds_per_ensemble(there, 36) == 1
+    assert 1 < plan.runs_per_chunk(there, 500) < 35  # activations take room too
 
 
 def test_sequences_are_evaluated_with_those_of_similar_length():
@@ -56,3 +58,18 @@ def test_autocast_rounds_the_training_and_not_the_test_losses():
     np.testing.assert_array_equal(wide["loss_before"], cast["loss_before"])
     difference = abs(wide["loss_full"] - cast["loss_full"]).max() / abs(wide["loss_full"]).max()
     assert 1e-6 < difference < 0.05
+
+
+class OutOfMemory(torch.nn.Linear):
+    def forward(self, inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+
+@pytest.mark.parametrize("tangents", [False, True])
+def test_memory_that_runs_out_is_not_taken_for_a_network_that_vmap_does_not_take(tangents, monkeypatch):
+    question = problem("classification", "linear")
+    ensemble = Ensemble(question, torch.zeros(2), OPTIMIZERS["sgd"], 2)
+    followed = Tangents(question, ensemble, OPTIMIZERS["sgd"], 3)
+    monkeypatch.setattr(torch.nn.Linear, "forward", OutOfMemory.forward)
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        followed.effects() if tangents else Ensemble(question, torch.zeros(2), OPTIMIZERS["sgd"], 2)

@@ -8,8 +8,8 @@ import torch
 from problems import Sentences, problem, text_problem
 
 from fimo.errors import UserError
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.randomness import seed_of
 from fimo.reference import gradients as naive
 
@@ -25,8 +25,8 @@ ALL = ("loss_before", "loss_full", "loss_left_out")
 
 
 def sweep(question, seeds=(0,), seeds_at_once=1, **settings):
-    plan = Plan(**({"dtype": torch.float64, "batch_size": 8, "epochs": 3} | settings))
-    return {seed: losses for seed, losses, _ in further_train(question, plan, seeds, lambda _: True, seeds_at_once)}
+    plan = FurtherTraining(**({"dtype": torch.float64, "batch_size": 8, "epochs": 3} | settings))
+    return {seed: losses for seed, losses, _ in train_seeds(question, plan, seeds, lambda _: True, seeds_at_once)}
 
 
 def assert_same(losses, expected, tolerance=1e-12):
@@ -200,8 +200,8 @@ def test_a_diverged_run_is_nan_and_the_others_are_untouched():
 
 
 def test_only_claimed_seeds_are_computed():
-    plan = Plan(optimizer=OPTIMIZERS["sgd"], epochs=1, batch_size=8)
-    done = [seed for seed, *_ in further_train(problem(), plan, range(6), lambda seed: seed % 2 == 0, seeds_at_once=2)]
+    plan = FurtherTraining(optimizer=OPTIMIZERS["sgd"], epochs=1, batch_size=8)
+    done = [seed for seed, *_ in train_seeds(problem(), plan, range(6), lambda seed: seed % 2 == 0, seeds_at_once=2)]
     assert done == [0, 2, 4]
 
 

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from configs import app, config
+from configs import app, make_run
 
-from fimo.app.checks import check
 from fimo.errors import UserError
 from fimo.models.training import metrics
 from fimo.pipeline import addresses
-from fimo.pipeline.run import Question
 from fimo.reference import gradients as naive
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=5")
@@ -27,7 +25,7 @@ def test_equals_training_the_final_model_without_each_example(tmp_path, optimize
     losses = xr.open_dataset(path)
     assert path.name == "seed-00003.nc" and losses["epoch"].values.tolist() == [1, 2, 3]
 
-    asked = Question(config("size=smoke", *BASE, *exact, *more, f"paths.output_dir={tmp_path}/outputs"))
+    asked = make_run("size=smoke", *BASE, *exact, *more, f"paths.output_dir={tmp_path}/outputs")
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
     begin, rate = asked.start.to(dtype=torch.float64), partial(kind, lr=0.01, weight_decay=0.1)
     expected = naive.gold_standard(begin, rate, 3, asked.cfg.final.batch_size, "drop", seed=3)
@@ -53,11 +51,11 @@ def test_equals_training_the_final_model_without_each_example(tmp_path, optimize
 )
 def test_repeats_the_final_models_training_or_says_why_not(override, words):
     with pytest.raises(UserError, match="further.gold=retraining repeats the final model's own training") as told:
-        check(config("size=smoke", *BASE, "further=retraining", override))
+        make_run("size=smoke", *BASE, "further=retraining", override)
     assert words in str(told.value)
 
 
 def test_its_seeds_lie_apart_from_those_of_further_training():
-    usual, again = (config("size=smoke", *BASE, f"further={name}") for name in ("leave_one_out", "retraining"))
-    assert addresses.further_artifact(usual).folder != addresses.further_artifact(again).folder
-    assert addresses.final_artifact(usual).folder == addresses.final_artifact(again).folder
+    usual, again = (make_run("size=smoke", *BASE, f"further={name}") for name in ("leave_one_out", "retraining"))
+    assert addresses.further_training(usual).folder != addresses.further_training(again).folder
+    assert addresses.final_model(usual).folder == addresses.final_model(again).folder

@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from configs import app, config, needs_data
+from configs import app, make_run, needs_data
 from further_training.test_gold_standard import sweep
 from problems import Sentences, problem, text_problem
 
-from fimo.app.checks import check
+from fimo import vmapping
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL
 from fimo.further_training.module import LockstepBatches, differs_in_training
-from fimo.further_training.plan import Plan
+from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
 from fimo.pipeline import addresses
-from fimo.pipeline.run import Question
 from fimo.randomness import seed_of
 from fimo.reference import tangents as naive_tangents
 
@@ -101,7 +100,7 @@ def test_of_text(dropout):
 def test_of_the_experiments_own_networks(experiment, tmp_path):
     """A maximum over pixels, sparse rows and an encoder with dropout."""
     few = ("data.test_count=4", "data.left_out=3", f"paths.output_dir={tmp_path}", "final.epochs=0")
-    question = Question(config(f"experiment={experiment}", "size=smoke", *few)).problem.to(dtype=torch.float64)
+    question = make_run(f"experiment={experiment}", "size=smoke", *few).problem.to(dtype=torch.float64)
     assert_derivative(question, OPTIMIZERS["momentum"], 1e-5, batch_size=64, draws=partial(draw, 4), clip=1.0)
 
 
@@ -168,12 +167,13 @@ def test_float32_is_near_float64():
 def test_a_step_reads_nothing_back_from_the_device(optimizer):
     """Tensors without values stand for those of a device: what the host asks of one raises."""
     question = problem("classification").to("meta")
-    plan = Plan(OPTIMIZERS[optimizer], 1, 8, clip=0.5, tangents=True)
+    plan = FurtherTraining(OPTIMIZERS[optimizer], 1, 8, clip=0.5, tangents=True)
     ensemble = Ensemble(question, torch.zeros(2), plan.optimizer, 2, plan.clip)
     tangents = Tangents(question, ensemble, plan.optimizer, 3, plan.clip)
     for batch in LockstepBatches(question, plan, [0, 1], torch.tensor([FULL])):
         tangents.step(batch)
-    assert not tangents.one_by_one and tangents.followed[1].columns[0].tangents.shape == (2, question.size)
+    assert not vmapping._refused.get(question.network)
+    assert tangents.followed[1].columns[0].tangents.shape == (2, question.size)
 
 
 def test_a_diverged_run_takes_its_tangents_with_it():
@@ -212,30 +212,29 @@ def test_through_the_app_the_comparison_takes_it(tmp_path, capsys):
             "further.gold=tangent needs optimizer=sgd, found Adam, whose steps .* further.gold=tangent_anyway ",
         ),
         ("optimizer=adamw", "further.gold=tangent needs optimizer=sgd, found AdamW, .* whole example out: further.gol"),
-        ("optimizer=sgd +optimizer.maximize=true", "no derivative of optimizer.maximize: it must be false, found true"),
-        ("optimizer=adam +optimizer.amsgrad=true", "no derivative of optimizer.amsgrad: it must be false, found true"),
+        ("optimizer=sgd +optimizer.maximize=true", "further.gold=tangent needs optimizer.maximize=false, found true"),
+        ("optimizer=adam +optimizer.amsgrad=true", "further.gold=tangent needs optimizer.amsgrad=false, found true"),
     ],
 )
 def test_what_it_has_no_derivative_of_is_an_error(override, text):
     with pytest.raises(UserError, match=text):
-        check(config("size=smoke", *BASE, "further.gold=tangent", *override.split(" ")))
+        make_run("size=smoke", *BASE, "further.gold=tangent", *override.split(" "))
 
 
 @pytest.mark.parametrize("gold", ["tangent", "tangent_anyway"])
 def test_other_optimizers_are_errors(gold):
     overrides = ("optimizer._target_=torch.optim.Adagrad", "~optimizer.momentum", "optimizer.fused=false")
-    with pytest.raises(UserError, match="knows the derivatives of SGD, Adam, AdamW alone: .* found Adagrad"):
-        check(config("size=smoke", *BASE, f"further.gold={gold}", *overrides))
+    with pytest.raises(UserError, match="further.gold=tangent needs optimizer to be SGD, Adam or AdamW, found Adagrad"):
+        make_run("size=smoke", *BASE, f"further.gold={gold}", *overrides)
 
 
 def test_what_is_chosen_where():
     with pytest.raises(Unavailable):  # a panel by Adam stays empty beside one by SGD
-        check(config("size=smoke", *BASE, "further=tangent", "optimizer=adam"))
-    check(config("size=smoke", *BASE, "further.gold=tangent_anyway", "optimizer=adam"))
+        make_run("size=smoke", *BASE, "further=tangent", "optimizer=adam")
+    make_run("size=smoke", *BASE, "further.gold=tangent_anyway", "optimizer=adam")
     with pytest.raises(UserError, match="leave_out=every_step, found drop"):
-        check(config("size=paper", "experiment=energy", "further.gold=tangent"))
-    paper = config("size=paper", "experiment=energy", "further=tangent")
-    check(paper)
-    usual = config("size=paper", "experiment=energy")
-    assert addresses.further_artifact(paper).folder != addresses.further_artifact(usual).folder
-    assert addresses.final_artifact(paper).folder == addresses.final_artifact(usual).folder
+        make_run("size=paper", "experiment=energy", "further.gold=tangent")
+    paper = make_run("size=paper", "experiment=energy", "further=tangent")
+    usual = make_run("size=paper", "experiment=energy")
+    assert addresses.further_training(paper).folder != addresses.further_training(usual).folder
+    assert addresses.final_model(paper).folder == addresses.final_model(usual).folder

@@ -1,5 +1,7 @@
 """Gradients of sequences in factors, against the gradients as they are."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,11 +10,12 @@ from torch import nn
 from fimo.curvature import gauss_newton_factor
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
 from fimo.gradients import GradientSource, sequences
+from fimo.gradients.convolution import Conv2dGradients
 from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.factored import factorisation_of
-from fimo.gradients.layers import MatrixLayer
-from fimo.gradients.network import joined
-from fimo.gradients.sequences import SequenceLayer
+from fimo.gradients.linear import LayerNormGradients, LinearGradients
+from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.models.objective import OBJECTIVES
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -50,16 +53,16 @@ def test_what_is_kept_in_factors(words):
     structure = factorisation_of(words.network, words.train[slice(0, 2)][0])
     assert set(structure.layers) == {"words", "places", "up", "norm", "down", "head"} and structure.others == ("own",)
     kinds = {type(part) for part in GradientSource(words)(words.test).parts}
-    assert {MatrixLayer, SequenceLayer} <= kinds
+    assert {LinearGradients, LinearSequenceGradients, EmbeddingGradients, LayerNormGradients} <= kinds
 
 
 @pytest.mark.parametrize("whole", [None, True, False])
 @pytest.mark.parametrize("most_bytes", [1, 64 * 2**20])
 def test_all_that_is_asked_of_them(words, most_bytes, whole, monkeypatch):
-    monkeypatch.setattr(sequences, "PIECE_BYTES", most_bytes)
-    monkeypatch.setattr(sequences, "WHOLE_BYTES", most_bytes)
+    monkeypatch.setattr(sequences, "PLACE_PAIR_BYTES", most_bytes)
+    monkeypatch.setattr(sequences, "LAYER_GRADIENT_BYTES", most_bytes)
     if whole is not None:
-        monkeypatch.setattr(SequenceLayer, "_whole_is_cheaper", lambda mine, _: whole and not mine._is_embedding)
+        monkeypatch.setattr(LinearSequenceGradients, "_matrices_are_cheaper", lambda mine, _: whole)
     short, long = GradientSource(words), GradientSource(words, factored=False)
     assert short.factored and not long.factored
     for cotangents in ({}, {"cotangents": of_curvature}):
@@ -91,7 +94,8 @@ def test_whole_gradients_and_their_squares_in_a_basis(words):
 def test_blocks_of_rows(words, monkeypatch):
     source = GradientSource(words, block_bytes=1)
     assert source.block_rows == 1
-    blocks = joined(list(source.blocks(words.train)))
+    first, *others = source.blocks(words.train)
+    blocks = first.joined(others)
     whole, test = GradientSource(words, factored=False)(words.train), source(words.test)
     expected = whole.inner(GradientSource(words, factored=False)(words.test))
     np.testing.assert_allclose(blocks.inner(test), expected, rtol=1e-9, atol=1e-12)
@@ -108,3 +112,74 @@ def test_blocks_of_rows(words, monkeypatch):
     monkeypatch.setattr(gauss_newton_factor, "GRAM_BYTES", 200)  # in pieces
     np.testing.assert_allclose(GaussNewtonFactor.of(source).gram, K, rtol=1e-12, atol=1e-14)
     assert GaussNewtonFactor.of(source, torch.float32).gram.dtype == torch.float32
+
+
+CONVOLUTIONS = {
+    "plain": nn.Conv2d(2, 4, 3),
+    "no bias, oblong": nn.Conv2d(2, 4, (1, 3), bias=False),
+    "stride": nn.Conv2d(2, 4, 3, stride=(2, 1)),
+    "padding": nn.Conv2d(2, 4, 3, padding=(1, 2), stride=2),
+    "dilation": nn.Conv2d(2, 4, (2, 3), dilation=(3, 2), padding=1),
+    "same": nn.Conv2d(2, 4, (2, 4), padding="same", dilation=(1, 2)),
+    "valid": nn.Conv2d(2, 4, 2, padding="valid"),
+}
+
+
+def pictures(convolution, sizes=(2, 6, 7), outputs=3):
+    """Some images of a channel more than one, and a convolution with a head."""
+    random = torch.Generator().manual_seed(0)
+    rows = Rows(torch.randn(11, *sizes, generator=random), torch.arange(11) % outputs, torch.arange(11))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        width = convolution(rows.inputs[:1]).flatten(1).shape[1]
+        network = nn.Sequential(convolution, nn.Tanh(), nn.Flatten(), nn.Linear(width, outputs)).eval()
+    train, test = rows.keep(slice(0, 8)), rows.keep(slice(8, None))
+    return Problem(network, OBJECTIVES["classification"], train, test, torch.tensor([0])).to(dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("most_bytes", [1, 64 * 2**20])
+def test_convolutions_in_factors(name, most_bytes, monkeypatch):
+    monkeypatch.setattr(sequences, "PLACE_PAIR_BYTES", most_bytes)
+    monkeypatch.setattr(Conv2dGradients, "is_cheaper", staticmethod(lambda *_: True))
+    problem = pictures(copy.deepcopy(CONVOLUTIONS[name]))
+    source, dense = GradientSource(problem), GradientSource(problem, factored=False)
+    assert source.factored and type(source(problem.test).part("0.weight")) is Conv2dGradients
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    for cotangents in ({}, {"cotangents": of_curvature}):
+        ours, theirs = ([s(rows, **cotangents) for rows in (problem.test, problem.train)] for s in (source, dense))
+        np.testing.assert_allclose(ours[0].inner(ours[1]), theirs[0].inner(theirs[1]), **close)
+        for parameter, products in theirs[0].inner_per_parameter(theirs[1]).items():
+            np.testing.assert_allclose(ours[0].inner_per_parameter(ours[1])[parameter], products, **close)
+            np.testing.assert_allclose(ours[0].squares()[parameter], theirs[0].squares()[parameter], **close)
+        part, weight = ours[1].part("0.weight"), theirs[1].tensors["0.weight"].flatten(2)
+        np.testing.assert_allclose(part.matrices(), weight, **close)
+        whole = weight if part.bias is None else torch.cat([weight, theirs[1].tensors["0.bias"][..., None]], 2)
+        left, right = (torch.rand(size, size, dtype=torch.float64) for size in whole.shape[1:])
+        np.testing.assert_allclose(
+            part.rotated_squares(left, right), (left.T @ whole @ right).square().sum(0), rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize(
+    "convolution, taken",
+    [
+        (nn.Conv2d(2, 4, 3), False),  # the factors of 20 pixels are larger than 72 weights
+        (nn.Conv2d(2, 64, 3, stride=3), False),  # smaller, but dearer to multiply
+        (nn.Conv2d(2, 64, (5, 6), stride=6), True),
+        (nn.Conv2d(2, 64, (5, 6), stride=6, groups=2), False),
+        (nn.Conv2d(2, 64, (5, 6), stride=6, padding_mode="circular"), False),
+    ],
+)
+def test_convolutions_are_taken_in_factors_where_these_are_cheaper_to_multiply(convolution, taken):
+    problem = pictures(convolution)
+    factorisation = factorisation_of(problem.network, problem.train[slice(0, 2)][0])
+    assert (factorisation is not None and "0" in factorisation.layers) is taken
+    if taken:
+        assert factorisation.extra_bytes == 1 * 60 * 8  # the patches of a row's only pixel
+
+
+def test_memory_of_a_row_counts_what_is_dense_and_what_is_unfolded(words):
+    source = GradientSource(words)
+    assert source.factorisation.extra_bytes == 16 * 8  # the parameter in no layer
+    assert source(words.test).held_bytes > 0

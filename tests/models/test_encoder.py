@@ -75,7 +75,7 @@ def test_per_example_gradients_are_the_plain_loops(of_kind, monkeypatch):
 
 
 def test_stacked_runs_are_single_networks(of_kind):
-    ensemble = Ensemble(of_kind, torch.zeros(3), torch.optim.SGD, width=3)
+    ensemble = Ensemble(of_kind, torch.zeros(3), torch.optim.SGD, runs_per_chunk=3)
     assert ensemble.vectorised
     torch.manual_seed(0)
     (chunk,) = ensemble.chunks

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, RandomSampler
 
+from fimo.app.config import run_of
 from fimo.errors import UserError
 from fimo.further_training.order import Order
 from fimo.models.checkpoint import check_outputs, load_weights
@@ -18,7 +19,6 @@ from fimo.models.mlp import MLP
 from fimo.models.objective import OBJECTIVES
 from fimo.models.training import FinalTraining, train_final
 from fimo.pipeline.formats import read_weights
-from fimo.pipeline.run import Question
 from fimo.reference import gradients as naive
 
 
@@ -61,7 +61,7 @@ def test_a_diverging_final_model_is_the_users_error():
 def test_energys_final_model_is_the_papers(tmp_path):
     """Test MSE: 0.0027 in the paper, between 0.0022 and 0.0035 whatever the rounding."""
     cfg = config("experiment=energy", f"paths.output_dir={tmp_path}")
-    question = Question(cfg).problem
+    question = run_of(cfg).problem
     (folder,) = tmp_path.glob("energy/final/*-????????")
     told = json.loads((folder / "metrics.json").read_text())["test"]["loss"]
     assert 0.0022 < told < 0.0035
@@ -77,7 +77,7 @@ def test_energys_final_model_is_the_papers(tmp_path):
 
 def test_the_network_is_drawn_first_after_the_seed(tmp_path):
     cfg = config("experiment=diabetes", "seed=7", "final.epochs=1", "final.lr=1e-30", f"paths.output_dir={tmp_path}")
-    network = Question(cfg).problem.network
+    network = run_of(cfg).problem.network
     torch.manual_seed(7)
     for parameter, expected in zip(network.parameters(), MLP(10, 1, [64, 64]).parameters(), strict=True):
         torch.testing.assert_close(parameter, expected)

@@ -6,17 +6,16 @@ import json
 import numpy as np
 import pytest
 import torch
-from configs import app, config
+from configs import app, config, make_run
 from problems import problem
 from torch import nn
 
-from fimo.app.checks import check
+from fimo.app.config import run_of
 from fimo.errors import UserError
 from fimo.further_training.order import Order
 from fimo.models.training import SCHEDULES, FinalTraining, metrics, train_final
 from fimo.pipeline import addresses
 from fimo.pipeline import run as question_module
-from fimo.pipeline.run import Question
 
 CPU = torch.device("cpu")
 
@@ -98,7 +97,7 @@ def test_an_annealed_model_is_nearly_stationary():
 
 def test_a_constant_rate_has_the_address_that_it_always_had(tmp_path):
     usual, annealed = (
-        addresses.final_artifact(config("experiment=energy", f"final.schedule={name}", "paths.data_dir=data"))
+        addresses.final_model(make_run("experiment=energy", f"final.schedule={name}", "paths.data_dir=data"))
         for name in ("constant", "cosine")
     )
     assert usual.folder.name.startswith("sgd-1000ep-seed0-") and "schedule" not in usual.config["final"]
@@ -121,15 +120,15 @@ def test_the_best_epoch_is_kept_and_training_is_the_same(task, measure, sign):
     values = [sign * metrics(network, question.objective, question.test)[measure] for network in epochs]
     best = values.index(max(values))
     assert best < 11 and values[best] > values[-1]
-    module = trained(question, "sgd", rate, 12, judge=question.test)
-    assert module.kept_epoch == best + 1
+    module = trained(question, "sgd", rate, 12, validation_rows=question.test)
+    assert module.best_epoch == best + 1
     assert_same(module.network, epochs[best])
 
 
 def test_metrics_do_not_depend_on_how_many_rows_go_at_once(monkeypatch):
     question = problem("classification", tests=30)
     whole = metrics(question.network, question.objective, question.test)
-    monkeypatch.setattr("fimo.models.training.JUDGED_AT_ONCE", 7)
+    monkeypatch.setattr("fimo.models.training.EVALUATION_ROWS", 7)
     assert metrics(question.network, question.objective, question.test) == pytest.approx(whole, rel=1e-12)
 
 
@@ -146,17 +145,16 @@ def test_the_config_says_all_of_it(tmp_path, monkeypatch):
     augmented = "+final.augment._target_=problems.Halved"
     assert app(tmp_path, "experiment=breast_cancer", *chosen, "further.epochs=1", augmented) == 0
     (module,) = made
-    assert (module.clip, module.weight_decay, len(module.judge)) == (0.5, 0.1, 114)
+    assert (module.clip, module.weight_decay, len(module.validation_rows)) == (0.5, 0.1, 114)
     assert module.schedule is SCHEDULES["linear"]
     assert type(module.augment).__name__ == "Halved"
     (told,) = tmp_path.glob("outputs/breast_cancer/final/*/metrics.json")
-    assert json.loads(told.read_text())["kept"] == {"epoch": module.kept_epoch, "of": 2, "by": "the test split"}
+    assert json.loads(told.read_text())["kept"] == {"epoch": module.best_epoch, "of": 2, "by": "the test split"}
 
 
 def test_no_epochs_take_the_network_as_it_is_made(tmp_path, capsys):
     cfg = config("experiment=diabetes", "final.epochs=0", "seed=7", f"paths.output_dir={tmp_path}")
-    check(cfg)
-    network = Question(cfg).problem.network
+    network = run_of(cfg).problem.network
     assert "the network as it is, nothing is trained (final.epochs=0)" in capsys.readouterr().out
     torch.manual_seed(7)
     assert_same(network, type(network)(10, 1, [64, 64]))
@@ -178,4 +176,4 @@ def test_no_epochs_take_the_network_as_it_is_made(tmp_path, capsys):
 )
 def test_bad_settings(override, text):
     with pytest.raises(UserError, match=text):
-        check(config("experiment=diabetes", override))
+        make_run("experiment=diabetes", override)

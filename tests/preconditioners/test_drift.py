@@ -27,8 +27,10 @@ class TestMovedGradients:
     def test_equal_the_explicit_formula(self, moved, task, network, path):
         asked, steps = problem(task, network), [1, 3, 10]
         options = {"momentum": 0.5, "weight_decay": 0.05}
-        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(steps, 0.01, **options))
-        scores = attribute(asked, method, moved=DisplacedGradients(moved, method))
+        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(
+            recursion(steps, 0.01, **options)
+        )
+        scores = attribute(asked, method, views=DisplacedGradients(moved, method))
         assert scores.dims == ("step", "test", "left_out")
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach()
         pull = dense.mean_gradient(asked) + 0.05 * theta
@@ -41,10 +43,10 @@ class TestMovedGradients:
 
     def test_matched(self, task, network, path):
         asked = problem(task, network)
-        method = MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).along(recursion([2], 0.01))
+        method = MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).for_training(recursion([2], 0.01))
         P = dense.damped_inverse(dense.gauss_newton(asked), 1 / 0.02)
         expected = dense.moved_scores(asked, P, -P @ dense.mean_gradient(asked), "both")
-        close(attribute(asked, method, moved=DisplacedGradients("both", method)).sel(step=2), expected, rtol=1e-7)
+        close(attribute(asked, method, views=DisplacedGradients("both", method)).sel(step=2), expected, rtol=1e-7)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -52,9 +54,10 @@ def test_on_least_squares_the_drift_is_that_of_further_training(path):
     """Away from the optimum, where the model is quadratic and the Gauss–Newton matrix is the Hessian."""
     asked, steps = problem("regression", "linear"), [1, 5, 60]
     network = copy.deepcopy(asked.network)
-    method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(steps)).fit(asked)
-    views = DisplacedGradients("both", method).views(method, asked)
-    found = {step: there.network for step, (_, there, _) in zip(steps, views, strict=True)}
+    method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion(steps)).fit(asked)
+    views = list(DisplacedGradients("both", method)(method, asked))
+    assert [view.steps for view in views] == [[step] for step in steps]
+    found = {step: view.at_test.network for step, view in zip(steps, views, strict=True)}
     optimizer = torch.optim.SGD(network.parameters(), RATE)
     for step in range(1, max(steps) + 1):
         optimizer.zero_grad()
@@ -92,8 +95,8 @@ def test_weight_decay_is_a_part_of_what_is_lowered():
     with torch.no_grad():
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()) - step
         torch.nn.utils.vector_to_parameters(theta, asked.network.parameters())
-    method = UnrolledGaussNewton("Unrolled-GN").along(recursion([1, 30], weight_decay=0.1))
-    attribute(asked, method, moved=DisplacedGradients("both", method))
+    method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion([1, 30], weight_decay=0.1))
+    attribute(asked, method, views=DisplacedGradients("both", method))
     assert method.facts["share_of_drift"] == [1, 1]
 
 
@@ -108,8 +111,8 @@ def test_the_drift_is_the_same_in_other_blocks_of_rows(monkeypatch):
         monkeypatch.setattr(
             spectrum, "jvp_over_training_set", partial(sums.jvp_over_training_set, block_bytes=block_bytes)
         )
-        method = UnrolledGaussNewton("Unrolled-GN").along(recursion([1, 30]))
-        return attribute(asked, method, moved=DisplacedGradients("both", method))
+        method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion([1, 30]))
+        return attribute(asked, method, views=DisplacedGradients("both", method))
 
     close(scores(1), scores(2**28), rtol=1e-9)
 
@@ -117,8 +120,8 @@ def test_the_drift_is_the_same_in_other_blocks_of_rows(monkeypatch):
 def test_the_reader_is_told_of_a_drift_that_was_cut(monkeypatch):
     asked = problem("classification", "mlp")
     monkeypatch.setattr(drift, "backtracking", lambda asked, *drift: (asked, 0.25))
-    method = UnrolledGaussNewton("Unrolled-GN").along(recursion([1, 2]))
-    attribute(asked, method, moved=DisplacedGradients("both", method))
+    method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion([1, 2]))
+    attribute(asked, method, views=DisplacedGradients("both", method))
     assert method.notes["drift"] == (
         "the estimated drift raises the training loss after 2 of 2 evaluated steps, where as little as 0.25 of the way "
         "was gone"
@@ -131,9 +134,9 @@ def test_the_reader_is_told_of_a_drift_that_was_cut(monkeypatch):
 def test_any_method_takes_its_gradients_there(name, moved):
     """With the same P, that of θ_f; φ is that of the moved gradients."""
     asked, steps = problem("classification", "mlp"), [1, 3]
-    estimate = UnrolledGaussNewton("Unrolled-GN").along(recursion(steps, 0.02))
+    estimate = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(steps, 0.02))
     method = METHODS[name].make()
-    found = attribute(asked, method, moved=DisplacedGradients(moved, estimate))
+    found = attribute(asked, method, views=DisplacedGradients(moved, estimate))
     assert found["step"].values.tolist() == steps and found.dims == ("step", "test", "left_out")
     assert method.facts["share_of_drift"] == [1, 1]
     ways = -dense.unrolled(dense.gauss_newton(asked), [0.02] * 3) @ dense.mean_gradient(asked)

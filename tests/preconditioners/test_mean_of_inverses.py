@@ -32,7 +32,7 @@ class TestMeanOfInverses:
         question = problem("classification", "mlp")
         method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue"))
         expected = attribute(question, method)
-        monkeypatch.setattr(mean_of_inverses, "KEPT_BYTES", 0)
+        monkeypatch.setattr(mean_of_inverses, "KEPT_GRADIENT_BYTES", 0)
         assert isinstance(method.fit(question) @ method.source(question.test), mean_of_inverses.Streamed)
         np.testing.assert_allclose(attribute(question, method), expected, rtol=1e-12)
 

@@ -165,7 +165,7 @@ class TestRandomProjection:
         assert len(set(drawn)) == 10
 
     def test_a_large_projection_is_sparse(self, monkeypatch):
-        monkeypatch.setattr(random_projection, "DENSE_ENTRIES", 0)
+        monkeypatch.setattr(random_projection, "DENSE_PROJECTION_ENTRIES", 0)
         question = problem("classification")
         method = RandomProjection("TRAK", SIZE).fit(question)
         ((projection, _),) = method.factors

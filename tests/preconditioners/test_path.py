@@ -9,13 +9,14 @@ import torch
 from problems import problem
 from recursions import RATE, close, recursion
 
-from fimo.attribution import attribute_along
+from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.full_run import full_run
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
 from fimo.reference import gradients as naive
 from fimo.reference import methods as dense
+from fimo.unrolled.trajectory import Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 STEPS = [1, 2, 5, 9]
@@ -42,8 +43,8 @@ def test_equals_the_explicit_recursion(decay, task, network):
     """Step by step, the training gradient between two evaluated steps on the straight line between both."""
     asked = problem(task, network)
     way = somewhere(asked, len(STEPS))
-    method = UnrolledGaussNewton("Unrolled-GN").along(recursion(STEPS, weight_decay=decay))
-    found = attribute_along(asked, method, way)
+    method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(STEPS, weight_decay=decay))
+    found = attribute(asked, method, views=Trajectory(way))
     assert found.dims == ("step", "test", "left_out") and found["step"].values.tolist() == STEPS
     G = dense.gauss_newton(asked)
     _, before = gradients_at(asked, asked.parameters)
@@ -61,8 +62,8 @@ def test_on_least_squares_it_is_further_training_with_a_little_less_of_the_examp
     """Away from the optimum, full batches, evaluated after every step: the derivative of the run itself."""
     asked, steps = problem("regression", "linear"), list(range(1, 51))
     plan = Plan(lambda p: torch.optim.SGD(p, RATE), 50, len(asked.train), evaluate_every=steps, dtype=torch.float64)
-    method = UnrolledGaussNewton("Unrolled-GN").along(recursion(steps))
-    found = attribute_along(asked, method, list(full_run(asked, plan, 0)))
+    method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(steps))
+    found = attribute(asked, method, views=Trajectory(list(full_run(asked, plan, 0))))
     for step in (1, 5, 50):
         close(found.sel(step=step), naive.weight_derivative(asked, [RATE] * step), rtol=1e-6)
 
@@ -84,6 +85,14 @@ def test_what_it_needs():
     asked = problem("regression", "mlp")
     way = somewhere(asked, len(STEPS))
     with pytest.raises(UserError, match="path=true of Unrolled-GN needs SGD without momentum: choose moved=both"):
-        attribute_along(asked, UnrolledGaussNewton("Unrolled-GN").along(recursion(STEPS, momentum=0.5)), way)
+        attribute(
+            asked,
+            UnrolledGaussNewton("Unrolled-GN").for_training(recursion(STEPS, momentum=0.5)),
+            views=Trajectory(way),
+        )
     with pytest.raises(UserError, match="path=true of Unrolled-GN needs the eigendecomposition .* raise it"):
-        attribute_along(asked, UnrolledGaussNewton("Unrolled-GN", dual_bytes=0).along(recursion(STEPS)), way)
+        attribute(
+            asked,
+            UnrolledGaussNewton("Unrolled-GN", dual_bytes=0).for_training(recursion(STEPS)),
+            views=Trajectory(way),
+        )

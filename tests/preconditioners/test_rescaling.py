@@ -11,10 +11,10 @@ from recursions import PATHS, STEPS, close
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.optimizers import LinearisedAdam
 from fimo.reference import gradients as naive
 from fimo.reference import methods as dense
 from fimo.unrolled.displaced import DisplacedGradients
-from fimo.unrolled.recursion import LinearisedAdam
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 BETA, BATCH, EPSILON = 0.8, 3, 1e-3
@@ -35,14 +35,14 @@ def small(task, network):
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_mean_squares_of_batches(size):
     asked = small("classification", "mlp")
-    roots = DiagonalMetric.of_batches(asked, size, EPSILON).roots
+    roots = DiagonalMetric.of_batches(asked, size, EPSILON).sqrt_diagonal
     close(torch.cat([root.flatten() for root in roots.values()]) ** 2, dense.adam_scale(asked, size, EPSILON))
 
 
 @pytest.mark.parametrize("task, network", PROBLEMS)
 def test_the_network_is_the_same_in_other_coordinates(task, network):
     asked = small(task, network)
-    there = DiagonalMetric.of_batches(asked, BATCH, EPSILON)(asked)
+    there = DiagonalMetric.of_batches(asked, BATCH, EPSILON).rescaled(asked)
     close(there.network(asked.test.inputs).detach(), asked.network(asked.test.inputs).detach())
     assert there.size == asked.size
 
@@ -55,7 +55,7 @@ class TestAgainstTheExplicitRecursion:
         asked = small(task, network)
         D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked)
         matrices = dense.adam_unrolled(G, D, [1e-3] * max(STEPS), BETA, decay)
-        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(decay=decay))
+        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion(decay=decay))
         scores = attribute(asked, method)
         assert method.facts["path"].startswith(path)
         for step in STEPS:
@@ -67,8 +67,8 @@ class TestAgainstTheExplicitRecursion:
         matrices = dense.adam_unrolled(G, D, [1e-3] * 4, BETA, decay)
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach()
         pull = dense.mean_gradient(asked) + decay * theta / D
-        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion(steps, decay=decay))
-        scores = attribute(asked, method, moved=DisplacedGradients("both", method))
+        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion(steps, decay=decay))
+        scores = attribute(asked, method, views=DisplacedGradients("both", method))
         assert method.facts["mean_gradient_norm"] == pytest.approx(float(dense.mean_gradient(asked).norm()))
         for step in steps:
             P = matrices[step - 1]
@@ -78,7 +78,7 @@ class TestAgainstTheExplicitRecursion:
 def test_matched():
     asked = small("regression", "mlp")
     D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked)
-    scores = attribute(asked, MatchedGaussNewton("Matched-GN").along(recursion([9])))
+    scores = attribute(asked, MatchedGaussNewton("Matched-GN").for_training(recursion([9])))
     plain = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     reach = dense.adam_unrolled(*plain, [1e-3] * 9, BETA)[-1].item()
     inverse = torch.linalg.inv(G + torch.diag(1 / (reach * D)))
@@ -104,7 +104,7 @@ def test_torch_takes_the_same_steps_where_its_mean_of_squares_is_held():
 def test_training_that_diverges_is_refused():
     asked = small("regression", "mlp")
     with pytest.raises(UserError, match=r"optimizer.lr = η = 5 and D\^½ G D\^½'s largest eigenvalue σ = .*, ησ ="):
-        attribute(asked, UnrolledGaussNewton("Unrolled-GN").along(recursion(rate=5.0)))
+        attribute(asked, UnrolledGaussNewton("Unrolled-GN").for_training(recursion(rate=5.0)))
 
 
 def test_curvature_over_some_of_the_rows_leaves_batches_as_they_are():
@@ -114,7 +114,7 @@ def test_curvature_over_some_of_the_rows_leaves_batches_as_they_are():
     D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(some)
     expected = naive.scores(asked, dense.adam_unrolled(G, D, [1e-3] * 5, BETA)[-1])
     for own, shared in ((3, None), (None, 3), (3, 6)):
-        method = UnrolledGaussNewton("Unrolled-GN", own).along(recursion([5]))
+        method = UnrolledGaussNewton("Unrolled-GN", own).for_training(recursion([5]))
         close(attribute(asked, method, curvature_rows=shared).sel(step=5), expected)
         assert method.notes["rows"] == "curvature over 3 of 7 training rows"
 
@@ -129,6 +129,6 @@ def test_layers_are_not_asked_for_gradients_in_other_coordinates():
     targets = targets.clone()
     targets[:2] = 0
     asked = replace(asked, train=replace(asked.train, inputs=inputs, targets=targets))
-    method = UnrolledGaussNewton("Unrolled-GN").along(recursion([5]))
+    method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion([5]))
     attribute(asked, method)
     assert not method.factored and method.facts["path"] == "dual"

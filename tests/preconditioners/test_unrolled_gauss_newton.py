@@ -11,13 +11,13 @@ from recursions import PATHS, PROBLEMS, RATE, SGD, STEPS, close, recursion
 from fimo.attribution import attribute
 from fimo.curvature.chebyshev import coefficients
 from fimo.errors import UserError
+from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
 from fimo.reference import gradients as naive
 from fimo.reference import methods as dense
 from fimo.unrolled.displaced import DisplacedGradients
-from fimo.unrolled.recursion import LinearisedSGD
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 
@@ -28,7 +28,7 @@ class TestAgainstTheExplicitSum:
     def test_unrolled(self, kind, task, network, path):
         asked = problem(task, network)
         rates = torch.linspace(RATE, RATE / 4, max(STEPS), dtype=torch.float64).numpy()  # a schedule
-        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(
+        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(
             LinearisedSGD(rates, STEPS, **SGD[kind])
         )
         scores = attribute(asked, method)
@@ -40,14 +40,14 @@ class TestAgainstTheExplicitSum:
 
     def test_matched(self, task, network, path):
         asked = problem(task, network)
-        scores = attribute(asked, MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).along(recursion()))
+        scores = attribute(asked, MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).for_training(recursion()))
         for step in STEPS:
             inverse = dense.damped_inverse(dense.gauss_newton(asked), 1 / (RATE * step))
             close(scores.sel(step=step), naive.scores(asked, inverse), rtol=1e-7)
 
     def test_with_fewer_left_out_than_test_examples_and_in_small_blocks(self, task, network, path):
         asked = problem(task, network, tests=7)
-        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion())
+        method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion())
         assert len(asked.left_out) < 7
         whole = attribute(asked, method)
         close(attribute(asked, method, block_bytes=1), whole)
@@ -59,14 +59,18 @@ class TestAgainstTheExplicitSum:
 class TestLimits:
     def test_one_step_is_grad_dot(self, path):
         asked = problem("classification", "mlp")
-        scores = attribute(asked, UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion([1])))
+        scores = attribute(
+            asked, UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion([1]))
+        )
         close(scores.sel(step=1), RATE * attribute(asked, Identity("Grad-Dot")))
 
     def test_many_steps_are_the_undamped_influence_function(self, path):
         """On a linear network whose rows span all parameters."""
         asked = problem("regression", "linear")
         many = 20000
-        scores = attribute(asked, UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).along(recursion([many])))
+        scores = attribute(
+            asked, UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion([many]))
+        )
         close(scores.sel(step=many), naive.scores(asked, torch.linalg.inv(dense.gauss_newton(asked))), rtol=1e-6)
         exact = attribute(asked, ExactGaussNewton("Exact-GN", Damping(1e-9)))
         close(scores.sel(step=many), exact, rtol=1e-5)
@@ -76,17 +80,19 @@ class TestLimits:
         asked = problem("regression", "mlp")
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path])
         largest = float(torch.linalg.eigvalsh(dense.gauss_newton(asked))[-1]) * (1 if path == "dual" else 1.05)
-        found = attribute(asked, method.along(recursion([3, 700], 1.99 / largest)))
+        found = attribute(asked, method.for_training(recursion([3, 700], 1.99 / largest)))
         matrices = dense.unrolled(dense.gauss_newton(asked), [1.99 / largest] * 700)
         close(found.sel(step=700), naive.scores(asked, matrices[-1]))
         for rate in (2.01, 2.5, 40):
             with pytest.raises(UserError, match=rf"Unrolled-GN needs .* η = .* σ = .*, ησ = {rate} \(below 2 without"):
-                attribute(asked, method.along(recursion([20000], rate / largest)))
+                attribute(asked, method.for_training(recursion([20000], rate / largest)))
         # Momentum stays stable for longer: up to 2(1 + μ).
-        attribute(asked, method.along(recursion(rate=3.7 / largest, momentum=0.9)))
+        attribute(asked, method.for_training(recursion(rate=3.7 / largest, momentum=0.9)))
         with pytest.raises(UserError, match=r"ησ = 3\.9 "):
-            attribute(asked, method.along(recursion(rate=3.9 / largest, momentum=0.9)))
-        attribute(asked, MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).along(recursion(rate=3 / largest)))
+            attribute(asked, method.for_training(recursion(rate=3.9 / largest, momentum=0.9)))
+        attribute(
+            asked, MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).for_training(recursion(rate=3 / largest))
+        )
 
 
 def test_curvature_over_some_of_the_rows():
@@ -95,9 +101,9 @@ def test_curvature_over_some_of_the_rows():
     some = replace(asked, train=asked.train.keep(slice(0, None, 3)), left_out=torch.tensor([0]))
     P = dense.unrolled(dense.gauss_newton(some), [RATE] * 5)[-1]
     for moved in ("none", "both"):
-        method = UnrolledGaussNewton("Unrolled-GN", curvature_rows=8).along(recursion([5]))
+        method = UnrolledGaussNewton("Unrolled-GN", curvature_rows=8).for_training(recursion([5]))
         drift = -P @ dense.mean_gradient(asked) if moved == "both" else torch.zeros(len(P), dtype=P.dtype)
-        found = attribute(asked, method, moved=DisplacedGradients(moved, method) if moved == "both" else None)
+        found = attribute(asked, method, views=DisplacedGradients(moved, method) if moved == "both" else None)
         close(found.sel(step=5), dense.moved_scores(asked, P, drift, "both"), rtol=1e-7)
         assert method.notes["rows"] == "curvature over 8 of 24 training rows"
     with pytest.raises(UserError, match="curvature_rows of Unrolled-GN must be a whole number of at least 1, found 0"):

@@ -96,5 +96,10 @@ def _missing_choice(text: str) -> str:
 
 
 def not_installed(choice: str, extra: str) -> str:
-    """How to install what a choice needs."""
+    """How to install what a choice needs.
+
+    Args:
+        choice: as on the command line, `hydra/launcher=ray`.
+        extra: of this package that brings it.
+    """
     return f"{choice} needs packages that are not installed: pip install -c constraints.txt -e '.[{extra}]'"

@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fimo.pipeline import addresses, artifacts
+from fimo.pipeline import artifacts
 
 
 def multiply(*factors: float) -> float:
@@ -27,7 +27,7 @@ OmegaConf.register_new_resolver("multiply", multiply, replace=True)  # for the c
 
 def swept() -> dict[str, str]:
     """What this job was given of what the multirun varies, by key; nothing in a single run."""
-    if not HydraConfig.initialized():  # composed by experiments/paper.py
+    if not HydraConfig.initialized():  # composed for a figure of the paper
         return {}
     job = HydraConfig.get()
     plan = Path(job.sweep.dir) / "multirun.yaml"
@@ -45,6 +45,20 @@ def _varied(hydra: DictConfig) -> dict[str, str]:
     return {key: str(override.input_line) for key, override in last.items() if override.is_sweep_override()}
 
 
+def run_name(cfg: DictConfig) -> str:
+    """The config's name, with the swept overrides of a multirun job appended."""
+    parts = [f"{key}={value}" for key, value in swept().items() if key != "name"]
+    return "-".join([str(cfg.name), *(part.replace("/", "_") for part in parts)])
+
+
+def overrides() -> tuple[str, ...]:
+    """In what this job differs from the defaults, as on its command line; paths and names are no difference."""
+    if not HydraConfig.initialized():
+        return ()
+    task = HydraConfig.get().overrides.task
+    return tuple(override for override in task if not override.startswith(("paths.", "name=", "threads=")))
+
+
 def group() -> str | None:
     """What all jobs of a multirun are called: its sweep, where it has one, and when it began. None in a single run."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
@@ -53,8 +67,8 @@ def group() -> str | None:
     return "-".join(part for part in (job.runtime.choices.get("sweep"), Path(job.sweep.dir).name) if part)
 
 
-def question_of(config: DictConfig) -> str:
-    """Hash of what determines the final model, and of the values between which the multirun varies it.
+def varied_settings(config: DictConfig) -> tuple[DictConfig, dict[str, str]]:
+    """A multirun's config without what it varies, and the values between which it varies it, by key.
 
     Args:
         config: the multirun's, `hydra` with it.
@@ -64,7 +78,7 @@ def question_of(config: DictConfig) -> str:
         OmegaConf.update(cfg, key, None)
     with open_dict(cfg):
         del cfg["hydra"]
-    return artifacts.short_hash({**addresses.final_config(cfg), "varied": varied})
+    return cfg, varied
 
 
 class ExitCode(Callback):
@@ -73,7 +87,13 @@ class ExitCode(Callback):
     highest: ClassVar[int] = 0
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Keep the code of a job."""
+        """Keep the code of a job.
+
+        Args:
+            config: of the job, `hydra` with it.
+            job_return: what it returned, or how it failed.
+            kwargs: what later versions of Hydra may hand over.
+        """
         code = job_return.return_value if job_return.status == JobStatus.COMPLETED else 0
         if not isinstance(code, int) or code == 0:  # no code is what a search minimises
             return

@@ -32,11 +32,21 @@ class RayLauncher(Launcher):
         self.init, self.remote = _plain(init), _plain(remote)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what every job is made of."""
+        """Take what every job is made of.
+
+        Args:
+            hydra_context: of the multirun.
+            task_function: what each job calls.
+            config: of the multirun, `hydra` with it.
+        """
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs, and wait for all of them, whatever happens to one.
+
+        Args:
+            job_overrides: the overrides of each job.
+            initial_job_idx: the number of the first.
 
         Raises:
             UserError: where Ray isn't installed, or the process of a job died for good.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from omegaconf import DictConfig
 
 from fimo.app import multirun
 from fimo.errors import UserError
+from fimo.pipeline.artifacts import short_hash
+
+logger = logging.getLogger(__name__)
 
 
 class Search(Sweeper):
@@ -28,6 +32,11 @@ class Search(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Look how many trials there are already.
 
+        Args:
+            hydra_context: of the multirun.
+            task_function: what each trial calls.
+            config: of the multirun, `hydra` with it.
+
         Raises:
             UserError: for an app that has nothing to minimise.
         """
@@ -38,12 +47,16 @@ class Search(Sweeper):
 
         for folder in (config.paths.output_dir, config.hydra.sweep.dir):
             Path(folder).mkdir(parents=True, exist_ok=True)
-        settings = {**self.settings, "study_name": f"{self.settings['study_name']}-{multirun.question_of(config)}"}
+        from fimo.app.fingerprints import final_fingerprint
+
+        cfg, varied = multirun.varied_settings(config)
+        searched = short_hash({**final_fingerprint(cfg), "varied": varied})
+        settings = {**self.settings, "study_name": f"{self.settings['study_name']}-{searched}"}
         study = optuna.create_study(settings["storage"], study_name=settings["study_name"], load_if_exists=True)
         finished = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
         if study.trials:
             settings["sampler"].reseed_rng()  # with its own seed it would begin with the same values again
-        print(f"search: {finished} of {settings['n_trials']} trials found, in {settings['storage']}", flush=True)
+        logger.info("search: %d of %d trials found, in %s", finished, settings["n_trials"], settings["storage"])
         settings["n_trials"] = max(0, settings["n_trials"] - finished)
         self.sweeper = OptunaSweeper(**settings)
         self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)

@@ -32,14 +32,14 @@ def coefficients(functions: Callable[[Tensor], Tensor], bound: float) -> Tensor:
     count = 16
     while True:
         angles = torch.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count
-        found = torch.from_numpy(dct(functions(bound * (angles.cos() + 1) / 2).numpy())) / count
-        found[:, 0] /= 2
-        if not found.isfinite().all():
+        chebyshev = torch.from_numpy(dct(functions(bound * (angles.cos() + 1) / 2).numpy())) / count
+        chebyshev[:, 0] /= 2
+        if not chebyshev.isfinite().all():
             raise ValueError(f"functions must be finite on [0, {bound:.3g}]")
-        large = (found.abs() > SMALL * found.abs().amax(1, keepdim=True)).any(0)
+        large = (chebyshev.abs() > SMALL * chebyshev.abs().amax(1, keepdim=True)).any(0)
         used = int(torch.nonzero(large).max()) + 1
         if used <= count // 2:
-            return found[:, :used]
+            return chebyshev[:, :used]
         count *= 2
 
 
@@ -61,26 +61,34 @@ class Polynomials:
         """f(C) times each gradient."""
         return Expanded(self, self.curvature.space(gradients))
 
-    def only(self, place: int) -> Polynomials:
+    def single(self, place: int) -> Polynomials:
         """One of the functions."""
         return replace(self, weights=self.weights[place : place + 1])
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
-        """f(C) times one vector for each function."""
+        """f(C) times one vector, for each function.
+
+        Args:
+            vector: by parameter.
+            problem: that of the curvature.
+
+        Yields:
+            The products, by parameter.
+        """
         row = DenseGradients({name: part[None] for name, part in vector.items()})
-        space = self.curvature.space(row)
+        system = self.curvature.space(row)
         total = torch.zeros(len(self.weights), problem.size, dtype=problem.dtype, device=problem.device)
-        for weights, vectors in zip(self.weights.unbind(1), self.basis(space), strict=True):
+        for weights, vectors in zip(self.weights.unbind(1), self.basis(system), strict=True):
             total += weights.to(total)[:, None] * vectors.T
         for flat in total:
             yield {name: block[0] for name, block in DenseGradients.of_flat(flat[None], vector).tensors.items()}
 
-    def basis(self, space: LinearSystem) -> Iterator[Tensor]:
-        """Every polynomial of C times the start of a space, one degree after another."""
-        before, now = torch.tensor(0.0), space.rhs
+    def basis(self, system: LinearSystem) -> Iterator[Tensor]:
+        """Every polynomial of C times the right-hand side of a system, one degree after another."""
+        before, now = torch.tensor(0.0), system.rhs
         yield now
         for degree in range(1, self.weights.shape[1]):
-            shifted = (2 / self.bound) * space.matvec(now) - now
+            shifted = (2 / self.bound) * system.matvec(now) - now
             before, now = now, shifted if degree == 1 else 2 * shifted - before
             yield now
 
@@ -90,12 +98,12 @@ class Expanded:
     """Functions of a curvature times gradients, which are multiplied out only against other gradients."""
 
     functions: Polynomials
-    space: LinearSystem
+    system: LinearSystem
 
     def inner(self, gradients: Any) -> Tensor:
-        """Inner products with other gradients, `[function, row of the start, row of gradients]`."""
+        """Inner products with other gradients, `[function, row of the right-hand side, row of gradients]`."""
         total = torch.tensor(0.0)
-        for weights, vectors in zip(self.functions.weights.unbind(1), self.functions.basis(self.space), strict=True):
-            products = self.space.to_gradients(vectors).inner(gradients).double()
+        for weights, vectors in zip(self.functions.weights.unbind(1), self.functions.basis(self.system), strict=True):
+            products = self.system.to_gradients(vectors).inner(gradients).double()
             total = total + weights.to(products)[:, None, None] * products
         return total

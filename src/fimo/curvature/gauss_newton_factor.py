@@ -1,7 +1,8 @@
-"""The Gauss–Newton matrix as G = AᵀA/n, and the dual A Aᵀ, which is small where there are few examples.
+"""The Gauss–Newton matrix, or another curvature that has a root, as G = AᵀA/n, and the dual A Aᵀ.
 
-The rows of A are R_kᵀJ_k for each training example k: a root of the loss's Hessian in the outputs times their Jacobian,
-as many rows for an example as that Hessian has rank.
+The dual is small where there are few examples. The rows of A are R_kᵀJ_k for each training example k: a root (for
+Gauss–Newton of the loss's Hessian in the outputs) times the outputs' Jacobian, as many rows for an example as the root
+has columns.
 """
 
 from __future__ import annotations
@@ -13,12 +14,9 @@ from torch import Tensor
 
 from fimo.curvature.linear_system import LinearSystem
 from fimo.gradients.base import Gradients, Vectors
-from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.network import held_bytes, joined
+from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.source import GradientSource
-
-# A Gram is made in pieces where it is larger than this.
-GRAM_BYTES = 256 * 2**20
+from fimo.memory import GRAM_BYTES
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,13 @@ class GaussNewtonFactor:
         rows: A, n·rank rows, those of one example after those of the one before.
         gram: K = A Aᵀ, `[n·rank, n·rank]`; its dtype is that of all arithmetic in the dual.
         n: number of training examples.
+        root: R.
     """
 
     rows: Gradients
     gram: Tensor
     n: int
+    root: Cotangents = of_curvature
 
     @property
     def rank(self) -> int:
@@ -47,21 +47,32 @@ class GaussNewtonFactor:
         return (examples[:, None] * self.rank + torch.arange(self.rank, device=examples.device)).flatten()
 
     @classmethod
-    def of(cls, source: GradientSource, dtype: torch.dtype = torch.float64) -> GaussNewtonFactor:
-        """Both, for all training rows; ask `dual_memory` first whether they fit."""
+    def of(
+        cls, source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature
+    ) -> GaussNewtonFactor:
+        """Both, for all training rows; `dual_memory` says what they take.
+
+        Args:
+            source: of gradients, with the training rows.
+            dtype: of the Gram.
+            root: R, see `fimo.curvature.roots`.
+
+        Returns:
+            A and its Gram.
+        """
         train = source.problem.train
-        size = len(train) * source.scalars(of_curvature)
+        size = len(train) * source.scalars(root)
         small = size**2 * torch.float64.itemsize <= GRAM_BYTES
-        blocks = list(source.blocks(train, of_curvature, None if small else GRAM_BYTES // (4 * 8 * size)))
-        rows = joined(blocks)
+        blocks = list(source.blocks(train, root, None if small else GRAM_BYTES // (4 * 8 * size)))
+        rows = blocks[0].joined(blocks[1:])
         if small:
-            return cls(rows, rows.inner(rows).to(dtype), len(train))
+            return cls(rows, rows.inner(rows).to(dtype), len(train), root)
         gram, start = torch.empty(size, size, dtype=dtype, device=source.problem.device), 0
         for block in blocks:  # a Gram can be as large as memory allows, so nothing else may have its size
             products = block.inner(rows)
             gram[start : start + len(products)] = products
             start += len(products)
-        return cls(rows, gram, len(train))
+        return cls(rows, gram, len(train), root)
 
     def space(self, gradients: Gradients) -> DualSystem:
         """Where the solutions for `gradients` lie."""
@@ -69,12 +80,21 @@ class GaussNewtonFactor:
         return DualSystem(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
 
 
-def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64) -> int:
-    """Bytes of `GaussNewtonFactor`: the Gram, and the rows themselves, in factors or as plain matrices."""
+def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature) -> int:
+    """Bytes of `GaussNewtonFactor`: the Gram, and the rows themselves, in factors or as plain matrices.
+
+    Args:
+        source: of gradients, with the training rows.
+        dtype: of the Gram.
+        root: R, see `fimo.curvature.roots`.
+
+    Returns:
+        The bytes.
+    """
     train = source.problem.train
-    rows = len(train) * source.scalars(of_curvature)
-    few = source(train.keep(slice(None, None, -(-len(train) // 4))), of_curvature)  # of all lengths
-    return rows**2 * dtype.itemsize + held_bytes(few) * rows // len(few.norms())
+    rows = len(train) * source.scalars(root)
+    few = source(train.keep(slice(None, None, -(-len(train) // 4))), root)  # of all lengths
+    return rows**2 * dtype.itemsize + few.held_bytes * rows // len(few.norms())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Curvature of the mean training loss at θ_f, as products with columns: Gauss–Newton or Hessian, dual or primal."""
+"""Curvature of the mean training loss at θ_f, as products with columns, dual or primal."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from curvlinops.ggn import make_batch_ggn_matrix_product
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vjp, vmap
 
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
 from fimo.curvature.linear_system import LinearSystem
+from fimo.curvature.matrix_products import matrix_product
+from fimo.curvature.roots import CURVATURES
 from fimo.errors import UserError
 from fimo.gradients.dense import DenseGradients
 from fimo.gradients.footprint import activation_bytes, used_parameters
-from fimo.gradients.source import BLOCK_BYTES, GradientSource
-from fimo.models.objective import Objective
+from fimo.gradients.source import GradientSource
+from fimo.memory import BLOCK_BYTES, DUAL_BYTES
 from fimo.problem import Problem
-from fimo.rows import Inputs
-
-# The dual may take so much memory; about three times as much is used for a moment when it is made.
-DUAL_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -53,55 +49,13 @@ class PrimalSystem(LinearSystem):
         return DenseGradients.of_flat(coordinates.T, self.curvature.problem.parameters)
 
 
-class MeanLoss(nn.Module):
-    """The mean of an objective over rows, as a module."""
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__()
-        self.objective = objective
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean."""
-        return self.objective.loss(outputs, targets).mean()
-
-
-def hessian_matrix_product(network: nn.Module, loss: nn.Module, parameters: tuple[nn.Parameter, ...]) -> Callable:
-    """Products of a mini-batch's Hessian with columns, in the form of curvlinops' `make_batch_ggn_matrix_product`.
-
-    Backward through backward. Forward through backward, which is the usual way, is silently wrong for the scale of a
-    layer normalisation in torch 2.13 (the result isn't even symmetric).
-    """
-    all_names = {id(parameter): name for name, parameter in network.named_parameters()}
-    names = [all_names[id(parameter)] for parameter in parameters]
-
-    def product(inputs: Inputs, targets: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
-        def of(values: tuple[Tensor, ...]) -> Tensor:
-            return loss(functional_call(network, dict(zip(names, values, strict=True)), (inputs,)), targets)
-
-        back = vjp(grad(of), tuple(p.detach() for p in parameters))[1]
-        axes = tuple(p.dim() for p in parameters)  # the axis of the columns is the last
-        try:
-            return vmap(lambda vector: back(vector)[0], in_dims=(axes,), out_dims=axes)(columns)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, ValueError):  # vmap has no rule for it, as for what a maximum over pixels picks
-            single = zip(*(column.unbind(-1) for column in columns), strict=True)
-            found = [back(vector)[0] for vector in single]
-            return tuple(torch.stack(parts, -1) for parts in zip(*found, strict=True))
-
-    return product
-
-
-PRODUCTS = {"gauss_newton": make_batch_ggn_matrix_product, "hessian": hessian_matrix_product}
-
-
 @dataclass(frozen=True)
 class PrimalCurvature:
     """A curvature of any network, by products of mini-batches with all columns at once (curvlinops).
 
     Attributes:
         problem: the question.
-        kind: `gauss_newton` or `hessian`.
+        kind: one of `CURVATURES`.
         block_bytes: bound on the memory of the activations of one mini-batch for all columns.
     """
 
@@ -114,9 +68,9 @@ class PrimalCurvature:
 
     def __post_init__(self) -> None:
         used = used_parameters(self.problem)
-        arguments = (self.problem.network, MeanLoss(self.problem.objective), tuple(used.values()))
+        arguments = (self.problem.network, self.problem.objective, tuple(used.values()))
         object.__setattr__(self, "_used", used)
-        object.__setattr__(self, "_product", PRODUCTS[self.kind](*arguments))
+        object.__setattr__(self, "_product", matrix_product(self.kind)(*arguments))
         object.__setattr__(self, "_row_bytes", activation_bytes(self.problem))
 
     def space(self, gradients: DenseGradients) -> PrimalSystem:
@@ -174,17 +128,26 @@ class Curvature:
         return "primal" if self.primal else "dual in float32" if self.narrow else "dual"
 
 
-def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES) -> Curvature:
+def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES, factored: bool = True) -> Curvature:
     """The cheapest right way to multiply with a curvature.
 
-    The dual for Gauss–Newton where it fits into `dual_bytes`, in float64 or else in float32: the Gram, and the rows
-    in factors or as they are.
+    The dual, where the curvature has a root and it fits into `dual_bytes`, in float64 or else in float32: the Gram, and
+    the rows in factors or as they are.
+
+    Args:
+        problem: network, objective and training rows.
+        kind: one of `CURVATURES`.
+        dual_bytes: bound on the memory of the dual.
+        factored: False for gradients as plain matrices in any case.
+
+    Returns:
+        The curvature with the gradients that go with it.
     """
-    if kind == "gauss_newton":
-        source = GradientSource(problem)
+    if (root := CURVATURES[kind]) is not None:
+        source = GradientSource(problem, factored)
         for dtype in (torch.float64, torch.float32):
-            if dual_memory(source, dtype) <= dual_bytes:
-                return Curvature(source, GaussNewtonFactor.of(source, dtype).space, dtype=dtype)
+            if dual_memory(source, dtype, root) <= dual_bytes:
+                return Curvature(source, GaussNewtonFactor.of(source, dtype, root).space, dtype=dtype)
     primal = PrimalCurvature(problem, kind)
     return Curvature(GradientSource(problem, factored=False), primal.space, primal, problem.dtype)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
 from fimo.gradients.base import Gradients
-from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.source import GradientSource
 from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
 from fimo.problem import Parameters, Problem
@@ -33,11 +33,23 @@ class Spectrum:
     vectors: Tensor
 
     @classmethod
-    def of(cls, source: GradientSource) -> Spectrum:
-        """Of all training rows."""
-        dual = GaussNewtonFactor.of(source)
+    def of(cls, source: GradientSource, root: Cotangents = of_curvature) -> Spectrum:
+        """The eigendecomposition over all training rows.
+
+        Args:
+            source: of gradients, with the training rows.
+            root: R, see `fimo.curvature.roots`.
+
+        Returns:
+            The eigendecomposition.
+        """
+        dual = GaussNewtonFactor.of(source, root=root)
         eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
         return cls(dual, eigenvalues.clamp(min=0), vectors)
+
+    def coordinates(self, gradients: Any) -> Tensor:
+        """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
+        return self.vectors.T @ self.dual.rows.inner(gradients).double()
 
 
 @dataclass(frozen=True)
@@ -58,16 +70,25 @@ class SpectralFunctions:
         """f(G) times each gradient."""
         return Filtered(self, gradients)
 
-    def only(self, place: int) -> SpectralFunctions:
+    def single(self, place: int) -> SpectralFunctions:
         """One of several functions, as the only one of several."""
         some = slice(place, place + 1)
         return replace(self, filters=self.filters[some], outside=self.outside[some])
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
-        """f(G) times one vector for each of several functions; `problem` is that of the spectrum."""
-        coordinates = self.spectrum.vectors.T @ jvp_over_training_set(problem, vector, of_curvature).to(self.filters)
+        """f(G) times one vector, for each of several functions.
+
+        Args:
+            vector: by parameter.
+            problem: that of the spectrum.
+
+        Yields:
+            The products, by parameter.
+        """
+        root = self.spectrum.dual.root
+        coordinates = self.spectrum.vectors.T @ jvp_over_training_set(problem, vector, root).to(self.filters)
         for outside, slope in zip(self.outside, self.slopes, strict=True):
-            curved = vjp_over_training_set(problem, self.spectrum.vectors @ (slope * coordinates), of_curvature)
+            curved = vjp_over_training_set(problem, self.spectrum.vectors @ (slope * coordinates), root)
             yield {name: float(outside) * part + curved[name] for name, part in vector.items()}
 
     @cached_property
@@ -90,16 +111,11 @@ class Filtered:
     def inner(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[…, row of self, row of gradients]`."""
         slopes = self.functions.slopes
-        own, theirs = self._own, self._coordinates(gradients)
+        own, theirs = self._own, self.functions.spectrum.coordinates(gradients)
         plain = self.functions.outside.to(slopes)[..., None] * self.gradients.inner(gradients).double()
         curved = torch.stack([(own.T * slope) @ theirs for slope in slopes.reshape(-1, slopes.shape[-1])])
         return plain + curved.reshape(plain.shape)
 
     @cached_property
     def _own(self) -> Tensor:
-        return self._coordinates(self.gradients)
-
-    def _coordinates(self, gradients: Any) -> Tensor:
-        """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
-        spectrum = self.functions.spectrum
-        return spectrum.vectors.T @ spectrum.dual.rows.inner(gradients).double()
+        return self.functions.spectrum.coordinates(self.gradients)

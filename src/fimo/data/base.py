@@ -13,8 +13,9 @@ from fimo.data.splits import LeftOut, kept_rows, left_out_rows
 from fimo.errors import UserError
 from fimo.rows import Rows
 
-# ("train" or "test", position in that split) -> a line of text, or an image [height, width, channel], uint8.
-Shown = Callable[[str, int], str | np.ndarray]
+# An example as people read it: ("train" or "test", position in that split) gives a line of text, or an image
+# [height, width, channel], uint8.
+Display = Callable[[str, int], str | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Data:
     Attributes:
         train: training rows.
         test: the test examples that are evaluated.
-        test_all: the whole test split, for the final model's metrics.
-        left_out: `[left_out]`, positions in `train`.
+        test_all: the entire test split, for the final model's metrics.
+        left_out: `[left_out]`, int64, positions in `train`.
         inputs: what a network's first layer is as wide as: features of a table, channels of an image, words of a
             vocabulary.
         outputs: number of outputs of a network for this task.
-        shown: an example as people read it.
+        display: an example as people read it.
     """
 
     train: Rows
@@ -38,7 +39,7 @@ class Data:
     left_out: Tensor
     inputs: int
     outputs: int
-    shown: Shown
+    display: Display
 
 
 @dataclass(frozen=True)
@@ -59,24 +60,43 @@ class Choice:
     test_count: int | None = None
 
     def training_rows(self, rows: int) -> np.ndarray:
-        """Positions, ascending, of those rows of a training split of `rows` rows that are kept.
+        """Positions `[kept]`, ascending, of those rows of a training split of `rows` rows that are kept.
 
         Raises:
-            UserError: where left-out rows aren't there, or don't fit.
+            UserError: where the split has no such left-out rows, or they are more than the rows to keep.
         """
         return kept_rows(rows, self.train_rows, self._left_out(rows))
 
-    def of(self, train: Rows, test: Rows, inputs: int, outputs: int, shown: Shown) -> Data:
-        """The chosen rows of two whole splits.
+    def of(self, train: Rows, test: Rows, inputs: int, outputs: int, display: Display) -> Data:
+        """The chosen rows of two entire splits.
+
+        Args:
+            train: the entire training split.
+            test: the entire test split.
+            inputs: what a network's first layer is as wide as (see `Data`).
+            outputs: number of outputs of a network for this task.
+            display: an example as people read it.
 
         Raises:
-            UserError: where they aren't there.
+            UserError: where the splits have no such rows.
         """
         kept = train.keep(torch.from_numpy(self.training_rows(len(train))))
-        return self.of_kept(kept, len(train), test, inputs, outputs, shown)
+        return self.of_kept(kept, len(train), test, inputs, outputs, display)
 
-    def of_kept(self, kept: Rows, rows: int, test: Rows, inputs: int, outputs: int, shown: Shown) -> Data:
-        """The same, with the training rows that are kept already, of a split of `rows` rows."""
+    def of_kept(self, kept: Rows, rows: int, test: Rows, inputs: int, outputs: int, display: Display) -> Data:
+        """The same where the training rows were selected before, by `training_rows`.
+
+        Args:
+            kept: the training rows that are kept; their `index` is ascending.
+            rows: how many rows the entire training split has.
+            test: the entire test split.
+            inputs: what a network's first layer is as wide as (see `Data`).
+            outputs: number of outputs of a network for this task.
+            display: an example as people read it.
+
+        Raises:
+            UserError: where the splits have no such rows.
+        """
         count = len(test) if self.test_count is None else self.test_count
         if not 1 <= count <= len(test):
             raise UserError(f"data.test_count must be from 1 to {len(test)} (the test examples), found {count}.")
@@ -87,7 +107,7 @@ class Choice:
             left_out=torch.searchsorted(kept.index, torch.tensor(self._left_out(rows))),
             inputs=inputs,
             outputs=outputs,
-            shown=shown,
+            display=display,
         )
 
     def _left_out(self, rows: int) -> list[int]:

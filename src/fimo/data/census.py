@@ -28,7 +28,7 @@ class Income:
     """ACSIncome of some states: rows, columns and target as folktables defines them; categories are codes.
 
     Files are read by folktables from `folder/year/horizon`, where its own downloads lie too. It checks no download, so
-    a file that isn't there is fetched here, and only a whole and right one gets its name.
+    a missing file is downloaded here, and only a complete and right one gets its name.
 
     Attributes:
         folder: below the data folder.
@@ -52,18 +52,18 @@ class Income:
         """The people whom folktables' filter keeps, state after state.
 
         Raises:
-            UserError: where a file can be neither found nor downloaded, or holds something else.
+            UserError: where a file holds something else; `Unavailable` where it is missing and can't be downloaded.
         """
         files = self.files(data_dir)
         source = ACSDataSource(str(self.year), self.horizon, "person", root_dir=str(data_dir / self.folder))
-        kept = []
+        people = []
         for state, path in zip(self.states, files, strict=True):
             try:
-                people = source.get_data(states=[state])
+                sheet = source.get_data(states=[state])
             except (ValueError, StopIteration) as reason:  # no text, no table, rows of different lengths, no line
                 raise UserError(_unreadable(path, reason)) from reason
-            kept.append(_workers(people, state, path))
-        values, over, _ = ACSIncome.df_to_numpy(pd.concat(kept, ignore_index=True))
+            people.append(_workers(sheet, state, path))
+        values, over, _ = ACSIncome.df_to_numpy(pd.concat(people, ignore_index=True))
         inputs = pd.DataFrame(values, columns=ACSIncome.features)
         if unknown := [name for name in self.categorical if name not in inputs]:
             raise UserError(f"data.source.categorical must name columns of {list(inputs)}, found '{unknown[0]}'.")
@@ -71,27 +71,28 @@ class Income:
         return Table(inputs, over.astype("int64"), "income above 50,000", categories)
 
     def files(self, data_dir: Path) -> list[Path]:
-        """Each state's file, fetched where it isn't there.
+        """Each state's file, downloaded where it is missing.
 
         Raises:
-            UserError: where it can't be, or the Census Bureau has no such file.
+            UserError: for states, years and horizons that the Census Bureau does not have; `Unavailable` where a file
+                is missing and can't be downloaded.
         """
         self._check()
-        folder, found = data_dir / self.folder / str(self.year) / self.horizon, []
+        folder, paths = data_dir / self.folder / str(self.year) / self.horizon, []
         for state in self.states:
             # The Census Bureau's names changed in 2017.
             old, new = f"ss{self.year % 100:02}p{state.lower()}.csv", f"psam_p{CODES[state]}.csv"
             url = self.url.format(year=self.year, horizon=self.horizon, state=state.lower())
             name = old if self.year < 2017 else new
-            found.append(fetch(folder / name, url, self.page, partial(_check_file, state), zipped=True))
-        return found
+            paths.append(fetch(folder / name, url, self.page, partial(_check_file, state), zipped=True))
+        return paths
 
     def _check(self) -> None:
         wrong = [state for state in self.states if state not in state_list]
         if wrong or not self.states or len(set(self.states)) < len(self.states):
-            found = repr(wrong[0]) if wrong else list(self.states)
+            value = repr(wrong[0]) if wrong else list(self.states)
             raise UserError(
-                f"data.source.states must name states by two letters, each once, as [MA,NY], found {found}."
+                f"data.source.states must name states by two letters, each once, as [MA,NY], found {value}."
             )
         if type(self.year) is not int or self.year < FIRST_YEAR:
             raise UserError(f"data.source.year must be a year from {FIRST_YEAR}, found {self.year!r}.")

@@ -1,7 +1,8 @@
-"""Fetching a provider's file once, and only whole."""
+"""Downloads of a provider's file, once, and only when it arrived complete."""
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import zipfile
@@ -9,39 +10,50 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import pooch
-import requests
+from fimo.errors import Unavailable, UserError
 
-from fimo.errors import UserError
-
+logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 30
 
 
 def fetch(path: Path, url: str, page: str, check: Callable[[Path], object], zipped: bool = False) -> Path:
-    """The file at `path`, downloaded from `url` where it isn't there, out of a ZIP archive where it is `zipped`.
+    """The file at `path`, downloaded from its provider where it is missing.
 
-    The provider's bytes can't be known here, so the content is checked instead: `check` reads the downloaded file and
-    raises where it is not what it should be. Only then does it get its name.
+    The provider's bytes can't be known here, so the content is checked instead. Only a file that passes the check gets
+    its name.
+
+    Args:
+        path: where the file lies, or is put.
+        url: where the provider has it.
+        page: where a person can get it, for the error.
+        check: reads the downloaded file and raises `UserError` where its content is not what it should be.
+        zipped: whether the URL is that of a ZIP archive with the file in it.
+
+    Returns:
+        `path`.
 
     Raises:
-        UserError: where the file can be neither found nor downloaded, or the download fails its check.
+        Unavailable: where the file is missing and can't be downloaded, or the download fails its check.
     """
     if path.is_file():
         return path
-    print(f"{path} is not there: downloading {url}")
+    import pooch
+    import requests
+
+    logger.info("%s is not there: downloading %s", path, url)
     pooch.get_logger().setLevel("WARNING")  # it would suggest to pin the hash
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
             downloader = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)
             name = f"{path.name}.zip" if zipped else path.name
-            arrived = Path(pooch.retrieve(url, None, fname=name, path=folder, downloader=downloader))
+            downloaded = Path(pooch.retrieve(url, None, fname=name, path=folder, downloader=downloader))
             if zipped:
-                arrived = _unzipped(arrived, path.name)
-            check(arrived)
-            os.replace(arrived, path)
+                downloaded = _unzipped(downloaded, path.name)
+            check(downloaded)
+            os.replace(downloaded, path)
     except (requests.RequestException, UserError, PermissionError) as reason:
-        raise UserError(
+        raise Unavailable(
             f"{path} is not there and could not be had from {url} ({_short(reason)}): get it from {page} and put it "
             "there, or name the folder that has it by paths.data_dir or FIMO_DATA_DIR."
         ) from reason

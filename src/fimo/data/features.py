@@ -1,16 +1,14 @@
-"""Features: what a network takes of a table's columns."""
+"""Features: the columns of a table, encoded as a network's inputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from fimo.data.tables import Table, said
+from fimo.data.tables import Table, cell_text
 from fimo.errors import UserError
 
 
@@ -38,11 +36,17 @@ class Features:
         Args:
             table: what to encode.
             train: `[train]`, numbers of the training rows, which give mean and standard deviation of the numbers and,
-                where the table doesn't say, the categories.
+                where the table doesn't name them, the categories.
+
+        Returns:
+            The features of all rows.
 
         Raises:
             UserError: where a test row has a category that no training row has, or all training rows have one value.
         """
+        import pandas as pd
+        from sklearn.preprocessing import StandardScaler
+
         plain = [name for name in table.inputs if name not in table.categories]
         names, columns, values = list(plain), [], []
         if plain:
@@ -53,11 +57,11 @@ class Features:
         for name in (name for name in table.inputs if name in table.categories):
             cells, known = table.inputs[name].to_numpy(), table.categories[name]
             known = np.unique(cells[train]) if known is None else known
-            found = pd.Index(known).get_indexer(pd.Index(cells))
-            _check_known(name, cells, found)
-            columns.append((len(names) + found)[:, None])
+            codes = pd.Index(known).get_indexer(pd.Index(cells))
+            _check_known(name, cells, codes)
+            columns.append((len(names) + codes)[:, None])
             values.append(np.ones((len(cells), 1)))
-            names += [f"{name}={said(category)}" for category in known]
+            names += [f"{name}={cell_text(category)}" for category in known]
         return cls(
             tuple(names),
             torch.from_numpy(np.hstack(columns).astype("int64")),
@@ -77,15 +81,15 @@ def _check_spread(names: list[str], values: np.ndarray) -> None:
     for name, column in zip(names, values.T, strict=True):
         if (column == column[0]).all():
             raise UserError(
-                f"Column '{name}' has the one value {said(column[0])} in all {len(column)} training rows, which tells "
-                "nothing: drop it, or choose another data.random_state."
+                f"Column '{name}' has the one value {cell_text(column[0])} in all {len(column)} training rows, which "
+                "tells nothing: drop it, or choose another data.random_state."
             )
 
 
-def _check_known(name: str, cells: np.ndarray, found: np.ndarray) -> None:
-    unknown = cells[found < 0]
+def _check_known(name: str, cells: np.ndarray, codes: np.ndarray) -> None:
+    unknown = cells[codes < 0]
     if len(unknown):
         raise UserError(
-            f"Column '{name}' has the category {said(unknown[0])!r} in the test split ({len(unknown)} test rows have "
-            "one that no training row has): merge it with another category, remove these rows, or drop the column."
+            f"Column '{name}' has the category {cell_text(unknown[0])!r} in the test split ({len(unknown)} test rows "
+            "have one that no training row has): merge it with another category, remove these rows, or drop the column."
         )

@@ -1,4 +1,4 @@
-"""A table of one's own: a CSV or Parquet file."""
+"""Table files of one's own: CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import pyarrow
-import pyarrow.parquet
-from pandas.api import types
 
-from fimo.data.tables import CSV_ERRORS, Table, read_csv, said
+from fimo.data.tables import Table, cell_text, read_csv
 from fimo.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DROP = "drop it with data.source.drop=['{}']"
 
@@ -23,8 +23,8 @@ DROP = "drop it with data.source.drop=['{}']"
 class TableFile:
     """A table in a CSV file (commas, names in the first line) or a Parquet file.
 
-    Columns of text, booleans and categories are categorical, all others must be numbers. There is no rule for what is
-    missing, so nothing may be.
+    Columns of text, booleans and categories are categorical, all others must be numbers. There is no rule for what to
+    do where values are missing, so none may be.
 
     Attributes:
         file: path, absolute or below the data folder (of `data=csv`, that is the working directory).
@@ -46,12 +46,14 @@ class TableFile:
         Raises:
             UserError: where the file can't be read, or a column can't be an input or the target.
         """
+        import pandas as pd
+
         path = data_dir / self.file
-        whole = _read(path)
-        whole.columns = [str(name) for name in whole]  # Parquet may have numbers as names
+        table = _read(path)
+        table.columns = [str(name) for name in table]  # Parquet may have numbers as names
         self._check_sha256(path)
-        self._check_names(whole, path)
-        sheet = whole.drop(columns=list(self.drop))
+        self._check_names(table, path)
+        sheet = table.drop(columns=list(self.drop))
         if sheet.empty:
             raise UserError(f"{path} must hold rows below the names of its columns, found none.")
         if len(sheet.columns) < 2:
@@ -64,22 +66,22 @@ class TableFile:
         return Table(pd.DataFrame(columns), _target(sheet[self.target], path), self.target, categories)
 
     def _check_sha256(self, path: Path) -> None:
-        if self.sha256 is not None and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != self.sha256:
+        if self.sha256 is not None and (digest := hashlib.sha256(path.read_bytes()).hexdigest()) != self.sha256:
             raise UserError(
-                f"{path} must have the data.source.sha256 {self.sha256}, found {found}: use null to take any."
+                f"{path} must have the data.source.sha256 {self.sha256}, found {digest}: use null to take any."
             )
 
     def _check_names(self, sheet: pd.DataFrame, path: Path) -> None:
-        there = [str(name) for name in sheet]
-        asked = {"target": [self.target], "drop": self.drop, "categorical": self.categorical}
-        for key, names in asked.items():
-            if missing := [name for name in names if name not in there]:
+        columns = [str(name) for name in sheet]
+        settings = {"target": [self.target], "drop": self.drop, "categorical": self.categorical}
+        for key, names in settings.items():
+            if missing := [name for name in names if name not in columns]:
                 raise UserError(
-                    f"data.source.{key} must name columns of {path}, found {missing[0]!r}: it has {', '.join(there)}."
+                    f"data.source.{key} must name columns of {path}, found {missing[0]!r}: it has {', '.join(columns)}."
                 )
         if self.target in (*self.drop, *self.categorical):
             raise UserError(f"data.source.drop and data.source.categorical must not name the target, {self.target!r}.")
-        if nameless := [name for name in there if name.startswith("Unnamed: ") and name not in self.drop]:
+        if nameless := [name for name in columns if name.startswith("Unnamed: ") and name not in self.drop]:
             raise UserError(
                 f"{path} has a column without a name (row numbers, perhaps): {DROP.format(nameless[0])}, or name it."
             )
@@ -87,6 +89,10 @@ class TableFile:
 
 def _read(path: Path) -> pd.DataFrame:
     """The file as it is, its names checked."""
+    import pandas as pd
+    import pyarrow
+    import pyarrow.parquet
+
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet"):
         raise UserError(f"data.source.file must end in .csv or .parquet, found {str(path)!r}.")
@@ -99,13 +105,15 @@ def _read(path: Path) -> pd.DataFrame:
                 f"{path} must have a name of its own for each column, found {twice[0]!r} twice: rename one."
             )
         return read_csv(path) if kind == ".csv" else pd.read_parquet(path).reset_index(drop=True)
-    except (*CSV_ERRORS, OSError, pyarrow.ArrowException) as reason:
-        told = " ".join(str(reason).split()).rstrip(".")
-        raise UserError(f"{path} can't be read as a {kind[1:]} table ({told}): mend the file.") from reason
+    except (ValueError, OSError, pyarrow.ArrowException) as reason:
+        message = " ".join(str(reason).split()).rstrip(".")
+        raise UserError(f"{path} can't be read as a {kind[1:]} table ({message}): mend the file.") from reason
 
 
 def _csv_names(path: Path) -> list[str]:
     """The first line as it is: pandas would make names that occur twice different."""
+    import pandas as pd
+
     return pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
 
 
@@ -124,10 +132,13 @@ def _check_missing(sheet: pd.DataFrame, path: Path) -> None:
 
 def _column(column: pd.Series, categorical: bool, path: Path) -> pd.Series:
     """An input: float64, or categories as they are."""
+    import pandas as pd
+    from pandas.api import types
+
     plain = _plain(column, path)
     if (plain == plain.iloc[0]).all():
         raise UserError(
-            f"{path} has the one value {said(plain.iloc[0])!r} in all rows of column '{column.name}', which tells "
+            f"{path} has the one value {cell_text(plain.iloc[0])!r} in all rows of column '{column.name}', which tells "
             f"nothing: {DROP.format(column.name)}."
         )
     if categorical or types.is_bool_dtype(plain):
@@ -147,6 +158,9 @@ def _column(column: pd.Series, categorical: bool, path: Path) -> pd.Series:
 
 def _plain(column: pd.Series, path: Path) -> pd.Series:
     """The column as numbers, booleans or text."""
+    import pandas as pd
+    from pandas.api import types
+
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if types.is_bool_dtype(column):
@@ -170,5 +184,5 @@ def _plain(column: pd.Series, path: Path) -> pd.Series:
 def _target(column: pd.Series, path: Path) -> np.ndarray:
     """The target: whole numbers, which may be classes, as integers; other numbers as float64; text and booleans."""
     plain = _plain(column, path).to_numpy()
-    whole = plain.dtype.kind == "f" and (plain == np.round(plain)).all() and (np.abs(plain) < 2**53).all()
-    return plain.astype("int64") if whole else plain
+    integral = plain.dtype.kind == "f" and (plain == np.round(plain)).all() and (np.abs(plain) < 2**53).all()
+    return plain.astype("int64") if integral else plain

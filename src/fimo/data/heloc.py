@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+from fimo.data.tables import Table, check_published, read_csv, select_columns, to_float64
+from fimo.errors import Unavailable, UserError
 
-from fimo.data.tables import CSV_ERRORS, Table, check_published, chosen, numbers, read_csv
-from fimo.errors import UserError
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -40,31 +42,31 @@ class Heloc:
         """The table without the rows that are all -9.
 
         Raises:
-            UserError: where the file isn't there, or is not the published table.
+            UserError: where the file is not the published table; `Unavailable` where it is missing.
         """
         path = data_dir / self.file
         if not path.is_file():
-            raise UserError(
+            raise Unavailable(
                 f"{path} is not there, and FICO gives it only to those who accept its terms: get it from {self.page} "
                 "and put it there, or name the folder that has it by paths.data_dir or FIMO_DATA_DIR."
             )
         try:
             sheet = read_csv(path)
-        except CSV_ERRORS as reason:
-            told = " ".join(str(reason).split())
-            raise UserError(f"{path} is not a CSV table ({told}): get it anew from {self.page}.") from reason
-        sheet = chosen(sheet, [*self.inputs, self.target], path)
+        except ValueError as reason:
+            message = " ".join(str(reason).split())
+            raise UserError(f"{path} is not a CSV table ({message}): get it anew from {self.page}.") from reason
+        sheet = select_columns(sheet, [*self.inputs, self.target], path)
         if len(unknown := sheet[self.target][~sheet[self.target].isin(list(self.classes))]):
             raise UserError(
                 f"{path} must have {' or '.join(self.classes)} in column '{self.target}', found {unknown.iloc[0]!r} in "
                 f"row {unknown.index[0] + 2}: get it anew from {self.page}."
             )
         numbered = sheet.assign(**{self.target: sheet[self.target].map(sorted(self.classes).index)})
-        table = numbers(numbered, path)
+        table = to_float64(numbered, path)
         check_published(table, path, self.page, self.rows, self.sha256)
-        known = (table[list(self.inputs)] != -9).any(axis=1)
-        inputs = without_special_values(table.loc[known, list(self.inputs)])
-        return Table(inputs, sheet.loc[known, self.target].to_numpy(), self.target)
+        recorded = (table[list(self.inputs)] != -9).any(axis=1)
+        inputs = without_special_values(table.loc[recorded, list(self.inputs)])
+        return Table(inputs, sheet.loc[recorded, self.target].to_numpy(), self.target)
 
 
 def without_special_values(raw: pd.DataFrame) -> pd.DataFrame:
@@ -83,6 +85,6 @@ def without_special_values(raw: pd.DataFrame) -> pd.DataFrame:
             inquiry: {-7: 0, -8: maxima[inquiry] + 1},
         }
     )
-    # 8 and 9 say "other", which is 7, current and never delinquent.
+    # 8 and 9 mean "other", which is 7, current and never delinquent.
     replaced["MaxDelq2PublicRecLast12M"] = replaced["MaxDelq2PublicRecLast12M"].clip(upper=7)
     return replaced.mask(replaced.isin([-8, -9]), means, axis=1)

@@ -1,8 +1,9 @@
-"""Where images come from: torchvision, an archive of NumPy arrays, scikit-learn."""
+"""Sources of images: torchvision, an archive of NumPy arrays, scikit-learn."""
 
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import socket
 import tempfile
@@ -14,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import sklearn.datasets
-from sklearn.model_selection import train_test_split
-from torchvision import datasets
-from torchvision.datasets.utils import check_integrity, extract_archive
 
 from fimo.data.download import TIMEOUT_SECONDS
-from fimo.errors import UserError
+from fimo.errors import Unavailable, UserError
+
+logger = logging.getLogger(__name__)
 
 SUBSET = "cifar10/cifar10_subset.npz"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -61,7 +60,14 @@ class Digits:
     random_state: int = 0
 
     def read(self, data_dir: Path) -> Images:
-        """Both splits; `data_dir` is not needed."""
+        """Both splits; `data_dir` is not needed.
+
+        Raises:
+            UserError: where `test_size` is no share.
+        """
+        import sklearn.datasets
+        from sklearn.model_selection import train_test_split
+
         bunch = sklearn.datasets.load_digits()
         images = bunch.images.astype(np.uint8)[..., None]
         settings = {"test_size": self.test_size, "random_state": self.random_state}
@@ -87,25 +93,25 @@ class Archive:
         """Both splits, every array of them checked.
 
         Raises:
-            UserError: where the file or an array is missing, or an array isn't what it has to be.
+            UserError: where an array is missing or isn't what it has to be; `Unavailable` where the file is missing.
         """
         path = data_dir / self.file
         if not path.is_file():
-            raise UserError(
+            raise Unavailable(
                 f"{path} is not there: put an .npz file with the arrays {', '.join(ARRAYS)} there, or name the folder "
                 "that has it by paths.data_dir or FIMO_DATA_DIR."
             )
         try:
             with np.load(path, allow_pickle=False) as archive:
-                there = list(archive)
-                arrays = {name: archive[name] for name in ARRAYS if name in there}
+                names = list(archive)
+                arrays = {name: archive[name] for name in ARRAYS if name in names}
         # A single array is no context manager, and lists are only in what was pickled.
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as reason:
             raise UserError(
                 f"{path} is not an .npz archive of plain arrays that can be read ({reason}): get it anew."
             ) from reason
         if missing := [name for name in ARRAYS if name not in arrays]:
-            raise UserError(f"{path} lacks the arrays {missing}: expected {list(ARRAYS)}, found {there}.")
+            raise UserError(f"{path} lacks the arrays {missing}: expected {list(ARRAYS)}, found {names}.")
         _check(arrays, path)
         return Images(*(arrays[name] for name in ARRAYS))
 
@@ -162,8 +168,10 @@ class CIFAR10:
         """Both splits.
 
         Raises:
-            UserError: where they can be neither found nor downloaded, or are not as published.
+            UserError: where they are not as published; `Unavailable` where they are missing and can't be downloaded.
         """
+        from torchvision import datasets
+
         folder = data_dir / self.folder
         unpacked = folder / datasets.CIFAR10.base_folder
         if not unpacked.exists():
@@ -178,7 +186,10 @@ class CIFAR10:
         return Images(train.data, np.array(train.targets), test.data, np.array(test.targets))
 
     def _fetch(self, folder: Path, data_dir: Path) -> None:
-        """Unpack the archive, downloaded where it isn't there, and give the result its name when it is whole."""
+        """Unpack the archive, downloaded where it is missing, and give the result its name when it is complete."""
+        from torchvision import datasets
+        from torchvision.datasets.utils import check_integrity, extract_archive
+
         archive = folder / datasets.CIFAR10.filename
         if archive.is_file() and not check_integrity(archive, datasets.CIFAR10.tgz_md5):
             raise UserError(
@@ -195,17 +206,19 @@ class CIFAR10:
                 os.replace(Path(temporary) / datasets.CIFAR10.base_folder, folder / datasets.CIFAR10.base_folder)
         except (OSError, http.client.HTTPException, RuntimeError) as reason:
             why = " ".join(str(reason).split())
-            if isinstance(reason, RuntimeError):  # all that torchvision says then is "not found or corrupted"
+            if isinstance(reason, RuntimeError):  # torchvision's message is then only "not found or corrupted"
                 why = "what arrived is truncated or another file, by its MD5 sum"
             subset = ", or choose data=cifar10_subset, which is there" if (data_dir / SUBSET).is_file() else ""
-            raise UserError(
+            raise Unavailable(
                 f"CIFAR-10 is not in {folder} and could not be had from {self.url} ({why}): get {archive.name} from "
                 f"{self.page} and put it there, or name the folder that has it by paths.data_dir or "
                 f"FIMO_DATA_DIR{subset}."
             ) from reason
 
     def _download(self, folder: str) -> None:
-        print(f"CIFAR-10 is not there: downloading {self.url}")
+        from torchvision import datasets
+
+        logger.info("CIFAR-10 is not there: downloading %s", self.url)
         from_url = type("CIFAR10", (datasets.CIFAR10,), {"url": self.url})
         with _socket_timeout(TIMEOUT_SECONDS):  # torchvision would wait for ever
             from_url(folder, download=True)

@@ -1,4 +1,4 @@
-"""Images: normalised channel by channel."""
+"""Image data: images of some classes, normalised channel by channel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class ImageData:
-    """Images of some classes, normalised with the channels' statistics over the whole training split.
+    """Images of some classes, normalised with the channels' statistics over the entire training split.
 
     Attributes:
         name: of the folder that results on these data go to.
@@ -51,10 +51,10 @@ class ImageData:
     task: str = "classification"
 
     def load(self) -> Data:
-        """Read, choose rows, normalise. A row's position is that in the source's split.
+        """Read the images, choose rows and normalise them. A row's position is that in the source's split.
 
         Raises:
-            UserError: where the source can't be read, or the chosen rows aren't there.
+            UserError: where the source can't be read, or the splits have no such rows.
         """
         if self.task != "classification":
             raise UserError(f"data.task must be classification for images, found {self.task!r}.")
@@ -66,17 +66,17 @@ class ImageData:
             channels_first = rows.inputs.permute(0, 3, 1, 2).float().contiguous()
             return replace(rows, inputs=channels_first.sub_(mean).div_(deviation))
 
-        def shown(split: str, row: int) -> np.ndarray:
+        def display(split: str, row: int) -> np.ndarray:
             image = (images.train if split == "train" else images.test)[row]
             return np.round(image * (255 / images.white)).astype(np.uint8)
 
         choice = Choice(self.left_out, self.left_out_first, self.train_rows, self.test_count)
         train = _rows(images.train, images.train_labels)
         test = _rows(images.test, images.test_labels)
-        chosen = choice.of(train, test, images.train.shape[-1], images.classes, shown)
-        whole = normalised(chosen.test_all)
+        chosen = choice.of(train, test, images.train.shape[-1], images.classes, display)
+        test_all = normalised(chosen.test_all)
         return replace(
-            chosen, train=normalised(chosen.train), test=whole.keep(slice(0, len(chosen.test))), test_all=whole
+            chosen, train=normalised(chosen.train), test=test_all.keep(slice(0, len(chosen.test))), test_all=test_all
         )
 
 
@@ -84,14 +84,20 @@ def statistics(images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each channel, `[channel, 1, 1]`, from how often each value occurs.
 
     Counting keeps the memory small and the sums exact. A channel that is the same everywhere gets deviation 1.
+
+    Args:
+        images: `[row, height, width, channel]`, uint8.
+
+    Returns:
+        Means and standard deviations in units of a pixel's value, float32.
     """
-    values, found = np.arange(256), []
+    values, moments = np.arange(256), []
     for channel in np.moveaxis(images, -1, 0):
         parts = np.array_split(channel, -(-len(channel) // BLOCK))
         share = sum(np.bincount(part.ravel(), minlength=256) for part in parts) / channel.size
         mean = share @ values
-        found.append((mean, np.sqrt(share @ (values - mean) ** 2) or 1.0))
-    mean, deviation = torch.tensor(np.array(found), dtype=torch.float32).T[..., None, None]
+        moments.append((mean, np.sqrt(share @ (values - mean) ** 2) or 1.0))
+    mean, deviation = torch.tensor(np.array(moments), dtype=torch.float32).T[..., None, None]
     return mean, deviation
 
 

@@ -1,4 +1,4 @@
-"""A small made-up set of film reviews from a grammar."""
+"""Film reviews: a small set of made-up sentences from a grammar."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ VERBS = ("is", "was", "seemed", "felt")
 
 @dataclass(frozen=True)
 class Reviews:
-    """Made-up sentences of a seeded grammar; nobody wrote them, and they say nothing about language.
+    """Made-up sentences of a seeded grammar; nobody wrote them, and they teach nothing about language.
 
     A sentence has one or two clauses such as "the plot was hardly clever". An adjective counts ±2, the word before it
     weakens, strengthens or turns it, and the sign of the sum is the label; sums of zero are drawn again. What a word
-    says therefore depends on what stands before it, and on the other clause.
+    means therefore depends on what stands before it, and on the other clause.
 
     Attributes:
         train: number of training sentences, all different.
@@ -50,7 +50,11 @@ class Reviews:
     seed: int = 0
 
     def read(self, data_dir: Path) -> Corpus:
-        """The sentences; `data_dir` is not needed."""
+        """The sentences; `data_dir` is not needed.
+
+        Raises:
+            UserError: for a split without a sentence.
+        """
         if self.train < 1 or self.test < 1:
             raise UserError(f"data.source needs train and test of at least 1, found {self.train} and {self.test}.")
         draw = random.Random(self.seed)
@@ -60,15 +64,15 @@ class Reviews:
             if value:
                 labels[sentence] = int(value > 0)
         text, numbers = list(labels), np.array(list(labels.values()))
-        everything = Sentences(text, numbers)
+        sentences = Sentences(text, numbers)
         positions = np.arange(len(text))
         return Corpus(
-            ("negative", "positive"), everything.at(positions[: self.train]), everything.at(positions[self.train :])
+            ("negative", "positive"), sentences.at(positions[: self.train]), sentences.at(positions[self.train :])
         )
 
 
 def _sentence(draw: random.Random) -> tuple[str, float]:
-    """A sentence, and what it is worth."""
+    """A sentence, and the sum of its clauses' values."""
     things = draw.sample(THINGS, 2)
     clauses = [_clause(draw, thing) for thing in things[: draw.choice((1, 2))]]
     joint = draw.choice((" but ", " and ", " , "))

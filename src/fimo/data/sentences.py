@@ -1,8 +1,9 @@
-"""Labelled sentences in tab-separated files: one's own, and SST-2."""
+"""Labelled sentences in tab-separated files: files of one's own, and SST-2."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -11,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from huggingface_hub import HfApi
 
 from fimo import hub
 from fimo.data.text import Corpus, Sentences
-from fimo.errors import UserError
+from fimo.errors import Unavailable, UserError
+
+logger = logging.getLogger(__name__)
 
 HEADER = ("sentence", "label")
 
@@ -27,8 +29,11 @@ def read_tsv(path: Path, header: bool) -> list[tuple[str, str]]:
         path: a file in UTF-8 with two columns that a tab separates.
         header: whether the first line names the columns.
 
+    Returns:
+        A pair for each line but the header.
+
     Raises:
-        UserError: naming the first line that is something else.
+        UserError: where the file can't be read, or naming the first line that is something else.
     """
     try:
         content = path.read_bytes()
@@ -65,7 +70,14 @@ def _parsed(path: Path, number: int, line: str) -> tuple[str, str]:
 
 
 def numbered(labels: Sequence[str], where: object) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers `[row]` and the names of the classes: integers 0, 1, … as they are, words in sorted order.
+    """Class numbers of labels: integers 0, 1, … as they are, words in sorted order.
+
+    Args:
+        labels: a label for each row.
+        where: what they were read from, for the error.
+
+    Returns:
+        Class numbers `[row]`, int64, and the names of the classes.
 
     Raises:
         UserError: for one class only, or integers that leave some out.
@@ -75,13 +87,13 @@ def numbered(labels: Sequence[str], where: object) -> tuple[np.ndarray, tuple[st
         raise UserError(f"{where} must have labels of at least two classes, found {names or 'no line'} only.")
     if all(re.fullmatch(r"-?[0-9]+", name) for name in names):
         numbers = np.array([int(label) for label in labels])
-        found = np.unique(numbers)
-        if not np.array_equal(found, np.arange(len(found))):
+        classes = np.unique(numbers)
+        if not np.array_equal(classes, np.arange(len(classes))):
             raise UserError(
-                f"{where} must have labels 0, 1, … without a gap, or words, found {len(found)} numbers from {found[0]} "
-                f"to {found[-1]}."
+                f"{where} must have labels 0, 1, … without a gap, or words, found {len(classes)} numbers from "
+                f"{classes[0]} to {classes[-1]}."
             )
-        return numbers, tuple(map(str, found))
+        return numbers, tuple(map(str, classes))
     order = {name: number for number, name in enumerate(names)}
     return np.array([order[label] for label in labels]), tuple(names)
 
@@ -93,7 +105,7 @@ class TextFile:
     Attributes:
         file: path below the data folder.
         header: whether the first line names the columns.
-        sha256: null; that the address of results depends on the file's content (see experiments/settings.py).
+        sha256: None; any content is accepted, and results on another content lie at another address.
     """
 
     file: str
@@ -140,7 +152,7 @@ class HubSentences:
         """Both splits, checked.
 
         Raises:
-            UserError: where neither files nor hub have them, or they are not the published ones.
+            UserError: where they are not the published ones; `Unavailable` where neither files nor hub have them.
         """
         paths = {split: data_dir / file for split, file in self.files.items()}
         if not all(path.is_file() for path in paths.values()):
@@ -150,11 +162,11 @@ class HubSentences:
         return Corpus(tuple(self.classes), *(self._sentences(rows[split], paths[split]) for split in ("train", "test")))
 
     def _check(self, rows: Mapping[str, list[tuple[str, str]]], where: object) -> None:
-        for split, found in rows.items():
-            if len(found) != self.rows[split]:
+        for split, sentences in rows.items():
+            if len(sentences) != self.rows[split]:
                 raise UserError(
-                    f"{where} has {len(found)} sentences in the split {split}, expected {self.rows[split]}: remove it "
-                    f"and get {self.dataset} anew."
+                    f"{where} has {len(sentences)} sentences in the split {split}, expected {self.rows[split]}: remove "
+                    f"it and get {self.dataset} anew."
                 )
         if self.sha256 is not None and (digest := _digest(rows)) != self.sha256:
             raise UserError(
@@ -163,21 +175,22 @@ class HubSentences:
             )
 
     def _sentences(self, rows: list[tuple[str, str]], path: Path) -> Sentences:
-        labels, found = numbered([label for _, label in rows], path)
-        if len(found) != len(self.classes):
-            raise UserError(f"{path} must have labels of {len(self.classes)} classes, found {len(found)}.")
+        labels, classes = numbered([label for _, label in rows], path)
+        if len(classes) != len(self.classes):
+            raise UserError(f"{path} must have labels of {len(self.classes)} classes, found {len(classes)}.")
         return Sentences([sentence for sentence, _ in rows], labels)
 
     def _download(self, paths: Mapping[str, Path]) -> None:
-        """Fetch both splits and write both files, or nothing."""
+        """Download both splits and write both files, or nothing."""
         import datasets  # as long to import as all the rest, and needed once
         from datasets.exceptions import DatasetsError
+        from huggingface_hub import HfApi
 
         folder = paths["train"].parent
         try:
-            # Asked once: the library would try again and again where there is no network.
+            # A single request first: the library would try again and again where there is no network.
             HfApi().dataset_info(self.dataset, timeout=hub.TIMEOUT_SECONDS)
-            print(f"{paths['train']} is not there: downloading {self.dataset} from the Hugging Face hub")
+            logger.info("%s is not there: downloading %s from the Hugging Face hub", paths["train"], self.dataset)
             datasets.disable_progress_bars()
             published = datasets.load_dataset(self.dataset, self.configuration)
             rows = {
@@ -185,9 +198,9 @@ class HubSentences:
                 for split, name in self.splits.items()
             }
             self._check(rows, self.dataset)
-        except (*hub.NETWORK, DatasetsError, ValueError, KeyError, UserError) as reason:
+        except (*hub.network_errors(), DatasetsError, ValueError, KeyError, UserError) as reason:
             names = " and ".join(path.name for path in paths.values())
-            raise UserError(
+            raise Unavailable(
                 f"{folder} has no {names}, and {self.dataset} could not be had from the Hugging Face hub "
                 f"({hub.short(reason)}): put the files there (columns sentence and label, separated by a tab), "
                 "or name the folder that has them by paths.data_dir or FIMO_DATA_DIR."

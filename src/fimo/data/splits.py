@@ -1,4 +1,4 @@
-"""Which rows: left out, kept."""
+"""Which rows of a training split are left out in turn, and which are kept."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LeftOut = int | str | Sequence[int]
 
 
 def read_left_out(wanted: LeftOut) -> int | list[int]:
-    """What `data.left_out` says, with a file replaced by the integers in it (a JSON list, or one on each line).
+    """The value of `data.left_out`, with a file replaced by the integers in it (a JSON list, or one on each line).
 
     Raises:
-        UserError: where the file isn't there, or isn't integers.
+        UserError: where the file can't be read, or holds something other than integers.
     """
     if isinstance(wanted, int):
         return wanted
@@ -52,7 +52,14 @@ def _integers(numbers: list, where: str) -> list[int]:
 
 
 def left_out_rows(wanted: LeftOut, rows: int) -> list[int]:
-    """Positions in a training split of `rows` rows; a count k gives k evenly spaced ones.
+    """Positions of the left-out rows in a training split; a count k gives k evenly spaced ones.
+
+    Args:
+        wanted: a count, positions, or a file of positions (see `read_left_out`).
+        rows: how many rows the training split has.
+
+    Returns:
+        The positions, in the order in which they were named.
 
     Raises:
         UserError: where a position is outside the split or named twice, or the count doesn't fit.
@@ -72,7 +79,19 @@ def left_out_rows(wanted: LeftOut, rows: int) -> list[int]:
 
 
 def kept_rows(rows: int, at_most: int | None, left_out: Sequence[int]) -> np.ndarray:
-    """Which of `rows` training rows to keep: all, or `at_most` evenly spaced ones that include those left out."""
+    """Positions of the training rows to keep: all, or evenly spaced ones and those left out among them.
+
+    Args:
+        rows: how many rows the training split has.
+        at_most: how many rows to keep at most; None for all.
+        left_out: positions of the left-out rows, all of which are kept.
+
+    Returns:
+        `[kept]`, int64, ascending.
+
+    Raises:
+        UserError: where the left-out rows are more than `at_most`.
+    """
     if at_most is None or at_most >= rows:
         return np.arange(rows)
     if at_most < len(left_out):

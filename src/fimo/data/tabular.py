@@ -1,4 +1,4 @@
-"""Tables: split at random, numbers standardised, categories one-hot."""
+"""Tabular data: a table split at random, its numbers standardised and its categories one-hot."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 
 from fimo.data.base import Choice, Data
 from fimo.data.features import Features
 from fimo.data.splits import LeftOut
-from fimo.data.tables import Table, said
+from fimo.data.tables import Table, cell_text
 from fimo.errors import UserError
 from fimo.rows import Rows, map_inputs
 
@@ -61,10 +58,10 @@ class TabularData:
     sparse: bool = False
 
     def load(self) -> Data:
-        """Read, split, encode, choose rows.
+        """Read the table, split and encode it, and choose rows.
 
         Raises:
-            UserError: where the source can't be read, or the chosen rows aren't there.
+            UserError: where the source can't be read, or the splits have no such rows.
         """
         table = self.source.read(Path(self.data_dir))
         train, test = self._split(len(table.targets))
@@ -75,17 +72,19 @@ class TabularData:
         def rows(index: np.ndarray) -> Rows:
             return Rows(map_inputs(lambda tensor: tensor[index], inputs), targets[index], torch.arange(len(index)))
 
-        def shown(split: str, row: int) -> str:
-            return table.shown({"train": train, "test": test}[split][row])
+        def display(split: str, row: int) -> str:
+            return table.display({"train": train, "test": test}[split][row])
 
         left_out, test_count = self.left_out, self.test_count
         if self.at_most:
             left_out = min(left_out, len(train)) if isinstance(left_out, int) else left_out
             test_count = min(test_count, len(test)) if isinstance(test_count, int) else test_count
         choice = Choice(left_out, self.left_out_first, self.train_rows, test_count)
-        return choice.of(rows(train), rows(test), len(features.names), outputs, shown)
+        return choice.of(rows(train), rows(test), len(features.names), outputs, display)
 
     def _split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.model_selection import train_test_split
+
         try:
             return train_test_split(np.arange(rows), test_size=self.test_size, random_state=self.random_state)
         except ValueError as reason:
@@ -96,6 +95,8 @@ class TabularData:
 
     def _targets(self, table: Table, train: np.ndarray) -> tuple[torch.Tensor, int]:
         """Targets as `Rows` wants them, and the number of outputs that they need."""
+        from sklearn.preprocessing import StandardScaler
+
         if self.task not in ("regression", "classification"):
             raise UserError(f"data.task must be regression or classification, found {self.task!r}.")
         if self.task == "classification":
@@ -111,13 +112,15 @@ def _real_numbers(table: Table) -> np.ndarray:
     """The targets as float64."""
     if table.targets.dtype.kind in "fiu":
         return table.targets.astype("float64")
+    import pandas as pd
+
     wrong = table.targets[
         np.isnan(pd.to_numeric(pd.Series(table.targets, dtype=object), errors="coerce").to_numpy("float64"))
     ]
-    found = wrong if len(wrong) else table.targets
+    wrong = wrong if len(wrong) else table.targets  # numbers that are stored as text
     raise UserError(
-        f"data.task=regression needs numbers in the target '{table.target}', found {said(found[0])!r} ({len(found)} of "
-        f"{len(table.targets)} values are not numbers): mend them, or choose data.task=classification."
+        f"data.task=regression needs numbers in the target '{table.target}', found {cell_text(wrong[0])!r} "
+        f"({len(wrong)} of {len(table.targets)} values are not numbers): mend them, or choose data.task=classification."
     )
 
 
@@ -130,7 +133,7 @@ def _classes(table: Table, train: np.ndarray) -> np.ndarray:
             f"{labels[-1]:g}: choose data.task=regression."
         )
     if len(labels) == 1:
-        raise UserError(f"The target '{table.target}' has one class, {said(labels[0])!r}: two or more are needed.")
+        raise UserError(f"The target '{table.target}' has one class, {cell_text(labels[0])!r}: two or more are needed.")
     if len(labels) == len(classes):
         raise UserError(
             f"The target '{table.target}' has as many classes as rows, {len(labels)}: choose data.task=regression, or "
@@ -138,7 +141,7 @@ def _classes(table: Table, train: np.ndarray) -> np.ndarray:
         )
     if len(only_test := np.setdiff1d(classes, classes[train])):
         raise UserError(
-            f"The target '{table.target}' has the class {said(labels[only_test[0]])!r} in test rows only "
+            f"The target '{table.target}' has the class {cell_text(labels[only_test[0]])!r} in test rows only "
             f"({len(only_test)} such classes): remove these rows, or choose data.task=regression."
         )
     return classes.astype("int64")

@@ -1,4 +1,4 @@
-"""Sentences with labels: read, chosen, tokenised."""
+"""Text data: labelled sentences, tokenised."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from fimo.data.base import Choice, Data
 from fimo.data.splits import LeftOut
-from fimo.data.tokens import build_vocabulary, pretrained_words
+from fimo.data.tokens import build_vocabulary, pretrained_tokenisation
 from fimo.errors import UserError
 
 
@@ -38,7 +37,7 @@ class Corpus:
 
     Attributes:
         classes: names of the classes, by number.
-        train: the training split, or everything where there is one split only.
+        train: the training split, or all sentences where there is one split only.
         test: the test split, or None: rows are drawn from `train` then.
     """
 
@@ -88,10 +87,10 @@ class TextData:
     random_state: int = 0
 
     def load(self) -> Data:
-        """Read, choose rows, tokenise those.
+        """Read the sentences, choose rows and tokenise those.
 
         Raises:
-            UserError: where sentences or tokenizer can't be read, or the chosen rows aren't there.
+            UserError: where sentences or tokenizer can't be read, or the splits have no such rows.
         """
         if self.task != "classification":
             raise UserError(f"data.task must be classification for text, found {self.task!r}.")
@@ -101,31 +100,33 @@ class TextData:
         index = choice.training_rows(len(splits["train"].text))
         kept, test = splits["train"].at(index), splits["test"]
         if self.tokenizer is None:
-            words = build_vocabulary(kept.text, self.max_length)
+            tokenisation = build_vocabulary(kept.text, self.max_length)
         else:
-            words = pretrained_words(self.tokenizer, self.max_length)
+            tokenisation = pretrained_tokenisation(self.tokenizer, self.max_length)
 
-        def shown(split: str, row: int) -> str:
+        def display(split: str, row: int) -> str:
             sentences = splits[split]
             return f"{sentences.text[row].strip()} ({corpus.classes[sentences.labels[row]]})"
 
         return choice.of_kept(
-            words.rows(kept.text, kept.labels, index),
+            tokenisation.rows(kept.text, kept.labels, index),
             len(splits["train"].text),
-            words.rows(test.text, test.labels, np.arange(len(test.text))),
-            words.size,
+            tokenisation.rows(test.text, test.labels, np.arange(len(test.text))),
+            tokenisation.size,
             len(corpus.classes),
-            shown,
+            display,
         )
 
     def _splits(self, corpus: Corpus) -> tuple[Sentences, Sentences]:
         if corpus.test is not None:
             return corpus.train, corpus.test
-        everything = np.arange(len(corpus.train.text))
+        from sklearn.model_selection import train_test_split
+
+        rows = np.arange(len(corpus.train.text))
         try:
-            train, test = train_test_split(everything, test_size=self.test_size, random_state=self.random_state)
+            train, test = train_test_split(rows, test_size=self.test_size, random_state=self.random_state)
         except ValueError as reason:
             raise UserError(
-                f"data.test_size={self.test_size} of {len(everything)} rows leaves a split without a row."
+                f"data.test_size={self.test_size} of {len(rows)} rows leaves a split without a row."
             ) from reason
         return corpus.train.at(train), corpus.train.at(test)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vmap
 
 from fimo.further_training.evaluation import blocks, test_losses
 from fimo.further_training.leave_out import Batch
+from fimo.further_training.modes import rng_seeded, statistics_of, training_mode
+from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.stacking import copies, memory_order
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, map_inputs
-
-# An elementwise optimiser (SGD, Adam, AdamW, RMSprop, …): it must treat every number by itself, since the runs of a
-# chunk share its parameter tensors.
-OptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
+from fimo.vmapping import vmap_works
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,16 @@ class Chunk:
         return self.parameters | self.statistics
 
 
-class Pass(NamedTuple):
-    """A forward pass of a step: which places of the batch it sees, the seed of what it draws, the sequences' length."""
+class ForwardPass(NamedTuple):
+    """A forward pass of a step.
 
-    places: slice
+    Attributes:
+        columns: the places of the batch that it sees.
+        seed: of what it draws, or None for a network that draws nothing.
+        length: that sequences are cut to, or None for inputs of one size.
+    """
+
+    columns: slice
     seed: int | None
     length: int | None
 
@@ -67,7 +72,7 @@ class Ensemble:
             must differ here from those that don't: they would share the optimiser's step count otherwise. With
             `own_statistics`, runs of one number must have equally many rows in every batch.
         optimizer: makes the optimiser of a list of stacked parameters.
-        width: runs in a chunk at the most.
+        runs_per_chunk: runs in a chunk at the most.
         clip: bound on each run's gradient norm, or none.
         own_statistics: batch normalisation works with the statistics of the batch in training, and every run updates
             and is evaluated with its own; else all keep those of the final model.
@@ -80,18 +85,19 @@ class Ensemble:
         problem: Problem,
         groups: Tensor,
         optimizer: OptimizerFactory,
-        width: int,
+        runs_per_chunk: int,
         clip: float | None = None,
         own_statistics: bool = False,
         autocast: torch.dtype | None = None,
     ) -> None:
         self.problem, self.clip, self.size, self.autocast = problem, clip, len(groups), autocast
-        tested = blocks(problem.test)
-        self.test_inputs = [problem.test.keep(block).inputs for block in tested]
-        self.test_places = torch.cat(tested).argsort().to(problem.device)
+        test_blocks = blocks(problem.test)
+        self.test_inputs = [problem.test.keep(block).inputs for block in test_blocks]
+        self.test_order = torch.cat(test_blocks).argsort().to(problem.device)
         self.statistics = statistics_of(problem.network) if own_statistics else {}
-        self.vectorised = self._vmap_works()
-        self.chunks = [self._chunk(runs, optimizer) for runs in _split(groups, width if self.vectorised else 1)]
+        self.vectorised = self._vmap_works(min(runs_per_chunk, self.size))
+        chunks = _split(groups, runs_per_chunk if self.vectorised else 1)
+        self.chunks = [self._chunk(runs, optimizer) for runs in chunks]
 
     def _chunk(self, runs: Tensor, optimizer: OptimizerFactory) -> Chunk:
         parameters = copies(self.problem.parameters, len(runs))
@@ -100,8 +106,7 @@ class Ensemble:
         for parameter in parameters.values():
             parameter.requires_grad_()
         statistics = copies(self.statistics, len(runs))
-        there = runs.to(self.problem.device)
-        return Chunk(there, int(runs[0]), parameters, orders, optimizer(stored), statistics)
+        return Chunk(runs.to(self.problem.device), int(runs[0]), parameters, orders, optimizer(stored), statistics)
 
     def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
         """One training step of every run that takes part; the others keep everything, optimiser state included.
@@ -109,7 +114,7 @@ class Ensemble:
         Args:
             batch: rows and weights of each run.
             randomness: for a network that draws at random (dropout masks), the seeds of the batch's forward pass and of
-                that of the places apart; the draws are the same for all runs.
+                that of the separate places; the draws are the same for all runs.
         """
         with training_mode(self.problem.network, True, bool(self.statistics)):
             for chunk in self.chunks:
@@ -117,7 +122,8 @@ class Ensemble:
                     self._step(chunk, batch, randomness)
 
     def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
-        loss = torch.stack([self._loss(chunk, batch, seen) for seen in self._passes(chunk, batch, randomness)]).sum()
+        passes = self._passes(chunk, batch, randomness)
+        loss = torch.stack([self._loss(chunk, batch, forward_pass) for forward_pass in passes]).sum()
         parameters = list(chunk.parameters.values())
         gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if self.clip is not None:
@@ -127,7 +133,7 @@ class Ensemble:
             parameter.grad = gradient.permute(order).contiguous()
         chunk.optimizer.step()
 
-    def _passes(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> Iterator[Pass]:
+    def _passes(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> Iterator[ForwardPass]:
         """The forward passes of a step.
 
         Sequences are cut to the longest of all runs, not of the chunk's: a dropout mask depends on their length.
@@ -135,22 +141,22 @@ class Ensemble:
         end = batch.rows.shape[1]
         if self.statistics:  # a place without a row must not enter them; all runs of the chunk have equally many
             end = int(batch.counts[chunk.first])
-        if randomness is None or batch.apart == 0:
-            yield Pass(slice(end), randomness and randomness[0], batch.longest and max(batch.longest))
+        if randomness is None or batch.n_separate == 0:
+            yield ForwardPass(slice(end), randomness and randomness[0], batch.longest and max(batch.longest))
         else:
-            yield Pass(slice(end - batch.apart), randomness[0], batch.longest and batch.longest[0])
-            yield Pass(slice(end - batch.apart, end), randomness[1], batch.longest and batch.longest[1])
+            yield ForwardPass(slice(end - batch.n_separate), randomness[0], batch.longest and batch.longest[0])
+            yield ForwardPass(slice(end - batch.n_separate, end), randomness[1], batch.longest and batch.longest[1])
 
-    def _loss(self, chunk: Chunk, batch: Batch, seen: Pass) -> Tensor:
+    def _loss(self, chunk: Chunk, batch: Batch, forward_pass: ForwardPass) -> Tensor:
         """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own."""
-        inputs, targets = self.problem.train.take(batch.rows[chunk.runs, seen.places], seen.length)
-        weight = batch.weight[chunk.runs, seen.places].to(next(iter(chunk.parameters.values())))
-        with rng_seeded(seen.seed):
+        inputs, targets = self.problem.train.take(batch.rows[chunk.runs, forward_pass.columns], forward_pass.length)
+        weight = batch.weight[chunk.runs, forward_pass.columns].to(next(iter(chunk.parameters.values())))
+        with rng_seeded(forward_pass.seed):
             return self._each_run(self._weighted_loss, 4)(chunk.state, inputs, targets, weight).sum()
 
     def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         device = self.problem.device.type
-        with torch.autocast(device, self.autocast) if self.autocast else contextlib.nullcontext():
+        with torch.autocast(device, self.autocast) if self.autocast else nullcontext():
             outputs = self.problem.outputs(parameters, inputs)
         return weights @ self.problem.objective.loss(outputs.to(weights.dtype), targets)
 
@@ -161,7 +167,7 @@ class Ensemble:
         with training_mode(self.problem.network, False):
             for chunk in self.chunks:
                 parts = [self._each_run(self.problem.outputs, 1)(chunk.state, inputs) for inputs in self.test_inputs]
-                losses[chunk.runs] = test_losses(self.problem, torch.cat(parts, 1)[:, self.test_places])
+                losses[chunk.runs] = test_losses(self.problem, torch.cat(parts, 1)[:, self.test_order])
         return losses.cpu()
 
     def _each_run(self, function: Callable[..., Tensor], stacked: int) -> Callable[..., Tensor]:
@@ -177,64 +183,41 @@ class Ensemble:
 
         return all_runs if self.vectorised else only_run
 
-    def _vmap_works(self) -> bool:
+    def _vmap_works(self, calls: int) -> bool:
         """Whether `vmap` takes the network; if not, runs go one after another, with the same results."""
-        self.vectorised = True
-        inputs, _ = self.problem.train[slice(0, 2)]
-        try:
-            with training_mode(self.problem.network, True, bool(self.statistics)), rng_seeded(0), torch.no_grad():
-                self._each_run(self.problem.outputs, 1)(copies(self.problem.parameters | self.statistics, 2), inputs)
-        except (RuntimeError, ValueError) as reason:  # what vmap raises without a rule, or where data decides the way
-            print(f"further training: one run after another, since vmap does not take this network ({reason})")
-            return False
-        return True
-
-
-def statistics_of(network: nn.Module) -> Parameters:
-    """The running statistics of all batch normalisation, by name."""
-    return {
-        f"{path}.{name}" if path else name: buffer
-        for path, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        for name, buffer in module.named_buffers(recurse=False)
-    }
+        network, (inputs, _) = self.problem.network, self.problem.train[slice(0, 2)]
+        arguments = copies(self.problem.parameters | self.statistics, 2), inputs
+        with training_mode(network, True, bool(self.statistics)), rng_seeded(0), torch.no_grad():
+            return vmap_works(
+                self.problem.outputs,
+                arguments,
+                in_dims=(0, None),
+                randomness="same",
+                what="runs of further training",
+                network=network,
+                calls=calls,
+            )
 
 
 def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
-    """Scale each run's gradient to a norm of at most `bound`, as torch's `clip_grad_norm_` does for one run."""
+    """Scale each run's gradient to a norm of at most `bound`, as torch's `clip_grad_norm_` does for one run.
+
+    Args:
+        gradients: of each parameter, `[run, *parameter shape]`.
+        bound: on the Euclidean norm over all parameters of a run.
+
+    Returns:
+        The scaled gradients, of the same shapes.
+    """
     norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
     factors = (bound / (norms + 1e-6)).clamp(max=1)
     return tuple(gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
 
 
-@contextlib.contextmanager
-def training_mode(network: nn.Module, training: bool, batch_statistics: bool = False) -> Iterator[None]:
-    """Dropout on or off. Batch normalisation takes a batch's statistics only in training and if that is wanted."""
-    network.train(training)
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(training and batch_statistics)
-    try:
-        yield
-    finally:
-        network.eval()
-
-
-@contextlib.contextmanager
-def rng_seeded(randomness: int | None) -> Iterator[None]:
-    """Inside, torch's global generators are seeded with `randomness`; afterwards they are as they were."""
-    if randomness is None:
-        yield
-        return
-    with torch.random.fork_rng():
-        torch.manual_seed(randomness)
-        yield
-
-
-def _split(groups: Tensor, width: int) -> list[Tensor]:
-    """Runs of each group in chunks of nearly equal size, at most `width`."""
+def _split(groups: Tensor, runs_per_chunk: int) -> list[Tensor]:
+    """Runs of each group in chunks of nearly equal size, at most `runs_per_chunk`."""
     chunks: list[Tensor] = []
     for group in groups.unique():
         runs = torch.nonzero(groups == group).flatten()
-        chunks += runs.tensor_split(-(-len(runs) // width))
+        chunks += runs.tensor_split(-(-len(runs) // runs_per_chunk))
     return chunks

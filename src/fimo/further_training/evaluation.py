@@ -17,18 +17,25 @@ def blocks(test: Rows) -> list[Tensor]:
     if test.lengths is None:
         return [torch.arange(len(test))]
     lengths, order = test.lengths.cpu().sort(stable=True)
-    found: list[Tensor] = []
+    similar: list[Tensor] = []
     while len(order):
         count = int((lengths <= STRETCH * lengths[0]).sum())
-        found.append(order[:count])
+        similar.append(order[:count])
         lengths, order = lengths[count:], order[count:]
-    return found
+    return similar
 
 
 def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
     """Losses at the test examples in float64, `[run, test]`, from outputs `[run, test, output]`.
 
     The outputs are cast before the loss is taken: effects are differences of nearly equal losses.
+
+    Args:
+        problem: whose test targets and objective they are.
+        outputs: of each run's network at the test examples.
+
+    Returns:
+        The losses, one for each run and test example.
     """
     targets = problem.test.targets
     wide = targets.to(torch.float64) if targets.is_floating_point() else targets

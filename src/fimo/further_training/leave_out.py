@@ -24,7 +24,7 @@ class Batch(NamedTuple):
         rows: `[run, place in the batch]`.
         weight: of each row in the run's loss, float64.
         counts: `[run]`, on the host: how many of the places are rows of the run's batch; the run skips a step of none.
-        apart: how many of the last places a network that draws at random sees in a forward pass of their own.
+        n_separate: how many of the last places a network that draws at random sees in a forward pass of their own.
         longest: of sequences, the length of the longest (of any run) in the places before those, and in those; else
             nothing.
     """
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     rows: Tensor
     weight: Tensor
     counts: Tensor
-    apart: int = 0
+    n_separate: int = 0
     longest: tuple[int, int] | None = None
 
 
@@ -49,6 +49,9 @@ def drop(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
         orders: `[seed, row]`, each seed's order of all n training rows.
         batch_size: rows in a batch.
         left_out: `[run]` of one seed, on the host: the row that each run leaves out, or `FULL`.
+
+    Yields:
+        Each batch of the epoch.
     """
     n, away = orders.shape[1], left_out.ne(FULL)
     place_of = orders.argsort(dim=1)[:, left_out.clamp(min=0).to(orders.device)]
@@ -64,7 +67,16 @@ def drop(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
 
 
 def mask(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
-    """The example keeps its place with weight 0; the mean still divides by the batch's size. Arguments as `drop`."""
+    """The example keeps its place with weight 0; the mean still divides by the batch's size.
+
+    Args:
+        orders: `[seed, row]`, each seed's order of all n training rows.
+        batch_size: rows in a batch.
+        left_out: `[run]` of one seed, on the host: the row that each run leaves out, or `FULL`.
+
+    Yields:
+        Each batch of the epoch.
+    """
     absent = left_out.to(orders.device).repeat(len(orders))[:, None]
     for batch in orders.split(batch_size, dim=1):
         rows = batch.repeat_interleave(len(left_out), dim=0)
@@ -73,17 +85,25 @@ def mask(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
 
 
 def every_step(orders: Tensor, batch_size: int, left_out: Tensor) -> Iterator[Batch]:
-    """The full batch's mean loss minus ℓ_i/n in every step, whether i is in the batch or not. Arguments as `drop`.
+    """The full batch's mean loss minus ℓ_i/n in every step, whether i is in the batch or not.
 
     The example takes part as one more row of the batch, with weight −1/n. A network with dropout sees it apart, so that
     the masks of the batch are those of the full run under every scheme.
+
+    Args:
+        orders: `[seed, row]`, each seed's order of all n training rows.
+        batch_size: rows in a batch.
+        left_out: `[run]` of one seed, on the host: the row that each run leaves out, or `FULL`.
+
+    Yields:
+        Each batch of the epoch.
     """
     runs = left_out.to(orders.device).repeat(len(orders))[:, None]
     example, minus = runs.clamp(min=0), -runs.ne(FULL).double() / orders.shape[1]
     for batch in orders.split(batch_size, dim=1):
         weight = torch.full((len(runs), batch.shape[1]), 1 / batch.shape[1], dtype=minus.dtype, device=minus.device)
         rows = torch.cat([batch.repeat_interleave(len(left_out), dim=0), example], dim=1)
-        yield Batch(rows, torch.cat([weight, minus], dim=1), torch.full((len(rows),), rows.shape[1]), apart=1)
+        yield Batch(rows, torch.cat([weight, minus], dim=1), torch.full((len(rows),), rows.shape[1]), n_separate=1)
 
 
 SCHEMES: dict[str, Scheme] = {"drop": drop, "mask": mask, "every_step": every_step}

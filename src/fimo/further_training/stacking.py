@@ -9,15 +9,23 @@ from fimo.problem import Parameters
 
 
 def copies(tensors: Parameters, count: int) -> Parameters:
-    """Each tensor `count` times, `[run, *shape]`."""
+    """Stack each tensor several times.
+
+    Args:
+        tensors: by name.
+        count: number of runs.
+
+    Returns:
+        By name, `[run, *shape]`, each run's piece with its axes in memory as the tensor has them.
+    """
     return {name: _copies(tensor, count) for name, tensor in tensors.items()}
 
 
 def _copies(tensor: Tensor, count: int) -> Tensor:
     order = memory_order(tensor)
-    there = tensor.permute(order).expand(count, *(tensor.shape[axis] for axis in order))
+    stacked = tensor.permute(order).expand(count, *(tensor.shape[axis] for axis in order))
     back = [order.index(axis) + 1 for axis in range(tensor.dim())]
-    return there.clone(memory_format=torch.contiguous_format).permute(0, *back)
+    return stacked.clone(memory_format=torch.contiguous_format).permute(0, *back)
 
 
 def memory_order(tensor: Tensor) -> list[int]:

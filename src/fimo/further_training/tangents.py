@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp, vmap
+from torch.func import grad, vjp
 
 from fimo.compat import differentiable_attention
-from fimo.further_training.ensemble import Ensemble, OptimizerFactory, clipped, rng_seeded, training_mode
+from fimo.further_training.ensemble import Ensemble, clipped
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch
-from fimo.further_training.update_derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
+from fimo.further_training.modes import rng_seeded, training_mode
+from fimo.further_training.optimizer_factory import OptimizerFactory
+from fimo.optimizers.derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
+from fimo.vmapping import vmap_or_loop
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Tangents:
         problem: network, objective and rows, in the dtype and on the device of the training.
         ensemble: the runs to follow, one a seed.
         optimizer: that of the runs.
-        width: tangents that go through the network together; they don't depend on it.
+        tangents_per_chunk: tangents that go through the network together; they don't depend on it.
         clip: bound on each run's gradient norm, or none.
         training: whether the network has to be in training mode, which is then another function than in eval mode.
 
@@ -86,23 +90,24 @@ class Tangents:
         problem: Problem,
         ensemble: Ensemble,
         optimizer: OptimizerFactory,
-        width: int,
+        tangents_per_chunk: int,
         clip: float | None = None,
         training: bool = True,
     ) -> None:
-        self.problem, self.clip, self.width, self.training = problem, clip, width, training
+        self.problem, self.clip, self.training = problem, clip, training
+        self.tangents_per_chunk = tangents_per_chunk
         self.names = list(problem.parameters)
         self.shapes = [parameter.shape for parameter in problem.parameters.values()]
-        self.one_by_one: set[str] = set()  # what vmap doesn't take
         left_out = problem.left_out.cpu()
         # As long as in the runs of the ensemble, which take the first row where nothing is left out: dropout masks
         # depend on it.
         self.length = problem.train.longest(torch.cat([torch.tensor([0]), left_out]))
+        chunks = -(-len(left_out) // tangents_per_chunk)
         self.followed = [
             Followed(
                 [parameter.detach()[place] for parameter in chunk.parameters.values()],
                 derivative_of(optimizer([torch.zeros(1, device=problem.device, requires_grad=True)])),
-                [self._columns(examples) for examples in left_out.tensor_split(-(-len(left_out) // width))],
+                [self._columns(examples) for examples in left_out.tensor_split(chunks)],
             )
             for chunk in ensemble.chunks
             for place in range(len(chunk.runs))
@@ -119,7 +124,7 @@ class Tangents:
             batch: rows and weights of each run.
             randomness: the seeds of the step's dropout masks, of the batch and of the left-out examples.
         """
-        end = batch.rows.shape[1] - batch.apart
+        end = batch.rows.shape[1] - batch.n_separate
         length = batch.longest and batch.longest[0]
         with training_mode(self.problem.network, self.training), differentiable_attention():
             for number, run in enumerate(self.followed):
@@ -130,12 +135,12 @@ class Tangents:
     def _step(self, run: Followed, loss: Callable[[Tensor], Tensor], seeds: tuple[int | None, int | None]) -> None:
         parameters = run.flat
         with rng_seeded(seeds[0]):
-            found: Any = vjp(grad(loss), parameters)
-        gradient, hessian = found
-        kept = gradient if self.clip is None else clipped((gradient[None],), self.clip)[0][0]
-        run.update.follow(parameters, kept)
+            gradient_and_vjp: Any = vjp(grad(loss), parameters)
+        gradient, hessian = gradient_and_vjp
+        applied = gradient if self.clip is None else clipped((gradient[None],), self.clip)[0][0]
+        run.update.follow(parameters, applied)
         for columns in run.columns:
-            changes = self._each("tangents", lambda tangent: hessian(tangent)[0], columns.tangents)
+            changes = self._each("tangents of further training", lambda tangent: hessian(tangent)[0], columns.tangents)
             own = self._gradients(parameters, self.problem.train, columns.examples, self.length, seeds[1])
             changes.sub_(own, alpha=1 / len(self.problem.train))
             if self.clip is not None:
@@ -160,7 +165,7 @@ class Tangents:
         def gradient(place: Tensor) -> Tensor:
             return grad(self._loss(*rows.take(place[None], length), parameters.new_ones(1)))(parameters)
 
-        return self._each("examples", gradient, places, seed)
+        return self._each("gradients of examples in further training", gradient, places, seed)
 
     @torch.no_grad()
     def effects(self) -> Tensor:
@@ -171,27 +176,15 @@ class Tangents:
         with training_mode(self.problem.network, False), differentiable_attention():
             for number, run in enumerate(self.followed):
                 parameters = run.flat
-                for some in (some for block in blocks(test) for some in block.split(self.width)):
+                for some in (some for block in blocks(test) for some in block.split(self.tangents_per_chunk)):
                     places = some.to(self.problem.device)
                     gradients = self._gradients(parameters, test, places, test.longest(some))
-                    found = [columns.tangents @ gradients.T for columns in run.columns]
-                    effects[number, :, places] = torch.cat(found).to(effects.dtype)
+                    parts = [columns.tangents @ gradients.T for columns in run.columns]
+                    effects[number, :, places] = torch.cat(parts).to(effects.dtype)
         return effects.cpu()
 
     def _each(self, what: str, function: Callable[[Tensor], Tensor], stack: Tensor, seed: int | None = None) -> Tensor:
         """`function` of each row of `stack`, stacked; all draw the same random numbers."""
-        if what not in self.one_by_one:
-            try:
-                with rng_seeded(seed):
-                    return vmap(function, randomness="same")(stack)
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, ValueError) as reason:  # no rule for it, or the data decide the way
-                why = str(reason).splitlines()[0]
-                print(f"further training: {what} one after another, since vmap does not take this network ({why})")
-                self.one_by_one.add(what)
-        found = []
-        for row in stack:
-            with rng_seeded(seed):
-                found.append(function(row))
-        return torch.stack(found)
+        around = partial(rng_seeded, seed)
+        mapped = vmap_or_loop(function, randomness="same", what=what, network=self.problem.network, around=around)
+        return mapped(stack)

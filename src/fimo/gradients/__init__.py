@@ -5,3 +5,6 @@ from fimo.gradients.dense import DenseGradients, per_example_gradients
 from fimo.gradients.source import GradientSource
 
 __all__ = ["PHI", "GradientSource", "Gradients", "DenseGradients", "Vectors", "per_example_gradients"]
+
+# Raise it when numbers change.
+VERSION = 1

@@ -1,20 +1,20 @@
-"""What the attribution equation and the preconditioners ask of a set of per-example gradients."""
+"""Per-example gradients in any form: what the attribution equation and the preconditioners need of them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
-# Weights of linear combinations, `[new row, row]`: the same for all parameter tensors, or by the name of each.
-Weights = Tensor | Mapping[str, Tensor]
+# Of linear combinations, `[new row, row]`: the same for all parameter tensors, or by the name of each.
+Coefficients = Tensor | Mapping[str, Tensor]
 
 
 class Vectors(Protocol):
-    """Vectors in the space of the parameters, such as P times gradients: all that is asked is to multiply them."""
+    """Vectors in the space of the parameters, such as P times gradients, that can be multiplied with gradients."""
 
     def inner(self, gradients: Any) -> Tensor:
         """Inner products with gradients over all parameters, `[row of self, row of gradients]`."""
@@ -31,6 +31,16 @@ class LinearCombination(Vectors, Protocol):
 
 class Gradients(ABC):
     """Rows g_1, g_2, … of gradients of scalars at single examples, in whatever form is cheap for the network."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameter tensors that are differentiated by."""
+
+    @property
+    @abstractmethod
+    def held_bytes(self) -> int:
+        """Memory that the rows hold, in bytes."""
 
     @abstractmethod
     def inner_per_parameter(self, other: Any) -> dict[str, Tensor]:
@@ -49,17 +59,29 @@ class Gradients(ABC):
         return torch.stack(list(self.squares().values())).sum(0).sqrt()
 
     @abstractmethod
-    def scaled(self, factors: Tensor) -> Self:
+    def scaled(self, factors: Tensor) -> Gradients:
         """Each row times its factor, `factors [row]`."""
 
     @abstractmethod
-    def linear_combination(self, weights: Weights) -> LinearCombination:
-        """Linear combinations of the rows."""
+    def joined(self, others: Sequence[Any]) -> Self:
+        """The rows of these gradients, then those of `others`, which are of the same form."""
+
+    @abstractmethod
+    def linear_combination(self, coefficients: Coefficients) -> LinearCombination:
+        """Linear combinations of the rows, `coefficients [new row, row]`."""
 
 
-def coefficients_of(weights: Weights, name: str) -> Tensor:
-    """The weights for one parameter tensor."""
-    return weights if isinstance(weights, Tensor) else weights[name]
+def coefficients_of(coefficients: Coefficients, name: str) -> Tensor:
+    """The coefficients for one parameter tensor.
+
+    Args:
+        coefficients: `[new row, row]`, the same for all parameter tensors or by name.
+        name: of the parameter tensor.
+
+    Returns:
+        `[new row, row]`.
+    """
+    return coefficients if isinstance(coefficients, Tensor) else coefficients[name]
 
 
 def raw(gradients: Gradients) -> Gradients:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -22,10 +22,10 @@ class DiagonalMetric:
     """Coordinates y = D^(−½)θ, D diagonal: gradients are D^½ g there, the Gauss–Newton matrix is D^½ G D^½.
 
     Attributes:
-        roots: D^½, by parameter.
+        sqrt_diagonal: D^½, by parameter.
     """
 
-    roots: Parameters
+    sqrt_diagonal: Parameters
 
     @classmethod
     def of_batches(cls, problem: Problem, batch_size: int, epsilon: float) -> DiagonalMetric:
@@ -44,17 +44,21 @@ class DiagonalMetric:
         squares = {name: torch.where(square > 0, square, largest) for name, square in squares.items()}
         return cls({name: (square.sqrt() + epsilon).rsqrt() for name, square in squares.items()})
 
-    def __call__(self, problem: Problem) -> Problem:
-        """The same question, its network in these coordinates."""
-        return replace(problem, network=RescaledNetwork(problem.network, self.roots))
+    def rescaled(self, problem: Problem) -> Problem:
+        """The same problem, its network a function of y."""
+        return replace(problem, network=RescaledNetwork(problem.network, self.sqrt_diagonal))
 
-    def gradient(self, gradient: Parameters) -> Parameters:
-        """D^½ g: a gradient in θ as one in these coordinates."""
-        return {f"{INSIDE}.{name}": root * gradient[name] for name, root in self.roots.items()}
+    def gradients(self, gradients: DenseGradients) -> DenseGradients:
+        """D^½ g for each gradient with respect to θ: the gradients with respect to y."""
+        return DenseGradients(self.gradient(gradients.tensors))
+
+    def gradient(self, gradient: Mapping[str, Tensor]) -> Parameters:
+        """D^½ g by parameter, of one gradient or, with a first axis, of several."""
+        return {f"{INSIDE}.{name}": root * gradient[name] for name, root in self.sqrt_diagonal.items()}
 
     def back(self, vector: Parameters) -> Parameters:
-        """D^½ y: a way in these coordinates as a way in θ."""
-        return {name: root * vector[f"{INSIDE}.{name}"] for name, root in self.roots.items()}
+        """D^½ u by parameter: a displacement u of y as one of θ."""
+        return {name: root * vector[f"{INSIDE}.{name}"] for name, root in self.sqrt_diagonal.items()}
 
 
 INSIDE = "inside"
@@ -65,19 +69,19 @@ class RescaledNetwork(nn.Module):
 
     Args:
         network: as a function of θ; it is copied.
-        roots: D^½, by parameter.
+        sqrt_diagonal: D^½, by parameter.
     """
 
-    def __init__(self, network: nn.Module, roots: Parameters) -> None:
+    def __init__(self, network: nn.Module, sqrt_diagonal: Parameters) -> None:
         super().__init__()
-        self.inside, self.roots = copy.deepcopy(network), roots
+        self.inside, self.sqrt_diagonal = copy.deepcopy(network), sqrt_diagonal
         with torch.no_grad():
             for name, parameter in self.inside.named_parameters():
-                parameter.div_(roots[name])
+                parameter.div_(sqrt_diagonal[name])
 
     def forward(self, inputs: Inputs) -> Tensor:
         """The network's outputs at θ = D^½ y."""
-        theta = {name: self.roots[name] * parameter for name, parameter in self.inside.named_parameters()}
+        theta = {name: self.sqrt_diagonal[name] * parameter for name, parameter in self.inside.named_parameters()}
         return functional_call(self.inside, theta, (inputs,))
 
 

@@ -1,57 +1,125 @@
 """Gradients of one layer at several examples, in factors, without any parameter-sized tensor.
 
 The gradient of one example with respect to a linear layer's weight is a sum over the places where the layer is applied
-(one, or one for each token) of outer products δ aᵀ, δ the loss gradient at the layer's output and a its input; with
-respect to the bias it is the sum of δ. An embedding is a linear layer whose inputs are one-hot.
+(one, or one for each token or pixel) of outer products δ aᵀ, δ the loss gradient at the layer's output and a its input;
+with respect to the bias it is the sum of δ. An embedding is a linear layer whose inputs are one-hot, a convolution one
+whose inputs are patches.
+
+A kind of layer is one class: it says which modules it takes, makes their gradients of what goes into the layer and what
+comes back to its output, and multiplies them. `factored.LAYERS` lists all kinds.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass, replace
-from typing import Self
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fimo.gradients.base import Gradients, Weights, coefficients_of
+from fimo.gradients.base import Coefficients, Gradients, coefficients_of
+
+
+class Layer(Gradients, ABC):
+    """Per-example gradients of one kind of layer: a base class beside a form of gradients."""
+
+    @staticmethod
+    @abstractmethod
+    def supports(module: Any) -> bool:
+        """Whether this kind can take the module, as far as its type and settings say."""
+
+    @staticmethod
+    @abstractmethod
+    def is_cheaper(module: Any, inputs: Tensor, outputs: Tensor) -> bool:
+        """Whether this kind takes the module as it is called, and its gradients are smaller so than as they are.
+
+        Args:
+            module: one that `supports` accepts.
+            inputs: of a call, `[row, …]`.
+            outputs: of that call, `[row, …]`.
+        """
+
+    @staticmethod
+    def extra_bytes(module: Any, inputs: Tensor, outputs: Tensor) -> int:
+        """Memory that one row's gradients take beyond the activations that a backward pass keeps anyway, in bytes.
+
+        Args:
+            module: one that `is_cheaper` accepts.
+            inputs: of a call, `[row, …]`.
+            outputs: of that call, `[row, …]`.
+        """
+        return 0
+
+    @staticmethod
+    def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Inputs and outputs of a call with an axis `row`; most layers are called with one.
+
+        Args:
+            inputs: of a call.
+            outputs: of that call.
+            rows: number of rows that the network is called with.
+        """
+        return inputs, outputs
+
+    @classmethod
+    @abstractmethod
+    def of(cls, name: str, module: Any, inputs: Tensor, deltas: Tensor) -> Self:
+        """The module's gradients.
+
+        Args:
+            name: of the module; empty for the network itself.
+            module: the layer.
+            inputs: a, `[row, …]`, as the module takes them.
+            deltas: δ, the gradients at its outputs, `[row, …]`.
+        """
+
+
+def parameter_names(name: str, module: nn.Module) -> tuple[str, str | None]:
+    """Names of the weight and, where there is one, the bias of a module."""
+    weight, bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
+    return weight, bias if getattr(module, "bias", None) is not None else None
 
 
 @dataclass(frozen=True)
 class Combination:
-    """Sum of linear combinations of gradients, which has no factors of its own: kept as rows and weights."""
+    """Sum of linear combinations of gradients, which has no factors of its own: kept as rows and coefficients.
 
-    terms: tuple[tuple[Gradients, Weights], ...]
+    Attributes:
+        terms: gradients and coefficients `[new row, row]`.
+    """
+
+    terms: tuple[tuple[Gradients, Coefficients], ...]
 
     def inner(self, gradients: Gradients) -> Tensor:
         """Inner products over all parameters, `[row of self, row of gradients]`."""
-        return torch.stack([_weighted(rows, weights, gradients) for rows, weights in self.terms]).sum(0)
+        return torch.stack([_weighted(rows, by, gradients) for rows, by in self.terms]).sum(0)
 
     def __add__(self, other: Combination) -> Combination:
         """Row by row."""
         return Combination(self.terms + other.terms)
 
 
-def _weighted(rows: Gradients, weights: Weights, gradients: Gradients) -> Tensor:
-    if isinstance(weights, Tensor):
-        whole = rows.inner(gradients)
-        wide = torch.promote_types(weights.dtype, whole.dtype)  # the terms of a solution nearly cancel
-        return weights.to(wide) @ whole.to(wide)
-    products = rows.inner_per_parameter(gradients)
-    return torch.stack([coefficients_of(weights, name) @ product for name, product in products.items()]).sum(0)
+def _weighted(rows: Gradients, coefficients: Coefficients, gradients: Gradients) -> Tensor:
+    if isinstance(coefficients, Tensor):
+        products = rows.inner(gradients)
+        wide = torch.promote_types(coefficients.dtype, products.dtype)  # the terms of a solution nearly cancel
+        return coefficients.to(wide) @ products.to(wide)
+    by_name = rows.inner_per_parameter(gradients)
+    return torch.stack([coefficients_of(coefficients, name) @ product for name, product in by_name.items()]).sum(0)
 
 
 class FactoredGradients(Gradients):
-    """Gradients that stay in factors: combinations of them are kept as rows and weights."""
+    """Gradients that stay in factors: combinations of them are kept as rows and coefficients."""
 
-    def linear_combination(self, weights: Weights) -> Combination:
-        """Linear combinations of the rows, weights `[new row, row]`; nothing is computed until they are multiplied."""
-        return Combination(((self, weights),))
+    def linear_combination(self, coefficients: Coefficients) -> Combination:
+        """Linear combinations of the rows, coefficients `[new row, row]`; only multiplying them computes something."""
+        return Combination(((self, coefficients),))
 
 
 @dataclass(frozen=True)
-class LayerGradients(FactoredGradients):
-    """Gradients of one layer.
+class LayerGradients(FactoredGradients, Layer):
+    """Gradients of one layer's weight and bias, in factors.
 
     Attributes:
         weight: name of the weight.
@@ -60,6 +128,11 @@ class LayerGradients(FactoredGradients):
 
     weight: str
     bias: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the weight and, where there is one, the bias."""
+        return (self.weight,) if self.bias is None else (self.weight, self.bias)
 
     @abstractmethod
     def matrices(self) -> Tensor:
@@ -72,47 +145,7 @@ class LayerGradients(FactoredGradients):
         Args:
             left: `[fan-out, fan-out]`.
             right: `[fan-in, fan-in]`, or one more each where there is a bias.
+
+        Returns:
+            `[fan-out, fan-in]`, or one column more where there is a bias.
         """
-
-
-@dataclass(frozen=True)
-class MatrixLayer(LayerGradients):
-    """A linear layer that is applied to a matrix, so that each gradient is one outer product.
-
-    Attributes:
-        inputs: a, `[row, fan-in]`.
-        deltas: δ, `[row, fan-out]`.
-    """
-
-    inputs: Tensor
-    deltas: Tensor
-
-    def inner_per_parameter(self, other: MatrixLayer) -> dict[str, Tensor]:
-        """(a·a')(δ·δ') for the weight, δ·δ' for the bias."""
-        inputs, deltas = self.inputs @ other.inputs.T, self.deltas @ other.deltas.T
-        return {self.weight: inputs * deltas, **({self.bias: deltas} if self.bias else {})}
-
-    def inner(self, other: MatrixLayer) -> Tensor:
-        """(a·a' + 1)(δ·δ'), the 1 where there is a bias."""
-        inputs = self.inputs @ other.inputs.T
-        inputs += self.bias is not None  # in place: a Gram can be as large as memory allows
-        return inputs.mul_(self.deltas @ other.deltas.T)
-
-    def squares(self) -> dict[str, Tensor]:
-        """‖a‖²‖δ‖² and ‖δ‖²."""
-        deltas = self.deltas.square().sum(1)
-        return {self.weight: self.inputs.square().sum(1) * deltas, **({self.bias: deltas} if self.bias else {})}
-
-    def scaled(self, factors: Tensor) -> Self:
-        """Each δ times its factor."""
-        return replace(self, deltas=self.deltas * factors[:, None])
-
-    def matrices(self) -> Tensor:
-        """Outer products."""
-        return self.deltas[:, :, None] * self.inputs[:, None, :]
-
-    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
-        """As one product of the squared factors."""
-        ones = self.inputs.new_ones(len(self.inputs), self.bias is not None)  # the bias's input
-        inputs = torch.cat([self.inputs, ones], 1) @ right
-        return (self.deltas @ left).square().T @ inputs.square()

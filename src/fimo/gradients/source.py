@@ -12,37 +12,34 @@ from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
 from fimo.gradients.footprint import activation_bytes
+from fimo.memory import BLOCK_BYTES
 from fimo.problem import Problem
 from fimo.rows import Rows
 
-# Gradients are made and used in blocks of rows that would fit in this much memory as plain matrices.
-BLOCK_BYTES = 256 * 2**20
-
 
 class GradientSource:
-    """Gradients as factors of each layer where most parameters are in such layers, as plain matrices otherwise.
+    """Gradients as factors of each layer where most parameters are in such layers, as they are (dense) otherwise.
 
-    The structure is read off the modules; a network that uses a layer's weight behind the module's back would pass
-    that look, so both ways are compared on a few rows before the short one is taken.
+    The factorisation is read off the modules; a network that uses a layer's weight behind the module's back would pass
+    that reading, so both forms are compared on two rows before factors are taken.
 
     Args:
-        problem: the question.
-        factored: False for plain matrices in any case.
+        problem: network, objective and rows.
+        factored: False for dense gradients in any case.
         block_bytes: bound on the memory of one block of gradients.
     """
 
     def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
         self.problem = problem
-        self.structure = factors(problem) if factored else None
-        self.row_bytes = activation_bytes(problem)  # while a row's gradient is made
-        if self.structure is None:
-            self.row_bytes += problem.size * problem.dtype.itemsize
+        self.factorisation = checked_factorisation(problem) if factored else None
+        extra = problem.size * problem.dtype.itemsize if self.factorisation is None else self.factorisation.extra_bytes
+        self.row_bytes = activation_bytes(problem) + extra  # while a row's gradient is made
         self.block_rows = max(1, block_bytes // self.row_bytes)
 
     @property
     def factored(self) -> bool:
         """Whether gradients come in factors."""
-        return self.structure is not None
+        return self.factorisation is not None
 
     @cached_property
     def lambda_0(self) -> float:
@@ -50,13 +47,30 @@ class GradientSource:
         return mean_square(self)
 
     def __call__(self, rows: Rows, cotangents: Cotangents = of_loss) -> Gradients:
-        """Gradients of the loss, or of other scalars, at all `rows`; see `per_example_gradients`."""
-        if self.structure is None:
+        """Gradients of the loss, or of other scalars, at all `rows`.
+
+        Args:
+            rows: the examples.
+            cotangents: of the scalars that are differentiated, the loss by default.
+
+        Returns:
+            Row after row; where an example has several scalars they follow each other.
+        """
+        if self.factorisation is None:
             return per_example_gradients(self.problem, rows, cotangents)
-        return layer_gradients(self.problem, rows, self.structure, cotangents)
+        return layer_gradients(self.problem, rows, self.factorisation, cotangents)
 
     def blocks(self, rows: Rows, cotangents: Cotangents = of_loss, at_most: int | None = None) -> Iterator[Gradients]:
-        """The same, as many rows at a time as fit, or so many gradients at most."""
+        """Gradients as `__call__` gives them, block by block, each of as many rows as fit into `block_bytes`.
+
+        Args:
+            rows: the examples.
+            cotangents: of the scalars that are differentiated, the loss by default.
+            at_most: number of gradients in a block at the most.
+
+        Returns:
+            The blocks, which are made when they are asked for.
+        """
         size = max(1, min(self.block_rows, at_most or self.block_rows) // self.scalars(cotangents))
         for start in range(0, len(rows), size):
             yield self(rows.keep(slice(start, start + size)), cotangents)
@@ -69,23 +83,33 @@ class GradientSource:
         return cotangents(problem.objective, outputs, row.targets).shape[-1]
 
 
-def factors(problem: Problem) -> Factorisation | None:
-    """How `layer_gradients` has to take the problem's network apart, or None where it can't."""
+def checked_factorisation(problem: Problem) -> Factorisation | None:
+    """How `layer_gradients` has to take the problem's network apart, or None where it can't.
+
+    Gradients in factors are compared with dense ones on two rows: a weight may be used where no module is called.
+    """
     few = problem.train.keep(slice(0, 2))
-    structure = factorisation_of(problem.network, few.inputs)
-    if structure is None:
+    factorisation = factorisation_of(problem.network, few.inputs)
+    if factorisation is None:
         return None
-    long = per_example_gradients(problem, few)
-    short, expected = layer_gradients(problem, few, structure).inner, long.inner(long)
-    largest = long.norms()[:, None] * long.norms()
-    found = short(layer_gradients(problem, few, structure))
-    return structure if bool(((found - expected).abs() <= 1e-4 * largest).all()) else None
+    dense = per_example_gradients(problem, few)
+    in_factors = layer_gradients(problem, few, factorisation)
+    errors = (in_factors.inner(layer_gradients(problem, few, factorisation)) - dense.inner(dense)).abs()
+    largest = dense.norms()[:, None] * dense.norms()
+    return factorisation if bool((errors <= 1e-4 * largest).all()) else None
 
 
 def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> dict[str, float]:
     """Mean over training rows and entries of the squared gradient, by parameter tensor.
 
     With `of_curvature` it is the mean eigenvalue of the Gauss–Newton matrix's block for each tensor.
+
+    Args:
+        source: of the gradients.
+        cotangents: of the scalars that are differentiated, the loss by default.
+
+    Returns:
+        By name, in squared units of the gradient.
     """
     problem, totals = source.problem, dict.fromkeys(source.problem.parameters, 0.0)
     for block in source.blocks(problem.train, cotangents):
@@ -95,6 +119,14 @@ def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> di
 
 
 def mean_square(source: GradientSource, cotangents: Cotangents = of_loss) -> float:
-    """Mean over training rows and all parameters of the squared gradient."""
+    """Mean over training rows and all parameters of the squared gradient.
+
+    Args:
+        source: of the gradients.
+        cotangents: of the scalars that are differentiated, the loss by default.
+
+    Returns:
+        In squared units of the gradient.
+    """
     parameters, means = source.problem.parameters, mean_squares(source, cotangents)
     return sum(mean * parameters[name].numel() for name, mean in means.items()) / source.problem.size

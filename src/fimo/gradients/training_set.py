@@ -11,7 +11,7 @@ from torch.func import jvp
 from fimo.errors import UserError
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.footprint import activation_bytes
-from fimo.gradients.source import BLOCK_BYTES
+from fimo.memory import BLOCK_BYTES
 from fimo.problem import Parameters, Problem
 
 

@@ -28,18 +28,18 @@ def check_outputs(network: nn.Module, inputs: Inputs, outputs: int) -> None:
     training = network.training
     try:
         with torch.no_grad():
-            given = network.eval()(inputs)
+            returned = network.eval()(inputs)
     except Exception as reason:  # a network of the user's may raise anything
-        told = " ".join(f"{type(reason).__name__}: {reason}".split()).rstrip(".")
+        why = " ".join(f"{type(reason).__name__}: {reason}".split()).rstrip(".")
         raise UserError(
-            f"The network {name} can't take two rows of these data, {_shapes(inputs)} ({told}): choose a network for "
+            f"The network {name} can't take two rows of these data, {_shapes(inputs)} ({why}): choose a network for "
             "such inputs, or other data."
         ) from reason
     network.train(training)
-    found = f"the shape {list(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
-    if not isinstance(given, Tensor) or given.shape != (2, outputs):
+    if not isinstance(returned, Tensor) or returned.shape != (2, outputs):
+        kind = f"the shape {list(returned.shape)}" if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
         raise UserError(
-            f"The network {name} must give outputs [row, {outputs}] for these data, found {found} for two rows: "
+            f"The network {name} must give outputs [row, {outputs}] for these data, found {kind} for two rows: "
             "change its forward or choose another network."
         )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
 from fimo import hub
-from fimo.errors import UserError
+from fimo.errors import UserError, short
 
 # Attention written out in torch's own operations: fused attention has neither forward mode nor double backward.
 ATTENTION = "eager"
@@ -89,10 +89,17 @@ class SequenceClassifier(nn.Module):
 
 
 def model_inputs(model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the model takes: token numbers, and the mask as what is added to the logits of attention.
+    """Inputs of a model of the transformers library: token numbers, and the mask as a summand of attention's logits.
 
     transformers would look into a mask `[row, place]` to choose its way, which `vmap` can't follow; it takes one of
     four axes `[row, head, query, key]` as it is.
+
+    Args:
+        model: whose dtype and positions matter.
+        inputs: `input_ids` and `attention_mask`, each `[row, place]`.
+
+    Returns:
+        `input_ids` `[row, place]` and `attention_mask` `[row, 1, 1, place]`: 0 at words, the lowest number elsewhere.
 
     Raises:
         UserError: for sentences that are longer than the model's positions.
@@ -146,20 +153,20 @@ def _new(config: Mapping[str, Any] | None, vocabulary: int) -> PreTrainedModel:
     try:
         return AutoModel.from_config(AutoConfig.for_model(**settings), attn_implementation=ATTENTION)
     except (ValueError, TypeError, ZeroDivisionError) as reason:
-        raise UserError(f"model.config does not make an encoder: {hub.short(reason)}.") from reason
+        raise UserError(f"model.config does not make an encoder: {short(reason)}.") from reason
 
 
 def _pretrained(kind: Any, name: str, vocabulary: int) -> PreTrainedModel:
     hub.quiet()
     folder = hub.find(name)
     options = {"attn_implementation": ATTENTION, "dtype": torch.float32, "use_safetensors": True}
-    options["trust_remote_code"] = False  # neither asked for nor run
+    options["trust_remote_code"] = False  # code from the hub is never run
     try:
-        model, told = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
+        model, loading = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
     except (ValueError, OSError, RuntimeError, SafetensorError) as reason:
-        raise UserError(f"{name} can't be loaded as a text model ({hub.short(reason)}).") from reason
+        raise UserError(f"{name} can't be loaded as a text model ({short(reason)}).") from reason
     # transformers would draw what is missing at random, and say so in a warning. A pooler is not used.
-    if missing := sorted(key for key in told["missing_keys"] if kind is not AutoModel or "pooler" not in key):
+    if missing := sorted(key for key in loading["missing_keys"] if kind is not AutoModel or "pooler" not in key):
         raise UserError(f"{name} lacks weights of a {type(model).__name__}: {missing[0]} and {len(missing) - 1} more.")
     if model.config.vocab_size < vocabulary:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Objectives: a loss per example. The mean over a batch is taken by whoever asks."""
+"""Objectives: a loss per example, which training lowers. The mean over a batch is taken by the caller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class Objective(Protocol):
-    """What a network is trained for."""
+    """The loss that a network is trained for, with what the methods have to know of it."""
 
     @property
     def criterion(self) -> nn.Module:
@@ -18,15 +18,39 @@ class Objective(Protocol):
         ...
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each example, `[row]`, from outputs `[row, output]` and the targets of `Rows`."""
+        """Loss of each example.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row]`, in the dtype of the outputs.
+        """
         ...
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """What is told of a model beside its mean loss."""
+        """Measures of a model's quality beside its mean loss.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            Each measure by its name, over all rows.
+        """
         ...
 
     def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The output function that TRAK linearises, `[row, scalar]`."""
+        """The output function that TRAK linearises.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row, scalar]`.
+        """
         ...
 
     def curvature_rank(self, outputs: int) -> int:
@@ -35,50 +59,108 @@ class Objective(Protocol):
 
 
 class SquaredError:
-    """Squared error, ℓ = mean over outputs of (f − y)², without a factor ½ (as torch's `MSELoss`)."""
+    """Squared error for regression, without a factor ½ (as torch's `MSELoss`).
+
+        ℓ = mean over outputs of (f − y)²
+
+    Outputs and targets are real numbers `[row, output]`.
+    """
 
     criterion = nn.MSELoss()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each example, `[row]`, from outputs and targets `[row, output]`."""
+        """Squared error of each example.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: y, `[row, output]`, in the same units.
+
+        Returns:
+            ℓ, `[row]`, in squared units of the targets.
+        """
         return (outputs - targets).square().mean(-1)
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Share of the targets' variance that is explained (R²)."""
+        """Share of the targets' variance that is explained (R²).
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: y, `[row, output]`.
+
+        Returns:
+            `r2`: 1 for perfect outputs, 0 for the targets' mean.
+        """
         residual = (outputs - targets).square().sum()
         return {"r2": float(1 - residual / (targets - targets.mean(0)).square().sum())}
 
     def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The outputs themselves."""
+        """The outputs themselves.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: they don't matter.
+
+        Returns:
+            f, `[row, output]`.
+        """
         return outputs
 
     def curvature_rank(self, outputs: int) -> int:
-        """Full."""
+        """The number of outputs: the loss is curved in each of them."""
         return outputs
 
 
 class CrossEntropy:
-    """Cross-entropy of the softmax of the outputs, ℓ = −log softmax(f)[y]."""
+    """Cross-entropy of the softmax of the outputs, for classification.
+
+        ℓ = −log softmax(f)[y]
+
+    Outputs are logits `[row, class]`, targets are class numbers `[row]`.
+    """
 
     criterion = nn.CrossEntropyLoss()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each example, `[row]`, from logits `[row, class]` and class numbers `[row]`."""
+        """Cross-entropy of each example.
+
+        Args:
+            outputs: f, logits `[row, class]`.
+            targets: y, class numbers `[row]`.
+
+        Returns:
+            ℓ, `[row]`, in nats.
+        """
         return functional.cross_entropy(outputs, targets, reduction="none")
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Share of examples whose largest logit is that of their class."""
+        """Share of examples whose largest logit is that of their class.
+
+        Args:
+            outputs: f, logits `[row, class]`.
+            targets: y, class numbers `[row]`.
+
+        Returns:
+            `accuracy`, between 0 and 1.
+        """
         return {"accuracy": float((outputs.argmax(-1) == targets).to(torch.float64).mean())}
 
     def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The margin log p_y − log(1 − p_y) of the class y, one scalar (TRAK, Park et al. 2023)."""
+        """The margin log p_y − log(1 − p_y) of the class y (TRAK: Park et al. 2023, arXiv 2303.14186).
+
+        Args:
+            outputs: f, logits `[row, class]`; p is their softmax.
+            targets: y, class numbers `[row]`.
+
+        Returns:
+            The margin, `[row, 1]`.
+        """
         own = torch.gather(outputs, -1, targets[..., None])
         numbers = torch.arange(outputs.shape[-1], device=outputs.device)
         others = outputs.masked_fill(numbers == targets[..., None], -torch.inf)
         return own - torch.logsumexp(others, -1, keepdim=True)
 
     def curvature_rank(self, outputs: int) -> int:
-        """One less than there are classes: adding a constant to all logits changes nothing."""
+        """One less than the number of classes: adding a constant to all logits changes nothing."""
         return outputs - 1
 
 

@@ -63,7 +63,15 @@ class Residual(nn.Module):
 
 
 def convolution(inputs: int, outputs: int) -> nn.Sequential:
-    """A 3 × 3 convolution that keeps the size, batch normalisation (its shift is the bias), ReLU."""
+    """A 3 × 3 convolution that keeps the size, batch normalisation (its shift is the bias), ReLU.
+
+    Args:
+        inputs: channels of the images.
+        outputs: channels of the result.
+
+    Returns:
+        The three layers.
+    """
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
     )

@@ -14,7 +14,15 @@ FEW_ENTRIES = 4096
 
 
 def dense(inputs: Mapping[str, Tensor], features: int) -> Tensor:
-    """Rows `[row, feature]` out of sparse ones, `columns` and `values` `[row, entry]`."""
+    """Dense rows out of sparse ones.
+
+    Args:
+        inputs: `columns` (integers) and `values`, `[row, entry]`; values of one column are added.
+        features: number of columns.
+
+    Returns:
+        `[row, feature]`, in the dtype of the values.
+    """
     columns, values = inputs["columns"], inputs["values"]
     return values.new_zeros(*columns.shape[:-1], features).scatter_add(-1, columns, values)
 
@@ -66,13 +74,13 @@ class _Stacked(torch.autograd.Function):
         ctx.save_for_backward(columns, values)
         ctx.features = features
         places = columns + features * torch.arange(runs, device=columns.device)[:, None, None]
-        found = functional.embedding_bag(
+        sums = functional.embedding_bag(
             places.flatten(0, 1),
             table.reshape(runs * features, outputs),
             mode="sum",
             per_sample_weights=values.flatten(0, 1).to(table.dtype),
         )
-        return found.reshape(*columns.shape[:2], outputs)
+        return sums.reshape(*columns.shape[:2], outputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:

@@ -29,8 +29,8 @@ SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int], LRScheduler] | None]
 }
 
 KEEP = ("last", "best")
-# Rows of one pass when a network is judged: what activations of a text model's rows take is bounded so.
-JUDGED_AT_ONCE = 1024
+# Rows of one forward pass when a network is evaluated, which bounds the memory of a text model's activations.
+EVALUATION_ROWS = 1024
 
 
 class FinalTraining(pl.LightningModule):
@@ -44,8 +44,9 @@ class FinalTraining(pl.LightningModule):
         weight_decay: of the optimiser.
         clip: bound on the gradient's norm, or none.
         augment: called on the inputs of each batch, or None.
-        judge: rows that say after each epoch how good the network is; the parameters of the best epoch (highest
-            accuracy, or lowest loss where there is none; the first of equals) are then kept. None keeps the last's.
+        validation_rows: rows on which the network is evaluated after each epoch; the parameters of the best epoch
+            (highest accuracy, or lowest loss where there is none; the first of equals) are then those of the final
+            model. None takes the last epoch's.
         schedule: of the learning rate, one of `SCHEDULES`. Where it goes to 0 the noise of the batches does too, and
             the network ends close to where the mean training gradient is zero.
     """
@@ -59,15 +60,16 @@ class FinalTraining(pl.LightningModule):
         weight_decay: float = 0.0,
         clip: float | None = None,
         augment: Callable[[Any], Any] | None = None,
-        judge: Rows | None = None,
+        validation_rows: Rows | None = None,
         schedule: str = "constant",
     ) -> None:
         super().__init__()
         self.network, self.objective = network, objective
         self.optimizer_class, self.lr, self.weight_decay = OPTIMIZERS[optimizer], lr, weight_decay
-        self.clip, self.augment, self.judge, self.schedule = clip, augment, judge, SCHEDULES[schedule]
-        self.kept_epoch, self.best = 0, -torch.inf
-        self.kept: dict[str, Tensor] = {}
+        self.clip, self.augment, self.schedule = clip, augment, SCHEDULES[schedule]
+        self.validation_rows = validation_rows
+        self.best_epoch, self.best_value = 0, -torch.inf
+        self.best_state: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> Any:
         """The optimiser of all parameters, with the schedule of its learning rate over the steps of all epochs."""
@@ -79,7 +81,15 @@ class FinalTraining(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
-        """Mean loss of a batch."""
+        """Mean loss of a batch.
+
+        Args:
+            batch: inputs and targets.
+            batch_idx: it doesn't matter.
+
+        Returns:
+            The mean, a scalar.
+        """
         inputs, targets = batch
         if self.augment is not None:
             inputs = self.augment(inputs)
@@ -91,29 +101,44 @@ class FinalTraining(pl.LightningModule):
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
 
     def on_train_epoch_end(self) -> None:
-        """Stop at once where training diverged; keep the parameters where they are the best so far."""
+        """Stop at once where training diverged; remember the parameters where they are the best so far.
+
+        Raises:
+            UserError: where a parameter is no longer a finite number.
+        """
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise UserError(
                 f"Training the final model diverged in epoch {self.current_epoch + 1} (its parameters are no longer "
                 f"finite): lower final.lr, found {self.lr}."
             )
-        if self.judge is None:
+        if self.validation_rows is None:
             return
-        found = metrics(self.network, self.objective, self.judge)
+        measured = metrics(self.network, self.objective, self.validation_rows)
         self.network.train()
-        value = found.get("accuracy", -found["loss"])
-        if value > self.best:
-            self.best, self.kept_epoch = value, self.current_epoch + 1
-            self.kept = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        value = measured.get("accuracy", -measured["loss"])
+        if value > self.best_value:
+            self.best_value, self.best_epoch = value, self.current_epoch + 1
+            self.best_state = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
 
     def on_train_end(self) -> None:
-        """Go back to the best epoch, where that is asked."""
-        if self.kept:
-            self.network.load_state_dict(self.kept)
+        """Go back to the best epoch, where there are validation rows."""
+        if self.best_state:
+            self.network.load_state_dict(self.best_state)
 
 
 def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, device: torch.device) -> None:
-    """Train `module.network` for some epochs on the batches of row positions that `order` yields anew each epoch."""
+    """Train a network in place.
+
+    Args:
+        module: the network and how it is trained.
+        rows: all training rows.
+        order: yields batches of row positions, anew each epoch (see `fimo.further_training.order.Order`).
+        epochs: passes over the training rows; 0 leaves the network as it is.
+        device: a CPU or one GPU.
+
+    Raises:
+        UserError: where training diverges.
+    """
     if epochs == 0:
         return
     dataset: Dataset = rows  # type: ignore[assignment]
@@ -124,11 +149,20 @@ def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, devi
 
 @torch.no_grad()
 def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, float]:
-    """Mean loss (float64) and what the objective tells of the network, in eval mode."""
+    """Mean loss and the objective's measures of a network, in eval mode and float64.
+
+    Args:
+        network: left in eval mode.
+        objective: of which the loss and the measures are.
+        rows: to evaluate it on.
+
+    Returns:
+        `loss`, and the objective's measures by their names.
+    """
     network.eval()
     device = next(network.parameters()).device
-    parts = range(0, len(rows), JUDGED_AT_ONCE)
-    batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + JUDGED_AT_ONCE)][0]) for s in parts)
+    parts = range(0, len(rows), EVALUATION_ROWS)
+    batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + EVALUATION_ROWS)][0]) for s in parts)
     outputs = torch.cat([network(inputs).double().cpu() for inputs in batches])
     targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
     return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}

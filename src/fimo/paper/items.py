@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
-from omegaconf import DictConfig, OmegaConf
+import yaml
 
-from fimo.app import settings
-from fimo.app.errors import CONFIG_DIR
 from fimo.compare.area import agreements, beyond_table, ceiling_at, centred_gold, draw_dampings
 from fimo.compare.claims import adam_claim
 from fimo.compare.own_claims import OWN_CLAIMS
-from fimo.paper.captions import Found, joined, measured, runs, title, title_with_gradient, titled
+from fimo.paper.captions import NamedPanels, available, joined, measured, title, title_with_gradient, titled
 from fimo.paper.panels import Panel
 from fimo.pipeline import results
+from fimo.pipeline.run import LEAVE_ONE_OUT
+from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.report.claims import claims_markdown
 from fimo.report.figures import draw_curves, draw_seeds, figure_files
 from fimo.report.panels import panels_figure
@@ -38,83 +39,109 @@ ADJUSTED = {"none": "as measured", "full": "not centred", "centred": "centred"}
 MEASURES = {"cosine": "cosine similarity", "spearman": "Spearman correlation"}
 
 
-def curves(found: Found, adjustment: str = "centred", measure: str = "cosine", gradients: bool = False) -> Files:
-    """Agreement against the amount of further training; with `gradients` titles say how stationary θ_f is."""
-    gold = next((panel.cfg.further.gold for _, panel in runs(found)), settings.FURTHER)
+def curves(panels: NamedPanels, adjustment: str = "centred", measure: str = "cosine", gradients: bool = False) -> Files:
+    """Agreement against the amount of further training.
+
+    Args:
+        panels: by name.
+        adjustment: of the effects, `none`, `full` or `centred`.
+        measure: `cosine` or `spearman`.
+        gradients: whether titles say how stationary θ_f is.
+    """
+    gold = next((panel.run.gold for _, panel in available(panels)), LEAVE_ONE_OUT)
     draw = partial(draw_curves, adjustment=adjustment, measure=measure)
-    panels = titled(found, lambda panel: panel.comparison, title_with_gradient if gradients else title)
+    drawn = titled(panels, lambda panel: panel.comparison, title_with_gradient if gradients else title)
     return figure_files(
-        panels_figure(panels, draw, results.AMOUNTS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})")
+        panels_figure(drawn, draw, results.AMOUNT_LABELS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})")
     )
 
 
-def seeds(found: Found, adjustment: str = "centred") -> Files:
-    """Cosine at the best step against the number of seeds."""
+def seeds(panels: NamedPanels, adjustment: str = "centred") -> Files:
+    """Cosine at the best step against the number of seeds.
+
+    Args:
+        panels: by name.
+        adjustment: of the effects, `none`, `full` or `centred`.
+    """
     draw = partial(draw_seeds, adjustment=adjustment)
-    panels = titled(found, lambda panel: panel.comparison)
-    return figure_files(panels_figure(panels, draw, "seeds averaged", f"cosine, best step ({ADJUSTED[adjustment]})"))
+    drawn = titled(panels, lambda panel: panel.comparison)
+    return figure_files(panels_figure(drawn, draw, "seeds averaged", f"cosine, best step ({ADJUSTED[adjustment]})"))
 
 
-def sorted_scores(found: Found, methods: Sequence[str]) -> Files:
-    """Sorted scores of the given methods beside those of further training."""
+def sorted_scores(panels: NamedPanels, methods: Sequence[str]) -> Files:
+    """Sorted scores of some methods beside those of further training.
+
+    Args:
+        panels: by name.
+        methods: their labels.
+    """
     lines: dict[str, Any] = {}
-    for name, panel in found.items():
+    for name, panel in panels.items():
         if isinstance(panel, str):
             lines[name] = panel
             continue
-        scores = {label: score for label, score in panel.scores().items() if label in methods}
-        drawn, (early, late) = profiles(scores, panel.losses())
+        scores = {label: score for label, score in panel.scores.items() if label in methods}
+        drawn, (early, late) = profiles(scores, panel.losses)
         lines[f"{title(name, panel)}; after {early:.3g} and {late:.3g} epochs"] = drawn
     return figure_files(panels_figure(lines, draw_sorted, "rank", "score (of unit length)"))
 
 
-def influential(found: Found, tests: int) -> Files:
-    """The most helpful and most harmful training example of some test examples."""
-    tables = {name: influential_table(panel.losses(), panel.asked.data.shown, tests) for name, panel in runs(found)}
+def influential(panels: NamedPanels, tests: int) -> Files:
+    """The most helpful and most harmful training example of some test examples.
+
+    Args:
+        panels: by name.
+        tests: how many test examples, from the first.
+    """
+    tables = {
+        name: influential_table(panel.losses, panel.run.dataset.display, tests) for name, panel in available(panels)
+    }
     table = joined(tables)
     notes = ["After the first evaluated amount of further training, centred, among the examples left out."]
-    return table_files(table, table, [*notes, *measured(found)])
+    return table_files(table, table, [*notes, *measured(panels)])
 
 
-def published(found: Found) -> Files:
+def published(panels: NamedPanels) -> Files:
     """The numbers that the paper's notebooks print beside ours, and where the measurements differ."""
     tables, few, notes = {}, {}, []
-    for name, panel in runs(found):
-        path = CONFIG_DIR / "published" / f"{name.partition(',')[0]}.yaml"
+    for name, panel in available(panels):
+        path = panel.published_dir / f"{name.partition(',')[0]}.yaml"
         if not path.is_file():
             notes.append(f"{name}: the paper prints no numbers for it.")
             continue
-        theirs = settings.plain(DictConfig(OmegaConf.load(path)))
+        theirs = yaml.safe_load(path.read_text())
         table = published_table(theirs, panel.comparison)
         tables[name], few[name] = table, at_few_amounts(table)
         notes += [f"{name}: {departure}." for departure in _departures(theirs, panel)]
     notes = [
         "Amounts are epochs (sst2: steps) of further training, and seeds where the measure says so.",
         *notes,
-        *measured(found),
+        *measured(panels),
     ]
     return table_files(joined(tables), joined(few), notes)
 
 
 def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
     """Where ours differs from their setting, and what is known beside it."""
-    cfg, data = panel.cfg, panel.asked.data
+    run, data = panel.run, panel.run.dataset
+    training, final = run.training, run.final
+    (group,) = training.make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups
     ours = {
-        "parameters": panel.asked.problem.size,
+        "parameters": run.problem.size,
         "training rows": len(data.train),
         "evaluated test examples": len(data.test),
         "left-out examples": len(data.left_out),
         "features": data.inputs,
-        "optimizer": settings.optimizer_name(cfg),
-        "learning rate": cfg.optimizer.lr,
-        "batch size": cfg.data.batch_size,
-        "epochs": cfg.further.epochs,
-        "seeds": cfg.further.seeds,
-        "leave-out": cfg.further.leave_out,
-        "final learning rate": cfg.final.lr,
-        "final batch size": cfg.final.batch_size,
-        "final epochs": cfg.final.epochs,
-        "LiSSA depth": cfg.facts.depth[cfg.facts.size],
+        "optimizer": training.optimizer_name,
+        "learning rate": group["lr"],
+        "batch size": training.batch_size,
+        "epochs": training.epochs,
+        "seeds": run.seeds.count,
+        "leave-out": training.leave_out,
+        "final learning rate": final.lr,
+        "final batch size": final.batch_size,
+        "final epochs": final.epochs,
+        "LiSSA depth": _lissa_depth(panel),
     }
     differs = [f"{key} {ours[key]} (theirs {value})" for key, value in theirs["setting"].items() if ours[key] != value]
     if differs:
@@ -122,37 +149,45 @@ def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
     yield from theirs["departures"]
 
 
-def methods(found: Found) -> Files:
+def _lissa_depth(panel: Panel) -> int | None:
+    """Steps of LiSSA's recursion, where it is among the methods."""
+    depths = [m.preconditioner.depth for m in panel.run.methods.values() if isinstance(m.preconditioner, NeumannSeries)]
+    return depths[0] if depths else None
+
+
+def methods(panels: NamedPanels) -> Files:
     """All data sets × methods: cosine at the first, the best and the last amount."""
-    table = methods_table({name: panel.comparison for name, panel in runs(found)})
+    table = methods_table({name: panel.comparison for name, panel in available(panels)})
     notes = ["Cosine (centred) ± standard error over test examples; ceiling: √reliability at the last amount."]
-    return table_files(table, table, [*notes, *measured(found)])
+    return table_files(table, table, [*notes, *measured(panels)])
 
 
-def cost(found: Found) -> Files:
+def cost(panels: NamedPanels) -> Files:
     """Seconds and memory by method and data set."""
-    table = cost_table({name: panel.run["methods"] for name, panel in runs(found)})
+    table = cost_table({name: panel.record["methods"] for name, panel in available(panels)})
     notes = ["Of computing a method's scores; memory is the whole process's, which computed the methods in this order."]
-    return table_files(table, table, [*notes, *measured(found)])
+    return table_files(table, table, [*notes, *measured(panels)])
 
 
-def claims(found: Found, adam: Found = MappingProxyType({}), beyond: Found = MappingProxyType({})) -> Files:
+def claims(
+    panels: NamedPanels, adam: NamedPanels = MappingProxyType({}), beyond: NamedPanels = MappingProxyType({})
+) -> Files:
     """The claims with their verdicts.
 
     Args:
-        found: further training with SGD.
+        panels: further training with SGD.
         adam: with Adam, for the claim that compares both.
         beyond: with SGD and the methods that our own claims are about.
     """
     tables = {}
-    for name, panel in runs(found):
+    for name, panel in available(panels):
         rows, second, own = [_claims(panel.claims, ours=False)], adam.get(name), beyond.get(name, panel)
         if isinstance(second, Panel):
-            pair = (panel.scores(), panel.losses()), (second.scores(), second.losses())
+            pair = (panel.scores, panel.losses), (second.scores, second.losses)
             rows.append(adam_claim(*pair, np.random.default_rng(0)))
         rows.append(_claims(own.claims if isinstance(own, Panel) else panel.claims, ours=True))
         tables[name] = pd.concat(rows, ignore_index=True)
-    table, notes = joined(tables), measured(found, adam)
+    table, notes = joined(tables), measured(panels, adam)
     notes += [
         f"{name}, with the methods of figure-beyond: {why}" for name, why in beyond.items() if isinstance(why, str)
     ]
@@ -172,13 +207,13 @@ def _claims(table: pd.DataFrame, ours: bool) -> pd.DataFrame:
     return table[table["claim"].isin(OWN_CLAIMS) == ours]
 
 
-def beyond(found: Found) -> Files:
+def beyond(panels: NamedPanels) -> Files:
     """Areas under the curves of all methods, and of the damped solve with its damping chosen."""
     tables = {}
-    for name, panel in runs(found):
-        gold = centred_gold(panel.losses())
+    for name, panel in available(panels):
+        gold = centred_gold(panel.losses)
         ceiling = ceiling_at(panel.comparison.reliability, gold)
-        tables[name] = beyond_table(panel.scores(), panel.damped[0], gold, ceiling)
+        tables[name] = beyond_table(panel.scores, panel.damped[0], gold, ceiling)
     table = joined(tables)
     notes = [
         "Area: mean over the logarithm of the amount, as a share of that under the reliability ceiling ± standard "
@@ -186,22 +221,22 @@ def beyond(found: Found) -> Files:
         "solve is chosen on one half of the test examples for the other half: for each amount, or one for all. Only "
         "the gold standard is centred in the cosine; Pearson centres both."
     ]
-    return table_files(table, table, [*notes, *measured(found)])
+    return table_files(table, table, [*notes, *measured(panels)])
 
 
-def damping(found: Found) -> Files:
+def damping(panels: NamedPanels) -> Files:
     """Cosine of the damped solve over damping and amount, with the line λ = 1/(ηt)."""
 
     def grid(panel: Panel) -> tuple[xr.DataArray, xr.DataArray]:
         scores, matched = panel.damped
-        return agreements(scores, centred_gold(panel.losses())), matched
+        return agreements(scores, centred_gold(panel.losses)), matched
 
-    panels = titled(found, grid)
-    amount, label = results.AMOUNTS[settings.FURTHER], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"
-    return figure_files(panels_figure(panels, draw_dampings, amount, label))
+    drawn = titled(panels, grid)
+    amount, label = results.AMOUNT_LABELS[LEAVE_ONE_OUT], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"
+    return figure_files(panels_figure(drawn, draw_dampings, amount, label))
 
 
-SHOWS: Mapping[str, Callable[..., Files]] = {
+ITEMS: Mapping[str, Callable[..., Files]] = {
     "curves": curves,
     "seeds": seeds,
     "sorted": sorted_scores,

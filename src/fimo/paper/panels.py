@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import xarray as xr
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
-from fimo.app import settings
-from fimo.app.answer import answer
-from fimo.app.errors import CONFIG_DIR
-from fimo.app.main import prepare
 from fimo.compare.tables import Comparison
 from fimo.errors import Unavailable, UserError
 from fimo.paper.damping_grid import damped_scores
 from fimo.pipeline import artifacts, results, stages
-from fimo.pipeline.run import Question, say
+from fimo.pipeline.run import Run
+from fimo.pipeline.seed_files import SeedFiles
 
-# Below the folder of the figures: the results folders of their panels.
-RUNS = "runs"
+logger = logging.getLogger(__name__)
+# Below the folder of the results: the figures, and below these the results folders of their panels.
+PAPER, RUNS = "paper", "runs"
 
 
 @dataclass
@@ -32,12 +29,14 @@ class Panel:
     """A finished run.
 
     Attributes:
-        cfg: its config.
+        run: what was asked for.
         folder: its results.
+        published_dir: the numbers that the paper prints, a file for each experiment.
     """
 
-    cfg: DictConfig
+    run: Run
     folder: Path
+    published_dir: Path
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -46,37 +45,44 @@ class Panel:
 
     @cached_property
     def claims(self) -> pd.DataFrame:
-        """The paper's claims of it."""
+        """The claims about it."""
         return pd.read_csv(self.folder / artifacts.CLAIMS)
-
-    @cached_property
-    def asked(self) -> Question:
-        """Its question; data are loaded when they are asked for."""
-        return Question(self.cfg)
 
     @cached_property
     def damped(self) -> tuple[xr.DataArray, xr.DataArray]:
         """Scores with many dampings, and the matched one at each step."""
-        return damped_scores(self.asked)
+        return damped_scores(self.run)
 
     @property
     def measured(self) -> str:
         """What stands over it: `SGD, 3 seeds`, and the size where it is not the default."""
-        size = "" if self.cfg.facts.size == "laptop" else f" (size={self.cfg.facts.size})"
-        return f"{results.measured(self.cfg, self.comparison)}{size}"
+        size = "" if self.run.size == "laptop" else f" (size={self.run.size})"
+        return f"{results.measured(self.run, self.comparison)}{size}"
 
     @cached_property
-    def run(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Its run.json."""
         return artifacts.read_run(self.folder) or {}
 
+    @cached_property
     def scores(self) -> stages.Scores:
         """The scores by label."""
-        return stages.read_scores(self.cfg)
+        return stages.read_scores(self.run)
 
+    @cached_property
+    def seeds(self) -> SeedFiles:
+        """The files of the seeds; `Panels` closes them."""
+        return SeedFiles(self.run)
+
+    @property
     def losses(self) -> list[xr.Dataset]:
         """The losses of each seed."""
-        return list(stages.finished_seeds(self.cfg).values())
+        return list(self.seeds.finished().values())
+
+    def close(self) -> None:
+        """Close the files of the seeds, where they were opened."""
+        if "seeds" in vars(self):
+            self.seeds.close()
 
 
 @dataclass
@@ -84,16 +90,24 @@ class Panels:
     """All runs that the figures of one call need.
 
     Attributes:
-        overrides: of the configs of all panels, as on the command line.
+        make_run: the run of some overrides, or `Unavailable`.
+        overrides: of all panels, as on the command line.
+        results_dir: where results lie.
+        published_dir: the numbers that the paper prints, a file for each experiment.
+        size: of all panels, part of the name of every file.
     """
 
+    make_run: Callable[[Sequence[str]], Run]
     overrides: Sequence[str]
+    results_dir: str | Path
+    published_dir: Path
+    size: str = "laptop"
     made: dict[tuple[str, ...], Panel | str] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def folder(self) -> Path:
         """Where the figures lie."""
-        return Path(composed(self.overrides).paths.results_dir) / "paper"
+        return Path(self.results_dir) / PAPER
 
     def get(self, experiment: str, *more: str) -> Panel | str:
         """The run of an experiment, made where it isn't there; or why there can't be one, in a sentence.
@@ -104,35 +118,31 @@ class Panels:
         """
         key = (experiment, *more)
         if key not in self.made:
-            self.made[key] = self._made(*key)
+            self.made[key] = self._make(*key)
         return self.made[key]
 
-    def _made(self, experiment: str, *more: str) -> Panel | str:
-        say(f"\n{' '.join((experiment, *more))}")
-        cfg = composed([f"experiment={experiment}", *self.overrides, *more])  # what a figure shows has the last word
-        optimizer = settings.optimizer_name(cfg).lower()
-        gold = [] if cfg.further.gold == settings.FURTHER else [str(cfg.further.gold)]
-        cfg.name = "-".join([cfg.name, optimizer, *gold, cfg.facts.size])
-        cfg.paths.results_dir = str(self.folder / RUNS)
-        asked = Question(cfg)
+    def _make(self, experiment: str, *more: str) -> Panel | str:
+        logger.info("\n%s", " ".join((experiment, *more)))
         try:
-            prepare(cfg)
+            # What a figure shows has the last word.
+            run = self.make_run([f"experiment={experiment}", *self.overrides, *more])
         except Unavailable as reason:
             return _empty(experiment, reason)
+        run = replace(run, results_dir=self.folder / RUNS)
         try:
-            asked.data  # noqa: B018  (loaded, or not to be had)
+            run.dataset  # noqa: B018  (loaded, or not to be had)
         except UserError as reason:
             return _empty(experiment, reason)
-        answer(asked)
-        return Panel(cfg, results.folder_of(cfg))
+        stages.run_all(run, show_table=False)
+        return Panel(run, results.folder_of(run), self.published_dir)
+
+    def close(self) -> None:
+        """Close the files that panels opened."""
+        for panel in self.made.values():
+            if isinstance(panel, Panel):
+                panel.close()
 
 
 def _empty(experiment: str, reason: UserError) -> str:
-    say(f"{experiment} stays empty: {reason}")
+    logger.info("%s stays empty: %s", experiment, reason)
     return str(reason)
-
-
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """The config that the apps have with these overrides."""
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose("config", list(overrides))

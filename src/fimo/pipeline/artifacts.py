@@ -7,12 +7,10 @@ manifest that names it says who wrote it. Locks belong to the operating system, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +21,7 @@ import filelock
 import yaml
 
 from fimo.errors import UserError
+from fimo.pipeline.files import bytes_digest, digest, left_behind, lock_at, short_hash, write
 
 # Part of every address: raise it when files of an older layout must not be read any more.
 LAYOUT = 1
@@ -31,43 +30,12 @@ MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "score
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
 CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"
 TABLE, CLAIMS_TABLE, INFLUENTIAL, INFLUENTIAL_PICTURE = "table.md", "claims.md", "influential.md", "influential.png"
-SOAK, SWEEP = "soak.json", "sweep"  # of a sweep, without the ending
+SOAK, SWEEP, INDEX = "soak.json", "sweep", "index.md"  # of a sweep, without the ending
 
 
 def seed_file(seed: int) -> str:
     """Name of the file that holds one seed of the gold standard."""
     return f"seed-{seed:05d}.nc"
-
-
-def short_hash(config: Mapping[str, Any]) -> str:
-    """The first 8 hex digits of the SHA-256 of a config, whatever the order of its keys."""
-    canonical = json.dumps(config, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
-
-
-def lock_at(path: Path) -> filelock.BaseFileLock:
-    """A lock that the operating system keeps, and releases when its process dies."""
-    return filelock.FileLock(path, fallback_to_soft=False)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def left_behind(folder: Path, name: str = "*") -> list[Path]:
-    """What a process that was killed while it wrote a file left of it."""
-    return list(folder.glob(f".{name}.*.tmp"))
 
 
 @dataclass(frozen=True)
@@ -104,12 +72,12 @@ class Artifact:
         Raises:
             UserError: where the folder is not what its address says: another layout, or another config.
         """
-        there = self.manifest()["files"] or (self.folder / CONFIG).is_file()
-        if there and (found := _hash_in(self.folder / CONFIG)) != self.hash:
+        exists = self.manifest()["files"] or (self.folder / CONFIG).is_file()
+        if exists and (stored := _hash_in(self.folder / CONFIG)) != self.hash:
             raise UserError(
                 f"{self.folder / CONFIG} must be the config that gave the folder its name, found "
-                f"{'one with the hash ' + found if found else 'none that can be read'}: remove the folder, and what is "
-                "asked for is computed again."
+                f"{'one with the hash ' + stored if stored else 'none that can be read'}: remove the folder, and what "
+                "was in it is computed again."
             )
         return (self.folder / name).is_file()
 
@@ -137,14 +105,20 @@ class Artifact:
                 lock.release()
         return None if taken else lock
 
-    def write(self, name: str, content: bytes, **facts: Any) -> None:
-        """Write one file and its entry in the manifest, where `facts` are kept; call it with the file's lock held."""
+    def write(self, name: str, content: bytes, **metadata: Any) -> None:
+        """Write one file and its entry in the manifest; call it with the file's lock held.
+
+        Args:
+            name: of the file.
+            content: its bytes.
+            metadata: kept in the entry, beside digest, process, host and time.
+        """
         entry = {
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": bytes_digest(content),
             "process": os.getpid(),
             "host": socket.gethostname(),
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            **facts,
+            **metadata,
         }
         with self.lock(MANIFEST):
             for temporary in [path for own in (CONFIG, MANIFEST, name) for path in left_behind(self.folder, own)]:
@@ -176,7 +150,7 @@ class Artifact:
             raise UserError(f"{path} must be of layout {LAYOUT}, found layout {layout} of another version: {again}")
         return manifest
 
-    def facts(self, name: str) -> dict[str, Any]:
+    def entry(self, name: str) -> dict[str, Any]:
         """What the manifest says of a file; nothing where it says nothing."""
         return self.manifest()["files"].get(name, {})
 
@@ -187,9 +161,7 @@ class Artifact:
             UserError: where the file was changed after it was written.
         """
         path = self.folder / name
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != self.facts(name).get("sha256"):
+        if digest(path) != self.entry(name).get("sha256"):
             raise UserError(
                 f"{path} is not the file that was written there (its SHA-256 differs from {MANIFEST}): remove it, and "
                 "it is computed again."
@@ -239,7 +211,13 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 
 def write_results(folder: Path, files: Mapping[str, bytes], run: Mapping[str, Any]) -> None:
-    """Write a results folder: while `run.json` is there, everything else is, and belongs to it."""
+    """Write a results folder: while `run.json` is there, everything else is, and belongs to it.
+
+    Args:
+        folder: of the results.
+        files: contents by name.
+        run: what `run.json` says beside the names of the files.
+    """
     (folder / RUN).unlink(missing_ok=True)
     for temporary in left_behind(folder):
         temporary.unlink(missing_ok=True)

@@ -1,161 +1,138 @@
-"""Methods as the config has them, and what they are told of further training."""
+"""A method as a run has it: its preconditioner, where its gradients are taken, and what it is told of training."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
-from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, open_dict
 
-from fimo.app.settings import RETRAINING, optimizer_name, plan
-from fimo.attribution import attribute, attribute_along
-from fimo.errors import Unavailable, UserError
-from fimo.further_training.full_run import full_run
+from fimo.attribution import Views, attribute
+from fimo.errors import UserError
+from fimo.further_training.settings import FurtherTraining
+from fimo.optimizers import LinearisedSGD, linearised
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
-from fimo.unrolled.displaced import SIDES, DisplacedGradients
-from fimo.unrolled.recursion import LinearisedAdam, LinearisedSGD
+from fimo.unrolled.base import DependsOnTraining
+from fimo.unrolled.displaced import DisplacedGradients
+from fimo.unrolled.trajectory import Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
-NOT_MOVED = "none"
-# Of a method's settings: those that say where its gradients are taken, and no part of P.
-WHERE = ("moved", "path")
+NOT_DISPLACED = "none"
 
 
-def made(cfg: DictConfig, name: str) -> Preconditioner:
-    """A chosen method, which nobody has told of further training."""
-    node = copy.deepcopy(cfg.method[name])  # which knows its place in the config, for errors
-    with open_dict(node):
-        for key in WHERE if _unrolled(cfg, name) else WHERE[:1]:
-            node.pop(key, None)
-    return instantiate(node, _convert_="all")
+@dataclass(frozen=True)
+class Scored:
+    """Scores, and what there is to report of how they came about.
 
-
-def follows(cfg: DictConfig, name: str) -> bool:
-    """Whether a method's scores depend on how much further training there is."""
-    return _unrolled(cfg, name) or _moved(cfg, name) != NOT_MOVED
-
-
-def check(cfg: DictConfig, name: str) -> None:
-    """Refuse settings of a chosen method that it does not take, and further training that it does not know.
-
-    Raises:
-        UserError: naming what was expected and found; `Unavailable` where the experiment makes it impossible.
+    Attributes:
+        values: `[test, left_out]`, or `[step, test, left_out]`.
+        diagnostics: residuals, dampings, scales, by name.
+        notes: sentences for the reader of the scores.
     """
-    made(cfg, name)
-    if (moved := _moved(cfg, name)) not in (NOT_MOVED, *SIDES):
-        raise UserError(f"method.{name}.moved must be one of {NOT_MOVED}, {', '.join(SIDES)}, found {moved!r}.")
-    if follows(cfg, name):
-        kind, options = _optimizer(cfg)
-        if _path(cfg, name) is not False:
-            _check_path(cfg, name, kind is LinearisedSGD and not options["momentum"])
+
+    values: xr.DataArray
+    diagnostics: dict[str, Any]
+    notes: Sequence[str]
 
 
-def _check_path(cfg: DictConfig, name: str, plain_sgd: bool) -> None:
-    target, path, moved = get_object(cfg.method[name]["_target_"]), _path(cfg, name), _moved(cfg, name)
-    if path is not True or moved != NOT_MOVED or target is not UnrolledGaussNewton:
-        raise UserError(
-            f"method.{name}.path must be true or false, and true only for Unrolled-GN with moved={NOT_MOVED}, since it "
-            f"takes both gradients along a run; found path={path!r} and moved={moved}."
-        )
-    if not plain_sgd:
-        raise Unavailable(f"method.{name}.path=true needs optimizer=sgd without optimizer.momentum: take moved=both.")
-    if cfg.further.gold == RETRAINING or cfg.further.batch_norm == "updated":
-        raise Unavailable(
-            f"method.{name}.path=true follows a run from the final model with its statistics: further.gold must not "
-            f"be {RETRAINING} and further.batch_norm not updated, found {cfg.further.gold} and "
-            f"{cfg.further.batch_norm}."
-        )
+@dataclass(frozen=True)
+class Method:
+    """A method of a run.
+
+    Attributes:
+        name: under which it was chosen, `cg`.
+        label: in legends and files, the base with the variant in brackets: `CG (λ = 10 λ0)`.
+        preconditioner: φ and P, not fitted to anything; it is copied before it is.
+        dtype: that gradients are computed in.
+        curvature_rows: P is fitted to so many evenly spaced training rows; None for all.
+        sides: whose gradients are taken where further training has got to: `none`, `train` or `both`.
+        trajectory: whether they are taken along one full run instead.
+        estimate: estimates the displacement for a method that knows nothing of further training.
+    """
+
+    name: str
+    label: str
+    preconditioner: Preconditioner
+    dtype: torch.dtype = torch.float64
+    curvature_rows: int | None = None
+    sides: str = NOT_DISPLACED
+    trajectory: bool = False
+    estimate: UnrolledGaussNewton | None = None
+
+    @property
+    def follows_training(self) -> bool:
+        """Whether the scores depend on how much further training there is."""
+        return isinstance(self.preconditioner, DependsOnTraining) or self.sides != NOT_DISPLACED
+
+    def scores(self, problem: Problem, training: FurtherTraining | None = None, seed: int = 0) -> Scored:
+        """The scores of all left-out examples for all test examples.
+
+        Args:
+            problem: in the method's dtype.
+            training: the further training that the scores are to predict, for a method that follows it.
+            seed: of the full run that a trajectory follows.
+
+        Raises:
+            UserError: where the network doesn't suit the method, or the training is not known to it.
+        """
+        method, views = copy.deepcopy(self.preconditioner), None
+        if self.follows_training:
+            views = self._views(method, problem, require_training(self.label, training), seed)
+        values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)
+        if self.trajectory:
+            method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
+        return Scored(values, method.facts, list(method.notes.values()))
+
+    def _views(self, method: Preconditioner, problem: Problem, training: FurtherTraining, seed: int) -> Views | None:
+        """Where the equation is evaluated; a method that depends on further training learns of it."""
+        recursion = training_recursion(training, problem)
+        if isinstance(method, DependsOnTraining):
+            method.for_training(recursion)
+        if self.trajectory:
+            from fimo.further_training.full_run import full_run  # Lightning, which other methods don't need
+
+            return Trajectory(list(full_run(problem, training, seed)))
+        if self.sides == NOT_DISPLACED:
+            return None
+        return DisplacedGradients(self.sides, self._estimate(method).for_training(recursion))
+
+    def _estimate(self, method: Preconditioner) -> UnrolledGaussNewton:
+        if isinstance(method, UnrolledGaussNewton):
+            return method
+        if self.estimate is None:
+            return UnrolledGaussNewton("the displacement's estimate", self.curvature_rows)
+        return copy.deepcopy(self.estimate)
 
 
-def _unrolled(cfg: DictConfig, name: str) -> bool:
-    try:
-        return getattr(get_object(cfg.method[name]["_target_"]), "unrolled", False)
-    except ImportError:
-        return False  # making it says in a sentence what can't be imported
-
-
-def _moved(cfg: DictConfig, name: str) -> str:
-    return cfg.method[name].get("moved", NOT_MOVED)
-
-
-def _path(cfg: DictConfig, name: str) -> object:
-    return cfg.method[name].get("path", False)
-
-
-def scoring(cfg: DictConfig, name: str, start: Problem) -> tuple[Preconditioner, Callable[[Problem], xr.DataArray]]:
-    """A chosen method that knows of further training what it asks for, and its scores as a function of the problem.
+def require_training(label: str, training: FurtherTraining | None) -> FurtherTraining:
+    """The further training that a method asks for.
 
     Args:
-        cfg: the config.
-        name: the method's.
-        start: where further training begins.
-    """
-    method, moved = made(cfg, name), _moved(cfg, name)
-    where: DisplacedGradients | None = None
-    if follows(cfg, name):
-        training = recursion(cfg, start)
-        if method.unrolled:
-            method.along(training)
-        if moved != NOT_MOVED:
-            where = DisplacedGradients(
-                moved, method if isinstance(method, UnrolledGaussNewton) else _drift(cfg).along(training)
-            )
-    if isinstance(method, UnrolledGaussNewton) and _path(cfg, name):
-        return method, partial(_along_a_run, cfg, method)
-    return method, partial(attribute, preconditioner=method, curvature_rows=cfg.method.curvature_rows, moved=where)
-
-
-def _drift(cfg: DictConfig) -> UnrolledGaussNewton:
-    """What estimates the drift for a method that knows nothing of further training."""
-    return UnrolledGaussNewton("the drift's estimate", unrolled_rows(cfg), cfg.facts.dual_bytes)
-
-
-def unrolled_rows(cfg: DictConfig) -> int | None:
-    """Training rows of the curvature of what is not configured itself: a drift's estimate, a grid of dampings."""
-    return cfg.facts.unrolled_rows or cfg.method.curvature_rows
-
-
-def _along_a_run(cfg: DictConfig, method: UnrolledGaussNewton, problem: Problem) -> xr.DataArray:
-    seed = cfg.further.first_seed
-    way = list(full_run(problem, plan(cfg), seed))
-    scores = attribute_along(problem, method, way, cfg.method.curvature_rows)
-    method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
-    return scores
-
-
-def recursion(cfg: DictConfig, problem: Problem) -> LinearisedSGD:
-    """Further training on a quadratic model: learning rates, evaluated steps and what else the optimiser does."""
-    further = plan(cfg)
-    steps = further.evaluated(problem)
-    kind, options = _optimizer(cfg)
-    return kind(np.full(steps[-1], options.pop("lr")), steps, **options)
-
-
-def _optimizer(cfg: DictConfig) -> tuple[type[LinearisedSGD], dict[str, Any]]:
-    """The optimiser's recursion and its settings.
+        label: of the method.
+        training: what was handed over.
 
     Raises:
-        Unavailable: where there is none.
+        UserError: where there is none.
     """
-    (group,) = plan(cfg).optimizer([torch.zeros(1, requires_grad=True)]).param_groups
-    name, shared = optimizer_name(cfg), {key: group[key] for key in ("lr", "weight_decay")}
-    for key in ("amsgrad", "maximize"):
-        if group.get(key):
-            raise Unavailable(f"Methods that follow further training need optimizer.{key}=false, found true.")
-    if name == "SGD":
-        return LinearisedSGD, shared | {key: group[key] for key in ("momentum", "dampening", "nesterov")}
-    if name == "AdamW" or name == "Adam" and group["weight_decay"] == 0:
-        own = {"momentum": group["betas"][0], "epsilon": group["eps"], "batch_size": cfg.data.batch_size}
-        return LinearisedAdam, shared | own
-    with_decay = f" with optimizer.weight_decay={group['weight_decay']:g}" if name == "Adam" else ""
-    raise Unavailable(
-        "Methods that follow further training need optimizer to be SGD, AdamW, or Adam without weight decay, found "
-        f"{name}{with_decay}."
-    )
+    if training is None:
+        raise UserError(
+            f"{label} depends on how much further training there is: hand over a FurtherTraining beside the methods."
+        )
+    return training
+
+
+def training_recursion(training: FurtherTraining, problem: Problem) -> LinearisedSGD:
+    """Further training on a quadratic model: learning rates, evaluated steps and what else the optimiser does.
+
+    Args:
+        training: what further training is.
+        problem: whose training rows make its steps.
+
+    Raises:
+        Unavailable: for an optimiser without a linear recursion.
+    """
+    return linearised(training.optimizer, training.evaluation_steps(problem), training.batch_size)

@@ -1,113 +1,227 @@
-"""The question of a run: its data and its final model."""
+"""A run: everything that was asked for, as objects. Every stage takes one, and nothing asks a config a second time."""
 
 from __future__ import annotations
 
-import json
-import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 from torch import nn
 
-from fimo.app import settings
-from fimo.app.settings import RETRAINING
 from fimo.data.base import Data
-from fimo.errors import Diverged, UserError
-from fimo.further_training.order import Order
-from fimo.models.checkpoint import check_outputs, load_weights
-from fimo.models.objective import OBJECTIVES
-from fimo.models.training import FinalTraining, metrics, train_final
-from fimo.pipeline import addresses, artifacts, formats
-from fimo.pipeline.artifacts import METRICS, MODEL
+from fimo.further_training.settings import FurtherTraining
+from fimo.models.objective import Objective
+from fimo.pipeline.methods import Method
 from fimo.problem import Problem
 
-
-def say(text: str) -> None:
-    """Tell the user, at once."""
-    print(text, flush=True)
+# `Run.gold`: every run begins at the final model, or as the final model began; or one run, and its tangents.
+LEAVE_ONE_OUT, RETRAINING, TANGENT = "leave_one_out", "retraining", "tangent"
 
 
-class Question:
-    """What a run asks; what it takes is loaded or trained when it is first needed, and once.
+class DataSource(Protocol):
+    """Where the rows come from."""
 
-    Args:
-        cfg: the config.
+    def load(self) -> Data:
+        """Read, split and choose the rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class FinalTrainingSettings:
+    """How the final model is trained here, or which file holds it.
+
+    Attributes:
+        epochs: 0 takes the network as it is made.
+        batch_size: rows in a batch.
+        optimizer: `sgd`, `adam` or `adamw`.
+        lr: learning rate.
+        weight_decay: of the optimiser.
+        clip: bound on the gradient's norm, or None.
+        keep: `last` or `best`, which epoch's parameters are kept.
+        schedule: of the learning rate (see `fimo.models.training`).
+        augment: called on each batch's inputs, or None.
+        checkpoint: a file of weights; nothing is trained then.
+        seed: of initialisation and order of examples.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
-        self.cfg = cfg
+    epochs: int
+    batch_size: int
+    optimizer: str
+    lr: float
+    weight_decay: float = 0.0
+    clip: float | None = None
+    keep: str = "last"
+    schedule: str = "constant"
+    augment: Callable[[Any], Any] | None = None
+    checkpoint: str | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of the gold standard: first, first + 1, …, of which a job computes every `jobs`-th.
+
+    Attributes:
+        first: the first.
+        count: how many.
+        jobs: over how many jobs they are split.
+        job: which of these this one is, from 0.
+    """
+
+    first: int = 0
+    count: int = 3
+    jobs: int = 1
+    job: int = 0
+
+    @property
+    def all(self) -> range:
+        """Those of all jobs."""
+        return range(self.first, self.first + self.count)
+
+    @property
+    def share(self) -> range:
+        """Those of this job."""
+        return self.all[self.job :: self.jobs]
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What determines each result, as plain values: addresses are made of them.
+
+    Attributes:
+        final: of the final model.
+        problem: of the examples that are left out and tested, beside the final model.
+        methods: of each method's scores, beside the problem, by the method's name.
+        further: of the gold standard's seeds, beside the problem.
+    """
+
+    final: Mapping[str, Any]
+    problem: Mapping[str, Any]
+    methods: Mapping[str, Mapping[str, Any]]
+    further: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and with how much at once a run computes; results don't depend on it.
+
+    Attributes:
+        device: to compute on.
+        processes: that share the seeds on a CPU, or `auto`.
+        seeds_at_once: seeds in one ensemble, or `auto`.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    processes: int | str = 1
+    seeds_at_once: int | str = "auto"
+
+
+@dataclass(frozen=True)
+class CurvatureLimits:
+    """How much is spent on a curvature that no method of the run configures: of a damping grid.
+
+    Attributes:
+        curvature_rows: it is the mean over so many evenly spaced training rows; None for all.
+        dual_bytes: bound on the memory of its dual.
+    """
+
+    curvature_rows: int | None = None
+    dual_bytes: int = 2**30
+
+
+class Log(Protocol):
+    """Where a run's curves are logged; a context that ends the log."""
+
+    lightning: Any
+
+    def results(self, comparison: Any, figure: Any) -> None:
+        """Log the finished curves.
+
+        Args:
+            comparison: the tables.
+            figure: of the curves.
+        """
+        ...
+
+    def __enter__(self) -> Log: ...
+
+    def __exit__(self, *raised: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """One question to answer, and where the answers lie.
+
+    What is dear is made when it is first needed, and once: `dataset`, `problem`, `initial_problem`.
+
+    Attributes:
+        name: of the results folder.
+        data: where the rows come from.
+        data_name: the name of that choice, under which `outputs/` files it.
+        network: makes the untrained network of the loaded data.
+        objective: the loss per example.
+        final: how the final model comes about.
+        training: what further training is.
+        gold: which gold standard, `leave_one_out`, `retraining` or `tangent`.
+        methods: by name.
+        seeds: of the gold standard.
+        execution: where it is computed.
+        output_dir: what is dear lies there.
+        results_dir: what people read lies there.
+        fingerprints: what determines each result.
+        unrolled_limits: of curvatures that no method configures.
+        settings: all that was asked for as plain values, for `run.json` and loggers; nothing is read from it.
+        size: `laptop`, `smoke` or `paper`, for captions.
+        swept: what a sweep gave this run, by key.
+        overrides: in what it differs from the defaults, as on the command line.
+        open_log: opens the log of a results folder; None for no log.
+    """
+
+    name: str
+    data: DataSource
+    data_name: str
+    network: Callable[[Data], nn.Module]
+    objective: Objective
+    final: FinalTrainingSettings
+    training: FurtherTraining
+    gold: str
+    methods: Mapping[str, Method]
+    seeds: Seeds
+    execution: Execution
+    output_dir: Path
+    results_dir: Path
+    fingerprints: Fingerprints
+    unrolled_limits: CurvatureLimits = CurvatureLimits()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    size: str = "laptop"
+    swept: Mapping[str, str] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    open_log: Callable[[Path], Log] | None = None
 
     @cached_property
-    def data(self) -> Data:
+    def dataset(self) -> Data:
         """The chosen rows."""
-        return instantiate(self.cfg.data, _convert_="all").load()
+        return self.data.load()
 
     @cached_property
     def problem(self) -> Problem:
-        """Data and final model, which is trained (or taken from `final.checkpoint`) where it isn't there."""
-        network = self._untrained()
-        artifact = addresses.final_artifact(self.cfg)
-        with artifact.lock(MODEL):
-            if artifact.has(MODEL):
-                load_weights(network, formats.read_weights(artifact.path(MODEL)), artifact.folder)
-            else:
-                _make_final(self.cfg, self.data, network, artifact)
-        return self._about(network)
+        """The rows with the final model, which is trained (or read from its checkpoint) where it isn't stored yet."""
+        from fimo.pipeline.final_model import final_problem
+
+        return final_problem(self)
 
     @cached_property
-    def start(self) -> Problem:
+    def initial_problem(self) -> Problem:
         """Where the gold standard's runs begin: at the final model; those of a re-training as the final model began."""
-        return self._about(self._untrained()) if self.cfg.further.gold == RETRAINING else self.problem
+        if self.gold != RETRAINING:
+            return self.problem
+        from fimo.pipeline.final_model import untrained_problem
 
-    def _untrained(self) -> nn.Module:
-        data = self.data
-        torch.manual_seed(self.cfg.seed)  # nothing is drawn before the network: its randomness is part of the recipe
-        network: nn.Module = instantiate(self.cfg.model, inputs=data.inputs, outputs=data.outputs, _convert_="all")
-        check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)
-        return network
+        return untrained_problem(self)
 
-    def _about(self, network: nn.Module) -> Problem:
-        network.eval().requires_grad_()  # all parameters are θ, frozen ones too
-        data = self.data
-        asked = Problem(network, OBJECTIVES[self.cfg.data.task], data.train, data.test, data.left_out)
-        return asked.to(settings.device(self.cfg))
-
-
-def _make_final(cfg: DictConfig, data: Data, network: nn.Module, artifact: artifacts.Artifact) -> None:
-    start = time.perf_counter()
-    objective = OBJECTIVES[cfg.data.task]
-    facts: dict[str, object] = {}
-    if cfg.final.checkpoint is not None:
-        say(f"final model: taken from {cfg.final.checkpoint}")
-        load_weights(network, formats.read_weights(cfg.final.checkpoint), cfg.final.checkpoint)
-    elif cfg.final.epochs == 0:
-        say("final model: the network as it is, nothing is trained (final.epochs=0)")
-    else:
-        say(f"final model: training, {cfg.final.epochs} epochs")
-        facts = _trained(cfg, data, network)
-    found = {
-        split: metrics(network, objective, rows) for split, rows in (("train", data.train), ("test", data.test_all))
-    }
-    seconds = round(time.perf_counter() - start, 2)
-    artifact.write(METRICS, json.dumps({**found, **facts}, indent=1).encode(), seconds=seconds)
-    artifact.write(MODEL, formats.from_weights(network.state_dict()), seconds=seconds)
-    told = ", ".join(f"{name} {value:.4g}" for name, value in found["test"].items())
-    say(f"final model: test {told} ({seconds:.0f} s), in {artifact.folder}")
-
-
-def _trained(cfg: DictConfig, data: Data, network: nn.Module) -> dict[str, object]:
-    """Train the final model in place; what there is to tell of it beside its metrics."""
-    final = cfg.final
-    augment = instantiate(final.augment, _convert_="all")
-    judge = data.test_all if final.keep == "best" else None
-    chosen = (final.optimizer, final.lr, final.weight_decay, final.clip, augment, judge, final.schedule)
-    module = FinalTraining(network, OBJECTIVES[cfg.data.task], *chosen)
-    order = Order(len(data.train), final.batch_size, cfg.seed)
-    try:
-        train_final(module, data.train, order, final.epochs, settings.device(cfg))
-    except UserError as error:  # of training itself: it left the finite numbers
-        raise Diverged(str(error)) from error
-    network.cpu()
-    return {} if judge is None else {"kept": {"epoch": module.kept_epoch, "of": final.epochs, "by": "the test split"}}
+    def for_worker(self) -> Run:
+        """The same for another process: without what was loaded, and without a log."""
+        return replace(self, execution=replace(self.execution, processes=1), open_log=None)

@@ -6,120 +6,117 @@ Each looks at its address first and computes only what isn't there; two processe
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import xarray as xr
-from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
 
-from fimo.app import settings
-from fimo.compare.tables import Comparison
-from fimo.compare.tables import compare as compare_arrays
 from fimo.effect import diverged
 from fimo.errors import UserError
 from fimo.memory import peak_memory
-from fimo.pipeline import addresses, artifacts, formats, methods, seeds
-from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, seed_file
-from fimo.pipeline.run import Question, say
-from fimo.preconditioners.base import Preconditioner
-from fimo.problem import Problem
+from fimo.pipeline import addresses, formats
+from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, Artifact, seed_file
+from fimo.pipeline.run import Run
+from fimo.pipeline.seed_files import SeedFiles, missing_seeds
 
+if TYPE_CHECKING:
+    from fimo.pipeline.methods import Method
+    from fimo.problem import Problem
+
+logger = logging.getLogger(__name__)
 Scores = dict[str, xr.DataArray]
 
 
-def train(asked: Question) -> None:
+def train(run: Run) -> None:
     """Stage 1, the final model."""
-    artifact = addresses.final_artifact(asked.cfg)
+    artifact = addresses.final_model(run)
     if artifact.has(MODEL):
-        say(f"final model: found in {artifact.folder}")
+        logger.info("final model: found in %s", artifact.folder)
     else:
-        asked.problem  # noqa: B018  (made when it is first asked for)
+        run.problem  # noqa: B018  (made when it is first needed)
 
 
-def final_loss(cfg: DictConfig) -> float:
+def final_loss(run: Run) -> float:
     """Mean loss of the final model on the test split."""
-    return json.loads(addresses.final_artifact(cfg).path(METRICS).read_text())["test"]["loss"]
+    return json.loads(addresses.final_model(run).path(METRICS).read_text())["test"]["loss"]
 
 
-def attribute(asked: Question) -> Scores:
-    """Stage 2, the scores of every chosen method, by label."""
-    cfg, typed = asked.cfg, cache(lambda dtype: asked.problem.to(dtype=dtype))
-    for name, label in settings.labels(cfg).items():
-        artifact = addresses.scores_artifact(cfg, name)
+def attribute(run: Run) -> Scores:
+    """Stage 2, the scores of every method of the run, by label."""
+    typed = cache(lambda dtype: run.problem.to(dtype=dtype))
+    scores = {}
+    for name, method in run.methods.items():
+        artifact = addresses.scores(run, name)
         with artifact.lock(SCORES):
             if artifact.has(SCORES):
-                say(f"{label}: scores found in {artifact.folder}")
+                logger.info("%s: scores found in %s", method.label, artifact.folder)
+                scores[method.label] = _read_scores(artifact)
             else:
-                method, scores = methods.scoring(cfg, name, asked.problem)
-                own = cfg.method[name].get("dtype")  # one method's goes before that of all
-                dtype = method.dtype if own else settings.DTYPES.get(cfg.method.dtype, method.dtype)
-                _compute_scores(artifact, label, method, scores, typed(dtype))
-        for note in artifact.facts(SCORES).get("notes", []):
-            say(f"{label}: {note}")
-    return read_scores(cfg)
+                scores[method.label] = _compute_scores(run, artifact, method, typed(method.dtype))
+        for note in artifact.entry(SCORES).get("notes", []):
+            logger.info("%s: %s", method.label, note)
+    return scores
 
 
-def _compute_scores(
-    artifact: artifacts.Artifact,
-    label: str,
-    method: Preconditioner,
-    scores: Callable[[Problem], xr.DataArray],
-    problem: Problem,
-) -> None:
+def _compute_scores(run: Run, artifact: Artifact, method: Method, problem: Problem) -> xr.DataArray:
     start = time.perf_counter()
     with peak_memory(problem.device) as peak:
-        score = scores(problem)
+        scored = method.scores(problem, run.training, run.seeds.first)
     seconds = round(time.perf_counter() - start, 3)
-    facts = {
-        "seconds": seconds,
-        "start_bytes": peak.before,
-        "peak_bytes": peak.bytes,
-        **method.facts,
-        "notes": list(method.notes.values()),
-    }
-    artifact.write(SCORES, formats.from_dataset(score.to_dataset()), **facts)
-    say(f"{label}: scores computed ({seconds:.2f} s), in {artifact.folder}")
+    about: dict[str, Any] = {"seconds": seconds, "start_bytes": peak.before, "peak_bytes": peak.bytes}
+    about |= {**scored.diagnostics, "notes": list(scored.notes)}
+    artifact.write(SCORES, formats.from_dataset(scored.values.to_dataset()), **about)
+    logger.info("%s: scores computed (%.2f s), in %s", method.label, seconds, artifact.folder)
+    return scored.values
 
 
-def read_scores(cfg: DictConfig) -> Scores:
-    """The scores of every chosen method, by label.
+def read_scores(run: Run) -> Scores:
+    """The scores of every method of the run, by label.
 
     Raises:
         UserError: where one has none.
     """
     scores = {}
-    for name, label in settings.labels(cfg).items():
-        artifact = addresses.scores_artifact(cfg, name)
+    for name, method in run.methods.items():
+        artifact = addresses.scores(run, name)
         if not artifact.has(SCORES):
             raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
-        scores[label] = formats.open_dataset(artifact.path(SCORES))["score"].load()
+        scores[method.label] = _read_scores(artifact)
     return scores
 
 
-def further_train(asked: Question, logger: Logger | None = None, callbacks: Iterable[pl.Callback] = ()) -> None:
-    """Stage 3, the gold standard: every seed of this job that isn't there, shared with whoever else computes it."""
-    artifact, wanted = addresses.further_artifact(asked.cfg), settings.share(asked.cfg)
-    missing = seeds.missing(artifact, wanted)
-    say(f"further training: {len(wanted) - len(missing)} of {len(wanted)} seeds found in {artifact.folder}")
+def _read_scores(artifact: Artifact) -> xr.DataArray:
+    with formats.open_dataset(artifact.path(SCORES)) as dataset:
+        return dataset["score"].load()
+
+
+def further_train(run: Run, lightning_logger: Any = None, callbacks: Iterable[Any] = ()) -> None:
+    """Stage 3, the gold standard: every seed of this job that isn't there, shared with whoever else computes it.
+
+    Args:
+        run: the run.
+        lightning_logger: of the live curves, or None.
+        callbacks: Lightning callbacks that follow the seeds of this process.
+    """
+    artifact, wanted = addresses.further_training(run), run.seeds.share
+    missing = missing_seeds(artifact, wanted)
+    logger.info(
+        "further training: %d of %d seeds found in %s", len(wanted) - len(missing), len(wanted), artifact.folder
+    )
     while missing:
-        seeds.compute(asked, missing, logger, callbacks)
-        missing = seeds.missing(artifact, missing)
+        from fimo.pipeline.seeds import compute_seeds  # Lightning, which finished seeds don't need
+
+        compute_seeds(run, missing, lightning_logger, callbacks)
+        missing = missing_seeds(artifact, missing)
         if missing:  # another process is at these: wait for the first, and take it over if that process died
-            say(f"further training: waiting for seeds that another process computes: {missing}")
+            logger.info("further training: waiting for seeds that another process computes: %s", missing)
             with artifact.lock(seed_file(missing[0])):
                 pass
-
-
-def finished_seeds(cfg: DictConfig) -> dict[int, xr.Dataset]:
-    """Losses of the seeds that are there, of those asked for."""
-    gold = addresses.further_artifact(cfg)
-    there = [seed for seed in settings.seeds(cfg) if gold.has(seed_file(seed))]
-    return {seed: formats.open_dataset(gold.path(seed_file(seed))) for seed in there}
 
 
 def diverged_runs(losses: Mapping[int, xr.Dataset]) -> list[str]:
@@ -127,39 +124,31 @@ def diverged_runs(losses: Mapping[int, xr.Dataset]) -> list[str]:
     return [f"seed {seed}, {run}" for seed, dataset in losses.items() for run in diverged(dataset)]
 
 
-def compare(asked: Question) -> tuple[Comparison, Scores, dict[int, xr.Dataset]]:
-    """Stage 4: hold what the stages before have left against each other.
+def check_comparable(run: Run, scores: Scores, losses: Mapping[int, xr.Dataset]) -> None:
+    """Refuse files of other examples than the data have now, and seeds that were evaluated after other steps.
 
-    Returns:
-        The comparison, the scores by label, and the losses of the seeds that were compared.
+    Args:
+        run: the run.
+        scores: of its methods, by label.
+        losses: of its finished seeds.
 
     Raises:
-        UserError: where scores or all seeds are missing, or belong to other examples than are asked for.
+        UserError: naming the file; also where there is no seed at all.
     """
-    cfg = asked.cfg
-    scores = read_scores(cfg)
-    losses, wanted = finished_seeds(cfg), settings.seeds(cfg)
+    gold = addresses.further_training(run).folder
     if not losses:
-        folder = addresses.further_artifact(cfg).folder
-        raise UserError(f"{folder} has no seeds: run experiments/further_train.py with the same options.")
-    if len(losses) < len(wanted):
-        say(f"comparison: with the {len(losses)} of {len(wanted)} seeds that are there")
-    _check_examples(asked, scores, losses)
-    return compare_arrays(scores, list(losses.values())), scores, losses
-
-
-def _check_examples(asked: Question, scores: Scores, losses: Mapping[int, xr.Dataset]) -> None:
-    """Refuse files of other examples than the data have now, and seeds that were evaluated after other steps."""
-    cfg, data, steps = asked.cfg, asked.data, next(iter(losses.values()))["step"].values.tolist()
+        raise UserError(f"{gold} has no seeds: run experiments/further_train.py with the same options.")
+    if len(losses) < len(run.seeds.all):
+        logger.info("comparison: with the %d of %d seeds that are there", len(losses), len(run.seeds.all))
+    data, steps = run.dataset, next(iter(losses.values()))["step"].values.tolist()
     examples = {"test": data.test.index.tolist(), "left_out": data.train.index[data.left_out].tolist()}
-    gold = addresses.further_artifact(cfg).folder
-    files: dict[Path, xr.Dataset | xr.DataArray] = {gold / seed_file(seed): found for seed, found in losses.items()}
-    for name, label in settings.labels(cfg).items():
-        files[addresses.scores_artifact(cfg, name).folder / SCORES] = scores[label]
-    for path, found in files.items():
-        wanted = {**examples, "step": steps} if isinstance(found, xr.Dataset) else examples
-        for axis, index in wanted.items():
-            if axis not in found.coords or found[axis].values.tolist() != index:
+    files: dict[Path, xr.Dataset | xr.DataArray] = {gold / seed_file(seed): one for seed, one in losses.items()}
+    for name, method in run.methods.items():
+        files[addresses.scores(run, name).folder / SCORES] = scores[method.label]
+    for path, stored in files.items():
+        expected = {**examples, "step": steps} if isinstance(stored, xr.Dataset) else examples
+        for axis, index in expected.items():
+            if axis not in stored.coords or stored[axis].values.tolist() != index:
                 raise UserError(
                     f"{path} must have the axis {axis} with {len(index)} entries from {index[0]} to {index[-1]}, as "
                     "the data and the other seeds have it, found another: remove the file, and it is computed again."
@@ -168,15 +157,61 @@ def _check_examples(asked: Question, scores: Scores, losses: Mapping[int, xr.Dat
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Put the seconds spent inside into `seconds`."""
+    """Measure the seconds spent inside.
+
+    Args:
+        seconds: by stage; one is added.
+        stage: its name.
+    """
     start = time.perf_counter()
     yield
     seconds[stage] = round(time.perf_counter() - start, 2)
 
 
-def exit_code(diverged: list[str]) -> int:
-    """3 where runs diverged, and say which; else 0."""
-    if diverged:
-        more = f" and {len(diverged) - 5} more (a smaller optimizer.lr may help)" if len(diverged) > 5 else ""
-        say(f"further training diverged and was left out of the comparison: {'; '.join(diverged[:5])}{more}")
-    return 3 if diverged else 0
+def exit_code(diverged: Sequence[str]) -> int:
+    """3 where runs diverged, with a message that names them; else 0."""
+    if not diverged:
+        return 0
+    more = f" and {len(diverged) - 5} more (a smaller optimizer.lr may help)" if len(diverged) > 5 else ""
+    logger.info("further training diverged and was left out of the comparison: %s%s", "; ".join(diverged[:5]), more)
+    return 3
+
+
+def run_all(run: Run, show_table: bool = True) -> int:
+    """All stages, each skipped where its result is there; the table and the results folder are logged last.
+
+    Args:
+        run: the run; its log, where it has one, gets the curves while they are measured, and at the end.
+        show_table: whether the table goes to the log too.
+
+    Returns:
+        The exit code: 0, or 3 where runs diverged and were left out.
+    """
+    from fimo.pipeline import results
+
+    seconds: dict[str, float] = {}
+    folder = results.folder_of(run)
+    with ExitStack() as stack:
+        log = stack.enter_context(run.open_log(folder)) if run.open_log else None
+        seeds = stack.enter_context(SeedFiles(run))
+        with timed(seconds, "train"):
+            train(run)
+        with timed(seconds, "attribute"):
+            scores = attribute(run)
+        with timed(seconds, "further_train"):
+            further_train(run, log and log.lightning, _live(log, scores, seeds))
+        folder, diverged = results.compared(run, scores, seeds, seconds)
+        if log:
+            comparison = results.read(folder)
+            log.results(comparison, results.figures(run, comparison)["curves"])
+    code = exit_code(diverged)
+    logger.info("\n%s\n%s" if show_table else "%.0s%s", results.table(folder), folder)
+    return code
+
+
+def _live(log: Any, scores: Scores, seeds: SeedFiles) -> list[Any]:
+    if log is None or not log.lightning:
+        return []
+    from fimo.compare.live import LiveAgreement
+
+    return [LiveAgreement(scores, seeds.finished().values())]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import fields, is_dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
+from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.problem import Problem
-from fimo.unrolled.recursion import LinearisedSGD
 
 
 class MethodWarning(UserWarning):
-    """A method's scores are there, but not what was asked for."""
+    """A method has scores, but they are not what its settings ask for."""
 
 
 class Preconditioner(ABC):
@@ -27,62 +27,72 @@ class Preconditioner(ABC):
         phi: what is done to each gradient first, `raw` or `unit_length`.
 
     Attributes:
+        version: raised when the method's numbers change.
         factored: whether `@` takes gradients in any form; without it they come as `DenseGradients`. `fit` may set it.
-        symmetric: whether P = Pᵀ. Then the smaller set of gradients is multiplied; otherwise always the test examples',
-            and `@` stands for Pᵀ.
-        fitted_to_rows: whether P depends on training rows.
         dtype: that the problem is wanted in.
-        unrolled: whether P depends on how much further training there was; `along` has to be called then.
-        steps: after which, where it does: products have a first axis `step`. Else None.
-        facts: what is told of a fit and its products, by name.
+        steps: labels of the matrices that P stands for where it is several, one for each amount of further training;
+            products have a first axis for them then. None for one matrix.
+        metric: of the coordinates that P is written in; None for those of θ itself. `fit` sets it where there is one.
+        facts: diagnostics of a fit and its products, by name; they are stored with the scores.
         notes: sentences for the reader of the scores, by what they are about.
     """
 
+    version: ClassVar[int] = 1
     factored = True
-    symmetric = True
-    fitted_to_rows = True
     dtype = torch.float64
-    unrolled = False
     steps: list[int] | None = None
+    metric: DiagonalMetric | None = None
 
     def __init__(self, label: str, phi: str = "raw") -> None:
         if phi not in PHI:
             raise UserError(f"phi of {label} must be one of {', '.join(PHI)}, found {phi!r}.")
         self.label = label
-        self.phi = PHI[phi]
+        self._phi = PHI[phi]
         self.facts: dict[str, Any] = {}
         self.notes: dict[str, str] = {}
 
     def fit(self, problem: Problem) -> Self:
-        """Do what is done once for a problem; overrides begin with this one, which forgets what was told before."""
-        self.facts, self.notes = {}, {}
+        """Do what is done once for a problem; overrides begin with this one, which forgets facts and notes."""
+        self.facts, self.notes, self.metric = {}, {}, None
         return self
 
     def fit_to(self, problem: Problem, rows: int | None) -> Self:
-        """`fit` to so many evenly spaced training rows (None: all), with a note of it."""
+        """`fit` to evenly spaced training rows, with a note of it.
+
+        Args:
+            problem: with all training rows.
+            rows: how many of them P is fitted to; None for all.
+
+        Returns:
+            Itself.
+        """
         self.fit(problem.sampled(rows))
-        if self.fitted_to_rows and rows is not None and rows < len(problem.train):
+        if rows is not None and rows < len(problem.train):
             self.note("rows", f"curvature over {rows} of {len(problem.train)} training rows")
         return self
 
-    def along(self, recursion: LinearisedSGD) -> Self:
-        """Set what further training does, before `fit`, where P depends on it."""
-        raise TypeError(f"{self.label} does not depend on further training")
+    def phi(self, gradients: Any) -> Gradients:
+        """φ(g), and D^½ φ(g) in the coordinates of a metric D (see `DiagonalMetric`)."""
+        gradients = self._phi(gradients)
+        return self.metric.gradients(gradients) if self.metric else gradients
+
+    @property
+    def T(self) -> Preconditioner:
+        """The transpose Pᵀ: P itself where P is symmetric, and only then."""
+        return self
 
     @abstractmethod
     def __matmul__(self, gradients: Gradients) -> Vectors:
-        """P times each gradient."""
-
-    def coordinates(self, problem: Problem) -> Problem:
-        """The problem in the coordinates of θ in which P is written, with which gradients are taken."""
-        return problem
-
-    def only(self, place: int) -> Self:
-        """P of one step, where it depends on it."""
-        return self
+        """P times each φ(g)."""
 
     def note(self, about: str, text: str, warn: bool = False) -> None:
-        """Keep a sentence for the reader, in place of an earlier one about the same; warn where it is a warning."""
+        """Keep a sentence for the reader, in place of an earlier one about the same.
+
+        Args:
+            about: what the sentence is about.
+            text: the sentence.
+            warn: whether it is a warning, too.
+        """
         self.notes[about] = text
         if warn:
             warnings.warn(f"{self.label}: {text}", MethodWarning, stacklevel=3)
@@ -91,11 +101,19 @@ class Preconditioner(ABC):
 Kind = TypeVar("Kind")
 
 
-def instance(kind: type[Kind], name: str, value: object) -> Kind:
+def require_instance(kind: type[Kind], name: str, value: object) -> Kind:
     """`value`, which has to be of a class.
 
+    Args:
+        kind: the class.
+        name: of the setting, for the error.
+        value: of the setting.
+
+    Returns:
+        The value.
+
     Raises:
-        UserError: where it isn't.
+        UserError: where it is of another class.
     """
     if not isinstance(value, kind):
         settings = " and ".join(field.name for field in fields(kind)) if is_dataclass(kind) else "its settings"
@@ -103,8 +121,16 @@ def instance(kind: type[Kind], name: str, value: object) -> Kind:
     return value
 
 
-def whole(name: str, value: object, least: int = 1) -> int:
+def require_whole(name: str, value: object, least: int = 1) -> int:
     """A whole number of at least `least`.
+
+    Args:
+        name: of the setting, for the error.
+        value: of the setting.
+        least: the smallest number that is allowed.
+
+    Returns:
+        The number.
 
     Raises:
         UserError: where `value` is something else.

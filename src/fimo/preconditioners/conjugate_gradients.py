@@ -7,10 +7,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES, LinearSystem, curvature
+from fimo.curvature.products import LinearSystem, curvature
+from fimo.curvature.roots import damping_root, require_curvature
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
-from fimo.preconditioners.base import Preconditioner, instance, whole
+from fimo.memory import DUAL_BYTES
+from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
 
@@ -28,9 +30,10 @@ class ConjugateGradients(Preconditioner):
         label: the method's name.
         damping: λ.
         tolerance: on each column's residual, ‖g − (G + λI)x‖ ≤ tolerance·‖g‖.
-        max_iterations: steps at the most; columns that miss the tolerance then are told.
+        max_iterations: steps at the most; columns that miss the tolerance then are counted in a note.
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
+        curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
     """
 
     def __init__(
@@ -41,20 +44,22 @@ class ConjugateGradients(Preconditioner):
         max_iterations: int = 1000,
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
+        curvature: str = "gauss_newton",
     ) -> None:
         super().__init__(label, phi)
+        self.kind = require_curvature(f"curvature of {label}", curvature)
         if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
             raise UserError(f"tolerance of {label} must be between 0 and 1, found {tolerance!r}.")
-        self.damping, self.tolerance = instance(Damping, f"damping of {label}", damping), float(tolerance)
-        self.dual_bytes = whole(f"dual_bytes of {label}", dual_bytes, least=0)
-        self.max_iterations = whole(f"max_iterations of {label}", max_iterations)
+        self.damping, self.tolerance = require_instance(Damping, f"damping of {label}", damping), float(tolerance)
+        self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
+        self.max_iterations = require_whole(f"max_iterations of {label}", max_iterations)
 
     def fit(self, problem: Problem) -> Self:
         """The curvature's products, and λ."""
         super().fit(problem)
-        self.curvature = curvature(problem, "gauss_newton", self.dual_bytes)
+        self.curvature = curvature(problem, self.kind, self.dual_bytes)
         self.factored = self.curvature.source.factored
-        self.value = self.damping.of_curvature(self.curvature.source, self.facts)
+        self.value = self.damping.of_curvature(self.curvature.source, self.facts, damping_root(self.kind))
         if self.curvature.narrow:
             self.note("path", self.curvature.path)
         self.facts |= {"path": self.curvature.path, "residuals": [], "iterations": 0}
@@ -62,25 +67,25 @@ class ConjugateGradients(Preconditioner):
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient; each column's residual goes to `facts`."""
-        space = self.curvature.space(gradients)
-        solution = space.rhs / self.value
-        residual = -space.matvec(solution)  # g − (G + λI)g/λ
-        norms = space.norms(space.rhs)
+        system = self.curvature.space(gradients)
+        solution = system.rhs / self.value
+        residual = -system.matvec(solution)  # g − (G + λI)g/λ
+        norms = system.norms(system.rhs)
         iterations = 0
         for _ in range(ROUNDS):
-            correction, taken = self._solve(space, residual, norms, self.max_iterations - iterations)
+            correction, taken = self._solve(system, residual, norms, self.max_iterations - iterations)
             solution, iterations = solution + correction, iterations + taken
-            residual = residual - self._damped(space, correction)
-            found = space.norms(residual) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
-            if iterations == self.max_iterations or not (found > self.tolerance).any():
+            residual = residual - self._damped(system, correction)
+            relative = system.norms(residual) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
+            if iterations == self.max_iterations or not (relative > self.tolerance).any():
                 break
-        self.facts["residuals"] += found.tolist()
+        self.facts["residuals"] += relative.tolist()
         self.facts["iterations"] = max(self.facts["iterations"], iterations)
-        self._tell()
-        return space.to_gradients(solution)
+        self._note_residuals()
+        return system.to_gradients(solution)
 
-    def _tell(self) -> None:
-        """Say how many of all columns so far miss the tolerance."""
+    def _note_residuals(self) -> None:
+        """Note how many of all columns so far miss the tolerance."""
         residuals, iterations = self.facts["residuals"], self.facts["iterations"]
         if missed := sum(not residual <= 1.1 * self.tolerance for residual in residuals):
             self.note(
@@ -90,14 +95,14 @@ class ConjugateGradients(Preconditioner):
                 warn=True,
             )
 
-    def _damped(self, space: LinearSystem, vectors: Tensor) -> Tensor:
-        return space.matvec(vectors) + self.value * vectors
+    def _damped(self, system: LinearSystem, vectors: Tensor) -> Tensor:
+        return system.matvec(vectors) + self.value * vectors
 
-    def _solve(self, space: LinearSystem, residual: Tensor, norms: Tensor, limit: int) -> tuple[Tensor, int]:
+    def _solve(self, system: LinearSystem, residual: Tensor, norms: Tensor, limit: int) -> tuple[Tensor, int]:
         """The solution of (G + λI) x = residual, and how many steps it took; finished columns take no part."""
         solution = torch.zeros_like(residual)
         active = torch.arange(residual.shape[1], device=residual.device)
-        some, x, r = space, torch.zeros_like(residual), residual
+        some, x, r = system, torch.zeros_like(residual), residual
         direction, square = r, some.inner(r, r)
         for iteration in range(limit + 1):
             keep = square > (self.tolerance * norms[active]).square()

@@ -11,7 +11,7 @@ import torch
 
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
-from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.source import mean_square
 
 UNITS = {"absolute": "", "lambda_0": " λ0", "mean_eigenvalue": " mean eigenvalue"}
@@ -39,7 +39,14 @@ class Damping:
             raise UserError(f"damping.scale must be a number above 0, found {self.scale!r}.")
 
     def value(self, source: GradientSource, mean_eigenvalue: Callable[[], float]) -> float:
-        """λ, for a matrix with the given mean eigenvalue, which is asked for only where it is the unit.
+        """λ, for a matrix with the given mean eigenvalue, which is computed only where it is the unit.
+
+        Args:
+            source: of gradients at the training rows.
+            mean_eigenvalue: computes the mean eigenvalue.
+
+        Returns:
+            λ, above 0.
 
         Raises:
             UserError: where λ is 0, because the unit is (all gradients are zero).
@@ -55,9 +62,18 @@ class Damping:
             raise UserError(f"a damping of {self} is {value}, since {why}: set damping.unit=absolute.")
         return value
 
-    def of_curvature(self, source: GradientSource, facts: dict[str, Any]) -> float:
-        """λ for a Gauss–Newton matrix, or for a Hessian with the Gauss–Newton matrix's unit, told in `facts`."""
-        value = self.value(source, partial(mean_square, source, of_curvature))
+    def of_curvature(self, source: GradientSource, facts: dict[str, Any], root: Cotangents = of_curvature) -> float:
+        """λ for a curvature, which goes to the diagnostics too.
+
+        Args:
+            source: of gradients at the training rows.
+            facts: the method's diagnostics.
+            root: of the curvature, for its mean eigenvalue; a Hessian has the Gauss–Newton matrix's.
+
+        Returns:
+            λ.
+        """
+        value = self.value(source, partial(mean_square, source, root))
         facts |= {"damping": str(self), "damping_value": value}
         return value
 
@@ -70,6 +86,13 @@ def vanishing(means: Mapping[str, float], dtype: torch.dtype) -> set[str]:
 
     The gradient of an attention layer's key bias, for example, is zero but for rounding. Where a block's damping is a
     share of its own mean eigenvalue, dividing by it would make that rounding as large as any other block.
+
+    Args:
+        means: mean eigenvalue of each block, by name.
+        dtype: that they were computed in.
+
+    Returns:
+        Names of the blocks.
     """
     least = (1000 * torch.finfo(dtype).eps) ** 2 * max(means.values())
     return {name for name, mean in means.items() if mean <= least}

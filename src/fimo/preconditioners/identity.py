@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from fimo.gradients import Gradients
 from fimo.preconditioners.base import Preconditioner
+from fimo.problem import Problem
 
 
 class Identity(Preconditioner):
     """No preconditioning: the first-order effect of one further step (Grad-Dot), or its direction alone (Grad-Cos)."""
 
-    fitted_to_rows = False
+    def fit_to(self, problem: Problem, rows: int | None) -> Self:
+        """Nothing depends on training rows, so their number makes no difference."""
+        return self.fit(problem)
 
     def __matmul__(self, gradients: Gradients) -> Gradients:
         """The gradients as they are."""

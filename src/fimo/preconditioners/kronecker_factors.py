@@ -19,8 +19,8 @@ from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.layers import LayerGradients
 from fimo.gradients.network import NetworkGradients
-from fimo.gradients.source import BLOCK_BYTES
-from fimo.preconditioners.base import Preconditioner, instance
+from fimo.memory import BLOCK_BYTES
+from fimo.preconditioners.base import Preconditioner, require_instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
 from fimo.rows import Rows, rows_of
@@ -80,7 +80,7 @@ class KroneckerFactors(Preconditioner):
 
     def __init__(self, label: str, damping: Damping, phi: str = "raw") -> None:
         super().__init__(label, phi)
-        self.damping = instance(Damping, f"damping of {label}", damping)
+        self.damping = require_instance(Damping, f"damping of {label}", damping)
 
     def fit(self, problem: Problem) -> Self:
         """Two passes over the training rows, for the bases and for their eigenvalues.

@@ -13,12 +13,10 @@ from torch import Tensor
 from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.base import LinearCombination
 from fimo.gradients.source import mean_squares
-from fimo.preconditioners.base import Preconditioner, instance
+from fimo.memory import KEPT_GRADIENT_BYTES
+from fimo.preconditioners.base import Preconditioner, require_instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
-
-# Factors of all training rows are kept up to so many bytes, else made anew for each product.
-KEPT_BYTES = 4 * 2**30
 
 
 class MeanOfInverses(Preconditioner):
@@ -34,7 +32,7 @@ class MeanOfInverses(Preconditioner):
 
     def __init__(self, label: str, damping: Damping, phi: str = "raw") -> None:
         super().__init__(label, phi)
-        self.damping = instance(Damping, f"damping of {label}", damping)
+        self.damping = require_instance(Damping, f"damping of {label}", damping)
 
     def fit(self, problem: Problem) -> Self:
         """The dampings of all tensors."""
@@ -56,7 +54,7 @@ class MeanOfInverses(Preconditioner):
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient."""
-        if self.source.factored and self.n * self.source.row_bytes > KEPT_BYTES:
+        if self.source.factored and self.n * self.source.row_bytes > KEPT_GRADIENT_BYTES:
             return Streamed(self, gradients)
         terms = self.terms(gradients)
         result = next(terms)

@@ -10,20 +10,17 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.curvature.products import DUAL_BYTES
 from fimo.errors import UserError
 from fimo.gradients import DenseGradients, GradientSource
 from fimo.gradients.cotangents import of_output
-from fimo.gradients.source import BLOCK_BYTES
-from fimo.preconditioners.base import Preconditioner, instance, whole
+from fimo.memory import BLOCK_BYTES, DENSE_PROJECTION_ENTRIES, DUAL_BYTES
+from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
 from fimo.randomness import seed_of
 
 # The paper's sizes: the first below so many training rows, the second from there on.
 SIZES, MANY_ROWS = (512, 2048), 4096
-# Up to so many entries S is dense, of random signs; beyond it has one entry in each row.
-DENSE_ENTRIES = 2**26
 
 
 class Projection(ABC):
@@ -105,7 +102,7 @@ def projection_of(parameters: int, size: int | None, seed: int) -> Projection:
     """S, dense where it isn't too large; None for S = I."""
     if size is None:
         return NoProjection(parameters, parameters, seed)
-    return (RandomSigns if parameters * size <= DENSE_ENTRIES else SparseSigns)(parameters, size, seed)
+    return (RandomSigns if parameters * size <= DENSE_PROJECTION_ENTRIES else SparseSigns)(parameters, size, seed)
 
 
 @dataclass(frozen=True)
@@ -147,11 +144,11 @@ class RandomProjection(Preconditioner):
     ) -> None:
         super().__init__(label, phi)
         if projection is not None and projection != "auto":
-            whole(f"projection of {label}", projection)
+            require_whole(f"projection of {label}", projection)
         self.size = projection
-        self.projections = whole(f"projections of {label}", projections)
-        self.ridge = None if ridge is None else instance(Damping, f"ridge of {label}", ridge)
-        self.seed = whole(f"seed of {label}", seed, least=0)
+        self.projections = require_whole(f"projections of {label}", projections)
+        self.ridge = None if ridge is None else require_instance(Damping, f"ridge of {label}", ridge)
+        self.seed = require_whole(f"seed of {label}", seed, least=0)
 
     def fit(self, problem: Problem) -> Self:
         """The kernels of all projections, factored.

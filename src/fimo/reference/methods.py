@@ -54,6 +54,13 @@ def gauss_newton(problem, rows=None):
     return sum(J[k].T @ output_hessian(problem, k) @ J[k] for k in rows) / len(rows)
 
 
+def empirical_fisher(problem, rows=None):
+    """The mean over training rows (repeated ones count again) of g_k g_kᵀ, g_k the gradient of the loss."""
+    g = training_gradients(problem)
+    g = g if rows is None else g[list(rows)]
+    return g.T @ g / len(g)
+
+
 def hessian(problem, rows=None):
     """The Hessian of the mean loss over training rows."""
     rows = torch.arange(len(problem.train)) if rows is None else torch.tensor(list(rows))
@@ -90,7 +97,7 @@ def mean_of_inverses(problem, share=None, damping=None):
 
 def neumann_series(problem, curvature, damping, scale, batches):
     """What the recursion h ← g + h − (C_B h + λh)/s makes of every unit vector, divided by s; column by column."""
-    matrix = {"gauss_newton": gauss_newton, "hessian": hessian}[curvature]
+    matrix = {"gauss_newton": gauss_newton, "empirical_fisher": empirical_fisher, "hessian": hessian}[curvature]
     size = sum(p.numel() for p in problem.network.parameters())
     g = torch.eye(size, dtype=torch.float64)
     h = g.clone()

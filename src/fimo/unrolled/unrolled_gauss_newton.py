@@ -11,9 +11,9 @@ from torch import Tensor
 from fimo.errors import UserError
 from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.gradients.training_set import vjp_over_training_set
+from fimo.optimizers import LinearisedAdam, LinearisedSGD
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Parameters, Problem
-from fimo.unrolled.recursion import LinearisedAdam, LinearisedSGD
 
 
 class UnrolledGaussNewton(GaussNewtonFilter):
@@ -26,10 +26,8 @@ class UnrolledGaussNewton(GaussNewtonFilter):
     Adam's mean of their squares changes (see `LinearisedAdam`).
     """
 
-    unrolled = True
-
-    def along(self, recursion: LinearisedSGD) -> Self:
-        """Set what further training does, before `fit`."""
+    def for_training(self, recursion: LinearisedSGD) -> Self:
+        """Set what further training does; it is needed before `fit`."""
         self.recursion, self.steps = recursion, list(recursion.steps)
         return self
 
@@ -39,43 +37,40 @@ class UnrolledGaussNewton(GaussNewtonFilter):
 
     def _check(self, largest: float) -> None:
         """Refuse further training that would diverge, along the eigenvector of the largest eigenvalue."""
-        if self.recursion.growth(largest) >= 1 and largest > 0:
-            rate = float(self.recursion.rates.max())
+        if self.recursion.spectral_radius(largest) >= 1 and largest > 0:
+            rate = float(self.recursion.learning_rates.max())
             raise UserError(
                 f"{self.label} needs further training that is stable, but with optimizer.lr = η = {rate:.3g} and "
                 f"{self.recursion.matrix}'s largest eigenvalue σ = {largest:.3g}, ησ = {rate * largest:.3g} (below 2 "
                 "without momentum): choose a smaller optimizer.lr."
             )
 
-    def _choose_coordinates(self, problem: Problem) -> None:
-        recursion = self.recursion
-        self.rescaling = None
-        if isinstance(recursion, LinearisedAdam):
-            self.rescaling = DiagonalMetric.of_batches(problem, recursion.batch_size, recursion.epsilon)
-
-    def coordinates(self, problem: Problem) -> Problem:
-        """θ itself under SGD, D^(−½)θ under Adam."""
-        return self.rescaling(problem) if self.rescaling else problem
+    def _metric(self, problem: Problem) -> DiagonalMetric | None:
+        """None under SGD; that of Adam's division by the root of its mean of squares."""
+        if not isinstance(self.recursion, LinearisedAdam):
+            return None
+        return DiagonalMetric.of_batches(problem, self.recursion.batch_size, self.recursion.epsilon)
 
     def drifts(self, problem: Problem) -> Iterator[Parameters]:
         """Δ_t = −P_t ∇R(θ_f) for every step, R the mean training loss with what weight decay adds.
 
-        AdamW's decay of θ_f is a constant pull too, for which its momentum makes no difference.
+        AdamW's decay of θ_f is a constant force too, for which its momentum makes no difference.
         """
-        n, decay, here = len(problem.train), self.recursion.weight_decay, self.coordinates(problem)
+        n, metric = len(problem.train), self.metric
         gradient = vjp_over_training_set(problem, torch.full((n,), 1 / n, dtype=torch.float64))
         self.facts["mean_gradient_norm"] = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
-        gradient = self.rescaling.gradient(gradient) if self.rescaling else gradient
-        pull = {name: part + decay * here.parameters[name] for name, part in gradient.items()}
-        for moved in self.P.vectors(pull, self.fitted):
-            back = {name: -part for name, part in moved.items()}
-            yield self.rescaling.back(back) if self.rescaling else back
+        gradient = metric.gradient(gradient) if metric else gradient
+        parameters = metric.rescaled(problem).parameters if metric else problem.parameters
+        force = {name: part + self.recursion.weight_decay * parameters[name] for name, part in gradient.items()}
+        for product in self.P.vectors(force, self.fitted):
+            drift = {name: -part for name, part in product.items()}
+            yield metric.back(drift) if metric else drift
 
 
 class MatchedGaussNewton(UnrolledGaussNewton):
     """P_t = (G + λI)⁻¹ with the damping of so much further training: λ = 1/(ηt), so that P_t of σ = 0 is ηt as well.
 
-    With momentum, decay, Adam or a schedule of rates 1/λ is what a pull of 1 comes to where there is no curvature.
+    With momentum, decay, Adam or a schedule of rates 1/λ is what a force of 1 comes to where there is no curvature.
     """
 
     def filters(self, eigenvalues: Tensor) -> Tensor:

@@ -1,0 +1,55 @@
+"""What a forward pass depends on beside parameters and inputs: the network's mode, its statistics, random numbers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from fimo.problem import Parameters
+
+
+def statistics_of(network: nn.Module) -> Parameters:
+    """The running statistics of all batch normalisation, by name."""
+    return {
+        f"{path}.{name}" if path else name: buffer
+        for path, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for name, buffer in module.named_buffers(recurse=False)
+    }
+
+
+@contextlib.contextmanager
+def training_mode(network: nn.Module, training: bool, batch_statistics: bool = False) -> Iterator[None]:
+    """Training mode or eval mode inside, eval mode afterwards.
+
+    Args:
+        network: changed in place.
+        training: whether it is in training mode inside, which turns dropout on.
+        batch_statistics: whether batch normalisation takes the statistics of the batch in training mode; else it keeps
+            those of the final model.
+
+    Yields:
+        Nothing.
+    """
+    network.train(training)
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(training and batch_statistics)
+    try:
+        yield
+    finally:
+        network.eval()
+
+
+@contextlib.contextmanager
+def rng_seeded(randomness: int | None) -> Iterator[None]:
+    """Inside, torch's global generators are seeded with `randomness`; afterwards they are as they were."""
+    if randomness is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(randomness)
+        yield

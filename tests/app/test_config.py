@@ -1,0 +1,46 @@
+"""From a config to a run: what is written twice so that commands start quickly agrees with where it belongs."""
+
+import pickle
+
+import pytest
+from configs import config, make_run
+
+from fimo.app import checks
+from fimo.app.config import run_of
+from fimo.app.errors import CONFIG_DIR
+from fimo.further_training.leave_out import SCHEMES
+from fimo.models.training import KEEP, OPTIMIZERS, SCHEDULES
+from fimo.pipeline.catalogue import CATALOGUE, method_named
+
+
+def test_the_choices_are_those_of_the_rooms():
+    assert checks.CHOICES["final.optimizer"] == tuple(OPTIMIZERS) and checks.CHOICES["final.keep"] == tuple(KEEP)
+    assert checks.CHOICES["final.schedule"] == tuple(SCHEDULES)
+    assert checks.CHOICES["further.leave_out"] == tuple(SCHEMES)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_method_by_name_is_that_of_its_config(name):
+    assert {path.stem for path in (CONFIG_DIR / "method").glob("*.yaml")} == {*CATALOGUE, "paper"}
+    configured, named = make_run(f"method={name}").methods[name], method_named(name, 32)
+    assert (named.label, named.sides, named.dtype) == (configured.label, configured.sides, configured.dtype)
+    mine, theirs = (vars(method.preconditioner) for method in (named, configured))
+    assert {key: value for key, value in mine.items() if key != "phi"} == {
+        key: value for key, value in theirs.items() if key != "phi"
+    }
+    assert mine["phi"] is theirs["phi"]
+
+
+def test_a_run_goes_to_another_process():
+    run = make_run("experiment=reviews", "logger=csv", "method=[cg,unrolled_gn]", "further.processes=3")
+    assert run.dataset is not None and run.open_log is not None
+    other = pickle.loads(pickle.dumps(run.for_worker()))
+    assert "dataset" not in vars(other) and other.open_log is None and other.execution.processes == 1
+    assert other.fingerprints == run.fingerprints and other.training == run.training
+
+
+def test_the_config_is_asked_once():
+    cfg = config("size=smoke", "method=grad_dot")
+    run = run_of(cfg)
+    cfg.clear()
+    assert run.dataset is not None and run.seeds.all == range(2) and run.settings["facts"]["size"] == "smoke"

@@ -1,0 +1,62 @@
+"""Methods and what they are told of further training, through the config."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from configs import app, make_run
+
+from fimo.errors import Unavailable
+from fimo.paper.damping_grid import damped_scores
+from fimo.pipeline import addresses
+from fimo.pipeline.methods import training_recursion
+from fimo.preconditioners.identity import Identity
+from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
+
+FEW = ("data.test_count=4", "data.left_out=5")
+
+
+def test_where_gradients_are_taken_is_said_in_labels_and_tables(tmp_path):
+    chosen = ("method=[grad_dot,cg,unrolled_gn]", "method.cg.moved=train", "method.unrolled_gn.path=true")
+    assert app(tmp_path, *chosen, *FEW, "name=there") == 0
+    scores = pd.read_csv(tmp_path / "results/there/scores.csv")
+    steps = scores.groupby("method")["step"].apply(lambda step: step.notna().all())
+    assert steps.to_dict() == {"Grad-Dot": False, "CG (moved = train)": True, "Unrolled-GN (path)": True}
+    text = (tmp_path / "results/there/table.md").read_text()
+    assert "Unrolled-GN (path): gradients are taken along a full run of further training, that of seed 0" in text
+
+
+def test_a_displaced_method_has_the_estimate_and_the_rows_of_unrolled_gn():
+    options = ("method=grad_dot", "method.grad_dot.moved=both", "facts.unrolled_rows=30", "size=smoke", *FEW)
+    method = make_run(*options, "experiment=diabetes", "final.epochs=0").methods["grad_dot"]
+    assert isinstance(method.preconditioner, Identity) and type(method.estimate) is UnrolledGaussNewton
+    assert (method.sides, method.estimate.curvature_rows, method.follows_training) == ("both", 30, True)
+
+
+def test_recursions_are_what_the_optimizer_does():
+    problem = make_run("experiment=diabetes", "final.epochs=0", "size=smoke", *FEW).problem
+    run = make_run("experiment=diabetes", "optimizer=adamw", "optimizer.lr=0.01", "size=smoke", *FEW)
+    recursion = training_recursion(run.training, problem)
+    assert (recursion.momentum, recursion.weight_decay, recursion.epsilon) == (0.9, 0.01, 1e-8)
+    assert recursion.batch_size == run.training.batch_size and np.all(recursion.learning_rates == 0.01)
+    decay = ("optimizer.momentum=0.5", "optimizer.weight_decay=0.1")
+    recursion = training_recursion(make_run("experiment=diabetes", *decay, "size=smoke", *FEW).training, problem)
+    assert (recursion.momentum, recursion.weight_decay, recursion.nesterov) == (0.5, 0.1, False)
+
+
+def test_addresses_of_what_follows_further_training_depend_on_it():
+    def address(method, *options):
+        return addresses.scores(make_run("experiment=diabetes", f"method={method}", *options), method).hash
+
+    for method, options in (("grad_dot", ["method.grad_dot.moved=both"]), ("unrolled_gn", [])):
+        usual = address(method, *options)
+        assert usual == address(method, *options, "further.seeds=9")
+        for other in ("further.epochs=7", "optimizer.lr=1e-4", "optimizer=adam", "data.batch_size=16"):
+            assert usual != address(method, *options, other)
+    assert address("grad_dot") == address("grad_dot", "further.epochs=7")
+    path = ["method.unrolled_gn.path=true"]
+    assert address("unrolled_gn", *path) != address("unrolled_gn", *path, "further.first_seed=1")
+
+
+def test_dampings_around_the_matched_one_are_those_of_sgd():
+    with pytest.raises(Unavailable, match="table-beyond .* optimizer must be sgd, found Adam"):
+        damped_scores(make_run("experiment=diabetes", "optimizer=adam"))
