@@ -14,7 +14,7 @@ comma := ,
 space := $(subst ,, )
 CHOSEN = size=$(SIZE) $(if $(strip $(DATASETS)),datasets=$(subst $(space),$(comma),$(strip $(DATASETS))))
 
-.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench paper-gpu soak clean-results
+.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench paper-gpu soak docs clean-results
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  || { echo "fimo needs Python 3.11 or newer, found $$($(PYTHON) --version): use make PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'installing the pinned packages into $(VENV) (some minutes the first time)'
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 run: setup  ## the main job on the default experiment: final model, scores, further training, curves
@@ -76,6 +76,11 @@ paper-gpu: setup  ## how long the paper's further training of energy and folktab
 
 soak: setup  ## kill runs at random moments and run them again, about 8 minutes: nothing may be lost
 	@$(BIN)/python -m benchmarks.soak
+
+docs: setup  ## the pages of docs/ as a site, into site/; a broken link is an error
+	@$(BIN)/python docs/configuration.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'the site begins at site/index.html'
 
 clean-results:  ## remove results/, never outputs/
 	rm -rf results

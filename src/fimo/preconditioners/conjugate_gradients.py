@@ -11,8 +11,8 @@ from fimo.curvature.products import LinearSystem, curvature
 from fimo.curvature.roots import damping_root, require_curvature
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
-from fimo.memory import DUAL_BYTES
 from fimo.gradients.diagonal_metric import AdamMetric
+from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, require_instance, require_metric, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
