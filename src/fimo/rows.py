@@ -145,8 +145,8 @@ class Rows:
         parts = inputs if isinstance(inputs, Mapping) else {"inputs": inputs}
         counts = {key: len(part) for key, part in {**parts, "targets": targets}.items()}
         if len(set(counts.values())) > 1 or not len(targets):
-            found = ", ".join(f"{count} {key}" for key, count in counts.items())
-            raise UserError(f"{name} must have as many inputs as targets and at least one, found {found}.")
+            described = ", ".join(f"{count} {key}" for key, count in counts.items())
+            raise UserError(f"{name} must have as many inputs as targets and at least one, found {described}.")
         if targets.is_floating_point() and targets.dim() == 1:
             targets = targets[:, None]
         return cls(inputs, targets, torch.arange(len(targets)))

@@ -133,7 +133,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def shortened(error: BaseException, length: int = REASON_LENGTH) -> str:
-    """The first line of an error's message, cut to `length` characters."""
+    """The first line of an error's message, cut to `length` characters.
+
+    Args:
+        error: any exception.
+        length: number of characters at the most.
+
+    Returns:
+        One line; the name of the exception's class where it has no message.
+    """
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return first if len(first) <= length else first[: length - 1] + "…"
 

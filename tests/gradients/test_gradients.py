@@ -6,6 +6,7 @@ import torch
 from problems import NETWORKS, problem
 from torch import nn
 
+from fimo import vmapping
 from fimo.gradients import PHI, GradientSource
 from fimo.gradients.factored import factorisation_of
 from fimo.reference import gradients as naive
@@ -100,3 +101,13 @@ def test_a_zero_gradient_stays_zero():
         question.test.targets[0] = question.network(question.test.inputs[:1])[0]
     norms = PHI["unit_length"](GradientSource(question)(question.test)).norms()
     assert norms[0] == 0 and torch.isfinite(norms).all()
+
+
+def test_a_loop_over_rows_is_warned_of_once(caplog, monkeypatch):
+    monkeypatch.setattr(vmapping, "_warned", set())  # of other tests
+    question = problem("classification", "vmap-shy", rows=19, left_out=[0])
+    source = GradientSource(question, factored=False)
+    for _ in range(2):
+        source(question.train)
+    (message,) = caplog.messages
+    assert "per-example gradients of the network Shy are computed one after another, 19 calls in place of" in message

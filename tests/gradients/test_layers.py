@@ -50,19 +50,21 @@ def words(request):
 
 
 def test_what_is_kept_in_factors(words):
-    structure = factorisation_of(words.network, words.train[slice(0, 2)][0])
-    assert set(structure.layers) == {"words", "places", "up", "norm", "down", "head"} and structure.others == ("own",)
+    factorisation = factorisation_of(words.network, words.train[slice(0, 2)][0])
+    assert set(factorisation.layers) == {"words", "places", "up", "norm", "down", "head"} and factorisation.others == (
+        "own",
+    )
     kinds = {type(part) for part in GradientSource(words)(words.test).parts}
     assert {LinearGradients, LinearSequenceGradients, EmbeddingGradients, LayerNormGradients} <= kinds
 
 
-@pytest.mark.parametrize("whole", [None, True, False])
+@pytest.mark.parametrize("matrices", [None, True, False])
 @pytest.mark.parametrize("most_bytes", [1, 64 * 2**20])
-def test_all_that_is_asked_of_them(words, most_bytes, whole, monkeypatch):
+def test_all_that_gradients_can_do(words, most_bytes, matrices, monkeypatch):
     monkeypatch.setattr(sequences, "PLACE_PAIR_BYTES", most_bytes)
     monkeypatch.setattr(sequences, "LAYER_GRADIENT_BYTES", most_bytes)
-    if whole is not None:
-        monkeypatch.setattr(LinearSequenceGradients, "_matrices_are_cheaper", lambda mine, _: whole)
+    if matrices is not None:
+        monkeypatch.setattr(LinearSequenceGradients, "_matrices_are_cheaper", lambda *_: matrices)
     short, long = GradientSource(words), GradientSource(words, factored=False)
     assert short.factored and not long.factored
     for cotangents in ({}, {"cotangents": of_curvature}):
@@ -78,16 +80,18 @@ def test_all_that_is_asked_of_them(words, most_bytes, whole, monkeypatch):
         np.testing.assert_allclose(combined, expected, **close)
 
 
-def test_whole_gradients_and_their_squares_in_a_basis(words):
+def test_gradients_as_they_are_and_their_squares_in_a_basis(words):
     ours, theirs = GradientSource(words)(words.train), GradientSource(words, factored=False)(words.train)
     for name in ("words", "places", "up", "down", "head"):
         part = ours.part(f"{name}.weight")
         expected = theirs.tensors[f"{name}.weight"]
         np.testing.assert_allclose(part.matrices(), expected, rtol=1e-9, atol=1e-12)
         if name in ("up", "down", "head"):
-            whole = expected if part.bias is None else torch.cat([expected, theirs.tensors[part.bias][..., None]], 2)
-            left, right = (torch.rand(size, size, dtype=torch.float64) for size in whole.shape[1:])
-            squares = (left.T @ whole @ right).square().sum(0)
+            with_bias = (
+                expected if part.bias is None else torch.cat([expected, theirs.tensors[part.bias][..., None]], 2)
+            )
+            left, right = (torch.rand(size, size, dtype=torch.float64) for size in with_bias.shape[1:])
+            squares = (left.T @ with_bias @ right).square().sum(0)
             np.testing.assert_allclose(part.rotated_squares(left, right), squares, rtol=1e-9)
 
 
@@ -96,13 +100,13 @@ def test_blocks_of_rows(words, monkeypatch):
     assert source.block_rows == 1
     first, *others = source.blocks(words.train)
     blocks = first.joined(others)
-    whole, test = GradientSource(words, factored=False)(words.train), source(words.test)
-    expected = whole.inner(GradientSource(words, factored=False)(words.test))
+    dense, test = GradientSource(words, factored=False)(words.train), source(words.test)
+    expected = dense.inner(GradientSource(words, factored=False)(words.test))
     np.testing.assert_allclose(blocks.inner(test), expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(blocks.inner(blocks), whole.inner(whole), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(blocks.inner(blocks), dense.inner(dense), rtol=1e-9, atol=1e-12)
     factors = torch.rand(9)
-    np.testing.assert_allclose(blocks.scaled(factors).norms(), whole.scaled(factors).norms(), rtol=1e-9)
-    for name, products in whole.inner_per_parameter(whole).items():
+    np.testing.assert_allclose(blocks.scaled(factors).norms(), dense.scaled(factors).norms(), rtol=1e-9)
+    for name, products in dense.inner_per_parameter(dense).items():
         np.testing.assert_allclose(
             blocks.inner_per_parameter(source(words.train))[name], products, rtol=1e-9, atol=1e-12
         )
@@ -154,10 +158,10 @@ def test_convolutions_in_factors(name, most_bytes, monkeypatch):
             np.testing.assert_allclose(ours[0].squares()[parameter], theirs[0].squares()[parameter], **close)
         part, weight = ours[1].part("0.weight"), theirs[1].tensors["0.weight"].flatten(2)
         np.testing.assert_allclose(part.matrices(), weight, **close)
-        whole = weight if part.bias is None else torch.cat([weight, theirs[1].tensors["0.bias"][..., None]], 2)
-        left, right = (torch.rand(size, size, dtype=torch.float64) for size in whole.shape[1:])
+        with_bias = weight if part.bias is None else torch.cat([weight, theirs[1].tensors["0.bias"][..., None]], 2)
+        left, right = (torch.rand(size, size, dtype=torch.float64) for size in with_bias.shape[1:])
         np.testing.assert_allclose(
-            part.rotated_squares(left, right), (left.T @ whole @ right).square().sum(0), rtol=1e-9
+            part.rotated_squares(left, right), (left.T @ with_bias @ right).square().sum(0), rtol=1e-9
         )
 
 

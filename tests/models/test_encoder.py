@@ -69,7 +69,7 @@ def test_every_parameter_takes_part(of_kind):
 
 
 def test_per_example_gradients_are_the_plain_loops(of_kind, monkeypatch):
-    monkeypatch.setattr("fimo.gradients.dense._one_by_one", None)  # vmap takes it
+    monkeypatch.setattr("fimo.gradients.dense._of_one_row", None)  # vmap takes it
     gradients = per_example_gradients(of_kind, of_kind.test).flat()
     torch.testing.assert_close(gradients, naive.gradients(of_kind)[0], rtol=1e-10, atol=1e-12)
 

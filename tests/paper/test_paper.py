@@ -12,8 +12,8 @@ from configs import needs_data
 
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.paper import make_items
-from fimo.compare.claims import ADAM, CLAIMS
-from fimo.compare.own_claims import OWN_CLAIMS
+from fimo.comparison.claims import ADAM, CLAIMS
+from fimo.comparison.own_claims import OWN_CLAIMS
 from fimo.errors import UserError
 from fimo.paper import making
 from fimo.paper.captions import title_with_gradient

@@ -10,8 +10,11 @@ from recursions import PATHS, STEPS, close
 
 from fimo.attribution import attribute
 from fimo.errors import UserError
-from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
 from fimo.optimizers import LinearisedAdam
+from fimo.preconditioners.conjugate_gradients import ConjugateGradients
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.reference import gradients as naive
 from fimo.reference import methods as dense
 from fimo.unrolled.displaced import DisplacedGradients
@@ -99,6 +102,30 @@ def test_torch_takes_the_same_steps_where_its_mean_of_squares_is_held():
         optimizer.state[deviation]["exp_avg_sq"].copy_(squares)
         optimizer.step()
     close(deviation.detach(), dense.adam_unrolled(G, D, [rate] * 7, BETA)[-1] @ pull)
+
+
+@pytest.mark.parametrize("dual_bytes", [2**30, 0])
+@pytest.mark.parametrize("task, network", PROBLEMS)
+def test_conjugate_gradients_in_the_metric(task, network, dual_bytes):
+    asked, metric = small(task, network), AdamMetric(BATCH, EPSILON)
+    D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked)
+    expected = dense.rescaled(D, lambda root: dense.damped_inverse(root @ G @ root, 0.5))
+    method = ConjugateGradients("CG", Damping(0.5), 1e-12, dual_bytes=dual_bytes, metric=metric)
+    close(attribute(asked, method), naive.scores(asked, expected), rtol=1e-7)
+
+
+@pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "mlp"), ("regression", "linear")])
+def test_kronecker_factors_in_the_metric(task, network):
+    asked, share = small(task, network), Damping(0.1, "mean_eigenvalue")
+    expected = dense.kronecker_factors(asked, 0.1, dense.adam_scale(asked, BATCH, EPSILON))
+    method = KroneckerFactors("EK-FAC", share, metric=AdamMetric(BATCH, EPSILON))
+    close(attribute(asked, method), naive.scores(asked, expected), rtol=1e-7)
+    assert "left out" not in method.notes
+
+
+def test_a_metric_that_is_none():
+    with pytest.raises(UserError, match="metric of CG must be none or adam, found 'adagrad'"):
+        ConjugateGradients("CG", Damping(0.5), metric="adagrad")
 
 
 def test_training_that_diverges_is_refused():

@@ -203,7 +203,7 @@ def test_a_dual_that_fits_in_float32_only(name):
 
 def test_what_a_dual_remembers_is_not_what_was_changed_since():
     question = problem("classification", "mlp")
-    space = GaussNewtonFactor.of(GradientSource(question)).space(GradientSource(question)(question.test))
+    space = GaussNewtonFactor.of(GradientSource(question)).system(GradientSource(question)(question.test))
     vectors = space.rhs.clone()
     before = space.matvec(vectors)
     vectors.mul_(2)

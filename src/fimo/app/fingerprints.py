@@ -109,7 +109,7 @@ def _method(cfg: DictConfig, method: Method) -> dict[str, Any]:
         "curvature": fimo.curvature.VERSION,
     }
     config: dict[str, Any] = {"method": {**own, **shared}, **_own_code({"method": own["_target_"]})}
-    if method.follows_training:
+    if method.follows_training or own.get("metric") is not None:
         versions["unrolled"] = fimo.unrolled.VERSION
         config["training"] = {
             "optimizer": without(plain(cfg.optimizer), "fused"),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pytorch_lightning.loggers import Logger
 
-    from fimo.compare.tables import Comparison
+    from fimo.comparison.tables import Comparison
 
 
 class NoLog:

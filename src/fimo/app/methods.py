@@ -14,6 +14,7 @@ from fimo.app.errors import CONFIG_DIR
 from fimo.app.settings import RETRAINING, method_names, plain
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.settings import FurtherTraining
+from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.labels import Label
 from fimo.optimizers import LinearisedSGD, linearised
 from fimo.pipeline.methods import NOT_DISPLACED, Method
@@ -47,6 +48,8 @@ def _method(cfg: DictConfig, name: str, label: str, training: FurtherTraining) -
     with open_dict(node):
         sides = node.pop("moved", NOT_DISPLACED)
         trajectory = node.pop("path", False) if "path" in node and _unrolled(node) else False
+        if node.get("metric") == "adam":
+            node.metric = _adam_metric(training)
     preconditioner = instantiate(node, _convert_="all")
     if not isinstance(preconditioner, Preconditioner):
         raise UserError(f"method.{name}._target_ must name a Preconditioner, found {node['_target_']!r}.")
@@ -63,6 +66,16 @@ def _method(cfg: DictConfig, name: str, label: str, training: FurtherTraining) -
         if trajectory is not False:
             _check_trajectory(cfg, method, trajectory, recursion)
     return method
+
+
+def _adam_metric(training: FurtherTraining) -> dict[str, Any]:
+    """The config of the metric that further training has under Adam; ε is Adam's default under another optimiser."""
+    (group,) = training.make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups
+    return {
+        "_target_": f"{AdamMetric.__module__}.{AdamMetric.__name__}",
+        "batch_size": training.batch_size,
+        "epsilon": group.get("eps", AdamMetric.epsilon),
+    }
 
 
 def _unrolled(node: DictConfig) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 
 from fimo.app.loggers import NoLog
-from fimo.compare.tables import Comparison
+from fimo.comparison.tables import Comparison
 
 logger = logging.getLogger(__name__)
 

@@ -59,7 +59,7 @@ class Polynomials:
 
     def __matmul__(self, gradients: DenseGradients) -> Expanded:
         """f(C) times each gradient."""
-        return Expanded(self, self.curvature.space(gradients))
+        return Expanded(self, self.curvature.system(gradients))
 
     def single(self, place: int) -> Polynomials:
         """One of the functions."""
@@ -76,7 +76,7 @@ class Polynomials:
             The products, by parameter.
         """
         row = DenseGradients({name: part[None] for name, part in vector.items()})
-        system = self.curvature.space(row)
+        system = self.curvature.system(row)
         total = torch.zeros(len(self.weights), problem.size, dtype=problem.dtype, device=problem.device)
         for weights, vectors in zip(self.weights.unbind(1), self.basis(system), strict=True):
             total += weights.to(total)[:, None] * vectors.T

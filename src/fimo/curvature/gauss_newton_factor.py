@@ -74,8 +74,8 @@ class GaussNewtonFactor:
             start += len(products)
         return cls(rows, gram, len(train), root)
 
-    def space(self, gradients: Gradients) -> DualSystem:
-        """Where the solutions for `gradients` lie."""
+    def system(self, gradients: Gradients) -> DualSystem:
+        """The linear system for `gradients`."""
         projected, squares = self.rows.inner(gradients), gradients.norms().square()
         return DualSystem(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
 
@@ -122,11 +122,23 @@ class DualSystem(LinearSystem):
         return DualSystem(self.dual, self.gradients, self.projected[:, columns], self.squares[columns])
 
     def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
-        """G times vectors; with `batch` (training rows, repeated ones count again) G is the mean over those rows."""
+        """G times vectors; with `batch` (training rows, repeated ones count again) G is the mean over those rows.
+
+        Args:
+            vectors: coordinates, `[n·rank + 1, column]`.
+            batch: training rows that G is the mean over, `[row]`; None for all.
+        """
         return self._add(torch.zeros_like(vectors), self._rows_of_product(vectors, batch), batch, 1.0)
 
     def neumann_step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
-        """In place: vectors ← keep·vectors + gradients − rate·G vectors; w changes in the rows of the batch only."""
+        """In place: vectors ← keep·vectors + gradients − rate·G vectors; w changes in the rows of the batch only.
+
+        Args:
+            vectors: coordinates, `[n·rank + 1, column]`; they are changed.
+            batch: see `matvec`.
+            keep: factor of the vectors.
+            rate: factor of the product.
+        """
         product = self._rows_of_product(vectors, batch)
         vectors.mul_(keep)
         vectors[-1] += 1
@@ -157,7 +169,12 @@ class DualSystem(LinearSystem):
         return total.index_add_(0, self.dual.rows_of(batch), product, alpha=factor / len(batch))
 
     def inner(self, left: Tensor, right: Tensor) -> Tensor:
-        """Inner products in the space of the parameters, column by column."""
+        """Inner products in the space of the parameters, column by column.
+
+        Args:
+            left: coordinates, `[n·rank + 1, column]`.
+            right: coordinates of the same shape.
+        """
         w, a = right[:-1], right[-1]
         upper = (left[:-1] * self._image(right)).sum(0)
         return upper + left[-1] * ((self.projected * w).sum(0) + self.squares * a)

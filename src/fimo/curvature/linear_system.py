@@ -27,11 +27,21 @@ class LinearSystem(ABC):
 
     @abstractmethod
     def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
-        """C times vectors, C the mean over all training rows or over those in `batch`."""
+        """C times vectors, C the mean over all training rows or over those in `batch`.
+
+        Args:
+            vectors: `[coordinate, column]`.
+            batch: positions of training rows, `[row]`; None for all.
+        """
 
     @abstractmethod
     def inner(self, left: Tensor, right: Tensor) -> Tensor:
-        """Inner products in the space of the parameters, `[column]`."""
+        """Inner products in the space of the parameters, `[column]`.
+
+        Args:
+            left: `[coordinate, column]`.
+            right: of the same shape.
+        """
 
     @abstractmethod
     def to_gradients(self, coordinates: Tensor) -> Vectors:
@@ -42,6 +52,13 @@ class LinearSystem(ABC):
         return self.inner(vectors, vectors).clamp(min=0).sqrt()  # rounding can make a square a little negative
 
     def neumann_step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
-        """In place: vectors ← keep·vectors + gradients − rate·C vectors, C the mean over the batch."""
+        """In place: vectors ← keep·vectors + gradients − rate·C vectors, C the mean over the batch.
+
+        Args:
+            vectors: `[coordinate, column]`; they are changed.
+            batch: see `matvec`.
+            keep: factor of the vectors.
+            rate: factor of the product.
+        """
         product = self.matvec(vectors, batch)
         return vectors.mul_(keep).add_(self.rhs).sub_(product, alpha=rate)

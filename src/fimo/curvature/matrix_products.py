@@ -24,7 +24,12 @@ class MeanLoss(nn.Module):
         self.objective = objective
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean."""
+        """The mean.
+
+        Args:
+            outputs: `[row, output]`.
+            targets: `[row, …]`.
+        """
         return self.objective.loss(outputs, targets).mean()
 
 

@@ -37,11 +37,21 @@ class PrimalSystem(LinearSystem):
         return PrimalSystem(self.curvature, self.gradients[:, columns])
 
     def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
-        """C times vectors, C the mean over all training rows or over those in `batch`."""
+        """C times vectors, C the mean over all training rows or over those in `batch`.
+
+        Args:
+            vectors: `[param, column]`.
+            batch: positions of training rows, `[row]`; None for all.
+        """
         return self.curvature.matvec(vectors, batch)
 
     def inner(self, left: Tensor, right: Tensor) -> Tensor:
-        """Inner products, `[column]`."""
+        """Inner products, `[column]`.
+
+        Args:
+            left: `[param, column]`.
+            right: of the same shape.
+        """
         return (left * right).sum(0)
 
     def to_gradients(self, coordinates: Tensor) -> DenseGradients:
@@ -73,12 +83,17 @@ class PrimalCurvature:
         object.__setattr__(self, "_product", matrix_product(self.kind)(*arguments))
         object.__setattr__(self, "_row_bytes", activation_bytes(self.problem))
 
-    def space(self, gradients: DenseGradients) -> PrimalSystem:
-        """Where the solutions for `gradients` lie."""
+    def system(self, gradients: DenseGradients) -> PrimalSystem:
+        """The linear system for `gradients`."""
         return PrimalSystem(self, gradients.flat().T)
 
     def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
-        """C times vectors `[param, column]`."""
+        """C times vectors `[param, column]`.
+
+        Args:
+            vectors: `[param, column]`.
+            batch: positions of training rows, `[row]`; None for all.
+        """
         columns, parameters = vectors.shape[1], self.problem.parameters
         # Each column lies in one piece of memory, in the result too: products of many columns are twice as fast so.
         blocks = DenseGradients.of_flat(vectors.T.contiguous(), parameters).tensors
@@ -106,14 +121,14 @@ class Curvature:
     """A curvature with the gradients that go with it.
 
     Attributes:
-        source: gradients in the form that `space` takes.
-        space: from gradients to the space of the solutions.
-        primal: the products where that space is the primal one; None where it is the dual.
+        source: gradients in the form that `system` takes.
+        system: from gradients to the linear system that is solved for them.
+        primal: the products where the system is primal; None where it is dual.
         dtype: of the solver's arithmetic.
     """
 
     source: GradientSource
-    space: Callable[..., LinearSystem]
+    system: Callable[..., LinearSystem]
     primal: PrimalCurvature | None = None
     dtype: torch.dtype = torch.float64
 
@@ -147,9 +162,9 @@ def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES, factore
         source = GradientSource(problem, factored)
         for dtype in (torch.float64, torch.float32):
             if dual_memory(source, dtype, root) <= dual_bytes:
-                return Curvature(source, GaussNewtonFactor.of(source, dtype, root).space, dtype=dtype)
+                return Curvature(source, GaussNewtonFactor.of(source, dtype, root).system, dtype=dtype)
     primal = PrimalCurvature(problem, kind)
-    return Curvature(GradientSource(problem, factored=False), primal.space, primal, problem.dtype)
+    return Curvature(GradientSource(problem, factored=False), primal.system, primal, problem.dtype)
 
 
 def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> Tensor:

@@ -58,7 +58,17 @@ class Conv2dGradients(SequenceGradients):
 
     @classmethod
     def of(cls, name: str, module: nn.Conv2d, inputs: Tensor, deltas: Tensor) -> Self:
-        """Patches by `unfold`; all pixels are places."""
+        """Patches by `unfold`; all pixels are places.
+
+        Args:
+            name: of the module.
+            module: the convolution.
+            inputs: images, `[row, channel, height, width]`.
+            deltas: δ, the gradients at its outputs, `[row, channel, height, width]`.
+
+        Returns:
+            A gradient for each row.
+        """
         patches = functional.unfold(
             functional.pad(inputs, _padding(module)), module.kernel_size, module.dilation, 0, module.stride
         )

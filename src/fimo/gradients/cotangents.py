@@ -18,7 +18,13 @@ Cotangents = Callable[[Objective, Tensor, Tensor], Tensor]
 
 
 def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    """∂ℓ/∂f, one scalar: the gradient of the loss."""
+    """∂ℓ/∂f, one scalar: the gradient of the loss.
+
+    Args:
+        objective: with the loss ℓ.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+    """
     return vmap(grad(_alone(objective.loss)))(outputs, targets)[..., None]
 
 
@@ -27,6 +33,14 @@ def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tens
 
     As many scalars as the Hessian has rank: one less than there are classes for the cross-entropy. R is Cholesky's,
     which is continuous in the outputs (an eigenvector's sign is not), so that it may be made again in other blocks.
+
+    Args:
+        objective: with the loss ℓ.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+
+    Returns:
+        R, `[row, output, rank]`.
     """
     left = vmap(hessian(_alone(objective.loss)))(outputs, targets)
     columns = []
@@ -39,7 +53,13 @@ def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tens
 
 
 def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    """∂o/∂f of the objective's output function o: what TRAK linearises."""
+    """∂o/∂f of the objective's output function o: what TRAK linearises.
+
+    Args:
+        objective: with the output function o.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+    """
     return vmap(jacrev(_alone(objective.output)))(outputs, targets).mT
 
 

@@ -38,6 +38,9 @@ class DiagonalMetric:
             problem: its training rows.
             batch_size: |B|, rows drawn without replacement.
             epsilon: ε.
+
+        Returns:
+            The metric.
         """
         squares = batch_second_moments(problem, batch_size)
         largest = max(float(square.max()) for square in squares.values())
@@ -54,14 +57,33 @@ class DiagonalMetric:
 
     def gradient(self, gradient: Mapping[str, Tensor]) -> Parameters:
         """D^½ g by parameter, of one gradient or, with a first axis, of several."""
-        return {f"{INSIDE}.{name}": root * gradient[name] for name, root in self.sqrt_diagonal.items()}
+        return {rescaled_name(name): root * gradient[name] for name, root in self.sqrt_diagonal.items()}
 
     def back(self, vector: Parameters) -> Parameters:
         """D^½ u by parameter: a displacement u of y as one of θ."""
-        return {name: root * vector[f"{INSIDE}.{name}"] for name, root in self.sqrt_diagonal.items()}
+        return {name: root * vector[rescaled_name(name)] for name, root in self.sqrt_diagonal.items()}
 
 
-INSIDE = "inside"
+@dataclass(frozen=True)
+class AdamMetric:
+    """The diagonal metric of Adam, for a problem that is not known yet.
+
+    Attributes:
+        batch_size: rows in a batch.
+        epsilon: what Adam adds to the root of its mean of squares.
+    """
+
+    batch_size: int
+    epsilon: float = 1e-8
+
+    def of(self, problem: Problem) -> DiagonalMetric:
+        """The metric at the problem's parameters, over its training rows."""
+        return DiagonalMetric.of_batches(problem, self.batch_size, self.epsilon)
+
+
+def rescaled_name(name: str) -> str:
+    """What a parameter is called in a `RescaledNetwork`."""
+    return f"inside.{name}"
 
 
 class RescaledNetwork(nn.Module):
@@ -93,6 +115,9 @@ def batch_second_moments(problem: Problem, batch_size: int) -> Parameters:
     Args:
         problem: its n training rows.
         batch_size: |B|.
+
+    Returns:
+        The second moments, by parameter.
     """
     n = len(problem.train)
     sums = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}

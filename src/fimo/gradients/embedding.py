@@ -25,7 +25,16 @@ class EmbeddingGradients(SequenceGradients):
 
     @staticmethod
     def is_cheaper(module: nn.Embedding, inputs: Tensor, outputs: Tensor) -> bool:
-        """Always, where each row has places."""
+        """Always, where each row has places.
+
+        Args:
+            module: the embedding.
+            inputs: numbers of its rows, `[row, place]`.
+            outputs: `[row, place, width]`.
+
+        Returns:
+            Whether the inputs have an axis of places.
+        """
         return inputs.dim() >= 2
 
     @staticmethod
@@ -46,7 +55,17 @@ class EmbeddingGradients(SequenceGradients):
 
     @classmethod
     def of(cls, name: str, module: nn.Embedding, inputs: Tensor, deltas: Tensor) -> Self:
-        """All axes but the first are places; the row that pads is never trained."""
+        """All axes but the first are places; the row that pads is never trained.
+
+        Args:
+            name: of the module.
+            module: the embedding.
+            inputs: numbers of its rows, `[row, …]`.
+            deltas: δ, the gradients at its outputs, `[row, …, width]`.
+
+        Returns:
+            A gradient for each row.
+        """
         numbers, deltas = inputs.flatten(1), deltas.flatten(1, -2)
         if module.padding_idx is not None:
             deltas = deltas * (numbers != module.padding_idx)[..., None]
@@ -55,7 +74,15 @@ class EmbeddingGradients(SequenceGradients):
 
     @staticmethod
     def input_products(left: Tensor, right: Tensor) -> Tensor:
-        """a·a' for all pairs of places: whether they look up the same row, `[…, place of left, place of right]`."""
+        """a·a' for all pairs of places: 1 where they look up the same row, else 0.
+
+        Args:
+            left: numbers of the embedding's rows, with an axis `row` or with all places of all rows on one axis.
+            right: numbers with the same axes.
+
+        Returns:
+            Whether the places look up the same row, `[…, place of left, place of right]`.
+        """
         return left[..., :, None] == right[..., None, :]
 
     def _matrices_are_cheaper(self, other: SequenceGradients) -> bool:

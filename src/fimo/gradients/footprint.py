@@ -1,4 +1,4 @@
-"""What a problem's network touches: the parameters it uses, the memory that a row takes."""
+"""Footprint of a problem's network: the parameters that its outputs depend on, the memory that a row takes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ def used_parameters(problem: Problem) -> dict[str, nn.Parameter]:
     parameters = dict(problem.network.named_parameters())
     with torch.enable_grad():
         outputs = problem.network(problem.train[slice(0, 2)][0])
-    found = torch.autograd.grad(outputs.sum(), list(parameters.values()), allow_unused=True)
-    return {name: parameter for (name, parameter), g in zip(parameters.items(), found, strict=True) if g is not None}
+    gradients = torch.autograd.grad(outputs.sum(), list(parameters.values()), allow_unused=True)
+    pairs = zip(parameters.items(), gradients, strict=True)
+    return {name: parameter for (name, parameter), gradient in pairs if gradient is not None}
 
 
 def activation_bytes(problem: Problem) -> int:
-    """Memory that one row more keeps for the backward pass, a text padded as all are."""
-    return max(1, _kept_bytes(problem, 2) - _kept_bytes(problem, 1))
+    """Bytes that one more row keeps for the backward pass, a text padded as all are."""
+    return max(1, _saved_bytes(problem, 2) - _saved_bytes(problem, 1))
 
 
-def _kept_bytes(problem: Problem, rows: int) -> int:
-    """What so many rows' forward pass keeps."""
-    kept: dict[int, int] = {}
+def _saved_bytes(problem: Problem, rows: int) -> int:
+    """Bytes that the forward pass of some rows keeps for the backward pass."""
+    sizes: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+    def record(tensor: Tensor) -> Tensor:
+        sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         problem.network(map_inputs(lambda tensor: tensor[:rows], problem.train.inputs)).sum()
-    return sum(kept.values())
+    return sum(sizes.values())

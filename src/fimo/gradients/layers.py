@@ -38,6 +38,9 @@ class Layer(Gradients, ABC):
             module: one that `supports` accepts.
             inputs: of a call, `[row, …]`.
             outputs: of that call, `[row, …]`.
+
+        Returns:
+            Whether this kind is to take it.
         """
 
     @staticmethod
@@ -48,6 +51,9 @@ class Layer(Gradients, ABC):
             module: one that `is_cheaper` accepts.
             inputs: of a call, `[row, …]`.
             outputs: of that call, `[row, …]`.
+
+        Returns:
+            Bytes; none where inputs and outputs are all that is held.
         """
         return 0
 
@@ -59,6 +65,9 @@ class Layer(Gradients, ABC):
             inputs: of a call.
             outputs: of that call.
             rows: number of rows that the network is called with.
+
+        Returns:
+            Inputs and outputs.
         """
         return inputs, outputs
 
@@ -72,11 +81,22 @@ class Layer(Gradients, ABC):
             module: the layer.
             inputs: a, `[row, …]`, as the module takes them.
             deltas: δ, the gradients at its outputs, `[row, …]`.
+
+        Returns:
+            A gradient for each row.
         """
 
 
 def parameter_names(name: str, module: nn.Module) -> tuple[str, str | None]:
-    """Names of the weight and, where there is one, the bias of a module."""
+    """Names of the weight and, where there is one, the bias of a module.
+
+    Args:
+        name: of the module; empty for the network itself.
+        module: the layer.
+
+    Returns:
+        The bias is None where there is none.
+    """
     weight, bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
     return weight, bias if getattr(module, "bias", None) is not None else None
 

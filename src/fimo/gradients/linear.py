@@ -33,12 +33,31 @@ class LinearGradients(LayerGradients):
 
     @staticmethod
     def is_cheaper(module: nn.Linear, inputs: Tensor, outputs: Tensor) -> bool:
-        """Always, for a matrix."""
+        """Always, for a matrix.
+
+        Args:
+            module: the layer.
+            inputs: of a call, `[row, …, fan-in]`.
+            outputs: of that call, `[row, …, fan-out]`.
+
+        Returns:
+            Whether the inputs are a matrix.
+        """
         return inputs.dim() == 2
 
     @classmethod
     def of(cls, name: str, module: nn.Linear, inputs: Tensor, deltas: Tensor) -> Self:
-        """The factors are inputs and deltas themselves."""
+        """The factors are inputs and deltas themselves.
+
+        Args:
+            name: of the module.
+            module: the layer.
+            inputs: a, `[row, fan-in]`.
+            deltas: δ, `[row, fan-out]`.
+
+        Returns:
+            A gradient for each row.
+        """
         return cls(*parameter_names(name, module), inputs, deltas)
 
     @property
@@ -105,12 +124,31 @@ class LayerNormGradients(DenseGradients, Layer):
 
     @staticmethod
     def is_cheaper(module: nn.LayerNorm, inputs: Tensor, outputs: Tensor) -> bool:
-        """Wherever there is an axis `row` before the normalised ones; no backward pass for each row is needed."""
+        """Wherever there is an axis `row` before the normalised ones; no backward pass for each row is needed.
+
+        Args:
+            module: the layer normalisation.
+            inputs: of a call, `[row, …]`.
+            outputs: of that call, `[row, …]`.
+
+        Returns:
+            Whether the inputs have more axes than `row`.
+        """
         return inputs.dim() >= 2
 
     @classmethod
     def of(cls, name: str, module: nn.LayerNorm, inputs: Tensor, deltas: Tensor) -> Self:
-        """Sums over places."""
+        """Sums over places.
+
+        Args:
+            name: of the module.
+            module: the layer normalisation.
+            inputs: what it normalises, `[row, …]`.
+            deltas: δ, the gradients at its outputs, `[row, …]`.
+
+        Returns:
+            A gradient for each row.
+        """
         weight, bias = parameter_names(name, module)
         scales = functional.layer_norm(inputs, module.normalized_shape, eps=module.eps) * deltas
         places = tuple(range(1, scales.dim() - len(module.normalized_shape)))

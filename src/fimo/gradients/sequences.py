@@ -188,12 +188,31 @@ class LinearSequenceGradients(SequenceGradients):
 
     @staticmethod
     def is_cheaper(module: nn.Linear, inputs: Tensor, outputs: Tensor) -> bool:
-        """Where the factors of `PLACES` places are smaller than the weight."""
+        """Where the factors of `PLACES` places are smaller than the weight.
+
+        Args:
+            module: the layer.
+            inputs: of a call, `[row, …, fan-in]`.
+            outputs: of that call, `[row, …, fan-out]`.
+
+        Returns:
+            Whether PLACES (fan-in + fan-out) < fan-in · fan-out, and the inputs have places.
+        """
         both = module.in_features + module.out_features
         return inputs.dim() > 2 and PLACES * both < module.in_features * module.out_features
 
     @classmethod
     def of(cls, name: str, module: nn.Linear, inputs: Tensor, deltas: Tensor) -> Self:
-        """All axes between the first and the last are places."""
+        """All axes between the first and the last are places.
+
+        Args:
+            name: of the module.
+            module: the layer.
+            inputs: a, `[row, …, fan-in]`.
+            deltas: δ, `[row, …, fan-out]`.
+
+        Returns:
+            A gradient for each row.
+        """
         segment = Segment(inputs.flatten(1, -2), deltas.flatten(1, -2))
         return cls(*parameter_names(name, module), (segment,), module.in_features)

@@ -25,6 +25,9 @@ def vjp_over_training_set(
         weights: `[gradient]`, as many for each row as there are scalars.
         cotangents: of the scalars that are differentiated, the loss by default.
         block_bytes: bound on the memory of a block of rows.
+
+    Returns:
+        The sum, by parameter.
     """
     parameters, rows = dict(problem.network.named_parameters()), len(problem.train)
     total = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
@@ -34,8 +37,8 @@ def vjp_over_training_set(
         with torch.enable_grad():
             outputs = problem.network(inputs)
         vectors = cotangents(problem.objective, outputs.detach(), targets) @ by_row[some, :, None]
-        found = torch.autograd.grad(outputs, list(parameters.values()), vectors[..., 0], materialize_grads=True)
-        for name, part in zip(total, found, strict=True):
+        gradients = torch.autograd.grad(outputs, list(parameters.values()), vectors[..., 0], materialize_grads=True)
+        for name, part in zip(total, gradients, strict=True):
             total[name] += part
     return total
 
@@ -52,10 +55,13 @@ def jvp_over_training_set(
         cotangents: of the scalars that are differentiated, the loss by default.
         block_bytes: bound on the memory of a block of rows.
 
+    Returns:
+        The products, `[gradient]`.
+
     Raises:
         UserError: where torch can't differentiate the network forward.
     """
-    found = []
+    products = []
     for some in torch.arange(len(problem.train)).split(max(1, block_bytes // activation_bytes(problem))):
         inputs, targets = problem.train[some]
         try:
@@ -65,5 +71,5 @@ def jvp_over_training_set(
                 f"The drift of the network {type(problem.network).__name__} can't be estimated: torch has no forward "
                 f"derivative for a part of it ({str(reason).splitlines()[0]}); choose moved=none."
             ) from reason
-        found.append((tangents[:, None, :] @ cotangents(problem.objective, outputs, targets)).flatten())
-    return torch.cat(found)
+        products.append((tangents[:, None, :] @ cotangents(problem.objective, outputs, targets)).flatten())
+    return torch.cat(products)

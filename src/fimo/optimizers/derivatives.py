@@ -56,10 +56,21 @@ class SGDDerivative:
         self.new, self.nesterov = 1 - group["dampening"], group["nesterov"]
 
     def follow(self, parameters: Tensor, gradient: Tensor) -> None:
-        """Nothing of them enters a linear rule."""
+        """Nothing of them enters a linear rule.
+
+        Args:
+            parameters: θ before the step, `[param]`.
+            gradient: g, clipped, `[param]`.
+        """
 
     def step(self, tangents: Tensor, changes: Tensor, memory: Memory) -> None:
-        """See `UpdateDerivative`."""
+        """See `UpdateDerivative`.
+
+        Args:
+            tangents: u, `[left_out, param]`; they are changed.
+            changes: ġ, clipped as g is; it may be written over.
+            memory: of these tangents; empty before their first step.
+        """
         changes.add_(tangents, alpha=self.weight_decay)
         if self.momentum:
             if memory:
@@ -87,7 +98,12 @@ class AdamDerivative:
         self.steps, self.first, self.second = 0, torch.tensor(0.0), torch.tensor(0.0)
 
     def follow(self, parameters: Tensor, gradient: Tensor) -> None:
-        """See `UpdateDerivative`."""
+        """See `UpdateDerivative`.
+
+        Args:
+            parameters: θ before the step, `[param]`.
+            gradient: g, clipped, `[param]`.
+        """
         if self.weight_decay and not self.decoupled:
             gradient = gradient + self.weight_decay * parameters
         self.steps += 1
@@ -101,7 +117,13 @@ class AdamDerivative:
         self.slope = torch.where(root > 0, slope, 0)  # of v
 
     def step(self, tangents: Tensor, changes: Tensor, memory: Memory) -> None:
-        """See `UpdateDerivative`."""
+        """See `UpdateDerivative`.
+
+        Args:
+            tangents: u, `[left_out, param]`; they are changed.
+            changes: ġ, clipped as g is; it may be written over.
+            memory: of these tangents; empty before their first step.
+        """
         if not self.decoupled:
             changes.add_(tangents, alpha=self.weight_decay)
         else:

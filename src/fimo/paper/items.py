@@ -13,9 +13,9 @@ import torch
 import xarray as xr
 import yaml
 
-from fimo.compare.area import agreements, beyond_table, ceiling_at, centred_gold, draw_dampings
-from fimo.compare.claims import adam_claim
-from fimo.compare.own_claims import OWN_CLAIMS
+from fimo.comparison.area import agreements, beyond_table, ceiling_at, centred_gold, draw_dampings
+from fimo.comparison.claims import adam_claim
+from fimo.comparison.own_claims import OWN_CLAIMS
 from fimo.paper.captions import NamedPanels, available, joined, measured, title, title_with_gradient, titled
 from fimo.paper.panels import Panel
 from fimo.pipeline import results

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.tables import Comparison
+from fimo.comparison.tables import Comparison
 from fimo.errors import Unavailable, UserError
 from fimo.paper.damping_grid import damped_scores
 from fimo.pipeline import artifacts, results, stages

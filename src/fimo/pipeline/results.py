@@ -16,7 +16,7 @@ from fimo.pipeline.stages import Scores
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fimo.compare.tables import Comparison
+    from fimo.comparison.tables import Comparison
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def read(folder: Path) -> Comparison:
     """The tables of a finished run."""
     import pandas as pd
 
-    from fimo.compare.tables import Comparison
+    from fimo.comparison.tables import Comparison
 
     return Comparison(
         *(pd.read_csv(folder / name) for name in (artifacts.CURVES, artifacts.SEEDS, artifacts.RELIABILITY))

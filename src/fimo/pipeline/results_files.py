@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from fimo.compare.claims import claims
-from fimo.compare.influential import GOLD, rankings
-from fimo.compare.own_claims import own_claims
-from fimo.compare.tables import Comparison, compare
+from fimo.comparison.claims import claims
+from fimo.comparison.influential import GOLD, rankings
+from fimo.comparison.own_claims import own_claims
+from fimo.comparison.tables import Comparison, compare
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.run import Run

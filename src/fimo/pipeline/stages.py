@@ -212,6 +212,6 @@ def run_all(run: Run, show_table: bool = True) -> int:
 def _live(log: Any, scores: Scores, seeds: SeedFiles) -> list[Any]:
     if log is None or not log.lightning:
         return []
-    from fimo.compare.live import LiveAgreement
+    from fimo.comparison.live import LiveAgreement
 
     return [LiveAgreement(scores, seeds.finished().values())]

@@ -11,7 +11,7 @@ import torch
 
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
-from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
 from fimo.problem import Problem
 
 
@@ -118,6 +118,26 @@ def require_instance(kind: type[Kind], name: str, value: object) -> Kind:
     if not isinstance(value, kind):
         settings = " and ".join(field.name for field in fields(kind)) if is_dataclass(kind) else "its settings"
         raise UserError(f"{name} must be a {kind.__name__} with {settings}, found {value!r}.")
+    return value
+
+
+def require_metric(name: str, value: object) -> AdamMetric | None:
+    """A metric, or None.
+
+    Args:
+        name: of the setting, for the error.
+        value: of the setting; `none` and None are no metric.
+
+    Returns:
+        The metric.
+
+    Raises:
+        UserError: where it is something else.
+    """
+    if value is None or value == "none":
+        return None
+    if not isinstance(value, AdamMetric):
+        raise UserError(f"{name} must be none or adam, found {value!r}.")
     return value
 
 

@@ -11,8 +11,9 @@ from fimo.curvature.products import LinearSystem, curvature
 from fimo.curvature.roots import damping_root, require_curvature
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
+from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.memory import DUAL_BYTES
-from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
+from fimo.preconditioners.base import Preconditioner, require_instance, require_metric, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
 
@@ -34,6 +35,8 @@ class ConjugateGradients(Preconditioner):
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
         curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
+        metric: solve (D^½ G D^½ + λI) x = D^½ g in the coordinates of this metric D, over the rows that G is over;
+            None or `none` for θ itself. λ0 is the mean squared gradient in the same coordinates.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class ConjugateGradients(Preconditioner):
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
         curvature: str = "gauss_newton",
+        metric: AdamMetric | str | None = None,
     ) -> None:
         super().__init__(label, phi)
+        self.metric_settings = require_metric(f"metric of {label}", metric)
         self.kind = require_curvature(f"curvature of {label}", curvature)
         if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
             raise UserError(f"tolerance of {label} must be between 0 and 1, found {tolerance!r}.")
@@ -57,7 +62,10 @@ class ConjugateGradients(Preconditioner):
     def fit(self, problem: Problem) -> Self:
         """The curvature's products, and λ."""
         super().fit(problem)
-        self.curvature = curvature(problem, self.kind, self.dual_bytes)
+        if self.metric_settings:
+            self.metric = self.metric_settings.of(problem)
+            problem = self.metric.rescaled(problem)
+        self.curvature = curvature(problem, self.kind, self.dual_bytes, factored=not self.metric)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.facts, damping_root(self.kind))
         if self.curvature.narrow:
@@ -67,7 +75,7 @@ class ConjugateGradients(Preconditioner):
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each gradient; each column's residual goes to `facts`."""
-        system = self.curvature.space(gradients)
+        system = self.curvature.system(gradients)
         solution = system.rhs / self.value
         residual = -system.matvec(solution)  # g − (G + λI)g/λ
         norms = system.norms(system.rhs)

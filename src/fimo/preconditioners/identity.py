@@ -13,7 +13,12 @@ class Identity(Preconditioner):
     """No preconditioning: the first-order effect of one further step (Grad-Dot), or its direction alone (Grad-Cos)."""
 
     def fit_to(self, problem: Problem, rows: int | None) -> Self:
-        """Nothing depends on training rows, so their number makes no difference."""
+        """Nothing depends on training rows, so their number makes no difference.
+
+        Args:
+            problem: with all training rows.
+            rows: not used.
+        """
         return self.fit(problem)
 
     def __matmul__(self, gradients: Gradients) -> Gradients:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from fimo.errors import UserError
 from fimo.gradients import DenseGradients, Gradients, GradientSource
 from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.layers import LayerGradients
 from fimo.gradients.network import NetworkGradients
 from fimo.memory import BLOCK_BYTES
-from fimo.preconditioners.base import Preconditioner, require_instance
+from fimo.preconditioners.base import Preconditioner, require_instance, require_metric
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
 from fimo.rows import Rows, rows_of
@@ -57,7 +58,12 @@ class LayerBasis:
         return self.rotated(part).square().sum(0)
 
     def back(self, rotated: Tensor, gradients: DenseGradients) -> dict[str, Tensor]:
-        """Q times it, as blocks of the shapes that `gradients` has."""
+        """Q times it, as blocks of the shapes that `gradients` has.
+
+        Args:
+            rotated: `[row, out, in]`.
+            gradients: any with the shapes that are wanted.
+        """
         like = [gradients.tensors[name] for name in self.names]
         parts = (self.left @ rotated @ self.right.T).split([block[0, 0].numel() for block in like], 2)
         return {name: part.reshape(block.shape) for name, part, block in zip(self.names, parts, like, strict=True)}
@@ -74,12 +80,14 @@ class KroneckerFactors(Preconditioner):
         label: the method's name.
         damping: λ of each layer; `mean_eigenvalue` is the mean of the layer's Λ.
         phi: see `Preconditioner`.
+        metric: with Λ that of D^½ G D^½ in the same basis Q, for gradients D^½ g; None or `none` for θ itself.
     """
 
     factored = False
 
-    def __init__(self, label: str, damping: Damping, phi: str = "raw") -> None:
+    def __init__(self, label: str, damping: Damping, phi: str = "raw", metric: AdamMetric | str | None = None) -> None:
         super().__init__(label, phi)
+        self.metric_settings = require_metric(f"metric of {label}", metric)
         self.damping = require_instance(Damping, f"damping of {label}", damping)
 
     def fit(self, problem: Problem) -> Self:
@@ -89,29 +97,37 @@ class KroneckerFactors(Preconditioner):
             UserError: where the network has no linear or convolution layer.
         """
         super().fit(problem)
-        source = GradientSource(problem)
         bases = dict(layer_bases(problem))
         if not bases:
             raise UserError(
                 f"{self.label} needs a network with linear or two-dimensional convolution layers "
                 f"({type(problem.network).__name__} has none): choose another method."
             )
+        if self.metric_settings:
+            self.metric = self.metric_settings.of(problem)
+            problem = self.metric.rescaled(problem)
+            bases = {path: replace(b, names=tuple(map(rescaled_name, b.names))) for path, b in bases.items()}
+        source = GradientSource(problem, factored=not self.metric)
+        self._fit_eigenvalues(problem, source, bases)
+        return self
+
+    def _fit_eigenvalues(self, problem: Problem, source: GradientSource, bases: dict[str, LayerBasis]) -> None:
+        """Λ and λ of each layer, and a note of the parameters that are in none."""
         eigenvalues = {path: torch.zeros((), dtype=basis.left.dtype) for path, basis in bases.items()}
         for block in source.blocks(problem.train, of_curvature):
             for path, basis in bases.items():
                 eigenvalues[path] = basis.squares(block) / len(problem.train) + eigenvalues[path]
         means = {path: float(values.mean()) for path, values in eigenvalues.items()}
-        gone = vanishing(means, problem.dtype)
-        dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in gone}
+        zero = vanishing(means, problem.dtype)
+        dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in zero}
         self.layers = [(bases[path], eigenvalues[path] + damping) for path, damping in dampings.items()]
         self.facts |= {"damping": str(self.damping), "damping_value": dampings}
         covered = {name for basis, _ in self.layers for name in basis.names}
-        if others := [name for name in problem.parameters if name not in covered]:
+        if others := [name.removeprefix(rescaled_name("")) for name in problem.parameters if name not in covered]:
             what = "parameters outside linear and two-dimensional convolution layers, or without effect"
             more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
             self.note("left out", f"P = 0 for {what} ({', '.join(others[:MOST_NAMED])}{more})")
             self.facts["left_out"] = others
-        return self
 
     def __matmul__(self, gradients: DenseGradients) -> DenseGradients:  # type: ignore[override]
         """P times each gradient."""
@@ -157,6 +173,10 @@ def batches(rows: Rows, size: int) -> Iterator[Tensor]:
     """Positions of at most `size` rows each; of sequences only such as are equally long.
 
     The covariance of a layer's inputs is over places too, where padding would count as any other.
+
+    Args:
+        rows: all of them.
+        size: rows in a batch, at most.
     """
     numbers = torch.arange(len(rows))
     alike = [numbers] if rows.lengths is None else [numbers[rows.lengths == n] for n in rows.lengths.unique()]
@@ -164,7 +184,12 @@ def batches(rows: Rows, size: int) -> Iterator[Tensor]:
 
 
 def supported(network: nn.Module, used: set[int]) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    """Layers that have Kronecker factors, with their paths; a weight that two layers share counts with the first."""
+    """Layers that have Kronecker factors, with their paths; a weight that two layers share counts with the first.
+
+    Args:
+        network: the network.
+        used: identities (`id`) of the parameters that the outputs depend on.
+    """
     seen: set[int] = set()
     for path, module in network.named_modules():
         if isinstance(module, nn.Conv2d) and (module.groups > 1 or module.padding_mode != "zeros"):

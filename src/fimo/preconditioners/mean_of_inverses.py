@@ -40,14 +40,14 @@ class MeanOfInverses(Preconditioner):
         self.source = GradientSource(problem)
         self.n = len(problem.train)
         means = mean_squares(self.source)
-        gone = vanishing(means, problem.dtype)
+        zero = vanishing(means, problem.dtype)
         self.values = {
             name: self.damping.value(self.source, partial(float, mean))
             for name, mean in means.items()
-            if name not in gone
+            if name not in zero
         }
-        if gone:
-            names = ", ".join(sorted(gone))
+        if zero:
+            names = ", ".join(sorted(zero))
             self.note("left out", f"P = 0 for parameters whose gradient is zero but for rounding ({names})")
         self.facts |= {"damping": str(self.damping), "damping_value": self.values}
         return self

@@ -129,7 +129,7 @@ class NeumannSeries(Preconditioner):
         Returns:
             The products.
         """
-        system = self.curvature.space(gradients)
+        system = self.curvature.system(gradients)
         result = torch.full_like(system.rhs, torch.nan)
         left = torch.arange(result.shape[1], device=result.device)
         for scale in self.scales:

@@ -39,7 +39,12 @@ class Projection(ABC):
 
     @abstractmethod
     def draw(self, parameters: int, generator: torch.Generator) -> None:
-        """Draw S."""
+        """Draw S.
+
+        Args:
+            parameters: rows of S.
+            generator: of random numbers, on the CPU.
+        """
 
     @abstractmethod
     def project(self, rows: Tensor) -> Tensor:
@@ -54,7 +59,12 @@ class RandomSigns(Projection):
     """Independent entries ±1/√size."""
 
     def draw(self, parameters: int, generator: torch.Generator) -> None:
-        """A byte for each entry."""
+        """A byte for each entry.
+
+        Args:
+            parameters: rows of S.
+            generator: of random numbers, on the CPU.
+        """
         self.signs = torch.randint(2, (parameters, self.size), generator=generator, dtype=torch.int8)
 
     def project(self, rows: Tensor) -> Tensor:
@@ -72,7 +82,12 @@ class SparseSigns(Projection):
     """
 
     def draw(self, parameters: int, generator: torch.Generator) -> None:
-        """Five bytes for each row of S."""
+        """Five bytes for each row of S.
+
+        Args:
+            parameters: rows of S.
+            generator: of random numbers, on the CPU.
+        """
         self.columns = torch.randint(self.size, (parameters,), generator=generator, dtype=torch.int32)
         self.signs = torch.randint(2, (parameters,), generator=generator, dtype=torch.int8)
 
@@ -87,7 +102,12 @@ class NoProjection(Projection):
     """S = I."""
 
     def draw(self, parameters: int, generator: torch.Generator) -> None:
-        """Nothing to draw."""
+        """Nothing to draw.
+
+        Args:
+            parameters: rows of S.
+            generator: of random numbers, on the CPU.
+        """
 
     def project(self, rows: Tensor) -> Tensor:
         """As they are."""
@@ -99,7 +119,13 @@ class NoProjection(Projection):
 
 
 def projection_of(parameters: int, size: int | None, seed: int) -> Projection:
-    """S, dense where it isn't too large; None for S = I."""
+    """S, dense where it isn't too large; None for S = I.
+
+    Args:
+        parameters: rows of S.
+        size: columns of S; None for S = I.
+        seed: of its entries.
+    """
     if size is None:
         return NoProjection(parameters, parameters, seed)
     return (RandomSigns if parameters * size <= DENSE_PROJECTION_ENTRIES else SparseSigns)(parameters, size, seed)
@@ -208,7 +234,12 @@ class RandomProjection(Preconditioner):
 
 
 def automatic_size(n: int, parameters: int) -> int:
-    """The paper's projection size, halved until it is below n and at most half the number of parameters."""
+    """The paper's projection size, halved until it is below n and at most half the number of parameters.
+
+    Args:
+        n: training rows.
+        parameters: their number.
+    """
     size = SIZES[n >= MANY_ROWS]
     while size > 1 and (size >= n or size > parameters // 2):
         size //= 2

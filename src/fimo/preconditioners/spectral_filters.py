@@ -38,7 +38,12 @@ class Functions(Protocol):
         ...
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
-        """Each times one vector; `problem` is what G was fitted to."""
+        """Each times one vector; `problem` is what G was fitted to.
+
+        Args:
+            vector: by parameter.
+            problem: what G was fitted to.
+        """
         ...
 
 

@@ -147,8 +147,18 @@ def margin_gradient(problem, k):
     return torch.autograd.functional.jacobian(margin, theta)
 
 
-def kronecker_factors(problem, share):
-    """EK-FAC for networks of linear layers that are called on a matrix: explicit Kronecker products, layer by layer."""
+def rescaled(scale, solve):
+    """D^½ solve(D^½) D^½ of a diagonal D = `scale [param]`."""
+    root = torch.diag(scale.sqrt())
+    return root @ solve(root) @ root
+
+
+def kronecker_factors(problem, share, scale=None):
+    """EK-FAC for networks of linear layers that are called on a matrix: explicit Kronecker products, layer by layer.
+
+    With the diagonal `scale [param]` of a matrix D the eigenvalues are those of gradients D^½ g, and P is between two
+    factors D^½.
+    """
     network, n = copy.deepcopy(problem.network), len(problem.train)
     layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
     seen = {}
@@ -161,8 +171,9 @@ def kronecker_factors(problem, share):
         values, vectors = torch.linalg.eigh(output_hessian(problem, k))
         pseudo.append(vectors * values.clamp(min=0).sqrt())
     pseudo = torch.stack(pseudo)
-    blocks = []
-    for layer in layers:
+    blocks, sizes = [], [p.numel() for layer in layers for p in layer.parameters()]
+    scale = torch.ones(sum(sizes), dtype=outputs.dtype) if scale is None else scale
+    for layer, part in zip(layers, scale.split([a + b for a, b in zip(*[iter(sizes)] * 2, strict=True)]), strict=True):
         inputs, result = seen[layer]
         a = torch.cat([inputs, ones], 1)
         d = torch.stack(
@@ -175,8 +186,10 @@ def kronecker_factors(problem, share):
         left = torch.linalg.eigh(torch.einsum("cni,cnj->ij", d, d) / n).eigenvectors
         Q = torch.kron(left, right)
         gradients = torch.einsum("cni,nj->cnij", d, a).flatten(2).flatten(0, 1)
-        eigenvalues = (gradients @ Q).square().sum(0) / n
-        P = Q @ torch.diag(1 / (eigenvalues + share * eigenvalues.mean())) @ Q.T
+        root = torch.empty_like(part)
+        root[in_order(layer)] = part.sqrt()
+        eigenvalues = (gradients * root @ Q).square().sum(0) / n
+        P = root[:, None] * (Q @ torch.diag(1 / (eigenvalues + share * eigenvalues.mean())) @ Q.T) * root
         blocks.append(P[in_order(layer)][:, in_order(layer)])
     return torch.block_diag(*blocks)
 

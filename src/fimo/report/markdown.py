@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fimo.compare.tables import Comparison
+from fimo.comparison.tables import Comparison
 
 
 def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> str:

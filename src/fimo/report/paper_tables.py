@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.influential import Shown, extremes
-from fimo.compare.tables import Comparison, at_moments
+from fimo.comparison.influential import Shown, extremes
+from fimo.comparison.tables import Comparison, at_moments
 from fimo.effect import gold_standard, without_diverged
 from fimo.report.markdown import with_error
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from fimo.compare.agreement import Mean, unit
+from fimo.comparison.agreement import Mean, unit
 from fimo.effect import gold_standard, without_diverged
 from fimo.report.figures import COLOURS
 

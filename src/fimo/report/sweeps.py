@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fimo.compare.tables import MOMENTS, at_moments
+from fimo.comparison.tables import MOMENTS, at_moments
 from fimo.report.figures import STYLE, draw_line, set_limits, set_scale
 
 COLUMNS = 3

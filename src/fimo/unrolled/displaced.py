@@ -56,10 +56,10 @@ class DisplacedGradients:
         estimate = self.estimate if self.estimate is P else self.estimate.fit(problem)
         fractions: list[float] = []
         for place, (step, drift) in enumerate(zip(estimate.recursion.steps, estimate.drifts(problem), strict=True)):
-            there, fraction = backtracking(problem, drift, estimate.recursion.loss_decay)
+            elsewhere, fraction = backtracking(problem, drift, estimate.recursion.loss_decay)
             fractions.append(fraction)
             single = P.single(place) if isinstance(P, GaussNewtonFilter) and P.steps else P
-            yield View(single, there if self.sides == "both" else problem, there, [step])
+            yield View(single, elsewhere if self.sides == "both" else problem, elsewhere, [step])
         P.facts |= {"share_of_drift": fractions, "mean_gradient_norm": estimate.facts["mean_gradient_norm"]}
         if estimate is not P and "rows" in estimate.notes:
             P.note("rows of the drift", f"the drift's estimate has its {estimate.notes['rows']}")
@@ -86,9 +86,9 @@ def backtracking(problem: Problem, drift: Parameters, weight_decay: float = 0.0)
     """
     before = training_loss(problem, weight_decay)
     for step_fraction in (0.5**halvings for halvings in range(HALVINGS + 1)):
-        there = displaced(problem, {name: step_fraction * part for name, part in drift.items()})
-        if training_loss(there, weight_decay) <= before:
-            return there, step_fraction
+        elsewhere = displaced(problem, {name: step_fraction * part for name, part in drift.items()})
+        if training_loss(elsewhere, weight_decay) <= before:
+            return elsewhere, step_fraction
     return problem, 0.0
 
 

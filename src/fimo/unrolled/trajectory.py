@@ -124,8 +124,8 @@ class Trajectory:
         deviations, before = Deviations.none(spectrum), left_out_gradients(problem, P.factored)
         before_inside = spectrum.coordinates(before)
         for end, parameters in zip(recursion.steps, self.parameters, strict=True):
-            there = displaced(problem, {name: parameters[name].to(p) - p for name, p in problem.parameters.items()})
-            after = left_out_gradients(there, P.factored)
+            elsewhere = displaced(problem, {name: parameters[name].to(p) - p for name, p in problem.parameters.items()})
+            after = left_out_gradients(elsewhere, P.factored)
             after_inside = spectrum.coordinates(after)
             segment = replace(recursion, learning_rates=recursion.learning_rates[begin:end], steps=[end - begin])
             kept, forced = segment_functions(functions, segment)
@@ -134,7 +134,7 @@ class Trajectory:
             inside = before_inside.lerp(after_inside, fraction)
             forces = replace(deviations, terms=terms, inside=inside)
             deviations = deviations.advanced(kept, forced, forces)
-            yield View(P, there, there, [end], deviations)
+            yield View(P, elsewhere, elsewhere, [end], deviations)
             before, before_inside, begin = after, after_inside, end
 
 

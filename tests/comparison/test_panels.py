@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from made_up import score_of, simulated
 
-from fimo.compare.tables import compare
+from fimo.comparison.tables import compare
 from fimo.report.figures import CEILING, draw_curves, draw_seeds
 from fimo.report.markdown import with_error
 from fimo.report.panels import panels_figure

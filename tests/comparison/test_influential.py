@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fimo.compare.influential import GOLD, extremes, influential_figure, influential_markdown, rankings
+from fimo.comparison.influential import GOLD, extremes, influential_figure, influential_markdown, rankings
 
 
 def ranking(values, **coords):

@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 
-from fimo.compare.agreement import Array, Mean, cosine, pearson
-from fimo.compare.tables import blocks
+from fimo.comparison.agreement import Array, Mean, cosine, pearson
+from fimo.comparison.tables import blocks
 from fimo.effect import average, effect, without_diverged
 from fimo.report.figures import set_scale
 
@@ -27,7 +27,7 @@ def ceiling_at(reliability: pd.DataFrame, gold: xr.DataArray) -> xr.DataArray:
     """The reliability ceiling √r `[step]` of the centred gold standard, with `epoch`; NaN from one seed.
 
     Args:
-        reliability: as in `fimo.compare.tables.Comparison`.
+        reliability: as in `fimo.comparison.tables.Comparison`.
         gold: see `centred_gold`.
     """
     centred = reliability.query("adjustment == 'centred'").set_index("step")["ceiling"]
