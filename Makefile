@@ -80,7 +80,7 @@ soak: setup  ## kill runs at random moments and run them again, about 8 minutes:
 docs: setup  ## the pages of docs/ as a site, into site/; a broken link is an error
 	@$(BIN)/python docs/configuration.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo 'the site begins at site/index.html'
+	@echo 'the site begins at site/index.html; python -m http.server -d site serves it, with its search'
 
 clean-results:  ## remove results/, never outputs/
 	rm -rf results

@@ -145,6 +145,12 @@ def test_the_configuration_page_has_every_key():
     keys(OmegaConf.to_container(config("experiment=diabetes"), resolve=False))
 
 
+def test_the_architecture_page_names_every_room():
+    page = (ROOT / "docs/architecture.md").read_text()
+    rooms = [path.parent.name for path in (ROOT / "src/fimo").glob("*/__init__.py")]
+    assert not [room for room in rooms if f"`src/fimo/{room}/`" not in page]
+
+
 def test_every_key_has_a_meaning():
     """In the page, a key without one is a name that explains itself: a class, or an experiment's own choice."""
     page = (ROOT / "docs/configuration.md").read_text().split("## experiment\n")[0]
@@ -158,4 +164,7 @@ def test_the_site_builds_without_a_broken_link(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "site/api.html").read_text()
     assert "ConjugateGradients" in page and "left_out" in page  # made from docstrings
-    assert "fonts.googleapis.com" not in (tmp_path / "site/index.html").read_text()
+    for name in ("index", "methods"):  # nothing is fetched from the network
+        assert not re.search(
+            r'<(script|link)[^>]*(src|href)="?(https?:)?//', (tmp_path / f"site/{name}.html").read_text()
+        )
