@@ -64,7 +64,7 @@ class SeedProducts:
         return cls(
             effects=parts,
             gram=parts @ parts.swapaxes(-1, -2),
-            means={adjustment: root * found.values[:, :, None] for adjustment, found in means.items()},
+            means={adjustment: root * mean.values[:, :, None] for adjustment, mean in means.items()},
             products=centred(units) @ parts.swapaxes(-1, -2),
             score_means=root * units.mean(-1, keepdims=True),
         )

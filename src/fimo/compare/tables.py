@@ -41,16 +41,16 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
         random_seed: of the splits that measure reliability.
     """
     seeds = without_diverged(seeds)
-    found = xr.concat([_compared(scores, block, random_seed) for block in blocks(seeds)], "step")
-    means = {name: _mean(found[name]) for name in MEASURES}
+    per_test = xr.concat([_compared(scores, block, random_seed) for block in blocks(seeds)], "step")
+    means = {name: _mean(per_test[name]) for name in MEASURES}
     curves = xr.merge(
         [mean.rename({"mean": f"{name}_mean", "sem": f"{name}_sem"}) for name, mean in means.items()], compat="override"
     )
     curves = curves.assign(n_test=means["cosine"]["count"], n_seeds=len(seeds))
-    ceilings = found[["reliability"]].assign(ceiling=np.sqrt(found["reliability"]))
+    ceilings = per_test[["reliability"]].assign(ceiling=np.sqrt(per_test["reliability"]))
     return Comparison(
         _rows(curves, "method", "adjustment", "step"),
-        _rows(_at_best_step(found["grouped"]), "method", "adjustment", "n_seeds"),
+        _rows(_at_best_step(per_test["grouped"]), "method", "adjustment", "n_seeds"),
         _rows(ceilings, "adjustment", "step").drop(columns="epoch"),
     )
 
@@ -76,7 +76,7 @@ def blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
 
 
 def _compared(scores: Mapping[str, xr.DataArray], losses: xr.Dataset, random_seed: int) -> xr.Dataset:
-    """All that some steps tell: the `MEASURES` and cosines with groups of seeds for each test example, reliability."""
+    """What some steps give: the `MEASURES` and cosines with groups of seeds for each test example, reliability."""
     given = stacked(list(scores.values()), losses)
     products = SeedProducts.of(losses, given)
     mean = products.effects.mean(2)[:, :, None]  # but for eq. 13's constant, which no correlation sees
@@ -116,9 +116,9 @@ def _groups(count: int) -> tuple[np.ndarray, np.ndarray]:
 def _mean(values: xr.DataArray) -> xr.Dataset:
     """`mean`, `sem` and `count` over test examples."""
     axes = [axis for axis in values.dims if axis != "test"]
-    found = Mean.of(values.transpose(*axes, "test").values)
+    summary = Mean.of(values.transpose(*axes, "test").values)
     coords = values.isel(test=0).coords
-    return xr.Dataset({name: (axes, getattr(found, name)) for name in ("mean", "sem", "count")}, coords)
+    return xr.Dataset({name: (axes, getattr(summary, name)) for name in ("mean", "sem", "count")}, coords)
 
 
 def _at_best_step(grouped: xr.DataArray) -> xr.Dataset:
@@ -135,15 +135,19 @@ def _rows(table: xr.Dataset, *axes: str) -> pd.DataFrame:
     return rows[[*axes, *named, *table.data_vars]]
 
 
+def best_place(curve: pd.DataFrame) -> int:
+    """Place of the highest mean cosine among the rows of one method's curve; the first where no cosine is a number."""
+    return int(curve["cosine_mean"].fillna(-np.inf).argmax())
+
+
 def at_moments(curve: pd.DataFrame) -> dict:
     """Amount and cosine of one method's rows of a curve at its first, its best and its last step.
 
     Returns:
         `first epoch`, `first cosine_mean`, `first cosine_sem`, and the same for `best` and `last`.
     """
-    best = int(curve["cosine_mean"].fillna(-np.inf).argmax())
-    found: dict = {}
-    for moment, place in zip(MOMENTS, (0, best, -1), strict=True):
-        found[f"{moment} epoch"] = curve["epoch"].iloc[place]
-        found |= {f"{moment} {name}": curve[name].iloc[place] for name in ("cosine_mean", "cosine_sem")}
-    return found
+    row: dict = {}
+    for moment, place in zip(MOMENTS, (0, best_place(curve), -1), strict=True):
+        row[f"{moment} epoch"] = curve["epoch"].iloc[place]
+        row |= {f"{moment} {name}": curve[name].iloc[place] for name in ("cosine_mean", "cosine_sem")}
+    return row

@@ -10,12 +10,12 @@ import numpy as np
 ROUNDING = 1e-9
 
 
-def above(low: float, high: float) -> str:
+def significantly_positive(low: float, high: float) -> str:
     """The verdict where a number has to be above zero, from its ends two standard errors away."""
     return "holds" if low > ROUNDING else "does not hold" if high < -ROUNDING else "not decided"
 
 
-def not_below(low: float, high: float) -> str:
+def not_significantly_negative(low: float, high: float) -> str:
     """The verdict where a number has to be within its error of zero, or above; without an error nothing is decided."""
     return "not decided" if np.isnan(high) else "holds" if high >= -ROUNDING else "does not hold"
 
@@ -29,7 +29,7 @@ def claim_row(
         name: of the claim.
         words: what its statistic is.
         number: the statistic and its standard error.
-        verdict: see `above` and `not_below`.
+        verdict: see `significantly_positive` and `not_significantly_negative`.
         note: what the error is of, or why there is no number.
         counts: test examples and seeds.
     """

@@ -14,24 +14,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from fimo.app import settings
 from fimo.app.errors import CONFIG_DIR
-from fimo.compare.area import agreements, beyond_table, ceiling_at, centred_gold, draw_dampings
+from fimo.compare.area import agreements, beyond_table, ceiling_at, centred_gold
 from fimo.compare.claims import adam_claim
 from fimo.compare.own_claims import OWN_CLAIMS
+from fimo.compare.sorted_scores import profiles
 from fimo.paper.captions import Found, joined, measured, runs, title, title_with_gradient, titled
 from fimo.paper.panels import Panel
+from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table
 from fimo.pipeline import results
 from fimo.report.claims import claims_markdown
+from fimo.report.damping_map import draw_dampings
 from fimo.report.figures import draw_curves, draw_seeds, figure_files
 from fimo.report.panels import panels_figure
-from fimo.report.paper_tables import (
-    at_few_amounts,
-    cost_table,
-    influential_table,
-    methods_table,
-    published_table,
-    table_files,
-)
-from fimo.report.sorted_scores import draw_sorted, profiles
+from fimo.report.sorted_scores import draw_sorted
+from fimo.report.tables import table_files
 
 Files = dict[str, bytes]
 ADJUSTED = {"none": "as measured", "full": "not centred", "centred": "centred"}
@@ -194,7 +190,7 @@ def damping(found: Found) -> Files:
 
     def grid(panel: Panel) -> tuple[xr.DataArray, xr.DataArray]:
         scores, matched = panel.damped
-        return agreements(scores, centred_gold(panel.losses())), matched
+        return agreements(scores, centred_gold(panel.losses())).mean("test"), matched
 
     panels = titled(found, grid)
     amount, label = results.AMOUNTS[settings.FURTHER], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"

@@ -10,12 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fimo.app.main import told
+from fimo.compare.sweeps import Job, sweep_table
 from fimo.errors import UserError
 from fimo.pipeline.artifacts import CURVES, SWEEP, read_run, write
 from fimo.pipeline.run import say
 from fimo.report.figures import figure_files
-from fimo.report.paper_tables import table_files
-from fimo.report.sweeps import Job, sweep_figure, sweep_table
+from fimo.report.sweeps import sweep_figure
+from fimo.report.tables import table_files
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,13 +20,14 @@ from omegaconf import DictConfig
 from fimo.app import multirun, settings
 from fimo.app.settings import FURTHER, RETRAINING, TANGENTS
 from fimo.compare.claims import claims
-from fimo.compare.influential import GOLD, influential_figure, influential_markdown, rankings
+from fimo.compare.influential import GOLD, rankings
 from fimo.compare.own_claims import own_claims
 from fimo.compare.tables import Comparison
 from fimo.pipeline import addresses, artifacts, stages
 from fimo.pipeline.run import Question, say
 from fimo.report.claims import claims_markdown
 from fimo.report.figures import curves_figure, figure_files, seeds_figure, to_bytes
+from fimo.report.influential import influential_figure, influential_markdown
 from fimo.report.markdown import markdown_table
 
 PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "scipy", "xarray", "hydra-core")

@@ -36,7 +36,7 @@ def claims_markdown(table: pd.DataFrame) -> str:
             row["verdict"] = f"{row['verdict']}: {row['note']}"
         row["statistic ± error"] = number
         lines.append(f"| {' | '.join(str(row[name]) for name in names)} |")
-    words = [f"- {name}: {said}." for name, said in zip(table["claim"], table["statistic"], strict=True)]
+    words = [f"- {name}: {statistic}." for name, statistic in zip(table["claim"], table["statistic"], strict=True)]
     if ADAM.name not in set(table["claim"]):
         words.append(f"- {ADAM.name}: takes two runs, and is not measured in one.")
     explained = [EXPLANATION, *([OWN_EXPLANATION] if ours else [])]

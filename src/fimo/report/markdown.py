@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fimo.compare.tables import Comparison
+from fimo.compare.tables import Comparison, best_place
 
 
 def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
@@ -26,8 +26,7 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
         f"|---{10 * '|--:'}|",
     ]
     for label, curve in centred.groupby("method", sort=False):
-        best = curve.loc[curve["cosine_mean"].idxmax()] if curve["cosine_mean"].notna().any() else curve.iloc[0]
-        cells = [_at(best), _at(curve.iloc[-1])]
+        cells = [_at(curve.iloc[best_place(curve)]), _at(curve.iloc[-1])]
         facts = methods.get(str(label), {})
         seconds = f"{facts['seconds']:.2f}" if "seconds" in facts else "–"
         lines.append(f"| {label} | {' | '.join(cells)} | {facts.get('damping', '–')} | {seconds} |")
@@ -43,8 +42,8 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
         f"Centred (eq. 13 and 17), mean ± standard error over {counts.max()} test examples"
         f"{f' ({fewer})' if fewer else ''}; the gold standard is the mean over {seeds}.",
     ]
-    told = [f"{label}: {note}." for label, facts in methods.items() for note in facts.get("notes", [])]
-    return "\n".join([*lines, *(f"\n{note}" for note in [*told, *notes])]) + "\n"
+    sentences = [f"{label}: {note}." for label, facts in methods.items() for note in facts.get("notes", [])]
+    return "\n".join([*lines, *(f"\n{note}" for note in [*sentences, *notes])]) + "\n"
 
 
 def with_error(value: float, error: float) -> str:

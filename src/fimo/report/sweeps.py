@@ -1,9 +1,9 @@
-"""The jobs of a sweep in one table and one figure."""
+"""The jobs of a sweep in one figure."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -11,25 +11,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fimo.compare.tables import MOMENTS, at_moments
+from fimo.compare.sweeps import Job, sweep_table
+from fimo.compare.tables import MOMENTS
 from fimo.report.figures import STYLE, draw_line, set_limits, set_scale
 
 COLUMNS = 3
 # So few swept values are all named on the axis.
 TICKS = 8
-
-
-@dataclass(frozen=True)
-class Job:
-    """One results folder.
-
-    Attributes:
-        swept: what was varied and is said of this job, by key.
-        curves: its curves.csv.
-    """
-
-    swept: Mapping[str, str]
-    curves: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -39,27 +27,6 @@ class Panel:
     title: str
     xlabel: str
     lines: pd.DataFrame
-
-
-def sweep_table(jobs: Sequence[Job], adjustment: str = "centred") -> pd.DataFrame:
-    """A row for each job and method, by the swept values, with cosines at the first, the best and the last step."""
-    rows = []
-    for job in jobs:
-        chosen = job.curves.query("adjustment == @adjustment")
-        for label, curve in chosen.groupby("method", sort=False):
-            rows.append({**job.swept, "method": label, "seeds": curve["n_seeds"].iloc[0], **at_moments(curve)})
-    table = pd.DataFrame(rows)
-    keys = list(dict.fromkeys(key for job in jobs for key in job.swept))
-    table = table[[*keys, *(column for column in table if column not in keys)]]
-    return table.sort_values(keys, key=_rank, kind="stable", ignore_index=True)
-
-
-def _rank(values: pd.Series) -> pd.Series:
-    """Numbers where all are, else places in the order of appearance."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    return (
-        numbers if numbers.notna().equals(values.notna()) else pd.Series(pd.factorize(values, use_na_sentinel=False)[0])
-    )
 
 
 @matplotlib.rc_context(STYLE)
@@ -99,10 +66,10 @@ def _against_a_number(jobs: Sequence[Job], adjustment: str) -> list[Panel]:
     table = table.assign(x=numbers[axis], method=_bases(table, keys))
     panels = []
     for chosen, part in table.groupby(others, sort=False, dropna=False) if others else [((), table)]:
-        told = ", ".join(f"{key}={value}" for key, value in zip(others, chosen, strict=True) if pd.notna(value))
+        rest = ", ".join(f"{key}={value}" for key, value in zip(others, chosen, strict=True) if pd.notna(value))
         for moment in MOMENTS:
             lines = part.rename(columns={f"{moment} cosine_mean": "mean", f"{moment} cosine_sem": "sem"})
-            panels.append(Panel(", ".join(filter(None, [told, f"{moment} step"])), axis, lines.sort_values("x")))
+            panels.append(Panel(", ".join(filter(None, [rest, f"{moment} step"])), axis, lines.sort_values("x")))
     return panels
 
 

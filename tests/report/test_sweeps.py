@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fimo.report.paper_tables import readable_cells
-from fimo.report.sweeps import Job, sweep_figure, sweep_table
+from fimo.compare.sweeps import Job, sweep_table
+from fimo.report.sweeps import sweep_figure
+from fimo.report.tables import readable_cells
 
 NAN = float("nan")
 

@@ -5,20 +5,13 @@ import pandas as pd
 import pytest
 from made_up import score_of, simulated
 
+from fimo.compare.sorted_scores import EARLY, LATE, early_and_late, profile, profiles
 from fimo.compare.tables import compare
+from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table
 from fimo.report.figures import CEILING, draw_curves, draw_seeds
 from fimo.report.markdown import with_error
 from fimo.report.panels import panels_figure
-from fimo.report.paper_tables import (
-    at_few_amounts,
-    cost_table,
-    influential_table,
-    methods_table,
-    published_table,
-    readable_cells,
-    table_files,
-)
-from fimo.report.sorted_scores import EARLY, LATE, amounts, profile, profiles
+from fimo.report.tables import readable_cells, table_files
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +52,7 @@ def test_sorted_scores_by_hand():
     "epochs, places", [([1, 2, 5, 9, 30], (0, 3)), ([0.1, 0.2, 0.9], (0, 1)), ([0.5, 1, 10], (1, 2)), ([3], (0, 0))]
 )
 def test_early_and_late(epochs, places):
-    assert amounts(np.array(epochs)) == places
+    assert early_and_late(np.array(epochs)) == places
 
 
 def test_profiles_of_scores_and_of_further_training(made):
