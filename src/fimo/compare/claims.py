@@ -151,9 +151,9 @@ def _weights(count: int, random: np.random.Generator) -> Array:
 
     A replicate draws with replacement one fewer than there are, whose mean spreads as the mean does, without bias. Its
     weights then go a tenth of the way (`BOOTSTRAP_SHRINKAGE`) from equal ones to those drawn, and `_row` takes ten
-    times the spread around the estimate. All the way would be too far with few seeds: a mean with seeds drawn twice is noisier than the
-    mean itself, so its cosines are lower (percentiles would miss the estimate), and what averaging gains, nothing
-    where a replicate draws one seed only, would seem several times as uncertain as it is.
+    times the spread around the estimate. All the way would be too far with few seeds: a mean with seeds drawn twice is
+    noisier than the mean itself, so its cosines are lower (percentiles would miss the estimate), and what averaging
+    gains, nothing where a replicate draws one seed only, would seem several times as uncertain as it is.
     """
     equal = np.full(count, 1 / count)
     if count == 1:
