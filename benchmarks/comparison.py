@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from benchmarks.timing import Line, measured, seconds, twins
+from benchmarks.timing import Line, measured, seconds
 from fimo.compare.claims import claims
 from fimo.compare.tables import GROUP_SIZES, compare
 from fimo.effect import ADJUSTMENTS, effect
 from fimo.pipeline import formats
+from fimo.reference import comparison as reference
 
 # As many as energy at size=paper has, but for the steps: 50 in place of 500, to which time is proportional.
 SEEDS, STEPS, TESTS, LEFT_OUT, METHODS = 100, 50, 77, 100, 8
@@ -41,7 +42,7 @@ def _loops(scores: dict[str, xr.DataArray], seeds: list[xr.Dataset]) -> float:
     effects = [effect(each, "centred").values for each in few]
     score = scores["0"].values[None, :2]
     groups = [size for size in GROUP_SIZES if size <= len(seeds)]
-    spent = seconds(lambda: twins("naive_comparison").comparison(score, effects, "centred", groups))
+    spent = seconds(lambda: reference.comparison(score, effects, "centred", groups))
     return spent * seeds[0].sizes["step"] * TESTS / 2 * len(scores) * len(ADJUSTMENTS)
 
 

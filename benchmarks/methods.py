@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from omegaconf import DictConfig
 
-from benchmarks.timing import Line, measured, seconds, twins
+from benchmarks.timing import Line, measured, seconds
 from fimo.attribution import attribute
 from fimo.gradients import per_example_gradients
 from fimo.gradients.source import GradientSource
@@ -26,6 +26,9 @@ from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import RandomProjection
 from fimo.problem import Problem
+from fimo.reference import solvers
+from fimo.reference.gradients import gradient
+from fimo.reference.methods import influence_by_batches
 
 DEPTH, BATCH = 5000, 128
 LISSA_STEPS = 50  # of the plain recursion, scaled to its depth
@@ -87,7 +90,7 @@ def exact(problem: Problem, scales: Sequence[float]) -> None:
 
 def _first_gradient(problem: Problem) -> torch.Tensor:
     """The first test example's, flat."""
-    return twins("naive").gradient(problem, *problem.test[torch.tensor(0)])
+    return gradient(problem, *problem.test[torch.tensor(0)])
 
 
 def _part(problem: Problem) -> tuple[Problem, float]:
@@ -100,12 +103,12 @@ def _part(problem: Problem) -> tuple[Problem, float]:
 def _loop_gradients(problem: Problem) -> float:
     """Seconds of all training gradients, one after another."""
     part, times = _part(problem)
-    return times * seconds(lambda: twins("naive_solvers").training_gradients(part))
+    return times * seconds(lambda: solvers.training_gradients(part))
 
 
 def _loop_cg(problem: Problem, dampings: Sequence[float], most: int) -> float:
     """Seconds of plain conjugate gradients for all test examples, from one; `most` 0: from five iterations."""
-    solve, g = twins("naive_solvers").conjugate_gradients, _first_gradient(problem)
+    solve, g = solvers.conjugate_gradients, _first_gradient(problem)
     spent = seconds(lambda: [solve(problem, g, damping, 1e-5, most or 5) for damping in dampings])
     return len(problem.test) * spent * (1 if most else MOST / 5)
 
@@ -113,22 +116,22 @@ def _loop_cg(problem: Problem, dampings: Sequence[float], most: int) -> float:
 def _loop_lissa(problem: Problem, damping: float) -> float:
     """Seconds of the plain recursion for all test examples and its whole depth, from one and some steps."""
     batches = list(torch.randint(len(problem.train), (LISSA_STEPS, BATCH)))
-    recursion, g = twins("naive_methods").influence_by_batches, _first_gradient(problem)
+    recursion, g = influence_by_batches, _first_gradient(problem)
     spent = seconds(lambda: recursion(problem, g, batches, damping, 10.0))
     return len(problem.test) * spent * DEPTH / LISSA_STEPS
 
 
 def _loop_datainf(problem: Problem) -> float:
     """Seconds of all training gradients and, from one test example, of P times each test gradient."""
-    (part, times), plain, g = _part(problem), twins("naive_solvers"), _first_gradient(problem)
+    (part, times), g = _part(problem), _first_gradient(problem)
     gradients: list = []
-    once = seconds(lambda: gradients.extend(plain.training_gradients(part)))
-    return times * (once + len(problem.test) * seconds(lambda: plain.mean_of_inverses(part, g, gradients, 0.1)))
+    once = seconds(lambda: gradients.extend(solvers.training_gradients(part)))
+    return times * (once + len(problem.test) * seconds(lambda: solvers.mean_of_inverses(part, g, gradients, 0.1)))
 
 
 def _loop_ekfac(problem: Problem) -> float:
     """Seconds of the bases and, from one test example, of P times each test gradient."""
-    plain, g = twins("naive_solvers"), _first_gradient(problem)
+    g = _first_gradient(problem)
     bases: list = []
-    once = seconds(lambda: bases.extend(plain.kronecker_bases(problem)))
-    return once + len(problem.test) * seconds(lambda: plain.kronecker_factors(problem, g, bases, 0.1))
+    once = seconds(lambda: bases.extend(solvers.kronecker_bases(problem)))
+    return once + len(problem.test) * seconds(lambda: solvers.kronecker_factors(problem, g, bases, 0.1))

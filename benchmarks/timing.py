@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import importlib
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -114,14 +110,6 @@ def seconds(work: Callable[[], object], device: torch.device = torch.device("cpu
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
-
-
-def twins(name: str) -> ModuleType:
-    """The plain twins of the tests."""
-    folder = str(Path(__file__).parents[2] / "tests")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    return importlib.import_module(name)
 
 
 def _digits(value: float) -> float:

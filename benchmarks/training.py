@@ -7,11 +7,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
 from multiprocessing import get_context
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from benchmarks.timing import Line, machine, measured, seconds, twins
+from benchmarks.timing import Line, machine, measured, seconds
 from fimo.app import settings
 from fimo.further_training.module import FurtherTraining
 from fimo.further_training.plan import Plan
@@ -20,6 +21,7 @@ from fimo.memory import peak_memory
 from fimo.pipeline.run import Question
 from fimo.problem import Problem
 from fimo.randomness import seed_of
+from fimo.reference import gradients as reference
 
 # Measured whole, on a GPU.
 WHOLE = ("energy", "folktables")
@@ -132,11 +134,11 @@ def _best_loop(problem: Problem, plan: Plan, loops: int) -> float:
 def _loop(problem: Problem, plan: Plan, loops: int) -> float:
     """Seconds of all runs one after another, from a few of them."""
     draw = (lambda *step: torch.manual_seed(seed_of(0, *step))) if FurtherTraining(problem, plan, [0]).random else None
-    options = {"clip": plan.clip, "evaluated": plan.evaluated(problem), "draw": draw}
-    naive, settled = twins("naive"), (plan.epochs, plan.batch_size, plan.leave_out, 0)
+    options: dict[str, Any] = {"clip": plan.clip, "evaluated": plan.evaluated(problem), "draw": draw}
+    settled = (plan.epochs, plan.batch_size, plan.leave_out, 0)
 
     def runs() -> None:
         for left_out in problem.left_out[:loops].tolist():
-            naive.further_training(problem, plan.optimizer, *settled, left_out, **options)
+            reference.further_training(problem, plan.optimizer, *settled, left_out, **options)
 
     return seconds(runs) / loops * (1 + len(problem.left_out))
