@@ -223,7 +223,7 @@ def test_figures_and_table_are_repeatable_and_complete():
     comparison = tables.compare(scores, seeds)
     for draw in (curves_figure, seeds_figure):
         figure = draw(comparison, "title")
-        labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
         assert labels[:2] == ["Grad-Dot", "CG (λ = 10 λ0)"]
         assert ("reliability ceiling" in labels) == (draw is curves_figure)
         for kind in ("png", "pdf"):
