@@ -151,3 +151,20 @@ def at_moments(curve: pd.DataFrame) -> dict:
         row[f"{moment} epoch"] = curve["epoch"].iloc[place]
         row |= {f"{moment} {name}": curve[name].iloc[place] for name in ("cosine_mean", "cosine_sem")}
     return row
+
+
+def best_method(curves: pd.DataFrame, adjustment: str = "centred") -> tuple[str, float, float] | None:
+    """The method with the highest mean cosine at any evaluated amount of further training.
+
+    Args:
+        curves: the columns of curves.csv.
+        adjustment: one of `fimo.effect.ADJUSTMENTS`.
+
+    Returns:
+        Its label, that cosine, and the amount in epochs; None where no cosine is a number.
+    """
+    rows = curves.query("adjustment == @adjustment").reset_index(drop=True)
+    if not rows["cosine_mean"].notna().any():
+        return None
+    best = rows.iloc[best_place(rows)]
+    return str(best["method"]), float(best["cosine_mean"]), float(best["epoch"])

@@ -104,9 +104,8 @@ def _against_a_number(jobs: Sequence[Job], adjustment: str) -> list[Panel]:
         for moment in MOMENTS:
             lines = part.rename(columns={f"{moment} cosine_mean": "mean", f"{moment} cosine_sem": "sem"})
             lines = lines if overlaid else lines.assign(other="")
-            panels.append(
-                Panel(", ".join(filter(None, [other, f"{moment} step"])), axis, lines.sort_values("x", kind="stable"))
-            )
+            title = ", ".join(filter(None, [other, f"{moment} step"]))
+            panels.append(Panel(title, axis, lines.sort_values("x", kind="stable")))
     return panels
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from fimo.report.markdown import with_error
+from fimo.report.markdown import decimals_for, with_error
 
 # LaTeX of what its escaping leaves alone.
 LATEX = {"±": r"$\\pm$", "–": "--", "λ0": r"$\\lambda_0$", "λ": r"$\\lambda$", r"−|(?<!\S)-(?=\d)": "$-$"}
@@ -50,26 +50,26 @@ def _latex_columns(text: pd.DataFrame, words: set[str]) -> Iterator[str]:
 
 
 def readable_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Numbers as text: three decimals, three digits where a column has small ones; standard errors; – for NaN."""
+    """Numbers as text, in one way of writing for each column, with standard errors; – for NaN."""
     cells = {}
     for name in table:
         if name.endswith("_sem"):
             continue
         base = name.removesuffix("_mean")
-        small = pd.api.types.is_float_dtype(table[name]) and table[name].abs().between(0, 1e-3, "neither").any()
-        values = [_cell(value, bool(small)) for value in table[name]]
         if base != name:
-            pairs = zip(table[name], table[f"{base}_sem"], values, strict=True)
-            values = [with_error(value, error) if pd.notna(error) else text for value, error, text in pairs]
-        cells[base] = values
+            errors = table[f"{base}_sem"]
+            decimals = decimals_for(errors)
+            cells[base] = [with_error(*pair, decimals) for pair in zip(table[name], errors, strict=True)]
+        elif pd.api.types.is_float_dtype(table[name]):
+            style = _style(table[name].dropna().abs())
+            cells[base] = ["–" if np.isnan(value) else f"{value:{style}}" for value in table[name]]
+        else:
+            cells[base] = ["–" if pd.isna(value) else str(value) for value in table[name]]
     return pd.DataFrame(cells, columns=list(cells))
 
 
-def _cell(value: object, small: bool) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    if np.isnan(value):
-        return "–"
-    if abs(value) < 1e6 and value == int(value):
-        return str(int(value))
-    return f"{value:.3f}" if 1e-3 <= abs(value) < 1e3 and not small else f"{value:.3g}"
+def _style(sizes: pd.Series) -> str:
+    """Format of a column: integers, three decimals, or powers of ten where three decimals show little."""
+    if (sizes >= 1e6).any() or sizes.between(0, 1e-3, "neither").any():
+        return ".2e"
+    return ".0f" if (sizes == sizes.round()).all() else ".3f"
