@@ -27,6 +27,9 @@ def ceiling_at(reliability: pd.DataFrame, gold: xr.DataArray) -> xr.DataArray:
     Args:
         reliability: as in `fimo.compare.tables.Comparison`.
         gold: see `centred_gold`.
+
+    Returns:
+        `[step]`, between 0 and 1.
     """
     centred = reliability.query("adjustment == 'centred'").set_index("step")["ceiling"]
     return gold["epoch"].copy(data=centred.loc[gold["step"].values])
@@ -41,6 +44,9 @@ def agreements(
         scores: `[…, test, left_out]`, with an axis `step` where they depend on it.
         gold: see `centred_gold`.
         measure: `cosine` or `pearson`.
+
+    Returns:
+        Between −1 and 1; NaN for a vector without direction.
     """
     given = scores.sel(step=gold["step"]) if "step" in scores.dims else scores.expand_dims(step=gold["step"])
     given = given.sel(test=gold["test"], left_out=gold["left_out"]).transpose(..., "step", "test", "left_out")

@@ -129,6 +129,14 @@ def claims(
 def adam_claim(sgd: Run, adam: Run, random: np.random.Generator) -> pd.DataFrame:
     """The row of Adam against SGD, from two runs with one final model, paired by test example.
 
+    Args:
+        sgd: scores and losses after further training with SGD.
+        adam: the same with Adam.
+        random: draws the replicates.
+
+    Returns:
+        One row, the columns of `claims`.
+
     Raises:
         UserError: where they have no method, test example, left-out example or amount of further training in common.
     """

@@ -27,7 +27,15 @@ class Extremes:
 
 
 def extremes(scores: xr.DataArray, count: int) -> Extremes:
-    """The `count` largest and smallest of one test example's scores `[left_out]`; NaN takes no part."""
+    """The `count` largest and smallest of one test example's scores `[left_out]`; NaN takes no part.
+
+    Args:
+        scores: `[left_out]`.
+        count: how many at each end.
+
+    Returns:
+        Both ends.
+    """
     ranked = scores.dropna("left_out").sortby(scores.dropna("left_out"), ascending=False)
     pairs = [(int(row), float(score)) for row, score in zip(ranked["left_out"], ranked, strict=True)]
     helpful = [pair for pair in pairs[:count] if pair[1] > 0]
@@ -36,7 +44,15 @@ def extremes(scores: xr.DataArray, count: int) -> Extremes:
 
 
 def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
-    """The gold standard after the first and the last evaluated step, then every method: `[test, left_out]` by name."""
+    """The gold standard after the first and the last evaluated step, then every method: `[test, left_out]` by name.
+
+    Args:
+        scores: by label, `[test, left_out]`, or `[step, test, left_out]`, of which the last step is taken.
+        seeds: the losses of each seed (see `fimo.effect`).
+
+    Returns:
+        By name, the gold standard first.
+    """
     seeds = without_diverged(seeds)
     golds = {}
     for step in (0, -1):

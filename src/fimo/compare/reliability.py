@@ -22,6 +22,9 @@ def reliability(products: SeedProducts, random: np.random.Generator, splits: int
         products: of the seeds' effects.
         random: draws the splits.
         splits: how many.
+
+    Returns:
+        r `[step]` by adjustment, between 0 and 1.
     """
     count = products.gram.shape[-1]
     half = count // 2

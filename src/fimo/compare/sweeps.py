@@ -24,7 +24,15 @@ class Job:
 
 
 def sweep_table(jobs: Sequence[Job], adjustment: str = "centred") -> pd.DataFrame:
-    """A row for each job and method, by the swept values, with cosines at the first, the best and the last step."""
+    """A row for each job and method, by the swept values, with cosines at the first, the best and the last step.
+
+    Args:
+        jobs: of the sweep.
+        adjustment: one of `fimo.effect.ADJUSTMENTS`.
+
+    Returns:
+        The swept keys, `method`, `seeds`, and the columns of `fimo.compare.tables.at_moments`.
+    """
     rows = []
     for job in jobs:
         chosen = job.curves.query("adjustment == @adjustment")

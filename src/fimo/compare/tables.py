@@ -39,6 +39,9 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
         seeds: the losses of each seed (see `fimo.effect`), with coordinates `step`, `epoch`, `test`, `left_out`.
             They may be open files: values are read in blocks of steps. Diverged runs are left out.
         random_seed: of the splits that measure reliability.
+
+    Returns:
+        The three tables.
     """
     seeds = without_diverged(seeds)
     per_test = xr.concat([_compared(scores, block, random_seed) for block in blocks(seeds)], "step")

@@ -60,6 +60,9 @@ def published_table(published: Mapping[str, Any], comparison: Comparison) -> pd.
         published: their `unit` (`epoch` or `step`), the `amounts`, for each measure and method a number for each, and
             `seeds`: the `counts` of seeds averaged and, by method, the `cosine` at the best step with each.
         comparison: ours.
+
+    Returns:
+        `method`, `measure`, `amount`, `paper`, `ours_mean`, `ours_sem`, `difference`.
     """
     unit = published["unit"]
     curves = comparison.curves.query("adjustment == 'centred'").set_index(["method", unit])
@@ -100,6 +103,9 @@ def influential_table(seeds: Sequence[xr.Dataset], describe_row: DescribeRow, te
         seeds: the losses of each seed (see `fimo.effect`).
         describe_row: an example as people read it, from its split and its row.
         tests: how many test examples.
+
+    Returns:
+        Two rows for each test example, the most helpful and the most harmful.
     """
     gold = gold_standard(without_diverged(seeds), 0)
     rows: list[dict[str, Any]] = []

@@ -25,6 +25,9 @@ def influential_markdown(
         describe_row: an example as people read it, from its split and its row.
         tests: how many test examples.
         count: how many training examples at each end.
+
+    Returns:
+        The text in Markdown.
     """
     first = next(iter(rankings.values()))
     lines = [
@@ -70,6 +73,9 @@ def influential_figure(
         describe_row: an example as people see it, from its split and its row.
         tests: how many test examples.
         count: how many training examples at each end; where fewer helped or harmed, places stay empty.
+
+    Returns:
+        A row of images for each test example, or None.
     """
     chosen = [int(test) for test in scores["test"].values[:tests]]
     if isinstance(describe_row("test", chosen[0]), str):

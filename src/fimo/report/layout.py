@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -83,7 +84,9 @@ def legend_entries(*panels: Axes) -> dict[str, Artist]:
     return entries
 
 
-def set_legend(figure: Figure, entries: Mapping[str, Artist], side: str = "lower", size: float = 9) -> None:
+def set_legend(
+    figure: Figure, entries: Mapping[str, Artist], side: Literal["lower", "upper"] = "lower", size: float = 9
+) -> None:
     """A legend below or above all panels, in as many columns as the figure's width holds.
 
     Args:
@@ -99,7 +102,10 @@ def set_legend(figure: Figure, entries: Mapping[str, Artist], side: str = "lower
     columns = next((count for count in counts if _fits(widths, count, figure)), 1)
     rows = -(-len(widths) // columns)
     columns = -(-len(widths) // rows)  # no column is much shorter than the others
-    figure.legend(list(entries.values()), list(entries), loc=f"outside {side} center", ncols=columns, fontsize=size)
+    place: Literal["outside lower center", "outside upper center"] = (
+        "outside lower center" if side == "lower" else "outside upper center"
+    )
+    figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, fontsize=size)
 
 
 def _fits(widths: Sequence[float], columns: int, figure: Figure) -> bool:

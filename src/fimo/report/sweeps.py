@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib
 import pandas as pd
@@ -17,13 +18,14 @@ from fimo.compare.tables import MOMENTS
 from fimo.report.figures import STYLE, draw_line, set_limits, set_scale
 from fimo.report.layout import legend_entries, set_legend, set_title, wrapped
 
+LineStyle = Literal["-", "--", ":", "-."]
 COLUMNS = 3
 # So few swept values are all named on the axis.
 TICKS = 8
 # Inches, of a panel's title.
 TITLE = 2.9
 # Of the values of a second swept key, in one panel.
-LINE_STYLES = ("-", "--", ":", "-.")
+LINE_STYLES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _against_a_number(jobs: Sequence[Job], adjustment: str) -> list[Panel]:
     return panels
 
 
-def _styles(panel: Panel) -> dict[str, str]:
+def _styles(panel: Panel) -> dict[str, LineStyle]:
     """Line styles of the combinations of other keys, the same in every panel."""
     others = list(panel.lines["other"].unique()) if "other" in panel.lines else [""]
     return dict(zip(others, LINE_STYLES, strict=False))

@@ -23,6 +23,9 @@ def table_files(table: pd.DataFrame, readable: pd.DataFrame, notes: Sequence[str
         table: all numbers, for `csv`.
         readable: what people read, for `md` and `tex`; columns `x_mean` and `x_sem` become `x`.
         notes: sentences under the Markdown table, and comments in the LaTeX one.
+
+    Returns:
+        The content of `csv`, `md` and `tex`.
     """
     if table.empty:  # no rows, no table
         parts = table.to_csv(index=False), "\n\n".join(notes) + "\n", "".join(f"% {note}\n" for note in notes)
