@@ -15,7 +15,7 @@ from problems import problem
 from fimo.app.errors import CONFIG_DIR
 from fimo.attribution import attribute
 from fimo.preconditioners.damping import Damping
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -30,10 +30,10 @@ def test_its_example_of_a_method_equals_the_explicit_matrix(task, network):
     names: dict = {}
     exec(CODE, names)
     question = problem(task, network)
-    everything = [naive.gradient(question, *question.train[torch.tensor(i)]) for i in range(len(question.train))]
+    everything = [reference.gradient(question, *question.train[torch.tensor(i)]) for i in range(len(question.train))]
     matrix = torch.diag(1 / (torch.stack(everything).square().mean(0) + 0.01))
     scores = attribute(question, names["Diagonal"]("Diagonal", Damping(0.01)))
-    np.testing.assert_allclose(scores, naive.scores(question, matrix), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(scores, reference.scores(question, matrix), rtol=1e-9, atol=1e-14)
 
 
 def test_its_example_of_a_method_passes_the_linter(tmp_path):

@@ -13,7 +13,7 @@ from fimo.compare.live import LiveAgreement
 from fimo.compare.reliability import reliability
 from fimo.compare.seed_products import SeedProducts
 from fimo.effect import ADJUSTMENTS, average, diverged, effect, with_diverged_as_nan
-from fimo.reference import comparison as naive
+from fimo.reference import comparison as reference
 from fimo.report.figures import curves_figure, seeds_figure, to_bytes
 from fimo.report.markdown import markdown_table
 
@@ -63,7 +63,7 @@ def test_reliability_equals_the_loops():
     losses = xr.concat(seeds, "seed")
     products = SeedProducts.of(losses, np.ones((1, TESTS, 1, losses.sizes["left_out"])))
     for adjustment, fast in reliability(products, np.random.default_rng(3), splits=7).items():
-        slow = naive.reliability(effect(losses, adjustment).values, adjustment, 7, np.random.default_rng(3))
+        slow = reference.reliability(effect(losses, adjustment).values, adjustment, 7, np.random.default_rng(3))
         np.testing.assert_allclose(fast, slow, rtol=1e-10)
 
 
@@ -126,7 +126,7 @@ def test_the_tables_equal_the_loops(common):
         effects = [effect(losses, adjustment).values for losses in seeds]
         for label, score in scores.items():
             values = np.broadcast_to(score.values, a.shape)
-            curve, groups = naive.comparison(values, effects, adjustment, [1, 2, 3, 5, 7])
+            curve, groups = reference.comparison(values, effects, adjustment, [1, 2, 3, 5, 7])
             curves, seeds_table = (
                 table[(table["method"] == label) & (table["adjustment"] == adjustment)]
                 for table in (comparison.curves, comparison.seeds)
