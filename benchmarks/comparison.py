@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.timing import Line, measured, seconds
-from fimo.compare.claims import claims
-from fimo.compare.tables import GROUP_SIZES, compare
+from fimo.comparison.claims import claims
+from fimo.comparison.tables import GROUP_SIZES, compare
 from fimo.effect import ADJUSTMENTS, effect
 from fimo.pipeline import formats
 from fimo.reference import comparison as reference

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from benchmarks.timing import Line, machine
 from fimo.app import settings
-from fimo.compare.agreement import Mean, cosine
+from fimo.comparison.agreement import Mean, cosine
 from fimo.effect import gold_standard
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train

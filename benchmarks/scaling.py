@@ -18,7 +18,7 @@ from benchmarks.timing import Line, machine, seconds
 from benchmarks.training import lockstep
 from fimo.app import settings
 from fimo.attribution import attribute
-from fimo.compare.tables import compare
+from fimo.comparison.tables import compare
 from fimo.pipeline.run import Question
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors

@@ -14,7 +14,7 @@ from sklearn.datasets import load_diabetes
 from torch import nn
 
 from fimo.attribution import attribute
-from fimo.compare.agreement import cosine
+from fimo.comparison.agreement import cosine
 from fimo.effect import average, effect
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train

@@ -11,8 +11,8 @@ from configs import needs_data
 from omegaconf import OmegaConf
 
 from fimo.app.errors import CONFIG_DIR
-from fimo.compare.claims import ADAM, CLAIMS
-from fimo.compare.own_claims import OWN_CLAIMS
+from fimo.comparison.claims import ADAM, CLAIMS
+from fimo.comparison.own_claims import OWN_CLAIMS
 from fimo.errors import UserError
 from fimo.paper import command as paper
 from fimo.paper.captions import title_with_gradient

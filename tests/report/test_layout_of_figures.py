@@ -3,8 +3,8 @@
 import pytest
 from made_up import noisy
 
-from fimo.compare.sweeps import Job
-from fimo.compare.tables import compare
+from fimo.comparison.sweeps import Job
+from fimo.comparison.tables import compare
 from fimo.report.figures import curves_figure, draw_curves, seeds_figure
 from fimo.report.layout import text_width, wrapped
 from fimo.report.panels import panels_figure

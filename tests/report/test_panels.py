@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from made_up import score_of, simulated
 
-from fimo.compare.sorted_scores import EARLY, LATE, early_and_late, profile, profiles
-from fimo.compare.tables import compare
+from fimo.comparison.sorted_scores import EARLY, LATE, early_and_late, profile, profiles
+from fimo.comparison.tables import compare
 from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table
 from fimo.report.figures import CEILING, draw_curves, draw_seeds
 from fimo.report.markdown import decimals_for, with_error

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fimo.compare.sweeps import Job, sweep_table
+from fimo.comparison.sweeps import Job, sweep_table
 from fimo.report.sweeps import sweep_figure
 from fimo.report.tables import readable_cells
 

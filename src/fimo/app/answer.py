@@ -3,7 +3,7 @@
 from hydra.utils import instantiate
 
 from fimo.app import multirun, settings
-from fimo.compare.live import LiveAgreement
+from fimo.comparison.live import LiveAgreement
 from fimo.pipeline import results, stages
 from fimo.pipeline.run import Question, say
 

@@ -11,7 +11,7 @@ import wandb
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
-from fimo.compare.tables import Comparison
+from fimo.comparison.tables import Comparison
 
 
 class NoLog:

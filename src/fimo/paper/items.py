@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from fimo.app import settings
 from fimo.app.errors import CONFIG_DIR
-from fimo.compare.area import agreements, beyond_table, ceiling_at, centred_gold
-from fimo.compare.claims import adam_claim
-from fimo.compare.own_claims import OWN_CLAIMS
-from fimo.compare.sorted_scores import profiles
+from fimo.comparison.area import agreements, beyond_table, ceiling_at, centred_gold
+from fimo.comparison.claims import adam_claim
+from fimo.comparison.own_claims import OWN_CLAIMS
+from fimo.comparison.sorted_scores import profiles
 from fimo.paper.captions import Found, joined, measured, runs, title, title_with_gradient, titled
 from fimo.paper.panels import Panel
 from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table

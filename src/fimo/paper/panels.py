@@ -17,7 +17,7 @@ from fimo.app import settings
 from fimo.app.answer import answer
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.main import prepare
-from fimo.compare.tables import Comparison
+from fimo.comparison.tables import Comparison
 from fimo.errors import Unavailable, UserError
 from fimo.paper.damping_grid import damped_scores
 from fimo.pipeline import artifacts, results, stages

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fimo.app.main import told
-from fimo.compare.sweeps import Job, sweep_table
+from fimo.comparison.sweeps import Job, sweep_table
 from fimo.errors import UserError
 from fimo.pipeline.artifacts import CURVES, SWEEP, read_run, write
 from fimo.pipeline.run import say

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.influential import extremes
-from fimo.compare.tables import Comparison, at_moments
+from fimo.comparison.influential import extremes
+from fimo.comparison.tables import Comparison, at_moments
 from fimo.effect import gold_standard, without_diverged
 from fimo.report.influential import DescribeRow
 

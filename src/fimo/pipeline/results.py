@@ -19,10 +19,10 @@ from omegaconf import DictConfig
 
 from fimo.app import multirun, settings
 from fimo.app.settings import FURTHER, RETRAINING, TANGENTS
-from fimo.compare.claims import claims
-from fimo.compare.influential import GOLD, rankings
-from fimo.compare.own_claims import own_claims
-from fimo.compare.tables import Comparison
+from fimo.comparison.claims import claims
+from fimo.comparison.influential import GOLD, rankings
+from fimo.comparison.own_claims import own_claims
+from fimo.comparison.tables import Comparison
 from fimo.pipeline import addresses, artifacts, stages
 from fimo.pipeline.run import Question, say
 from fimo.report.claims import claims_markdown

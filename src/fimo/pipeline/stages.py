@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
 from fimo.app import settings
-from fimo.compare.tables import Comparison
-from fimo.compare.tables import compare as compare_arrays
+from fimo.comparison.tables import Comparison
+from fimo.comparison.tables import compare as compare_arrays
 from fimo.effect import diverged
 from fimo.errors import UserError
 from fimo.memory import peak_memory

@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 def cosine(a: Array, b: Array) -> float:
-    """Cosine similarity of two vectors, the slow, obvious twin of `fimo.compare.agreement.cosine`.
+    """Cosine similarity of two vectors, the slow, obvious twin of `fimo.comparison.agreement.cosine`.
 
     Args:
         a: `[left_out]`.
@@ -72,7 +72,7 @@ def comparison(
 
 
 def reliability(effects: Array, adjustment: str, splits: int, random: np.random.Generator) -> Array:
-    """Reliability of the mean over seeds at each step, with loops, as in `fimo.compare.reliability`.
+    """Reliability of the mean over seeds at each step, with loops, as in `fimo.comparison.reliability`.
 
     Args:
         effects: `[seed, step, test, left_out]`, in units of the loss.
@@ -107,7 +107,7 @@ def resampling_weights(count: int, replicates: int, shrinkage: float, random: np
     Args:
         count: of test examples or seeds.
         replicates: of the bootstrap.
-        shrinkage: between 0 and 1, `fimo.compare.claims.BOOTSTRAP_SHRINKAGE`.
+        shrinkage: between 0 and 1, `fimo.comparison.claims.BOOTSTRAP_SHRINKAGE`.
         random: draws the replicates.
 
     Returns:
@@ -176,7 +176,7 @@ def claim_curves(
 
 
 def claim_statistics(curves: Mapping[tuple[str, str, int], float], labels: Sequence[str], steps: int) -> list[float]:
-    """The statistics of one run's claims, in the order of `fimo.compare.claims.CLAIMS`.
+    """The statistics of one run's claims, in the order of `fimo.comparison.claims.CLAIMS`.
 
     Args:
         curves: see `claim_curves`.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from fimo.compare.claims import ADAM, FAMILIES, FIRST, INFLUENCE, STEPS
-from fimo.compare.own_claims import OWN_CLAIMS
+from fimo.comparison.claims import ADAM, FAMILIES, FIRST, INFLUENCE, STEPS
+from fimo.comparison.own_claims import OWN_CLAIMS
 from fimo.report.markdown import decimals_for, with_error
 
 EXPLANATION = f"""A claim holds where its statistic is more than two standard errors above zero, does not hold where it

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fimo.compare.tables import Comparison
+from fimo.comparison.tables import Comparison
 from fimo.report.layout import legend_entries, set_legend, set_title
 
 # A method keeps its colour in every figure: hues of Okabe and Ito and of Tol, told apart without full colour vision.

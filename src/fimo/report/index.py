@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fimo.compare.tables import best_method
+from fimo.comparison.tables import best_method
 from fimo.report.tables import BAR
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from fimo.compare.influential import GOLD, extremes
+from fimo.comparison.influential import GOLD, extremes
 from fimo.report.image_grid import image_grid
 
 # ("train" or "test", row of that split) -> a line of text, or an image [height, width, channel], uint8.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fimo.compare.tables import MEASURES, Comparison, best_place
+from fimo.comparison.tables import MEASURES, Comparison, best_place
 
 # Of numbers with errors.
 DECIMALS, MOST_DECIMALS = 3, 6

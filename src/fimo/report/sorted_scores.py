@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from fimo.compare.sorted_scores import EARLY, LATE, Profiles
+from fimo.comparison.sorted_scores import EARLY, LATE, Profiles
 from fimo.report.figures import COLOURS
 
 LINES = {EARLY: ("#555555", "-"), LATE: ("#000000", ":")}

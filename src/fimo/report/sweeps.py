@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fimo.compare.sweeps import Job, sweep_table
-from fimo.compare.tables import MOMENTS
+from fimo.comparison.sweeps import Job, sweep_table
+from fimo.comparison.tables import MOMENTS
 from fimo.report.figures import STYLE, draw_line, set_limits, set_scale
 from fimo.report.layout import legend_entries, set_legend, set_title, wrapped
 

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.agreement import Array
-from fimo.compare.seed_products import SeedProducts, stacked
-from fimo.compare.verdicts import claim_row, ends, significantly_positive, unmeasured_row
+from fimo.comparison.agreement import Array
+from fimo.comparison.seed_products import SeedProducts, stacked
+from fimo.comparison.verdicts import claim_row, ends, significantly_positive, unmeasured_row
 from fimo.effect import ADJUSTMENTS, without_diverged
 from fimo.errors import UserError
 
@@ -113,7 +113,7 @@ def claims(
 
     Args:
         scores: by label, `[test, left_out]`, or `[step, test, left_out]` for a method that depends on the step.
-        seeds: the losses of each seed, as in `fimo.compare.tables.compare`; of open files few steps are read, singly.
+        seeds: the losses of each seed, as in `fimo.comparison.tables.compare`; of open files few steps are read, singly.
         random: draws the replicates.
 
     Returns:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from fimo.compare.tables import at_moments
+from fimo.comparison.tables import at_moments
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def sweep_table(jobs: Sequence[Job], adjustment: str = "centred") -> pd.DataFram
         adjustment: one of `fimo.effect.ADJUSTMENTS`.
 
     Returns:
-        The swept keys, `method`, `seeds`, and the columns of `fimo.compare.tables.at_moments`.
+        The swept keys, `method`, `seeds`, and the columns of `fimo.comparison.tables.at_moments`.
     """
     rows = []
     for job in jobs:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.agreement import Mean, pearson, spearman
-from fimo.compare.reliability import reliability
-from fimo.compare.seed_products import SeedProducts, stacked
+from fimo.comparison.agreement import Mean, pearson, spearman
+from fimo.comparison.reliability import reliability
+from fimo.comparison.seed_products import SeedProducts, stacked
 from fimo.effect import without_diverged
 
 # The losses of all seeds are read and compared a few steps at a time, so that a hundred seeds fit in memory.

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from fimo.compare.agreement import Array, centred, unit
+from fimo.comparison.agreement import Array, centred, unit
 from fimo.effect import centre, effect
 
 # Rows of weights that are multiplied with the Gram matrices at once: the products are as large as the effects.

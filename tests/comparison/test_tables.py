@@ -7,11 +7,11 @@ import xarray as xr
 from made_up import STEPS, TESTS, score_of, simulated
 from made_up import losses as made_up_losses
 
-from fimo.compare import tables
-from fimo.compare.agreement import cosine
-from fimo.compare.live import LiveAgreement
-from fimo.compare.reliability import reliability
-from fimo.compare.seed_products import SeedProducts
+from fimo.comparison import tables
+from fimo.comparison.agreement import cosine
+from fimo.comparison.live import LiveAgreement
+from fimo.comparison.reliability import reliability
+from fimo.comparison.seed_products import SeedProducts
 from fimo.effect import ADJUSTMENTS, average, diverged, effect, with_diverged_as_nan
 from fimo.reference import comparison as reference
 from fimo.report.figures import curves_figure, seeds_figure, to_bytes

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import xarray as xr
 
-from fimo.compare.agreement import Mean, cosine
+from fimo.comparison.agreement import Mean, cosine
 from fimo.effect import average, effect
 
 

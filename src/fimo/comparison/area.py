@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.agreement import Array, Mean, cosine, pearson
-from fimo.compare.tables import blocks
+from fimo.comparison.agreement import Array, Mean, cosine, pearson
+from fimo.comparison.tables import blocks
 from fimo.effect import average, effect, without_diverged
 
 BY_AMOUNT, BY_ONE = "damped GN, a damping for each amount", "damped GN, one damping"
@@ -25,7 +25,7 @@ def ceiling_at(reliability: pd.DataFrame, gold: xr.DataArray) -> xr.DataArray:
     """The reliability ceiling √r `[step]` of the centred gold standard, with `epoch`; NaN from one seed.
 
     Args:
-        reliability: as in `fimo.compare.tables.Comparison`.
+        reliability: as in `fimo.comparison.tables.Comparison`.
         gold: see `centred_gold`.
 
     Returns:

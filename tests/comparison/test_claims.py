@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from made_up import losses, noisy, score
 
-from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims
+from fimo.comparison.claims import ADAM, CLAIMS, adam_claim, claims
 from fimo.errors import UserError
 from fimo.report.claims import claims_markdown
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from made_up import losses, noisy, score
 
-from fimo.compare.area import agreements, beyond_table, ceiling_at, centred_gold
-from fimo.compare.claims import base_of, claims
-from fimo.compare.own_claims import KEEPS_UP, MOVED, NEAR_CEILING, REACHED, UNROLLED, own_claims
-from fimo.compare.tables import compare
+from fimo.comparison.area import agreements, beyond_table, ceiling_at, centred_gold
+from fimo.comparison.claims import base_of, claims
+from fimo.comparison.own_claims import KEEPS_UP, MOVED, NEAR_CEILING, REACHED, UNROLLED, own_claims
+from fimo.comparison.tables import compare
 from fimo.report.claims import claims_markdown
 
 TESTS, LEFT_OUT = 12, 20

@@ -6,9 +6,9 @@ import xarray as xr
 from made_up import noisy
 from matplotlib.figure import Figure
 
-from fimo.compare.agreement import cosine, pearson
-from fimo.compare.area import BY_AMOUNT, BY_ONE, agreements, area, beyond_table, centred_gold, cross_validated_damping
-from fimo.compare.tables import compare
+from fimo.comparison.agreement import cosine, pearson
+from fimo.comparison.area import BY_AMOUNT, BY_ONE, agreements, area, beyond_table, centred_gold, cross_validated_damping
+from fimo.comparison.tables import compare
 from fimo.effect import average, effect
 from fimo.report.damping_map import draw_dampings
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fimo.compare.agreement import Array, Mean
-from fimo.compare.seed_products import SeedProducts
+from fimo.comparison.agreement import Array, Mean
+from fimo.comparison.seed_products import SeedProducts
 
 SPLITS = 20
 

@@ -6,9 +6,9 @@ import pytest
 import xarray as xr
 from made_up import noisy
 
-from fimo.compare import claims as module
-from fimo.compare import seed_products
-from fimo.compare.claims import ADAM, CLAIMS, adam_claim, claims
+from fimo.comparison import claims as module
+from fimo.comparison import seed_products
+from fimo.comparison.claims import ADAM, CLAIMS, adam_claim, claims
 from fimo.pipeline.formats import from_dataset, open_dataset
 from fimo.reference import comparison as reference
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from fimo.compare.agreement import Mean, unit
+from fimo.comparison.agreement import Mean, unit
 from fimo.effect import gold_standard, without_diverged
 
 # By label, the sorted scores [rank]. The gold standard comes early and late in further training.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fimo.compare.influential import GOLD, extremes, rankings
+from fimo.comparison.influential import GOLD, extremes, rankings
 from fimo.report.influential import influential_figure, influential_markdown
 
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from fimo.compare.agreement import Mean, cosine, pearson, spearman
+from fimo.comparison.agreement import Mean, cosine, pearson, spearman
 from fimo.reference import comparison as reference
 
 

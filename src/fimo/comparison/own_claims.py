@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fimo.compare.agreement import Mean
-from fimo.compare.area import agreements, area, ceiling_at, centred_gold
-from fimo.compare.claims import FAMILIES, SECOND_SEED, base_of
-from fimo.compare.verdicts import claim_row, ends, not_significantly_negative, significantly_positive, unmeasured_row
+from fimo.comparison.agreement import Mean
+from fimo.comparison.area import agreements, area, ceiling_at, centred_gold
+from fimo.comparison.claims import FAMILIES, SECOND_SEED, base_of
+from fimo.comparison.verdicts import claim_row, ends, not_significantly_negative, significantly_positive, unmeasured_row
 from fimo.effect import without_diverged
 
 UNROLLED, MOVED = "Unrolled-GN", "Unrolled-GN (moved)"
@@ -43,13 +43,13 @@ def own_claims(
     """A row for each of our claims.
 
     Args:
-        scores: by label, as in `fimo.compare.claims.claims`; `UNROLLED` and `MOVED` are looked for by their whole
+        scores: by label, as in `fimo.comparison.claims.claims`; `UNROLLED` and `MOVED` are looked for by their whole
             label, the paper's methods with their variants.
         seeds: the losses of each seed (see `fimo.effect`).
-        reliability: as in `fimo.compare.tables.Comparison`.
+        reliability: as in `fimo.comparison.tables.Comparison`.
 
     Returns:
-        The columns of `fimo.compare.claims.claims`.
+        The columns of `fimo.comparison.claims.claims`.
     """
     seeds = without_diverged(seeds)
     counts = seeds[0].sizes["test"], len(seeds)
