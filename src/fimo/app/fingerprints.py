@@ -1,4 +1,4 @@
-"""What determines each result, read off the settings when the first address is needed: settings, contents of files, versions of the mathematics.
+"""What determines each result: settings, contents of files, versions of the mathematics.
 
 What the project computes has a small version number beside it, which is raised when its numbers change. What a user
 brings (a network, a data source, a method) has none: the content of its file stands in its place.
