@@ -192,10 +192,10 @@ def claims(
     if table.empty:
         return table_files(table, table, notes)
     readable = table.rename(columns={"estimate": "statistic_mean", "standard_error": "statistic_sem"})
-    shown = readable[["data set", "claim", "statistic_mean", "statistic_sem", "verdict", "n_test", "n_seeds"]]
-    shown = shown.rename(columns={"n_test": "test examples", "n_seeds": "seeds"})
+    columns = readable[["data set", "claim", "statistic_mean", "statistic_sem", "verdict", "n_test", "n_seeds"]]
+    columns = columns.rename(columns={"n_test": "test examples", "n_seeds": "seeds"})
     text = "\n\n".join([claims_markdown(table).rstrip(), *notes])
-    return table_files(table, shown, notes) | {"md": f"{text}\n".encode()}
+    return table_files(table, columns, notes) | {"md": f"{text}\n".encode()}
 
 
 def _claims(table: pd.DataFrame, ours: bool) -> pd.DataFrame:
