@@ -13,7 +13,7 @@ class Diverged(UserError):
     """Training the final model left the finite numbers: in a search for its settings, the worst that can be."""
 
 
-def short(reason: Exception, length: int = 160) -> str:
+def short(reason: BaseException, length: int = 160) -> str:
     """Another library's error in one line, to stand inside a sentence: without its final full stop.
 
     Args:

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from fimo.errors import short
+
 logger = logging.getLogger(__name__)
 
-REASON_LENGTH = 160  # characters of torch's own message that a warning quotes
 
 # What vmap could not do, by network; and the architectures that a warning was written for.
 _refused: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
@@ -132,20 +133,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in text for sign in signs)
 
 
-def shortened(error: BaseException, length: int = REASON_LENGTH) -> str:
-    """The first line of an error's message, cut to `length` characters.
-
-    Args:
-        error: any exception.
-        length: number of characters at the most.
-
-    Returns:
-        One line; the name of the exception's class where it has no message.
-    """
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return first if len(first) <= length else first[: length - 1] + "…"
-
-
 def _refuse(network: nn.Module, what: str, calls: int, error: BaseException) -> None:
     """Remember that `vmap` can't do `what`, and warn once for the network and its copies."""
     _refused.setdefault(network, set()).add(what)
@@ -155,7 +142,7 @@ def _refuse(network: nn.Module, what: str, calls: int, error: BaseException) -> 
         logger.warning(
             "The %s of the network %s are computed one after another, %d calls in place of one, since vmap does not "
             "take this network (%s).",
-            what, type(network).__name__, calls, shortened(error),
+            what, type(network).__name__, calls, short(error),
         )  # fmt: skip
 
 

@@ -19,10 +19,11 @@ from fimo.app import multirun
 from fimo.app.checks import check_values
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.fingerprints import fingerprints_of
-from fimo.app.methods import DTYPES, methods_of, unrolled_rows
+from fimo.app.methods import methods_of, unrolled_rows
 from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, optimizer_name, plain
 from fimo.data.base import Data
-from fimo.errors import Unavailable, UserError
+from fimo.dtypes import DTYPES
+from fimo.errors import Unavailable, UserError, short
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import OBJECTIVES
 from fimo.optimizers import derivative_of
@@ -181,7 +182,7 @@ def _network(cfg: DictConfig) -> NetworkFromConfig:
     try:
         maker = get_object(target)
     except Exception as reason:  # importing a file of the user's may raise anything
-        why = " ".join(str(reason.__cause__ or reason).split()).rstrip(".")
+        why = short(reason.__cause__ or reason)
         raise UserError(
             f"model._target_ must name a class that can be imported, as in my_model.Net, found {target!r} ({why}): "
             "my_model.py lies in the working directory, is installed, or is on PYTHONPATH."

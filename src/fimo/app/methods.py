@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.settings import RETRAINING, method_names, plain
+from fimo.dtypes import DTYPES
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.gradients.diagonal_metric import AdamMetric
@@ -23,7 +24,6 @@ from fimo.preconditioners.damping import Damping
 from fimo.unrolled.displaced import SIDES
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # Of a method's settings: how its scores are computed, not which they are.
 HOW_SCORED = ("label", "dual_bytes")
 

@@ -18,6 +18,7 @@ from fimo.comparison.seed_products import SeedProducts, stacked
 from fimo.comparison.verdicts import claim_row, ends, significantly_positive, unmeasured_row
 from fimo.effect import ADJUSTMENTS, without_diverged
 from fimo.errors import UserError
+from fimo.labels import Label
 
 # What claims may need.
 FIRST, INFLUENCE = "first-order method", "influence-function method"
@@ -103,7 +104,7 @@ ADAM = Claim(
 
 def base_of(label: str) -> str:
     """The method that a label is a variant of, by its damping or the like; one whose gradients are moved is another."""
-    return label if "moved" in label else label.split(" (")[0]
+    return label if "moved" in label else Label.parse(label).base
 
 
 def claims(

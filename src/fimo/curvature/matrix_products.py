@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from curvlinops.ggn import make_batch_ggn_matrix_product
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp, vjp, vmap
+from torch.func import functional_call, grad, jvp, vjp
 
 from fimo.curvature.roots import CURVATURES
 from fimo.gradients.cotangents import Cotangents
 from fimo.models.objective import Objective
 from fimo.rows import Inputs
+from fimo.vmapping import vmap_or_loop
 
 
 class MeanLoss(nn.Module):
@@ -54,7 +54,7 @@ def hessian_matrix_product(network: nn.Module, objective: Objective, parameters:
             return loss(outputs(values, inputs), targets)
 
         back = vjp(grad(mean_loss), _values(parameters))[1]
-        return _over_columns(lambda vector: back(vector)[0], columns)
+        return _over_columns(network, lambda vector: back(vector)[0], columns)
 
     return product
 
@@ -85,7 +85,7 @@ def root_matrix_product(
             tangent = jvp(function, (values,), (vector,))[1]
             return back((R @ (R.mT @ tangent[..., None])).squeeze(-1) / len(R))[0]
 
-        return _over_columns(single, columns)
+        return _over_columns(network, single, columns)
 
     return product
 
@@ -102,20 +102,11 @@ def _values(parameters: tuple[nn.Parameter, ...]) -> tuple[Tensor, ...]:
 
 
 def _over_columns(
-    function: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]], columns: tuple[Tensor, ...]
+    network: nn.Module, function: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]], columns: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """A linear function of one vector, for all columns; their axis is the last of each part."""
     axes = tuple(column.dim() - 1 for column in columns)
-    try:
-        return vmap(function, in_dims=(axes,), out_dims=axes)(columns)
-    except torch.OutOfMemoryError:
-        raise
-    except NotImplementedError:
-        raise
-    except (RuntimeError, ValueError):  # vmap has no rule for it, as for what a maximum over pixels picks
-        single = zip(*(column.unbind(-1) for column in columns), strict=True)
-        products = [function(vector) for vector in single]
-        return tuple(torch.stack(parts, -1) for parts in zip(*products, strict=True))
+    return vmap_or_loop(function, (axes,), axes, what="curvature products", network=network)(columns)
 
 
 def gauss_newton_matrix_product(

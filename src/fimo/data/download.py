@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from fimo.errors import Unavailable, UserError
+from fimo.errors import Unavailable, UserError, short
 
 logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 30
@@ -75,4 +75,4 @@ def _short(reason: Exception) -> str:
         if not isinstance(reason.__context__, Exception):
             break
         reason = reason.__context__
-    return " ".join(str(reason).split())[:200] or type(reason).__name__
+    return short(reason, 200)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fimo.data.tables import Table, cell_text, read_csv
-from fimo.errors import UserError
+from fimo.errors import UserError, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +106,7 @@ def _read(path: Path) -> pd.DataFrame:
             )
         return read_csv(path) if kind == ".csv" else pd.read_parquet(path).reset_index(drop=True)
     except (ValueError, OSError, pyarrow.ArrowException) as reason:
-        message = " ".join(str(reason).split()).rstrip(".")
+        message = short(reason)
         raise UserError(f"{path} can't be read as a {kind[1:]} table ({message}): mend the file.") from reason
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fimo.data.tables import Table, check_published, read_csv, select_columns, to_float64
-from fimo.errors import Unavailable, UserError
+from fimo.errors import Unavailable, UserError, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class Heloc:
         try:
             sheet = read_csv(path)
         except ValueError as reason:
-            message = " ".join(str(reason).split())
+            message = short(reason)
             raise UserError(f"{path} is not a CSV table ({message}): get it anew from {self.page}.") from reason
         sheet = select_columns(sheet, [*self.inputs, self.target], path)
         if len(unknown := sheet[self.target][~sheet[self.target].isin(list(self.classes))]):

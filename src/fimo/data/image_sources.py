@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fimo.data.download import TIMEOUT_SECONDS
-from fimo.errors import Unavailable, UserError
+from fimo.errors import Unavailable, UserError, short
 
 logger = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ class CIFAR10:
                     self._download(temporary)
                 os.replace(Path(temporary) / datasets.CIFAR10.base_folder, folder / datasets.CIFAR10.base_folder)
         except (OSError, http.client.HTTPException, RuntimeError) as reason:
-            why = " ".join(str(reason).split())
+            why = short(reason)
             if isinstance(reason, RuntimeError):  # torchvision's message is then only "not found or corrupted"
                 why = "what arrived is truncated or another file, by its MD5 sum"
             subset = ", or choose data=cifar10_subset, which is there" if (data_dir / SUBSET).is_file() else ""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fimo.curvature.products import LinearSystem, curvature, ritz_values
 from fimo.curvature.roots import damping_root, require_curvature
+from fimo.dtypes import DTYPES
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.memory import DUAL_BYTES
@@ -21,7 +22,6 @@ from fimo.randomness import seed_of
 # How often the recursion looks whether it has diverged.
 CHECK_EVERY = 100
 PAPER_DEPTH = 5000
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 class NeumannSeries(Preconditioner):

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fimo.comparison.tables import Comparison
+from fimo.labels import Label
 from fimo.report.layout import legend_entries, set_legend, set_title
 
 # A method keeps its colour in every figure: hues of Okabe and Ito and of Tol, told apart without full colour vision.
@@ -193,7 +194,7 @@ def draw_line(
         size: of the markers, in points.
         style: of the line.
     """
-    base = label if label in COLOURS else label.split(" (")[0]
+    base = label if label in COLOURS else Label.parse(label).base
     colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
     axes.plot(x, mean, style, color=colour, marker=marker, markevery=every, markersize=size, label=label)
     axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.12, linewidth=0)

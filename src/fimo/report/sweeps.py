@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from fimo.comparison.sweeps import Job, sweep_table
 from fimo.comparison.tables import MOMENTS
+from fimo.labels import Label
 from fimo.report.figures import STYLE, draw_line, set_limits, set_scale
 from fimo.report.layout import legend_entries, set_legend, set_title, wrapped
 
@@ -119,7 +120,7 @@ def _styles(panel: Panel) -> dict[str, LineStyle]:
 
 def _bases(table: pd.DataFrame, keys: list[str]) -> pd.Series:
     """Labels without the brackets that tell a variant, unless one job has two variants of a method."""
-    bases = table["method"].str.partition(" (")[0]
+    bases = table["method"].map(lambda label: Label.parse(label).base)
     return table["method"] if table[keys].assign(base=bases).duplicated().any() else bases
 
 
