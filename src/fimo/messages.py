@@ -32,10 +32,6 @@ def log_to_stdout() -> None:
 
 
 def silence_libraries() -> None:
-    """Silence what Lightning logs about hardware, workers and loggers that are not wanted here."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    """Silence what libraries log that the commands say themselves."""
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what can't be imported is in the error's sentence
     warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the checkpoint's error is enough
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    for source in ("pytorch_lightning", "lightning_fabric"):
-        warnings.filterwarnings("ignore", module=source)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
@@ -31,6 +34,18 @@ def fit(
     Raises:
         KeyboardInterrupt: when the user interrupts (Lightning would end the process without a word).
     """
+    with quiet_lightning():
+        _fit(module, epochs, device, loader, logger, callbacks)
+
+
+def _fit(
+    module: pl.LightningModule,
+    epochs: int,
+    device: torch.device,
+    loader: DataLoader | None,
+    logger: Logger | None,
+    callbacks: Iterable[pl.Callback],
+) -> None:
     trainer = pl.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
@@ -46,3 +61,19 @@ def fit(
         trainer.fit(module, loader)
     except SystemExit as ended:
         raise KeyboardInterrupt from ended
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Inside, Lightning says nothing of hardware, workers and loggers that are not wanted here."""
+    lightning = logging.getLogger("pytorch_lightning")
+    level = lightning.level
+    lightning.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            for source in ("pytorch_lightning", "lightning_fabric"):
+                warnings.filterwarnings("ignore", module=source)
+            yield
+    finally:
+        lightning.setLevel(level)
