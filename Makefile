@@ -56,10 +56,11 @@ test: setup lint  ## lint, then the quick tests
 test-slow: setup  ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow -n 0
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff, mypy and what docstrings have to say
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/python tests/lint_docstrings.py
 
 format: setup  ## let ruff format and sort
 	@$(BIN)/ruff check --fix --quiet .

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
 from multiprocessing import get_context
+from typing import Any
 
 import torch
 
@@ -59,7 +60,8 @@ def paper_sizes(make_run: Callable[..., Run], *overrides: str) -> Iterator[Line]
         lockstep(problem, replace(training, epochs=1), together, together)  # to warm up
         with peak_memory(device) as peak:
             spent = seconds(partial(lockstep, problem, training, seeds, together), device)
-        size = f"{experiment}: {seeds} seeds (at once: {together}) × {runs} runs × {training.epochs} epochs, {training.leave_out}"
+        size = f"{experiment}: {seeds} seeds (at once: {together}) × {runs} runs × {training.epochs} epochs"
+        size = f"{size}, {training.leave_out}"
         yield {"what": "further training, whole", "size": size, "seconds": round(spent, 1)} | {
             "peak_MiB": round(peak.bytes / 2**20),
             **machine(device),
@@ -129,7 +131,7 @@ def _best_loop(problem: Problem, training: FurtherTraining, loops: int) -> float
 def _loop(problem: Problem, training: FurtherTraining, loops: int) -> float:
     """Seconds of all runs one after another, from a few of them."""
     draw = (lambda *step: torch.manual_seed(seed_of(0, *step))) if is_stochastic(problem) else None
-    options = {"clip": training.clip, "evaluated": training.evaluation_steps(problem), "draw": draw}
+    options: dict[str, Any] = {"clip": training.clip, "evaluated": training.evaluation_steps(problem), "draw": draw}
     settled = (training.epochs, training.batch_size, training.leave_out, 0)
 
     def runs() -> None:

@@ -13,7 +13,7 @@ from fimo.errors import UserError
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
 from fimo.gradients import GradientSource
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 PROBLEMS = [
     ("regression", "mlp"),
@@ -35,7 +35,7 @@ class TestEveryMethod:
         assert scores["left_out"].values.tolist() == asked.left_out.tolist()
         if method.only and network not in method.only:
             return
-        expected = naive.scores(asked, method.matrix(asked), method.unit)
+        expected = reference.scores(asked, method.matrix(asked), method.unit)
         np.testing.assert_allclose(scores, expected, rtol=method.rtol, atol=method.rtol * np.abs(expected).max())
 
     def test_independent_of_blocks_and_repeatable(self, name, task, network):
@@ -94,7 +94,7 @@ def test_curvature_over_some_of_the_rows(name):
     some = replace(question, train=question.train.keep(slice(0, None, 3)), left_out=torch.tensor([0]))
     made = method.make()
     scores = attribute(question, made, curvature_rows=8)
-    expected = naive.scores(question, method.matrix(some), method.unit)
+    expected = reference.scores(question, method.matrix(some), method.unit)
     np.testing.assert_allclose(scores, expected, rtol=10 * method.rtol, atol=10 * method.rtol * np.abs(expected).max())
     assert made.notes.get("rows") == (None if name.startswith("Grad") else "curvature over 8 of 24 training rows")
 

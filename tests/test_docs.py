@@ -18,7 +18,7 @@ import fimo
 from fimo.app.errors import CONFIG_DIR
 from fimo.attribution import attribute
 from fimo.preconditioners.damping import Damping
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 README = (ROOT / "README.md").read_text()
 EXTENDING = ROOT / "docs/extending.md"
@@ -89,10 +89,10 @@ def test_the_example_of_a_method_equals_the_explicit_matrix(task, network):
     names: dict = {}
     exec(DIAGONAL, names)
     case = problem(task, network)
-    gradients = [naive.gradient(case, *case.train[torch.tensor(i)]) for i in range(len(case.train))]
+    gradients = [reference.gradient(case, *case.train[torch.tensor(i)]) for i in range(len(case.train))]
     matrix = torch.diag(1 / (torch.stack(gradients).square().mean(0) + 0.01))
     scores = attribute(case, names["Diagonal"]("Diagonal", Damping(0.01)))
-    np.testing.assert_allclose(scores, naive.scores(case, matrix), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(scores, reference.scores(case, matrix), rtol=1e-9, atol=1e-14)
 
 
 def test_python_on_pages_passes_the_linter(tmp_path):

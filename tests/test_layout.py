@@ -45,7 +45,7 @@ ONLY_IN = {
     "omegaconf": {"app"},
     "wandb": {"app"},
     "hydra_plugins": {"app"},
-    "pandas": {"data", "comparison", "report", "pipeline", "paper", "app"},
+    "pandas": {"data", "comparison", "report", "pipeline", "paper", "app", "benchmarks"},
     "matplotlib": {"report", "pipeline", "paper", "api", "app", "benchmarks"},
     "filelock": {"pipeline"},
     "safetensors": {"pipeline", "models"},

@@ -25,7 +25,7 @@ from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.problem import Problem
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.rows import Rows
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
@@ -116,7 +116,7 @@ class TestStepsAreAPreconditioner:
     def test_unrolled_gn_is_further_training_with_a_little_less_of_the_example(self, steps):
         few = replace(least_squares(1), left_out=LEFT_OUT[:3])
         method = UnrolledGaussNewton("Unrolled-GN").for_training(LinearisedSGD(np.full(steps, RATE), [steps]))
-        expected = naive.weight_derivative(few, [RATE] * steps)
+        expected = reference.weight_derivative(few, [RATE] * steps)
         np.testing.assert_allclose(
             attribute(few, method).sel(step=steps), expected, rtol=1e-6, atol=1e-6 * expected.max()
         )

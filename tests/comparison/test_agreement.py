@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from fimo.comparison.agreement import Mean, cosine, pearson, spearman
-from fimo.reference import comparison as naive
+from fimo.reference import comparison as reference
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_against_scipy(pair):
     for t in range(3):
         for j in range(5):
             a, b = scores[j], effects[t, j]
-            assert cosine(*pair)[t, j] == pytest.approx(naive.cosine(a, b), rel=1e-12)
+            assert cosine(*pair)[t, j] == pytest.approx(reference.cosine(a, b), rel=1e-12)
             assert pearson(*pair)[t, j] == pytest.approx(scipy.stats.pearsonr(a, b).statistic, rel=1e-10)
             assert spearman(*pair)[t, j] == pytest.approx(scipy.stats.spearmanr(a, b).statistic, rel=1e-10)
 

@@ -10,7 +10,7 @@ from fimo.comparison import claims as module
 from fimo.comparison import seed_products
 from fimo.comparison.claims import ADAM, CLAIMS, adam_claim, claims
 from fimo.pipeline.formats import from_dataset, open_dataset
-from fimo.reference import comparison as naive
+from fimo.reference import comparison as reference
 
 NAMES = [claim.name for claim in CLAIMS]
 
@@ -41,10 +41,10 @@ def test_claims_equal_the_loops(count, monkeypatch):
     scores = broken(scores, seeds)
     fast = claims(scores, seeds, np.random.default_rng(3))
     random, arrays = np.random.default_rng(3), as_arrays(scores, seeds, kept=np.arange(8) != 3)
-    tests, draws = (naive.resampling_weights(n, 8, 0.1, random) for n in (5, count))
+    tests, draws = (reference.resampling_weights(n, 8, 0.1, random) for n in (5, count))
     values = np.array(
         [
-            naive.claim_statistics(naive.claim_curves(*arrays, w, v), list(scores), 4)
+            reference.claim_statistics(reference.claim_curves(*arrays, w, v), list(scores), 4)
             for v, w in zip(tests, draws, strict=True)
         ]
     )
@@ -61,11 +61,11 @@ def test_adam_claim_equals_the_loops(monkeypatch):
     scores = broken(scores, adam)
     table = adam_claim((scores, sgd), (scores, adam), np.random.default_rng(3))
     random, kept = np.random.default_rng(3), np.arange(8) != 3
-    tests = naive.resampling_weights(5, 8, 0.1, random)
+    tests = reference.resampling_weights(5, 8, 0.1, random)
     values = []
     for seeds in (sgd, adam):
-        draws, arrays = naive.resampling_weights(len(seeds), 8, 0.1, random), as_arrays(scores, seeds, kept)
-        curves = [naive.claim_curves(*arrays, w, v) for v, w in zip(tests, draws, strict=True)]
+        draws, arrays = reference.resampling_weights(len(seeds), 8, 0.1, random), as_arrays(scores, seeds, kept)
+        curves = [reference.claim_curves(*arrays, w, v) for v, w in zip(tests, draws, strict=True)]
         values.append(
             [np.mean([value for key, value in curve.items() if key[0] == "centred"]) for curve in curves],
         )

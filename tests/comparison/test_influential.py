@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fimo.comparison.influential import GOLD, extremes, influential_figure, influential_markdown, rankings
+from fimo.comparison.influential import GOLD, extremes, rankings
+from fimo.report.influential import influential_figure, influential_markdown
 
 
 def ranking(values, **coords):

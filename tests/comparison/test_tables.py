@@ -13,7 +13,7 @@ from fimo.comparison.live import LiveAgreement
 from fimo.comparison.reliability import reliability
 from fimo.comparison.seed_products import SeedProducts
 from fimo.effect import ADJUSTMENTS, average, diverged, effect, with_diverged_as_nan
-from fimo.reference import comparison as naive
+from fimo.reference import comparison as reference
 from fimo.report.figures import curves_figure, seeds_figure, to_bytes
 from fimo.report.markdown import markdown_table
 
@@ -63,7 +63,7 @@ def test_reliability_equals_the_loops():
     losses = xr.concat(seeds, "seed")
     products = SeedProducts.of(losses, np.ones((1, TESTS, 1, losses.sizes["left_out"])))
     for adjustment, fast in reliability(products, np.random.default_rng(3), splits=7).items():
-        slow = naive.reliability(effect(losses, adjustment).values, adjustment, 7, np.random.default_rng(3))
+        slow = reference.reliability(effect(losses, adjustment).values, adjustment, 7, np.random.default_rng(3))
         np.testing.assert_allclose(fast, slow, rtol=1e-10)
 
 
@@ -101,8 +101,8 @@ def test_blocks_of_steps_change_nothing(monkeypatch):
     a, seeds = simulated(5, 1.0)
     scores = {"Grad-Dot": score_of(a[2], seeds[0]), "Grad-Cos": score_of(a[1], seeds[0])}
     whole = tables.compare(scores, seeds)
-    monkeypatch.setattr(tables, "SEED_READ_BYTES", 1)
-    monkeypatch.setattr(tables, "SEED_COMPARISON_BYTES", 1)
+    monkeypatch.setattr(tables, "READ_BYTES", 1)
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1)
     blocks = tables.compare(scores, seeds)
     for name in ("curves", "seeds", "reliability"):
         parts = (getattr(comparison, name).select_dtypes("number") for comparison in (whole, blocks))
@@ -126,7 +126,7 @@ def test_the_tables_equal_the_loops(common):
         effects = [effect(losses, adjustment).values for losses in seeds]
         for label, score in scores.items():
             values = np.broadcast_to(score.values, a.shape)
-            curve, groups = naive.comparison(values, effects, adjustment, [1, 2, 3, 5, 7])
+            curve, groups = reference.comparison(values, effects, adjustment, [1, 2, 3, 5, 7])
             curves, seeds_table = (
                 table[(table["method"] == label) & (table["adjustment"] == adjustment)]
                 for table in (comparison.curves, comparison.seeds)
@@ -223,7 +223,7 @@ def test_figures_and_table_are_repeatable_and_complete():
     comparison = tables.compare(scores, seeds)
     for draw in (curves_figure, seeds_figure):
         figure = draw(comparison, "title")
-        labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
         assert labels[:2] == ["Grad-Dot", "CG (λ = 10 λ0)"]
         assert ("reliability ceiling" in labels) == (draw is curves_figure)
         for kind in ("png", "pdf"):

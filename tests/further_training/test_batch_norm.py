@@ -13,7 +13,7 @@ from torch import nn
 from fimo import vmapping
 from fimo.errors import UserError
 from fimo.pipeline import addresses
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 UPDATED = {"leave_out": "drop", "batch_norm": "updated"}
 
@@ -81,7 +81,7 @@ def test_equals_the_plain_loop(kind, rows, optimizer, caplog, monkeypatch):
     monkeypatch.setattr(vmapping, "_warned", set())  # each architecture warns once
     question = problem("classification", kind, rows=rows, left_out=(0, 9, 15))
     losses = sweep(question, optimizer=OPTIMIZERS[optimizer], **UPDATED)[0]
-    assert_same(losses, naive.gold_standard(question, OPTIMIZERS[optimizer], 3, 8, "drop", seed=0))
+    assert_same(losses, reference.gold_standard(question, OPTIMIZERS[optimizer], 3, 8, "drop", seed=0))
     loop = kind in ("vmap-shy", "running mean of all")
     assert ("runs of further training of the network" in caplog.text) == loop
     assert (", 4 calls in place of one, since vmap does not take this network" in caplog.text) == loop
@@ -91,11 +91,11 @@ def test_equals_the_plain_loop(kind, rows, optimizer, caplog, monkeypatch):
 def test_independent_of_chunks_and_of_seed_groups(kind):
     question = problem("classification", kind, rows=22, left_out=(0, 9, 15))
     settings = {"optimizer": OPTIMIZERS["adam"], "clip": 0.5, **UPDATED}
-    reference = sweep(question, seeds=[0, 1, 2], **settings)
+    baseline = sweep(question, seeds=[0, 1, 2], **settings)
     for width, together in [(1, 1), (2, 1), (2, 3), (100, 2)]:
         together = 1 if kind == "with dropout" else together
         other = sweep(question, seeds=[0, 1, 2], seeds_at_once=together, runs_at_once=width, **settings)
-        for seed, losses in reference.items():
+        for seed, losses in baseline.items():
             assert_same(other[seed], [losses[name].values for name in ALL])
 
 

@@ -11,7 +11,7 @@ from fimo.errors import UserError
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
 from fimo.randomness import seed_of
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05),
@@ -45,7 +45,7 @@ def test_equals_the_plain_loop(task, scheme, optimizer, fused):
     assert losses["loss_left_out"].dims == ("step", "test", "left_out")
     assert losses["step"].values.tolist() == [3, 6, 9] and losses["epoch"].values.tolist() == [1, 2, 3]
     assert losses["left_out"].values.tolist() == [0, 3, 11, 22]
-    assert_same(losses, naive.gold_standard(question, optimizer, 3, 8, scheme, seed=4))
+    assert_same(losses, reference.gold_standard(question, optimizer, 3, 8, scheme, seed=4))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -55,7 +55,7 @@ def test_full_short_and_one_row_last_batches(scheme, rows, batch_size, optimizer
     """17 = 2 · 8 + 1 rows: with `drop` a left-out run has no last batch, and skips it with its optimiser's state."""
     question = problem("classification", rows=rows, left_out=(0, 9, 15))
     losses = sweep(question, optimizer=OPTIMIZERS[optimizer], leave_out=scheme, batch_size=batch_size)[0]
-    assert_same(losses, naive.gold_standard(question, OPTIMIZERS[optimizer], 3, batch_size, scheme, seed=0))
+    assert_same(losses, reference.gold_standard(question, OPTIMIZERS[optimizer], 3, batch_size, scheme, seed=0))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -63,14 +63,14 @@ def test_parameters_with_transposed_memory(optimizer):
     question = problem("classification", "transposed")
     optimizer = OPTIMIZERS[optimizer]
     losses = sweep(question, optimizer=partial(optimizer, fused=True), leave_out="mask")[0]
-    assert_same(losses, naive.gold_standard(question, optimizer, 3, 8, "mask", seed=0))
+    assert_same(losses, reference.gold_standard(question, optimizer, 3, 8, "mask", seed=0))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_gradients_are_clipped_run_by_run(scheme):
     question = problem()
     losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out=scheme, clip=0.3)[0]
-    assert_same(losses, naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=0, clip=0.3))
+    assert_same(losses, reference.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=0, clip=0.3))
     free = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out=scheme)[0]
     assert not np.allclose(losses["loss_full"], free["loss_full"])
 
@@ -92,7 +92,7 @@ def test_evaluated_steps(every, steps):
     question = problem()
     losses = sweep(question, optimizer=OPTIMIZERS["sgd"], leave_out="mask", evaluate_every=every)[0]
     assert losses["step"].values.tolist() == steps
-    expected = naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, "mask", seed=0, evaluated=steps)
+    expected = reference.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, "mask", seed=0, evaluated=steps)
     assert_same(losses, expected)
 
 
@@ -107,10 +107,10 @@ def test_evaluating_outside_further_training_is_an_error(every):
 def test_independent_of_chunks_and_of_seed_groups(scheme, network):
     question = problem("classification", network, rows=17, left_out=(0, 9, 15))
     settings = {"optimizer": OPTIMIZERS["adam"], "leave_out": scheme}
-    reference = sweep(question, seeds=[0, 1, 2], **settings)
+    baseline = sweep(question, seeds=[0, 1, 2], **settings)
     for width, together in [(1, 1), (2, 1), (2, 3), (5, 2), (100, 3)]:
         other = sweep(question, seeds=[0, 1, 2], seeds_at_once=together, runs_at_once=width, **settings)
-        for seed, losses in reference.items():
+        for seed, losses in baseline.items():
             assert_same(other[seed], [losses[name].values for name in ALL])
 
 
@@ -122,7 +122,7 @@ def test_any_network_equals_the_plain_loop(network, scheme):
     if network == "convolutional":  # the plain loop would update the statistics that stay those of the final model
         question.network.body[1].eval()
         question.network.body[1].train = lambda mode=True: question.network.body[1]
-    assert_same(losses, naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=0))
+    assert_same(losses, reference.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=0))
 
 
 @pytest.mark.parametrize("network", ["dropout", "two dropouts"])
@@ -137,7 +137,7 @@ def test_dropout_equals_a_loop_with_the_same_masks(network, scheme, width):
         torch.manual_seed(seed_of(5, step, *place))
 
     with torch.random.fork_rng():
-        expected = naive.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=5, draw=draw)
+        expected = reference.gold_standard(question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=5, draw=draw)
     assert_same(losses, expected)
 
 
@@ -154,7 +154,7 @@ def test_text_equals_a_loop_with_batches_cut_to_their_longest_sentence(dropout, 
 
     with torch.random.fork_rng():
         optimizer = OPTIMIZERS["adam"]
-        expected = naive.gold_standard(question, optimizer, 3, 4, scheme, seed=5, draw=draw, clip=1.0)
+        expected = reference.gold_standard(question, optimizer, 3, 4, scheme, seed=5, draw=draw, clip=1.0)
     assert_same(losses, expected)
 
 
@@ -163,9 +163,9 @@ def test_dropout_on_text_does_not_depend_on_chunks(scheme):
     """The masks' shape is the longest sentence's, of all runs and not of those that share a chunk."""
     question = text_problem()
     settings = {"optimizer": OPTIMIZERS["sgd"], "leave_out": scheme, "batch_size": 4}
-    reference, *others = (sweep(question, runs_at_once=width, **settings)[0] for width in (100, 1, 2, 3))
+    baseline, *others = (sweep(question, runs_at_once=width, **settings)[0] for width in (100, 1, 2, 3))
     for other in others:
-        assert_same(other, [reference[name].values for name in ALL])
+        assert_same(other, [baseline[name].values for name in ALL])
 
 
 def test_dropout_seeds_differ_and_go_one_at_a_time():

@@ -11,7 +11,7 @@ from configs import app, make_run
 from fimo.errors import UserError
 from fimo.models.training import metrics
 from fimo.pipeline import addresses
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=5")
 
@@ -28,7 +28,7 @@ def test_equals_training_the_final_model_without_each_example(tmp_path, optimize
     asked = make_run("size=smoke", *BASE, *exact, *more, f"paths.output_dir={tmp_path}/outputs")
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
     begin, rate = asked.start.to(dtype=torch.float64), partial(kind, lr=0.01, weight_decay=0.1)
-    expected = naive.gold_standard(begin, rate, 3, asked.cfg.final.batch_size, "drop", seed=3)
+    expected = reference.gold_standard(begin, rate, 3, asked.cfg.final.batch_size, "drop", seed=3)
     for name, values in zip(("loss_before", "loss_full", "loss_left_out"), expected, strict=True):
         np.testing.assert_allclose(losses[name].values, values, rtol=1e-12, atol=1e-12, err_msg=name)
 

@@ -20,7 +20,7 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
 from fimo.pipeline import addresses
 from fimo.randomness import seed_of
-from fimo.reference import tangents as naive_tangents
+from fimo.reference import tangents as reference_tangents
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05),
@@ -48,7 +48,7 @@ def assert_derivative(question, optimizer, tolerance=1e-6, distance=1e-3, batch_
     found = sweep(question, seeds=[4], tangents=True, optimizer=optimizer, batch_size=batch_size, **settings)[4]
     clip = settings.get("clip")
     with torch.random.fork_rng():
-        expected = naive_tangents.effects(question, optimizer, 3, batch_size, 4, distance, clip=clip, draw=draws)
+        expected = reference_tangents.effects(question, optimizer, 3, batch_size, 4, distance, clip=clip, draw=draws)
     assert found["effect"].dims == ("step", "test", "left_out") and found["effect"].dtype == np.float64
     largest = np.abs(expected).max(-1, keepdims=True)
     assert (largest > 0).all()
@@ -115,7 +115,7 @@ def test_the_network_is_that_of_training():
     question = replace(problem(), network=Doubled(5, 1).double().eval())
     assert differs_in_training(question) and not differs_in_training(problem())
     found = sweep(question, tangents=True, optimizer=OPTIMIZERS["sgd"])[0]["effect"]
-    expected = naive_tangents.effects(question, OPTIMIZERS["sgd"], 3, 8, 0)
+    expected = reference_tangents.effects(question, OPTIMIZERS["sgd"], 3, 8, 0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * abs(expected).max())
 
 
@@ -126,15 +126,15 @@ def test_the_run_is_that_of_every_step_and_chunks_and_groups_do_not_matter(netwo
     question = problem("classification", network, rows=17, left_out=(0, 9, 15))
     settings = {"optimizer": OPTIMIZERS[optimizer], "clip": 0.5}
     several = network != "dropout"
-    reference = sweep(question, seeds=[0, 1], tangents=True, **settings)
+    baseline = sweep(question, seeds=[0, 1], tangents=True, **settings)
     runs = sweep(question, seeds=[0, 1], **settings)
-    for seed, found in reference.items():
+    for seed, found in baseline.items():
         assert set(found) == {"loss_before", "loss_full", "effect"}
         np.testing.assert_allclose(found["loss_before"], runs[seed]["loss_before"], rtol=1e-13)
         np.testing.assert_allclose(found["loss_full"], runs[seed]["loss_full"], rtol=1e-11)
     for width, together in [(1, 1), (2, 1 + several), (100, 1)]:
         other = sweep(question, [0, 1], together, tangents=True, runs_at_once=width, **settings)
-        for seed, found in reference.items():
+        for seed, found in baseline.items():
             np.testing.assert_allclose(other[seed]["effect"], found["effect"], rtol=1e-9, atol=1e-13)
 
 
@@ -143,7 +143,7 @@ def test_least_squares_with_full_batches_has_a_closed_form():
     settings = {"optimizer": partial(torch.optim.SGD, lr=0.1), "batch_size": 23, "epochs": 50}
     found = sweep(question, tangents=True, evaluate_every=[1, 10, 50], **settings)[0]["effect"]
     for step in (1, 10, 50):
-        expected = naive_tangents.least_squares(question, 0.1, step)
+        expected = reference_tangents.least_squares(question, 0.1, step)
         np.testing.assert_allclose(found.sel(step=step), expected, rtol=1e-9, atol=1e-9 * abs(expected).max())
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from fimo import vmapping
 from fimo.gradients import PHI, GradientSource
 from fimo.gradients.factored import factorisation_of
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 TASKS = ["regression", "classification"]
 LINEAR = ["mlp", "linear", "in-place", "unused"]
@@ -70,7 +70,7 @@ NETWORKS |= OTHERS | {"unused": Unused}
 )
 def test_both_ways_equal_autograd(task, network):
     question = problem(task, network)
-    test, train = naive.gradients(question)
+    test, train = reference.gradients(question)
     rows = question.train.keep(question.left_out)
     source = GradientSource(question)
     mostly_linear = ["convolutional", "sequence"] if task == "classification" else []  # their heads are larger then

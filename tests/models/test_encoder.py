@@ -16,7 +16,7 @@ from fimo.models.encoder import Encoder, SequenceClassifier
 from fimo.preconditioners import kronecker_factors
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2}
 SIZES = {"hidden_size": 8, "intermediate_size": 12, "max_position_embeddings": 20, "initializer_range": 0.3, **LAYERS}
@@ -71,7 +71,7 @@ def test_every_parameter_takes_part(of_kind):
 def test_per_example_gradients_are_the_plain_loops(of_kind, monkeypatch):
     monkeypatch.setattr("fimo.gradients.dense._of_one_row", None)  # vmap takes it
     gradients = per_example_gradients(of_kind, of_kind.test).flat()
-    torch.testing.assert_close(gradients, naive.gradients(of_kind)[0], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gradients, reference.gradients(of_kind)[0], rtol=1e-10, atol=1e-12)
 
 
 def test_stacked_runs_are_single_networks(of_kind):

@@ -19,7 +19,7 @@ from fimo.models.mlp import MLP
 from fimo.models.objective import OBJECTIVES
 from fimo.models.training import FinalTraining, train_final
 from fimo.pipeline.formats import read_weights
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 
 def test_the_order_is_that_of_torchs_own_sampler():
@@ -65,7 +65,7 @@ def test_energys_final_model_is_the_papers(tmp_path):
     (folder,) = tmp_path.glob("energy/final/*-????????")
     told = json.loads((folder / "metrics.json").read_text())["test"]["loss"]
     assert 0.0022 < told < 0.0035
-    assert naive.test_losses(question, question.network).mean().item() == pytest.approx(told, rel=1e-6)
+    assert reference.test_losses(question, question.network).mean().item() == pytest.approx(told, rel=1e-6)
     weights = load_file(folder / "model.safetensors")
     shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
     assert shapes == {

@@ -14,7 +14,7 @@ from fimo.errors import UserError
 from fimo.models.mlp import MLP
 from fimo.pipeline import artifacts
 from fimo.pipeline.artifacts import read_run
-from fimo.report.markdown import with_error
+from fimo.report.markdown import decimals_for, with_error
 
 ROOT = Path(__file__).parents[2]
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
@@ -83,7 +83,8 @@ def test_claims_stand_in_the_results_folder(tmp_path):
     assert table.loc["first-order methods decay", "estimate"] == pytest.approx(expected, abs=1e-12)
     assert set(table["n_test"]) == {6} and set(table["n_seeds"]) == {2}
     text = (folder / "claims.md").read_text()
-    told = {claim: with_error(row["estimate"], row["standard_error"]) for claim, row in table.iterrows()}
+    decimals = decimals_for(table["standard_error"])
+    told = {claim: with_error(row["estimate"], row["standard_error"], decimals) for claim, row in table.iterrows()}
     assert all(f"| {claim} | {numbers} |" in text for claim, numbers in told.items())
     assert {"claims.csv", "claims.md"} <= set(read_run(folder)["files"])
 

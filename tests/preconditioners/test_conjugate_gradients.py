@@ -11,7 +11,7 @@ from fimo.gradients import GradientSource
 from fimo.preconditioners import conjugate_gradients
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 
 TASKS = ["regression", "classification"]
@@ -31,7 +31,7 @@ def test_each_column_reaches_the_tolerance_whatever_the_others_need():
     question = problem("regression")
     matrix = dense.gauss_newton(question) + dense.lambda_0(question) * torch.eye(97, dtype=torch.float64)
     method = ConjugateGradients("CG", Damping(1, "lambda_0"), tolerance=1e-8, dual_bytes=0).fit(question)
-    g = naive.gradients(question)[0]
+    g = reference.gradients(question)[0]
     g[1] = torch.linalg.eigh(matrix).eigenvectors[:, -1]
     rows = GradientSource(question, factored=False)(question.test).of_flat(g, question.parameters)
     solved = (method @ rows).flat()

@@ -17,7 +17,7 @@ from fimo.models.resnet import ResNet9
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 
 
 def digits(make, rows=13):
@@ -40,7 +40,7 @@ def residual(inputs, outputs):
 @pytest.mark.parametrize("label", [label for label, method in METHODS.items() if not method.only])
 def test_equals_the_explicit_matrix(label):
     question, method = digits(small), METHODS[label]
-    expected = naive.scores(question, method.matrix(question), method.unit)
+    expected = reference.scores(question, method.matrix(question), method.unit)
     scores = attribute(question, method.make())
     np.testing.assert_allclose(scores, expected, rtol=method.rtol, atol=method.rtol * np.abs(expected).max())
 

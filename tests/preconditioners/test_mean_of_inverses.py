@@ -9,7 +9,7 @@ from fimo.attribution import attribute
 from fimo.preconditioners import mean_of_inverses
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 
 
@@ -17,7 +17,7 @@ class TestMeanOfInverses:
     @pytest.mark.parametrize("network", ["mlp", "convolutional"])
     def test_an_absolute_damping(self, network):
         question = problem("classification", network)
-        expected = naive.scores(question, dense.mean_of_inverses(question, damping=0.5))
+        expected = reference.scores(question, dense.mean_of_inverses(question, damping=0.5))
         np.testing.assert_allclose(attribute(question, MeanOfInverses("DataInf", HALF)), expected, rtol=1e-9)
 
     def test_training_rows_in_blocks(self):

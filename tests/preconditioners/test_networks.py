@@ -17,7 +17,7 @@ from fimo.gradients.cotangents import of_curvature
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors, layer_bases
 from fimo.preconditioners.neumann_series import NeumannSeries
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 
 
@@ -103,7 +103,7 @@ def test_every_method_equals_its_explicit_matrix(name, network):
         assert np.isfinite(scores).all()
         return
     with differentiable_attention():
-        expected = naive.scores(question, method.matrix(question), method.unit)
+        expected = reference.scores(question, method.matrix(question), method.unit)
     np.testing.assert_allclose(scores, expected, rtol=10 * method.rtol, atol=10 * method.rtol * np.abs(expected).max())
 
 

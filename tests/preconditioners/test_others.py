@@ -23,7 +23,7 @@ from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import RandomProjection, RandomSigns, SparseSigns, automatic_size
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 
 TASKS = ["regression", "classification"]
@@ -73,7 +73,7 @@ class TestKroneckerFactors:
         if outputs > 1:
             torch.manual_seed(3)
             question = wider(question, outputs)
-        expected = naive.scores(question, dense.damped_inverse(dense.gauss_newton(question), 0.5))
+        expected = reference.scores(question, dense.damped_inverse(dense.gauss_newton(question), 0.5))
         np.testing.assert_allclose(attribute(question, KroneckerFactors("EK-FAC", HALF)), expected, rtol=1e-9)
 
     @pytest.mark.parametrize("task", TASKS)
@@ -97,7 +97,7 @@ class TestKroneckerFactors:
             matrix = operator @ torch.eye(sum(p.numel() for p in parameters), dtype=torch.float64)
             inverse = dense.damped_inverse(matrix, 0.1 * matrix.trace() / len(matrix))
             places = places_of(question.network, parameters)
-            test, train = naive.gradients(question)
+            test, train = reference.gradients(question)
             expected = expected + test[:, places] @ inverse @ train[:, places].T / len(question.train)
         method = KroneckerFactors("EK-FAC", Damping(0.1, "mean_eigenvalue"))
         np.testing.assert_allclose(attribute(question, method), expected, rtol=1e-7, atol=1e-9 * expected.abs().max())
@@ -141,7 +141,7 @@ class TestRandomProjection:
         question = problem(task, network)
         method = RandomProjection("TRAK", projection=None, ridge=HALF)
         identity = torch.eye(sum(p.numel() for p in question.network.parameters()), dtype=torch.float64)
-        expected = naive.scores(question, dense.random_projection(question, identity, 0.5))
+        expected = reference.scores(question, dense.random_projection(question, identity, 0.5))
         np.testing.assert_allclose(attribute(question, method), expected, rtol=1e-8)
 
     def test_for_squared_error_it_is_twice_gauss_newton_with_twice_the_damping(self):
@@ -153,7 +153,7 @@ class TestRandomProjection:
     def test_several_projections_are_averaged(self):
         question = problem("classification")
         matrices = [dense.random_projection(question, S) for S in projections(question, 3)]
-        expected = [naive.scores(question, matrix) for matrix in matrices]
+        expected = [reference.scores(question, matrix) for matrix in matrices]
         assert np.abs(expected[0] - expected[1]).max() > 1e-3 * np.abs(expected[0]).max()
         scores = attribute(question, RandomProjection("TRAK", SIZE, projections=3))
         np.testing.assert_allclose(scores, np.mean(expected, 0), rtol=1e-3, atol=1e-4 * np.abs(scores).max())
@@ -171,7 +171,7 @@ class TestRandomProjection:
         ((projection, _),) = method.factors
         S = projection.project(torch.eye(question.size)).double()
         assert (S.abs().sum(1) == 1).all() and (S.abs().max(1).values == 1).all() and "sparse" in method.notes
-        expected = naive.scores(question, dense.random_projection(question, S))
+        expected = reference.scores(question, dense.random_projection(question, S))
         scores = attribute(question, RandomProjection("TRAK", SIZE))
         np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 

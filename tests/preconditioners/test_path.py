@@ -14,7 +14,7 @@ from fimo.errors import UserError
 from fimo.further_training.full_run import full_run
 from fimo.further_training.plan import Plan
 from fimo.further_training.sweep import further_train
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 from fimo.unrolled.trajectory import Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
@@ -34,7 +34,7 @@ def somewhere(asked, count, size=0.05):
 def gradients_at(asked, parameters):
     network = copy.deepcopy(asked.network)
     network.load_state_dict(parameters, strict=False)
-    return naive.gradients(replace(asked, network=network))
+    return reference.gradients(replace(asked, network=network))
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
@@ -65,7 +65,7 @@ def test_on_least_squares_it_is_further_training_with_a_little_less_of_the_examp
     method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(steps))
     found = attribute(asked, method, views=Trajectory(list(full_run(asked, plan, 0))))
     for step in (1, 5, 50):
-        close(found.sel(step=step), naive.weight_derivative(asked, [RATE] * step), rtol=1e-6)
+        close(found.sel(step=step), reference.weight_derivative(asked, [RATE] * step), rtol=1e-6)
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])

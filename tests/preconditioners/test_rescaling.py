@@ -15,7 +15,7 @@ from fimo.optimizers import LinearisedAdam
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 from fimo.unrolled.displaced import DisplacedGradients
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
@@ -62,7 +62,7 @@ class TestAgainstTheExplicitRecursion:
         scores = attribute(asked, method)
         assert method.facts["path"].startswith(path)
         for step in STEPS:
-            close(scores.sel(step=step), naive.scores(asked, matrices[step - 1]))
+            close(scores.sel(step=step), reference.scores(asked, matrices[step - 1]))
 
     def test_moved(self, task, network, path):
         asked, steps, decay = small(task, network), [1, 4], 0.1
@@ -85,7 +85,7 @@ def test_matched():
     plain = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     reach = dense.adam_unrolled(*plain, [1e-3] * 9, BETA)[-1].item()
     inverse = torch.linalg.inv(G + torch.diag(1 / (reach * D)))
-    close(scores.sel(step=9), naive.scores(asked, inverse), rtol=1e-7)
+    close(scores.sel(step=9), reference.scores(asked, inverse), rtol=1e-7)
 
 
 def test_torch_takes_the_same_steps_where_its_mean_of_squares_is_held():
@@ -111,7 +111,7 @@ def test_conjugate_gradients_in_the_metric(task, network, dual_bytes):
     D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked)
     expected = dense.rescaled(D, lambda root: dense.damped_inverse(root @ G @ root, 0.5))
     method = ConjugateGradients("CG", Damping(0.5), 1e-12, dual_bytes=dual_bytes, metric=metric)
-    close(attribute(asked, method), naive.scores(asked, expected), rtol=1e-7)
+    close(attribute(asked, method), reference.scores(asked, expected), rtol=1e-7)
 
 
 @pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "mlp"), ("regression", "linear")])
@@ -119,7 +119,7 @@ def test_kronecker_factors_in_the_metric(task, network):
     asked, share = small(task, network), Damping(0.1, "mean_eigenvalue")
     expected = dense.kronecker_factors(asked, 0.1, dense.adam_scale(asked, BATCH, EPSILON))
     method = KroneckerFactors("EK-FAC", share, metric=AdamMetric(BATCH, EPSILON))
-    close(attribute(asked, method), naive.scores(asked, expected), rtol=1e-7)
+    close(attribute(asked, method), reference.scores(asked, expected), rtol=1e-7)
     assert "left out" not in method.notes
 
 
@@ -139,7 +139,7 @@ def test_curvature_over_some_of_the_rows_leaves_batches_as_they_are():
     asked = small("regression", "mlp")
     some = replace(asked, train=asked.train.keep(torch.tensor([0, 2, 4])), left_out=torch.tensor([0]))
     D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(some)
-    expected = naive.scores(asked, dense.adam_unrolled(G, D, [1e-3] * 5, BETA)[-1])
+    expected = reference.scores(asked, dense.adam_unrolled(G, D, [1e-3] * 5, BETA)[-1])
     for own, shared in ((3, None), (None, 3), (3, 6)):
         method = UnrolledGaussNewton("Unrolled-GN", own).for_training(recursion([5]))
         close(attribute(asked, method, curvature_rows=shared).sel(step=5), expected)

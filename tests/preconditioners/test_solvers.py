@@ -14,7 +14,7 @@ from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.neumann_series import NeumannSeries
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 
 TASKS = ["regression", "classification"]
@@ -78,7 +78,7 @@ def test_one_decomposition_serves_every_damping():
     test, train = source(question.test), source(question.train.keep(question.left_out))
     for damping in (0.01, 0.1, 3.0):
         scores = (method.damped(Damping(damping)) @ test).inner(train) / len(question.train)
-        expected = naive.scores(question, dense.damped_inverse(dense.gauss_newton(question), damping))
+        expected = reference.scores(question, dense.damped_inverse(dense.gauss_newton(question), damping))
         np.testing.assert_allclose(scores, expected, rtol=1e-9)
 
 
@@ -96,12 +96,12 @@ class TestNeumannSeries:
         question = problem(task)
         values, vectors = torch.linalg.eigh(dense.gauss_newton(question) + 0.5 * torch.eye(97 + 14 * (task[0] == "c")))
         filtered = (1 - (1 - values / SCALE) ** (DEPTH + 1)) / values
-        expected = naive.scores(question, vectors @ torch.diag(filtered) @ vectors.T)
+        expected = reference.scores(question, vectors @ torch.diag(filtered) @ vectors.T)
         np.testing.assert_allclose(attribute(question, lissa(batch_size=None)), expected, rtol=1e-9)
 
     def test_goes_to_the_dense_solution_with_depth(self):
         question = problem("classification")
-        expected = naive.scores(question, dense.damped_inverse(dense.gauss_newton(question), 0.5))
+        expected = reference.scores(question, dense.damped_inverse(dense.gauss_newton(question), 0.5))
         errors = [
             np.abs(attribute(question, lissa(batch_size=None, depth=depth)) - expected).max().item()
             for depth in (50, 200, 1000)
@@ -111,14 +111,14 @@ class TestNeumannSeries:
     def test_hessian_of_a_convex_problem_goes_to_the_dense_solution(self):
         question = problem("classification", "linear")
         method = lissa("hessian", batch_size=None, depth=2000)
-        expected = naive.scores(question, dense.damped_inverse(dense.hessian(question), 0.5))
+        expected = reference.scores(question, dense.damped_inverse(dense.hessian(question), 0.5))
         np.testing.assert_allclose(attribute(question, method), expected, rtol=1e-8)
         assert method.facts["indefinite"] is False and "indefinite" not in method.notes
 
     @pytest.mark.parametrize("limit", [2**30, 0])
     def test_equals_the_recursion_one_vector_at_a_time(self, limit):
         question = problem("classification")
-        test, train = naive.gradients(question)
+        test, train = reference.gradients(question)
         solved = [dense.influence_by_batches(question, g, batches(question), 0.5, SCALE) for g in test]
         expected = torch.stack(solved) @ train.T / len(question.train)
         np.testing.assert_allclose(attribute(question, lissa(dual_bytes=limit)), expected, rtol=1e-9)
@@ -131,7 +131,7 @@ class TestNeumannSeries:
         method = lissa(scales=scales, batch_size=None, depth=2000, dual_bytes=limit)
         scores = attribute(question, method)
         assert method.facts["scales"] == {f"{scales[2]:g}": 4}
-        expected = naive.scores(question, dense.damped_inverse(dense.gauss_newton(question), 0.5))
+        expected = reference.scores(question, dense.damped_inverse(dense.gauss_newton(question), 0.5))
         np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
     @pytest.mark.parametrize("batch_size", [None, 6])
@@ -147,7 +147,7 @@ class TestNeumannSeries:
         matrix = dense.gauss_newton(question)
         values, vectors = torch.linalg.eigh(matrix)
         scale = float(values[-1] + 0.5) / 2.5
-        g = naive.gradients(question)[0]
+        g = reference.gradients(question)[0]
         g[2] = vectors[:, 0]
         method = lissa(scales=[scale, 10 * scale], batch_size=None, depth=60, dual_bytes=0).fit(question)
         rows = GradientSource(question, factored=False)(question.test).of_flat(g, question.parameters)

@@ -15,7 +15,7 @@ from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 from fimo.unrolled.displaced import DisplacedGradients
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
@@ -36,14 +36,14 @@ class TestAgainstTheExplicitSum:
         assert method.facts["path"].startswith(path)
         sums = dense.unrolled(dense.gauss_newton(asked), rates, **SGD[kind])
         for step in STEPS:
-            close(scores.sel(step=step), naive.scores(asked, sums[step - 1]))
+            close(scores.sel(step=step), reference.scores(asked, sums[step - 1]))
 
     def test_matched(self, task, network, path):
         asked = problem(task, network)
         scores = attribute(asked, MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).for_training(recursion()))
         for step in STEPS:
             inverse = dense.damped_inverse(dense.gauss_newton(asked), 1 / (RATE * step))
-            close(scores.sel(step=step), naive.scores(asked, inverse), rtol=1e-7)
+            close(scores.sel(step=step), reference.scores(asked, inverse), rtol=1e-7)
 
     def test_with_fewer_left_out_than_test_examples_and_in_small_blocks(self, task, network, path):
         asked = problem(task, network, tests=7)
@@ -52,7 +52,7 @@ class TestAgainstTheExplicitSum:
         whole = attribute(asked, method)
         close(attribute(asked, method, block_bytes=1), whole)
         sums = dense.unrolled(dense.gauss_newton(asked), [RATE] * 40)
-        close(whole.sel(step=40), naive.scores(asked, sums[-1]))
+        close(whole.sel(step=40), reference.scores(asked, sums[-1]))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -71,7 +71,7 @@ class TestLimits:
         scores = attribute(
             asked, UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion([many]))
         )
-        close(scores.sel(step=many), naive.scores(asked, torch.linalg.inv(dense.gauss_newton(asked))), rtol=1e-6)
+        close(scores.sel(step=many), reference.scores(asked, torch.linalg.inv(dense.gauss_newton(asked))), rtol=1e-6)
         exact = attribute(asked, ExactGaussNewton("Exact-GN", Damping(1e-9)))
         close(scores.sel(step=many), exact, rtol=1e-5)
 
@@ -82,7 +82,7 @@ class TestLimits:
         largest = float(torch.linalg.eigvalsh(dense.gauss_newton(asked))[-1]) * (1 if path == "dual" else 1.05)
         found = attribute(asked, method.for_training(recursion([3, 700], 1.99 / largest)))
         matrices = dense.unrolled(dense.gauss_newton(asked), [1.99 / largest] * 700)
-        close(found.sel(step=700), naive.scores(asked, matrices[-1]))
+        close(found.sel(step=700), reference.scores(asked, matrices[-1]))
         for rate in (2.01, 2.5, 40):
             with pytest.raises(UserError, match=rf"Unrolled-GN needs .* η = .* σ = .*, ησ = {rate} \(below 2 without"):
                 attribute(asked, method.for_training(recursion([20000], rate / largest)))

@@ -49,7 +49,7 @@ def run_of(cfg: DictConfig) -> Run:
     training = training_of(cfg)
     methods = methods_of(cfg, training)
     network = _network(cfg)
-    further = cfg.further
+    further, settings = cfg.further, plain(cfg)
     return Run(
         name=multirun.run_name(cfg),
         data=instantiate(cfg.data, _convert_="all"),
@@ -64,9 +64,9 @@ def run_of(cfg: DictConfig) -> Run:
         execution=Execution(device, further.processes, further.seeds_at_once),
         output_dir=Path(cfg.paths.output_dir),
         results_dir=Path(cfg.paths.results_dir),
-        fingerprints=fingerprints_of(cfg, methods),
+        make_fingerprints=partial(fingerprints_of, settings, methods),
         unrolled_limits=CurvatureLimits(unrolled_rows(cfg), cfg.facts.dual_bytes),
-        settings=plain(cfg),
+        settings=settings,
         size=cfg.facts.size,
         swept=multirun.swept(),
         overrides=multirun.overrides(),

@@ -76,16 +76,16 @@ def _not_made(error: InstantiationException, cause: BaseException) -> str:
     if isinstance(cause, UserError):
         return f"{key}: {cause}"
     target = re.search(r"target '([^']+)'", str(error))
-    told = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(".")
-    return f"{key}: {target[1] if target else 'its _target_'} can't be made with these settings ({told})."
+    reason = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(".")
+    return f"{key}: {target[1] if target else 'its _target_'} can't be made with these settings ({reason})."
 
 
 def _missing_choice(text: str) -> str:
     """Hydra says of some wrong choices which there are, and of members of a list it does not."""
-    found = re.search(r"Could not (?:find|load) '(.+?)/([^/']+)'", text)
-    if found is None:
+    named = re.search(r"Could not (?:find|load) '(.+?)/([^/']+)'", text)
+    if named is None:
         return text
-    group, choice = found.groups()
+    group, choice = named.groups()
     if extra := EXTRAS.get(f"{group}={choice}"):
         return not_installed(*extra)
     stored = [option.removesuffix(".yaml") for option in ConfigStore.instance().list(group)] if "/" in group else []

@@ -1,4 +1,4 @@
-"""What determines each result, read off the config once: settings, contents of files, versions of the mathematics.
+"""What determines each result: settings, contents of files, versions of the mathematics.
 
 What the project computes has a small version number beside it, which is raised when its numbers change. What a user
 brings (a network, a data source, a method) has none: the content of its file stands in its place.
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
 
 import fimo.attribution
 import fimo.curvature
@@ -22,7 +21,7 @@ import fimo.gradients
 import fimo.models
 import fimo.unrolled
 from fimo import hub
-from fimo.app.settings import SHARED, TANGENT, TANGENTS, plain, without
+from fimo.app.settings import SHARED, TANGENT, TANGENTS, without
 from fimo.data.splits import read_left_out
 from fimo.pipeline.artifacts import digest, short_hash
 from fimo.pipeline.methods import Method
@@ -32,28 +31,28 @@ from fimo.pipeline.run import Fingerprints
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
 
 
-def fingerprints_of(cfg: DictConfig, methods: Mapping[str, Method]) -> Fingerprints:
+def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, Method]) -> Fingerprints:
     """What determines each result of a run.
 
     Args:
-        cfg: the config.
+        settings: the whole config, as plain values.
         methods: of the run, by name.
 
     Raises:
         UserError: where a pretrained network or a list of left-out rows can't be read.
     """
-    data = plain(cfg.data)
+    data = settings["data"]
     return Fingerprints(
-        final=final_fingerprint(cfg),
-        problem={**_left_out(data), "test_count": cfg.data.test_count},
-        methods={name: _method(cfg, method) for name, method in methods.items()},
-        further=_further(cfg),
+        final=final_fingerprint(settings),
+        problem={**_left_out(data), "test_count": data["test_count"]},
+        methods={name: _method(settings, method) for name, method in methods.items()},
+        further=_further(settings),
     )
 
 
-def final_fingerprint(cfg: DictConfig) -> dict[str, Any]:
+def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What determines the final model."""
-    data, model, final = plain(cfg.data), plain(cfg.model), plain(cfg.final)
+    data, model, final = settings["data"], settings["model"], settings["final"]
     source = without(data["source"], "url", "page")
     source |= _content(data["source"], Path(data["data_dir"]))
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
@@ -67,11 +66,11 @@ def final_fingerprint(cfg: DictConfig) -> dict[str, Any]:
         **_own_code({what: node["_target_"] for what, node in targets.items() if node}),
         **_pretrained(data, model),
     }
-    if cfg.final.checkpoint is not None:
-        return {**config, "final": {"checkpoint_sha256": digest(Path(cfg.final.checkpoint))}}
+    if final["checkpoint"] is not None:
+        return {**config, "final": {"checkpoint_sha256": digest(Path(final["checkpoint"]))}}
     # A constant rate is what every final model had before there were schedules: it keeps that model's address.
-    final = without(final, *(["schedule"] if cfg.final.schedule == "constant" else []))
-    return {**config, "final": final, "seed": cfg.seed}
+    final = without(final, *(["schedule"] if final["schedule"] == "constant" else []))
+    return {**config, "final": final, "seed": settings["seed"]}
 
 
 def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:
@@ -98,10 +97,11 @@ def _left_out(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"left_out": read_left_out(data["left_out"]), **({"left_out_first": first} if first else {})}
 
 
-def _method(cfg: DictConfig, method: Method) -> dict[str, Any]:
+def _method(settings: Mapping[str, Any], method: Method) -> dict[str, Any]:
     """What determines a method's scores beside the problem."""
-    own = without(plain(cfg.method[method.name]), "label")
-    shared = {key: cfg.method[key] for key in SHARED if cfg.method[key] is not None}
+    every, further = settings["method"], settings["further"]
+    own = without(every[method.name], "label")
+    shared = {key: every[key] for key in SHARED if every[key] is not None}
     versions = {
         "method": method.preconditioner.version,
         "attribution": fimo.attribution.VERSION,
@@ -112,23 +112,24 @@ def _method(cfg: DictConfig, method: Method) -> dict[str, Any]:
     if method.follows_training or own.get("metric") is not None:
         versions["unrolled"] = fimo.unrolled.VERSION
         config["training"] = {
-            "optimizer": without(plain(cfg.optimizer), "fused"),
-            "batch_size": cfg.data.batch_size,
-            "epochs": cfg.further.epochs,
-            "evaluate_every": plain(cfg.further)["evaluate_every"],
-            "curvature_rows": cfg.facts.unrolled_rows,
+            "optimizer": without(settings["optimizer"], "fused"),
+            "batch_size": settings["data"]["batch_size"],
+            "epochs": further["epochs"],
+            "evaluate_every": further["evaluate_every"],
+            "curvature_rows": settings["facts"]["unrolled_rows"],
         }
     return {**config, "method_versions": versions}
 
 
-def _further(cfg: DictConfig) -> dict[str, Any]:
+def _further(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What determines the gold standard beside the problem."""
-    further = without(plain(cfg.further), *HOW_FAST, *([] if cfg.further.autocast else ["autocast"]))
-    if cfg.further.gold in TANGENTS:
+    further = settings["further"]
+    further = without(further, *HOW_FAST, *([] if further["autocast"] else ["autocast"]))
+    if further["gold"] in TANGENTS:
         further["gold"] = TANGENT  # the other one computes the same
     return {
-        "batch_size": cfg.data.batch_size,
-        "optimizer": without(plain(cfg.optimizer), "fused"),
+        "batch_size": settings["data"]["batch_size"],
+        "optimizer": without(settings["optimizer"], "fused"),
         "further": further,
         "further_version": fimo.further_training.VERSION,
     }

@@ -40,8 +40,8 @@ def swept() -> dict[str, str]:
 
 def _varied(hydra: DictConfig) -> dict[str, str]:
     """What a sweep's config or the command line gives several values, by key; the command line has the last word."""
-    asked = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()] + list(hydra.overrides.task)
-    last = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides(asked)}
+    given = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()] + list(hydra.overrides.task)
+    last = {override.get_key_element(): override for override in OverridesParser.create().parse_overrides(given)}
     return {key: str(override.input_line) for key, override in last.items() if override.is_sweep_override()}
 
 

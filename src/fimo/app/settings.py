@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +20,7 @@ def plain(node: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
 
 
-def without(node: dict[str, Any], *keys: str) -> dict[str, Any]:
+def without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     """A mapping without some of its keys.
 
     Args:

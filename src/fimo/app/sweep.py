@@ -61,9 +61,10 @@ def _files(records: Mapping[Path, dict[str, Any]], title: str) -> dict[str, byte
     """Table and figure of the jobs, with the notes under the table, by the files' endings."""
     import pandas as pd  # and drawing: a folder that isn't there is told before
 
+    from fimo.comparison.sweeps import Job, sweep_table
     from fimo.report.figures import figure_files
-    from fimo.report.paper_tables import table_files
-    from fimo.report.sweeps import Job, sweep_figure, sweep_table
+    from fimo.report.sweeps import sweep_figure
+    from fimo.report.tables import table_files
 
     jobs = [
         Job(record.get("swept") or {"run": folder.name}, pd.read_csv(folder / CURVES))

@@ -32,17 +32,41 @@ def centred(vectors: Array) -> Array:
 
 
 def cosine(scores: Array, effects: Array) -> Array:
-    """Cosine similarity `[…]` of vectors `[…, left_out]`; leading axes broadcast."""
+    """Cosine similarity `[…]` of vectors `[…, left_out]`; leading axes broadcast.
+
+    Args:
+        scores: `[…, left_out]`.
+        effects: `[…, left_out]`; leading axes broadcast.
+
+    Returns:
+        `[…]`, between −1 and 1; NaN for a vector without direction.
+    """
     return np.einsum("...i,...i->...", unit(scores), unit(effects))
 
 
 def pearson(scores: Array, effects: Array) -> Array:
-    """Pearson correlation `[…]` of vectors `[…, left_out]`: the cosine of both, centred."""
+    """Pearson correlation `[…]` of vectors `[…, left_out]`: the cosine of both, centred.
+
+    Args:
+        scores: `[…, left_out]`.
+        effects: `[…, left_out]`; leading axes broadcast.
+
+    Returns:
+        `[…]`, between −1 and 1; NaN for a vector without direction.
+    """
     return cosine(centred(scores), centred(effects))
 
 
 def spearman(scores: Array, effects: Array) -> Array:
-    """Spearman correlation `[…]` of vectors `[…, left_out]`; ties get their mean rank."""
+    """Spearman correlation `[…]` of vectors `[…, left_out]`; ties get their mean rank.
+
+    Args:
+        scores: `[…, left_out]`.
+        effects: `[…, left_out]`; leading axes broadcast.
+
+    Returns:
+        `[…]`, between −1 and 1; NaN for a vector without direction.
+    """
     return pearson(rankdata(scores, axis=-1), rankdata(effects, axis=-1))
 
 

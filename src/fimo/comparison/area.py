@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 
 from fimo.comparison.agreement import Array, Mean, cosine, pearson
 from fimo.comparison.tables import blocks
 from fimo.effect import average, effect, without_diverged
-from fimo.report.figures import set_scale
 
 BY_AMOUNT, BY_ONE = "damped GN, a damping for each amount", "damped GN, one damping"
 
@@ -29,6 +27,9 @@ def ceiling_at(reliability: pd.DataFrame, gold: xr.DataArray) -> xr.DataArray:
     Args:
         reliability: as in `fimo.comparison.tables.Comparison`.
         gold: see `centred_gold`.
+
+    Returns:
+        `[step]`, between 0 and 1.
     """
     centred = reliability.query("adjustment == 'centred'").set_index("step")["ceiling"]
     return gold["epoch"].copy(data=centred.loc[gold["step"].values])
@@ -43,12 +44,15 @@ def agreements(
         scores: `[…, test, left_out]`, with an axis `step` where they depend on it.
         gold: see `centred_gold`.
         measure: `cosine` or `pearson`.
+
+    Returns:
+        Between −1 and 1; NaN for a vector without direction.
     """
     given = scores.sel(step=gold["step"]) if "step" in scores.dims else scores.expand_dims(step=gold["step"])
     given = given.sel(test=gold["test"], left_out=gold["left_out"]).transpose(..., "step", "test", "left_out")
     coordinates = {axis: given[axis].values for axis in given.dims[:-1]}
-    found = xr.DataArray(measure(given.values, gold.values), coordinates, list(coordinates))
-    return found.assign_coords(epoch=("step", gold["epoch"].values))
+    values = xr.DataArray(measure(given.values, gold.values), coordinates, list(coordinates))
+    return values.assign_coords(epoch=("step", gold["epoch"].values))
 
 
 def area(values: xr.DataArray) -> xr.DataArray:
@@ -62,7 +66,7 @@ def area(values: xr.DataArray) -> xr.DataArray:
     return values.dot(xr.DataArray(weights / weights.sum(), dims="step"))
 
 
-def chosen(cosines: xr.DataArray) -> dict[str, xr.DataArray]:
+def cross_validated_damping(cosines: xr.DataArray) -> dict[str, xr.DataArray]:
     """Cosines `[step, test]` of a damped solve whose damping is chosen on one half of the test examples for the other.
 
     Args:
@@ -72,12 +76,12 @@ def chosen(cosines: xr.DataArray) -> dict[str, xr.DataArray]:
         `BY_AMOUNT`, chosen for each step, and `BY_ONE`, chosen for all by the area under the curve.
     """
     halves = [cosines.isel(test=slice(start, None, 2)) for start in (0, 1)]
-    found: dict[str, list[xr.DataArray]] = {BY_AMOUNT: [], BY_ONE: []}
+    curves: dict[str, list[xr.DataArray]] = {BY_AMOUNT: [], BY_ONE: []}
     for scored, other in (halves, halves[::-1]):
         best = other.mean("test").fillna(-np.inf).argmax("damping")
-        found[BY_AMOUNT].append(scored.isel(damping=best))
-        found[BY_ONE].append(scored.isel(damping=int(area(other).mean("test").argmax("damping"))))
-    return {name: xr.concat([part.drop_vars("damping") for part in parts], "test") for name, parts in found.items()}
+        curves[BY_AMOUNT].append(scored.isel(damping=best))
+        curves[BY_ONE].append(scored.isel(damping=int(area(other).mean("test").argmax("damping"))))
+    return {name: xr.concat([part.drop_vars("damping") for part in parts], "test") for name, parts in curves.items()}
 
 
 def beyond_table(
@@ -99,8 +103,8 @@ def beyond_table(
     top = float(area(ceiling))
     measures = (cosine, pearson)
     curves = {label: [agreements(each, gold, measure) for measure in measures] for label, each in scores.items()}
-    both = [chosen(agreements(damped, gold, measure)) for measure in measures]
-    curves |= {name: [found[name] for found in both] for name in both[0]}
+    both = [cross_validated_damping(agreements(damped, gold, measure)) for measure in measures]
+    curves |= {name: [each[name] for each in both] for name in both[0]}
     rows = []
     for label, (cosines, pearsons) in curves.items():
         row: dict = {"method": label}
@@ -112,21 +116,3 @@ def beyond_table(
             row |= {f"{moment} cosine_mean": by_step.mean[place], f"{moment} cosine_sem": by_step.sem[place]}
         rows.append(row | {"lowest share": float(np.nanmin(by_step.mean / ceiling.values))})
     return pd.DataFrame(rows)
-
-
-def draw_dampings(axes: Axes, grid: tuple[xr.DataArray, xr.DataArray]) -> None:
-    """A map of the damped solve's mean cosine over damping and amount, with the line λ = 1/(ηt).
-
-    Args:
-        axes: to draw on.
-        grid: cosines `[damping, step, test]`; and the matched damping, `[step]`.
-    """
-    cosines, matched = grid
-    epochs, mean = cosines["epoch"].values, cosines.mean("test")
-    drawn = axes.pcolormesh(epochs, cosines["damping"], mean.values, vmin=0, vmax=1, cmap="viridis", shading="nearest")
-    axes.plot(epochs, matched, color="white", linestyle="--")
-    axes.set_yscale("log")
-    set_scale(axes, pd.Series(epochs))
-    axes.set_ylim(float(cosines["damping"].min()), float(cosines["damping"].max()))
-    axes.grid(False)
-    axes.figure.colorbar(drawn, ax=axes, label="cosine (centred)")

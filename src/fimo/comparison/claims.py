@@ -15,7 +15,7 @@ import xarray as xr
 
 from fimo.comparison.agreement import Array
 from fimo.comparison.seed_products import SeedProducts, stacked
-from fimo.comparison.verdicts import above, claim_row, ends, unmeasured_row
+from fimo.comparison.verdicts import claim_row, ends, significantly_positive, unmeasured_row
 from fimo.effect import ADJUSTMENTS, without_diverged
 from fimo.errors import UserError
 
@@ -109,11 +109,11 @@ def base_of(label: str) -> str:
 def claims(
     scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], random: np.random.Generator
 ) -> pd.DataFrame:
-    """A row for each claim that one run can tell of.
+    """A row for each claim that one run can measure.
 
     Args:
         scores: by label, `[test, left_out]`, or `[step, test, left_out]` for a method that depends on the step.
-        seeds: the losses of each seed, as in `fimo.comparison.tables.compare`; of open files few steps are read, singly.
+        seeds: the losses of each seed, as in `fimo.comparison.tables.compare`; of open files few steps are read.
         random: draws the replicates.
 
     Returns:
@@ -122,12 +122,20 @@ def claims(
     """
     seeds = without_diverged(seeds)
     weights = _weights(seeds[0].sizes["test"], random), _weights(len(seeds), random)
-    curves, n_test = _curves(scores, seeds, _chosen(_epochs(seeds)), *weights)
+    curves, n_test = _curves(scores, seeds, _log_spaced(_epochs(seeds)), *weights)
     return pd.DataFrame([_row(claim, curves, n_test, len(seeds)) for claim in CLAIMS])
 
 
 def adam_claim(sgd: Run, adam: Run, random: np.random.Generator) -> pd.DataFrame:
     """The row of Adam against SGD, from two runs with one final model, paired by test example.
+
+    Args:
+        sgd: scores and losses after further training with SGD.
+        adam: the same with Adam.
+        random: draws the replicates.
+
+    Returns:
+        One row, the columns of `claims`.
 
     Raises:
         UserError: where they have no method, test example, left-out example or amount of further training in common.
@@ -135,25 +143,25 @@ def adam_claim(sgd: Run, adam: Run, random: np.random.Generator) -> pd.DataFrame
     one, two = (without_diverged(run[1]) for run in (sgd, adam))
     common = {axis: np.intersect1d(one[0][axis], two[0][axis]) for axis in ("test", "left_out")}
     epochs, labels = np.intersect1d(_epochs(one), _epochs(two)), [label for label in sgd[0] if label in adam[0]]
-    for name, there in {**common, "epoch": epochs, "method": np.array(labels)}.items():
-        if not there.size:
+    for name, shared in {**common, "epoch": epochs, "method": np.array(labels)}.items():
+        if not shared.size:
             raise UserError(f"The runs with SGD and with Adam can't be compared: they have no {name} in common.")
-    tests, found = _weights(len(common["test"]), random), []
+    tests, curves = _weights(len(common["test"]), random), []
     for run, each in zip((sgd, adam), (one, two), strict=True):
         own = {label: run[0][label] for label in labels}, [losses.sel(common) for losses in each]
-        found.append(_curves(*own, _chosen(epochs), tests, _weights(len(each), random)))
-    n_test, n_seeds = min(count for _, count in found), min(len(one), len(two))
-    return pd.DataFrame([_row(ADAM, found[1][0] - found[0][0], n_test, n_seeds)])
+        curves.append(_curves(*own, _log_spaced(epochs), tests, _weights(len(each), random)))
+    n_test, n_seeds = min(count for _, count in curves), min(len(one), len(two))
+    return pd.DataFrame([_row(ADAM, curves[1][0] - curves[0][0], n_test, n_seeds)])
 
 
 def _weights(count: int, random: np.random.Generator) -> Array:
     """Weights of `count` test examples or seeds: equal ones, then a row for each replicate of the bootstrap.
 
     A replicate draws with replacement one fewer than there are, whose mean spreads as the mean does, without bias. Its
-    weights then go a tenth of the way (`BOOTSTRAP_SHRINKAGE`) from equal ones to those drawn, and `_row` takes ten times the spread
-    around the estimate. All the way would be too far with few seeds: a mean with seeds drawn twice is noisier than the
-    mean itself, so its cosines are lower (percentiles would miss the estimate), and what averaging gains, nothing
-    where a replicate draws one seed only, would seem several times as uncertain as it is.
+    weights then go a tenth of the way (`BOOTSTRAP_SHRINKAGE`) from equal ones to those drawn, and `_row` takes ten
+    times the spread around the estimate. All the way would be too far with few seeds: a mean with seeds drawn twice is
+    noisier than the mean itself, so its cosines are lower (percentiles would miss the estimate), and what averaging
+    gains, nothing where a replicate draws one seed only, would seem several times as uncertain as it is.
     """
     equal = np.full(count, 1 / count)
     if count == 1:
@@ -166,7 +174,7 @@ def _epochs(seeds: Sequence[xr.Dataset]) -> Array:
     return seeds[0]["epoch"].values.round(9)
 
 
-def _chosen(epochs: Array) -> Array:
+def _log_spaced(epochs: Array) -> Array:
     wanted = epochs if len(epochs) <= STEPS else np.geomspace(epochs[0], epochs[-1], STEPS)
     return np.unique([epochs[np.abs(epochs - amount).argmin()] for amount in wanted])
 
@@ -206,8 +214,8 @@ def _row(claim: Claim, curves: xr.DataArray, n_test: int, n_seeds: int) -> dict:
     bases = [base_of(label) for label in curves["method"].values]
     centred = curves.sel(gold="centred")
     first, influence = (centred.isel(method=np.isin(bases, FAMILIES[family])) for family in FAMILIES)
-    there = {FIRST: first.size, INFLUENCE: influence.size, SECOND_STEP: len(curves) > 1, SECOND_SEED: n_seeds > 1}
-    if missing := [need for need in claim.needs if not there[need]]:
+    available = {FIRST: first.size, INFLUENCE: influence.size, SECOND_STEP: len(curves) > 1, SECOND_SEED: n_seeds > 1}
+    if missing := [need for need in claim.needs if not available[need]]:
         return unmeasured_row(claim.name, claim.words, missing, (n_test, n_seeds))
     statistic = claim.value(first, influence, curves)
     values = statistic.mean([axis for axis in statistic.dims if axis != "replicate"]).values
@@ -217,4 +225,4 @@ def _row(claim: Claim, curves: xr.DataArray, n_test: int, n_seeds: int) -> dict:
     spread = np.sqrt(np.mean((values[1:] - values[0]) ** 2))
     number = values[0], spread / BOOTSTRAP_SHRINKAGE if resampled else np.nan
     note = f"resampled: {' and '.join(resampled) or 'nothing'}"
-    return claim_row(claim.name, claim.words, number, above(*ends(*number)), note, (n_test, n_seeds))
+    return claim_row(claim.name, claim.words, number, significantly_positive(*ends(*number)), note, (n_test, n_seeds))

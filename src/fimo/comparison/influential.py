@@ -1,20 +1,15 @@
-"""influential.md: which training examples helped and harmed a few test examples most, for people to look at."""
+"""The training examples that helped and harmed a test example most, by each ranking."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 
 from fimo.effect import gold_standard, without_diverged
-from fimo.report.image_grid import image_grid
 
-# ("train" or "test", position in that split) -> a line of text, or an image [height, width, channel], uint8.
-Shown = Callable[[str, int], str | np.ndarray]
-# The gold standard's name.
+# The gold standard's name in rankings.
 GOLD = "a*"
 
 
@@ -32,7 +27,15 @@ class Extremes:
 
 
 def extremes(scores: xr.DataArray, count: int) -> Extremes:
-    """The `count` largest and smallest of one test example's scores `[left_out]`; NaN takes no part."""
+    """The `count` largest and smallest of one test example's scores `[left_out]`; NaN takes no part.
+
+    Args:
+        scores: `[left_out]`.
+        count: how many at each end.
+
+    Returns:
+        Both ends.
+    """
     ranked = scores.dropna("left_out").sortby(scores.dropna("left_out"), ascending=False)
     pairs = [(int(row), float(score)) for row, score in zip(ranked["left_out"], ranked, strict=True)]
     helpful = [pair for pair in pairs[:count] if pair[1] > 0]
@@ -41,78 +44,19 @@ def extremes(scores: xr.DataArray, count: int) -> Extremes:
 
 
 def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
-    """The gold standard after the first and the last evaluated step, then every method: `[test, left_out]` by name."""
+    """The gold standard after the first and the last evaluated step, then every method: `[test, left_out]` by name.
+
+    Args:
+        scores: by label, `[test, left_out]`, or `[step, test, left_out]`, of which the last step is taken.
+        seeds: the losses of each seed (see `fimo.effect`).
+
+    Returns:
+        By name, the gold standard first.
+    """
     seeds = without_diverged(seeds)
-    found = {}
+    golds = {}
     for step in (0, -1):
         gold = gold_standard(seeds, step)
-        found[f"{GOLD}, epoch {float(gold['epoch']):.3g}"] = gold
+        golds[f"{GOLD}, epoch {float(gold['epoch']):.3g}"] = gold
     last = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
-    return {**found, **last}
-
-
-def influential_markdown(rankings: Mapping[str, xr.DataArray], shown: Shown, tests: int = 3, count: int = 3) -> str:
-    """A section for each of the first test examples: what each ranking puts at its ends, and how these read.
-
-    Args:
-        rankings: scores `[test, left_out]` by name.
-        shown: examples as people read them.
-        tests: how many test examples.
-        count: how many training examples at each end.
-    """
-    first = next(iter(rankings.values()))
-    lines = [
-        "# Most helpful and most harmful training examples",
-        "",
-        f"Among the {first.sizes['left_out']} that were left out. Positive scores: leaving the example out raises the "
-        f"test loss, so it helped. `{GOLD}` is further training, centred, mean over seeds.",
-    ]
-    for test in first["test"].values[:tests]:
-        lines += ["", f"## Test example {test}", "", *_quoted(shown("test", int(test))), ""]
-        lines += ["| by | most helpful: training row (score) | most harmful |", "|---|---|---|"]
-        named: dict[int, None] = {}
-        for name, scores in rankings.items():
-            ends = extremes(scores.sel(test=test), count)
-            lines.append(f"| {name} | {_cell(ends.helpful)} | {_cell(ends.harmful)} |")
-            named |= dict.fromkeys(row for row, _ in (*ends.helpful, *ends.harmful))
-        lines += _listed(named, shown)
-    return "\n".join(lines) + "\n"
-
-
-def _cell(pairs: Sequence[tuple[int, float]]) -> str:
-    return ", ".join(f"{row} ({score:.2g})" for row, score in pairs) or "–"
-
-
-def _quoted(example: str | np.ndarray) -> list[str]:
-    return [f"> {example}"] if isinstance(example, str) else ["![what helped and what harmed](influential.png)"]
-
-
-def _listed(rows: Mapping[int, None], shown: Shown) -> list[str]:
-    """The training examples that were named, where they can be read."""
-    texts = {row: shown("train", row) for row in sorted(rows)}
-    return ["", *(f"- **{row}** {text}" for row, text in texts.items() if isinstance(text, str))]
-
-
-def influential_figure(name: str, scores: xr.DataArray, shown: Shown, tests: int = 3, count: int = 3) -> Figure | None:
-    """The same for images, by one ranking `[test, left_out]`; None for examples that are text.
-
-    Args:
-        name: of the ranking.
-        scores: what is ranked.
-        shown: examples as people see them.
-        tests: how many test examples.
-        count: how many training examples at each end; where fewer helped or harmed, places stay empty.
-    """
-    chosen = [int(test) for test in scores["test"].values[:tests]]
-    if isinstance(shown("test", chosen[0]), str):
-        return None
-    images: list[list[np.ndarray]] = []
-    titles: list[list[str]] = []
-    for test in chosen:
-        ends, own = extremes(scores.sel(test=test), count), np.asarray(shown("test", test))
-        pairs = [pair for end in (ends.helpful, ends.harmful) for pair in (*end, *[None] * (count - len(end)))]
-        empty = np.full_like(own, 255)
-        images.append([own, *(empty if pair is None else np.asarray(shown("train", pair[0])) for pair in pairs)])
-        titles.append(["", *("–" if pair is None else f"{pair[0]}: {pair[1]:+.1e}" for pair in pairs)])
-    groups = [("test example", 1), (f"most helpful, by {name}", count), ("most harmful", count)]
-    return image_grid(images, titles, [str(test) for test in chosen], groups)
+    return {**golds, **last}

@@ -39,7 +39,15 @@ class LiveAgreement(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look for newly taken losses, `{"losses": [seed, step, test, left_out]}`."""
+        """Look for newly taken losses, `{"losses": [seed, step, test, left_out]}`.
+
+        Args:
+            trainer: whose logger takes the numbers.
+            pl_module: not used.
+            outputs: of the training step.
+            batch: not used.
+            batch_idx: not used.
+        """
         if outputs and "losses" in outputs and trainer.logger is not None:
             trainer.logger.log_metrics(self.update(outputs["losses"]), step=self.logged)
             self.logged += 1

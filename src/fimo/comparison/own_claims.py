@@ -16,7 +16,7 @@ import xarray as xr
 from fimo.comparison.agreement import Mean
 from fimo.comparison.area import agreements, area, ceiling_at, centred_gold
 from fimo.comparison.claims import FAMILIES, SECOND_SEED, base_of
-from fimo.comparison.verdicts import above, claim_row, ends, not_below, unmeasured_row
+from fimo.comparison.verdicts import claim_row, ends, not_significantly_negative, significantly_positive, unmeasured_row
 from fimo.effect import without_diverged
 
 UNROLLED, MOVED = "Unrolled-GN", "Unrolled-GN (moved)"
@@ -71,14 +71,14 @@ def _keeps_up(scores: Mapping[str, xr.DataArray], gold: Callable[[], xr.DataArra
         return unmeasured_row(KEEPS_UP, KEEPS_UP_WORDS, ["cosine"], counts)
     every, best = np.arange(len(own)), np.where(np.isnan(paired.mean), np.inf, paired.mean).argmin(1)
     differences, errors = paired.mean[every, best], paired.sem[every, best]
-    spoken = np.where(np.isnan(differences), np.inf, differences + 2 * np.nan_to_num(errors))
-    worst = int(spoken.argmin())
+    upper = np.where(np.isnan(differences), np.inf, differences + 2 * np.nan_to_num(errors))
+    worst = int(upper.argmin())
     number = float(differences[worst]), float(errors[worst])
     note = f"least at epoch {own['epoch'].values[worst]:g}, against {rivals[best[worst]]}"
     absent = [label for label in PAPERS if label not in base.values()]
     note += f"; not run: {', '.join(absent)}" if absent else ""
     counts = int(paired.count[worst, best[worst]]), counts[1]
-    return claim_row(KEEPS_UP, KEEPS_UP_WORDS, number, not_below(*ends(*number)), note, counts)
+    return claim_row(KEEPS_UP, KEEPS_UP_WORDS, number, not_significantly_negative(*ends(*number)), note, counts)
 
 
 def _near_ceiling(
@@ -88,7 +88,7 @@ def _near_ceiling(
     counts: tuple[int, int],
 ) -> dict:
     """The row of `NEAR_CEILING`."""
-    missing = [what for what, there in ((MOVED, MOVED in scores), (SECOND_SEED, counts[1] > 1)) if not there]
+    missing = [what for what, present in ((MOVED, MOVED in scores), (SECOND_SEED, counts[1] > 1)) if not present]
     if missing:
         return unmeasured_row(NEAR_CEILING, NEAR_CEILING_WORDS, missing, counts)
     top = float(area(ceiling_at(reliability, gold())))
@@ -99,4 +99,4 @@ def _near_ceiling(
         return unmeasured_row(NEAR_CEILING, NEAR_CEILING_WORDS, ["cosine"], counts)
     number = float(share.mean) - REACHED, float(share.sem)
     counts, note = (int(share.count), counts[1]), f"a share of {share.mean:.3f}"
-    return claim_row(NEAR_CEILING, NEAR_CEILING_WORDS, number, above(*ends(*number)), note, counts)
+    return claim_row(NEAR_CEILING, NEAR_CEILING_WORDS, number, significantly_positive(*ends(*number)), note, counts)

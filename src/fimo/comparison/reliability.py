@@ -22,6 +22,9 @@ def reliability(products: SeedProducts, random: np.random.Generator, splits: int
         products: of the seeds' effects.
         random: draws the splits.
         splits: how many.
+
+    Returns:
+        r `[step]` by adjustment, between 0 and 1.
     """
     count = products.gram.shape[-1]
     half = count // 2
@@ -32,10 +35,10 @@ def reliability(products: SeedProducts, random: np.random.Generator, splits: int
         order = random.permutation(count)
         first[row, order[:half]] = second[row, order[half : 2 * half]] = 1 / half
     across, norms, others = (products.inner(*pair) for pair in ((first, second), (first, first), (second, second)))
-    found = {}
+    by_adjustment = {}
     for adjustment in products.means:
         with np.errstate(divide="ignore", invalid="ignore"):
             agreement = across[adjustment] / np.sqrt(norms[adjustment] * others[adjustment])
         c, k = np.maximum(Mean.of(Mean.of(agreement.swapaxes(1, 2)).mean).mean, 0), count / half
-        found[adjustment] = np.clip(k * c / (1 + (k - 1) * c), 0, 1)
-    return found
+        by_adjustment[adjustment] = np.clip(k * c / (1 + (k - 1) * c), 0, 1)
+    return by_adjustment

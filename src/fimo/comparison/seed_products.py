@@ -51,7 +51,15 @@ class SeedProducts:
     @classmethod
     @one_thread
     def of(cls, losses: xr.Dataset, scores: Array) -> SeedProducts:
-        """From losses `[seed, step, test, left_out]` (see `fimo.effect`) and scores (see `stacked`)."""
+        """From losses `[seed, step, test, left_out]` (see `fimo.effect`) and scores (see `stacked`).
+
+        Args:
+            losses: of all seeds, some steps.
+            scores: `[step or 1, test, method, left_out]`.
+
+        Returns:
+            The products at these steps.
+        """
         full = effect(losses, "full").transpose("step", "test", "seed", "left_out")
         moved = (losses["loss_full"] - losses["loss_before"]).transpose("step", "test", "seed")
         ends = [full.max("left_out"), -full.min("left_out"), abs(moved)]
@@ -64,7 +72,7 @@ class SeedProducts:
         return cls(
             effects=parts,
             gram=parts @ parts.swapaxes(-1, -2),
-            means={adjustment: root * found.values[:, :, None] for adjustment, found in means.items()},
+            means={adjustment: root * mean.values[:, :, None] for adjustment, mean in means.items()},
             products=centred(units) @ parts.swapaxes(-1, -2),
             score_means=root * units.mean(-1, keepdims=True),
         )
@@ -81,7 +89,15 @@ class SeedProducts:
 
     @one_thread
     def inner(self, first: Array, second: Array) -> dict[str, Array]:
-        """Inner product `[step, test, row]` of two weighted means each, `[row, seed]`, by adjustment."""
+        """Inner product `[step, test, row]` of two weighted means each, `[row, seed]`, by adjustment.
+
+        Args:
+            first: weights `[row, seed]` of one mean.
+            second: weights `[row, seed]` of the other.
+
+        Returns:
+            `[step, test, row]` by adjustment.
+        """
         pieces = -(-len(first) // WEIGHTS_AT_ONCE)
         shared = [
             np.einsum("...rs,rs->...r", one @ self.gram, two)
@@ -100,6 +116,9 @@ def stacked(scores: Sequence[xr.DataArray], losses: xr.Dataset) -> Array:
     Args:
         scores: of each method, `[test, left_out]` or `[step, test, left_out]`.
         losses: those of the seeds.
+
+    Returns:
+        The array.
     """
     chosen = [score.sel({axis: losses[axis] for axis in score.dims}) for score in scores]
     arrays = [(score if "step" in score.dims else score.expand_dims("step")) for score in chosen]

@@ -14,8 +14,9 @@ from fimo.comparison.agreement import Mean, pearson, spearman
 from fimo.comparison.reliability import reliability
 from fimo.comparison.seed_products import SeedProducts, stacked
 from fimo.effect import without_diverged
-from fimo.memory import SEED_COMPARISON_BYTES, SEED_READ_BYTES
 
+# The losses of all seeds are read and compared a few steps at a time, so that a hundred seeds fit in memory.
+READ_BYTES, BLOCK_BYTES = 256 * 2**20, 32 * 2**20
 MEASURES = ("cosine", "pearson", "spearman")
 MOMENTS = ("first", "best", "last")
 GROUP_SIZES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
@@ -38,18 +39,21 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
         seeds: the losses of each seed (see `fimo.effect`), with coordinates `step`, `epoch`, `test`, `left_out`.
             They may be open files: values are read in blocks of steps. Diverged runs are left out.
         random_seed: of the splits that measure reliability.
+
+    Returns:
+        The three tables.
     """
     seeds = without_diverged(seeds)
-    found = xr.concat([_compared(scores, block, random_seed) for block in blocks(seeds)], "step")
-    means = {name: _mean(found[name]) for name in MEASURES}
+    per_test = xr.concat([_compared(scores, block, random_seed) for block in blocks(seeds)], "step")
+    means = {name: _mean(per_test[name]) for name in MEASURES}
     curves = xr.merge(
         [mean.rename({"mean": f"{name}_mean", "sem": f"{name}_sem"}) for name, mean in means.items()], compat="override"
     )
     curves = curves.assign(n_test=means["cosine"]["count"], n_seeds=len(seeds))
-    ceilings = found[["reliability"]].assign(ceiling=np.sqrt(found["reliability"]))
+    ceilings = per_test[["reliability"]].assign(ceiling=np.sqrt(per_test["reliability"]))
     return Comparison(
         _rows(curves, "method", "adjustment", "step"),
-        _rows(_at_best_step(found["grouped"]), "method", "adjustment", "n_seeds"),
+        _rows(_at_best_step(per_test["grouped"]), "method", "adjustment", "n_seeds"),
         _rows(ceilings, "adjustment", "step").drop(columns="epoch"),
     )
 
@@ -58,7 +62,7 @@ def blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
     """The losses of all seeds, a few steps at a time; the next ones are read meanwhile."""
     sizes = seeds[0].sizes
     step_bytes = len(seeds) * sizes["test"] * sizes["left_out"] * 8
-    at_once, length = (max(1, size // step_bytes) for size in (SEED_READ_BYTES, SEED_COMPARISON_BYTES))
+    at_once, length = (max(1, size // step_bytes) for size in (READ_BYTES, BLOCK_BYTES))
 
     def read(start: int) -> xr.Dataset:
         chosen = [seed.isel(step=slice(start, start + at_once)).load() for seed in seeds]
@@ -75,7 +79,7 @@ def blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
 
 
 def _compared(scores: Mapping[str, xr.DataArray], losses: xr.Dataset, random_seed: int) -> xr.Dataset:
-    """All that some steps tell: the `MEASURES` and cosines with groups of seeds for each test example, reliability."""
+    """What some steps give: the `MEASURES` and cosines with groups of seeds for each test example, reliability."""
     given = stacked(list(scores.values()), losses)
     products = SeedProducts.of(losses, given)
     mean = products.effects.mean(2)[:, :, None]  # but for eq. 13's constant, which no correlation sees
@@ -115,9 +119,9 @@ def _groups(count: int) -> tuple[np.ndarray, np.ndarray]:
 def _mean(values: xr.DataArray) -> xr.Dataset:
     """`mean`, `sem` and `count` over test examples."""
     axes = [axis for axis in values.dims if axis != "test"]
-    found = Mean.of(values.transpose(*axes, "test").values)
+    summary = Mean.of(values.transpose(*axes, "test").values)
     coords = values.isel(test=0).coords
-    return xr.Dataset({name: (axes, getattr(found, name)) for name in ("mean", "sem", "count")}, coords)
+    return xr.Dataset({name: (axes, getattr(summary, name)) for name in ("mean", "sem", "count")}, coords)
 
 
 def _at_best_step(grouped: xr.DataArray) -> xr.Dataset:
@@ -134,15 +138,36 @@ def _rows(table: xr.Dataset, *axes: str) -> pd.DataFrame:
     return rows[[*axes, *named, *table.data_vars]]
 
 
+def best_place(curve: pd.DataFrame) -> int:
+    """Place of the highest mean cosine among the rows of one method's curve; the first where no cosine is a number."""
+    return int(curve["cosine_mean"].fillna(-np.inf).argmax())
+
+
 def at_moments(curve: pd.DataFrame) -> dict:
     """Amount and cosine of one method's rows of a curve at its first, its best and its last step.
 
     Returns:
         `first epoch`, `first cosine_mean`, `first cosine_sem`, and the same for `best` and `last`.
     """
-    best = int(curve["cosine_mean"].fillna(-np.inf).argmax())
-    found: dict = {}
-    for moment, place in zip(MOMENTS, (0, best, -1), strict=True):
-        found[f"{moment} epoch"] = curve["epoch"].iloc[place]
-        found |= {f"{moment} {name}": curve[name].iloc[place] for name in ("cosine_mean", "cosine_sem")}
-    return found
+    row: dict = {}
+    for moment, place in zip(MOMENTS, (0, best_place(curve), -1), strict=True):
+        row[f"{moment} epoch"] = curve["epoch"].iloc[place]
+        row |= {f"{moment} {name}": curve[name].iloc[place] for name in ("cosine_mean", "cosine_sem")}
+    return row
+
+
+def best_method(curves: pd.DataFrame, adjustment: str = "centred") -> tuple[str, float, float] | None:
+    """The method with the highest mean cosine at any evaluated amount of further training.
+
+    Args:
+        curves: the columns of curves.csv.
+        adjustment: one of `fimo.effect.ADJUSTMENTS`.
+
+    Returns:
+        Its label, that cosine, and the amount in epochs; None where no cosine is a number.
+    """
+    rows = curves.query("adjustment == @adjustment").reset_index(drop=True)
+    if not rows["cosine_mean"].notna().any():
+        return None
+    best = rows.iloc[best_place(rows)]
+    return str(best["method"]), float(best["cosine_mean"]), float(best["epoch"])

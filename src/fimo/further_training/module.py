@@ -148,7 +148,14 @@ class FurtherTrainingModule(pl.LightningModule):
 
 
 class LockstepBatches:
-    """One epoch after another of what all runs of all seeds see in each step, seed by seed along the axis `run`."""
+    """One epoch after another of what all runs of all seeds see in each step, seed by seed along the axis `run`.
+
+    Args:
+        problem: its training rows.
+        settings: what further training is.
+        seeds: of the orders of rows.
+        runs: `[run]` of one seed: the row that each run leaves out, or `FULL`.
+    """
 
     def __init__(self, problem: Problem, settings: FurtherTraining, seeds: Sequence[int], runs: Tensor) -> None:
         self.orders = [Order(len(problem.train), settings.batch_size, seed) for seed in seeds]

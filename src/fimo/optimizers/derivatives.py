@@ -167,5 +167,5 @@ def clipped_changes(changes: Tensor, gradient: Tensor, bound: float) -> Tensor:
     """
     norm = torch.linalg.vector_norm(gradient)
     factor = bound / (norm + 1e-6)
-    along = (changes @ gradient)[:, None] * gradient / (norm * (norm + 1e-6))
-    return torch.where(factor < 1, factor * (changes - along), changes)
+    parallel = (changes @ gradient)[:, None] * gradient / (norm * (norm + 1e-6))
+    return torch.where(factor < 1, factor * (changes - parallel), changes)

@@ -13,26 +13,22 @@ import torch
 import xarray as xr
 import yaml
 
-from fimo.comparison.area import agreements, beyond_table, ceiling_at, centred_gold, draw_dampings
+from fimo.comparison.area import agreements, beyond_table, ceiling_at, centred_gold
 from fimo.comparison.claims import adam_claim
 from fimo.comparison.own_claims import OWN_CLAIMS
+from fimo.comparison.sorted_scores import profiles
 from fimo.paper.captions import NamedPanels, available, joined, measured, title, title_with_gradient, titled
 from fimo.paper.panels import Panel
+from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table
 from fimo.pipeline import results
 from fimo.pipeline.run import LEAVE_ONE_OUT
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.report.claims import claims_markdown
+from fimo.report.damping_map import draw_dampings
 from fimo.report.figures import draw_curves, draw_seeds, figure_files
 from fimo.report.panels import panels_figure
-from fimo.report.paper_tables import (
-    at_few_amounts,
-    cost_table,
-    influential_table,
-    methods_table,
-    published_table,
-    table_files,
-)
-from fimo.report.sorted_scores import draw_sorted, profiles
+from fimo.report.sorted_scores import draw_sorted
+from fimo.report.tables import table_files
 
 Files = dict[str, bytes]
 ADJUSTED = {"none": "as measured", "full": "not centred", "centred": "centred"}
@@ -196,10 +192,10 @@ def claims(
     if table.empty:
         return table_files(table, table, notes)
     readable = table.rename(columns={"estimate": "statistic_mean", "standard_error": "statistic_sem"})
-    shown = readable[["data set", "claim", "statistic_mean", "statistic_sem", "verdict", "n_test", "n_seeds"]]
-    shown = shown.rename(columns={"n_test": "test examples", "n_seeds": "seeds"})
+    columns = readable[["data set", "claim", "statistic_mean", "statistic_sem", "verdict", "n_test", "n_seeds"]]
+    columns = columns.rename(columns={"n_test": "test examples", "n_seeds": "seeds"})
     text = "\n\n".join([claims_markdown(table).rstrip(), *notes])
-    return table_files(table, shown, notes) | {"md": f"{text}\n".encode()}
+    return table_files(table, columns, notes) | {"md": f"{text}\n".encode()}
 
 
 def _claims(table: pd.DataFrame, ours: bool) -> pd.DataFrame:
@@ -229,7 +225,7 @@ def damping(panels: NamedPanels) -> Files:
 
     def grid(panel: Panel) -> tuple[xr.DataArray, xr.DataArray]:
         scores, matched = panel.damped
-        return agreements(scores, centred_gold(panel.losses)), matched
+        return agreements(scores, centred_gold(panel.losses)).mean("test"), matched
 
     drawn = titled(panels, grid)
     amount, label = results.AMOUNT_LABELS[LEAVE_ONE_OUT], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"

@@ -24,7 +24,7 @@ from fimo.pipeline.run import Run
 from fimo.pipeline.stages import Scores, check_comparable, diverged_runs, timed
 from fimo.report.claims import claims_markdown
 from fimo.report.figures import figure_files, to_bytes
-from fimo.report.index import index_markdown
+from fimo.report.index import RunEntry, index_markdown
 from fimo.report.influential import influential_figure, influential_markdown
 from fimo.report.markdown import markdown_table
 
@@ -81,12 +81,14 @@ def write_index(results_dir: Path) -> None:
         artifacts.write(results_dir / artifacts.INDEX, index_markdown(_finished_runs(results_dir)).encode())
 
 
-def _finished_runs(results_dir: Path) -> list[dict[str, Any]]:
-    records = []
-    for path in sorted(results_dir.glob(f"*/{artifacts.RUN}")):
-        if record := artifacts.read_run(path.parent):
-            records.append({"folder": path.parent.name, **record})
-    return records
+def _finished_runs(results_dir: Path) -> list[RunEntry]:
+    folders = sorted(path.parent for path in results_dir.glob(f"*/{artifacts.RUN}"))
+    return [_entry(folder, record) for folder in folders if (record := artifacts.read_run(folder))]
+
+
+def _entry(folder: Path, record: Mapping[str, Any]) -> RunEntry:
+    curves = folder / artifacts.CURVES
+    return RunEntry(folder.name, record, pd.read_csv(curves) if curves.is_file() else None)
 
 
 def _figures(run: Run, comparison: Comparison) -> dict[str, bytes]:

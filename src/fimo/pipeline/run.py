@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -171,7 +171,7 @@ class Run:
         execution: where it is computed.
         output_dir: what is dear lies there.
         results_dir: what people read lies there.
-        fingerprints: what determines each result.
+        make_fingerprints: gives what determines each result; files are read for it.
         unrolled_limits: of curvatures that no method configures.
         settings: all that was asked for as plain values, for `run.json` and loggers; nothing is read from it.
         size: `laptop`, `smoke` or `paper`, for captions.
@@ -193,13 +193,18 @@ class Run:
     execution: Execution
     output_dir: Path
     results_dir: Path
-    fingerprints: Fingerprints
+    make_fingerprints: Callable[[], Fingerprints]
     unrolled_limits: CurvatureLimits = CurvatureLimits()
     settings: Mapping[str, Any] = field(default_factory=dict)
     size: str = "laptop"
     swept: Mapping[str, str] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
     open_log: Callable[[Path], Log] | None = None
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """What determines each result."""
+        return self.make_fingerprints()
 
     @cached_property
     def dataset(self) -> Data:
@@ -224,4 +229,10 @@ class Run:
 
     def for_worker(self) -> Run:
         """The same for another process: without what was loaded, and without a log."""
-        return replace(self, execution=replace(self.execution, processes=1), open_log=None)
+        execution = replace(self.execution, processes=1)
+        return replace(self, execution=execution, open_log=None, make_fingerprints=partial(_itself, self.fingerprints))
+
+
+def _itself(fingerprints: Fingerprints) -> Fingerprints:
+    """What was made already."""
+    return fingerprints

@@ -26,6 +26,9 @@ class Preconditioner(ABC):
         label: the method's name in legends and files.
         phi: what is done to each gradient first, `raw` or `unit_length`.
 
+    Raises:
+        UserError: for another phi.
+
     Attributes:
         version: raised when the method's numbers change.
         factored: whether `@` takes gradients in any form; without it they come as `DenseGradients`. `fit` may set it.

@@ -37,6 +37,9 @@ class ConjugateGradients(Preconditioner):
         curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
         metric: solve (D^½ G D^½ + λI) x = D^½ g in the coordinates of this metric D, over the rows that G is over;
             None or `none` for θ itself. λ0 is the mean squared gradient in the same coordinates.
+
+    Raises:
+        UserError: for a setting that it does not take.
     """
 
     def __init__(

@@ -47,6 +47,9 @@ class NeumannSeries(Preconditioner):
         dtype: to compute in, `float64` or `float32`; None for float64, for the Hessian float32: it has no dual.
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
+
+    Raises:
+        UserError: for a setting that it does not take.
     """
 
     def __init__(

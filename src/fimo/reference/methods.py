@@ -1,89 +1,47 @@
-"""Slow, obvious twins of the gradient-based methods: dense matrices over all parameters, float64."""
+"""The slow, obvious twins of the gradient-based methods: dense P's over all parameters, float64.
+
+What they are made of is in `curvature` and `unrolled`, whose names can be had from here too.
+"""
+
+from __future__ import annotations
 
 import copy
-import itertools
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-from fimo.reference.gradients import gradient, gradients
-
-
-def flat_outputs(problem, inputs):
-    """Outputs as a function of one flat vector of parameters, and that vector at the final model."""
-    names = [name for name, _ in problem.network.named_parameters()]
-    shapes = [p.shape for p in problem.network.parameters()]
-    theta = torch.cat([p.detach().flatten() for p in problem.network.parameters()])
-
-    def outputs(flat):
-        parts = flat.split([shape.numel() for shape in shapes])
-        blocks = {name: part.reshape(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
-        return torch.func.functional_call(problem.network, blocks, (inputs,))
-
-    return outputs, theta
-
-
-def jacobians(problem):
-    """J_k [row, output, param]."""
-    return torch.stack(
-        [
-            torch.autograd.functional.jacobian(*flat_outputs(problem, problem.train.inputs[k : k + 1])).squeeze(0)
-            for k in range(len(problem.train))
-        ]
-    )
+from fimo.problem import Problem
+from fimo.reference.curvature import damped_inverse as damped_inverse
+from fimo.reference.curvature import empirical_fisher as empirical_fisher
+from fimo.reference.curvature import flat_outputs as flat_outputs
+from fimo.reference.curvature import gauss_newton as gauss_newton
+from fimo.reference.curvature import hessian as hessian
+from fimo.reference.curvature import is_regression as is_regression
+from fimo.reference.curvature import jacobians as jacobians
+from fimo.reference.curvature import lambda_0 as lambda_0
+from fimo.reference.curvature import mean_gradient as mean_gradient
+from fimo.reference.curvature import output_hessian as output_hessian
+from fimo.reference.curvature import training_gradients as training_gradients
+from fimo.reference.unrolled import adam_scale as adam_scale
+from fimo.reference.unrolled import adam_unrolled as adam_unrolled
+from fimo.reference.unrolled import moved_scores as moved_scores
+from fimo.reference.unrolled import rescaled as rescaled
+from fimo.reference.unrolled import unrolled as unrolled
 
 
-def is_regression(problem):
-    return problem.train.targets.is_floating_point()
+def mean_of_inverses(problem: Problem, share: float | None = None, damping: float | None = None) -> Tensor:
+    """DataInf: explicit inverses, tensor by tensor; zero for a tensor whose gradient is nothing but rounding.
 
+    Args:
+        problem: gives the training gradients.
+        share: λ_l = share · mean(g_l²), where no damping is given.
+        damping: one λ for all tensors.
 
-def output_hessian(problem, k):
-    """∂²ℓ/∂f² at training example k, by its closed form."""
-    with torch.no_grad():
-        f = problem.network(problem.train.inputs[k : k + 1])[0]
-    if is_regression(problem):
-        return torch.eye(len(f), dtype=f.dtype) * 2 / len(f)
-    p = torch.softmax(f, 0)
-    return torch.diag(p) - torch.outer(p, p)
-
-
-def gauss_newton(problem, rows=None):
-    """The mean over training rows (repeated ones count again) of J_kᵀ H_k J_k."""
-    J = jacobians(problem)
-    rows = range(len(problem.train)) if rows is None else rows
-    return sum(J[k].T @ output_hessian(problem, k) @ J[k] for k in rows) / len(rows)
-
-
-def empirical_fisher(problem, rows=None):
-    """The mean over training rows (repeated ones count again) of g_k g_kᵀ, g_k the gradient of the loss."""
-    g = training_gradients(problem)
-    g = g if rows is None else g[list(rows)]
-    return g.T @ g / len(g)
-
-
-def hessian(problem, rows=None):
-    """The Hessian of the mean loss over training rows."""
-    rows = torch.arange(len(problem.train)) if rows is None else torch.tensor(list(rows))
-    outputs, theta = flat_outputs(problem, problem.train.inputs[rows])
-    targets = problem.train.targets[rows]
-    return torch.autograd.functional.hessian(lambda flat: problem.objective.loss(outputs(flat), targets).mean(), theta)
-
-
-def training_gradients(problem):
-    """[row, param]"""
-    return torch.stack([gradient(problem, *problem.train[torch.tensor(k)]) for k in range(len(problem.train))])
-
-
-def lambda_0(problem):
-    return training_gradients(problem).square().mean().item()
-
-
-def damped_inverse(matrix, damping):
-    return torch.linalg.inv(matrix + damping * torch.eye(len(matrix), dtype=matrix.dtype))
-
-
-def mean_of_inverses(problem, share=None, damping=None):
-    """DataInf: explicit inverses, tensor by tensor; zero for a tensor whose gradient is nothing but rounding."""
+    Returns:
+        P, `[param, param]`.
+    """
     g = training_gradients(problem)
     blocks = []
     for part in g.split([p.numel() for p in problem.network.parameters()], dim=1):
@@ -91,12 +49,23 @@ def mean_of_inverses(problem, share=None, damping=None):
             blocks.append(torch.zeros(part.shape[1], part.shape[1], dtype=g.dtype))
             continue
         value = share * part.square().mean() if damping is None else damping
-        blocks.append(sum(damped_inverse(torch.outer(row, row), value) for row in part) / len(part))
+        blocks.append(sum((damped_inverse(torch.outer(row, row), value) for row in part), torch.zeros(())) / len(part))
     return torch.block_diag(*blocks)
 
 
-def neumann_series(problem, curvature, damping, scale, batches):
-    """What the recursion h ← g + h − (C_B h + λh)/s makes of every unit vector, divided by s; column by column."""
+def neumann_series(problem: Problem, curvature: str, damping: float, scale: float, batches: Sequence[Any]) -> Tensor:
+    """LiSSA's P: the recursion h ← g + h − (C_B h + λh)/s from every unit vector, divided by s, column by column.
+
+    Args:
+        problem: gives C.
+        curvature: `gauss_newton`, `empirical_fisher` or `hessian`.
+        damping: λ.
+        scale: s.
+        batches: training rows of each step; None for all of them.
+
+    Returns:
+        `[param, param]`.
+    """
     matrix = {"gauss_newton": gauss_newton, "empirical_fisher": empirical_fisher, "hessian": hessian}[curvature]
     size = sum(p.numel() for p in problem.network.parameters())
     g = torch.eye(size, dtype=torch.float64)
@@ -107,25 +76,46 @@ def neumann_series(problem, curvature, damping, scale, batches):
     return h / scale
 
 
-def influence_by_batches(problem, g, batches, damping, scale):
+def influence_by_batches(
+    problem: Problem, g: Tensor, batches: Sequence[Tensor], damping: float, scale: float
+) -> Tensor:
     """The recursion as the library torch-influence has it, for one vector: products with autograd, batch by batch.
 
     Each step evaluates the batch's mean loss, multiplies its Gauss–Newton matrix by a forward and a backward product,
     adds the damping to that product, and divides by the scale only at the end.
+
+    Args:
+        problem: gives the loss.
+        g: `[param]`.
+        batches: training rows of each step.
+        damping: λ.
+        scale: s.
+
+    Returns:
+        `[param]`.
     """
     h = g.clone()
     for batch in batches:
-        outputs, theta = flat_outputs(problem, problem.train.inputs[batch])
+        inputs, targets = problem.train[batch]
+        outputs, theta = flat_outputs(problem, inputs)
         f, Jh = torch.autograd.functional.jvp(outputs, theta, h)
-        targets = problem.train.targets[batch]
         _, HJh = torch.autograd.functional.hvp(lambda f, y=targets: problem.objective.loss(f, y).mean(), f, Jh)
         _, product = torch.autograd.functional.vjp(outputs, theta, HJh)
         h = g + h - (product + damping * h) / scale
     return h / scale
 
 
-def random_projection(problem, S, ridge=0.0):
-    """TRAK's P with an explicit S [param, size]."""
+def random_projection(problem: Problem, S: Tensor, ridge: float = 0.0) -> Tensor:
+    """TRAK's P = S(SᵀJᵀJS/n + λI)⁻¹Sᵀ with an explicit S.
+
+    Args:
+        problem: gives J, of the outputs or of the margins.
+        S: `[param, size]`.
+        ridge: λ.
+
+    Returns:
+        `[param, param]`.
+    """
     n = len(problem.train)
     J = jacobians(problem)
     if is_regression(problem):
@@ -136,51 +126,56 @@ def random_projection(problem, S, ridge=0.0):
     return S @ damped_inverse(features.T @ features / n, ridge) @ S.T
 
 
-def margin_gradient(problem, k):
-    """Gradient of log p_y − log(1 − p_y) at training example k."""
-    outputs, theta = flat_outputs(problem, problem.train.inputs[k : k + 1])
+def margin_gradient(problem: Problem, k: int) -> Tensor:
+    """Gradient of the margin log p_y − log(1 − p_y) at one training example.
 
-    def margin(flat):
+    Args:
+        problem: a classification.
+        k: the training row.
+
+    Returns:
+        `[param]`.
+    """
+    outputs, theta = flat_outputs(problem, problem.train[k : k + 1][0])
+
+    def margin(flat: Tensor) -> Tensor:
         p = torch.softmax(outputs(flat)[0], 0)[problem.train.targets[k]]
         return torch.log(p) - torch.log(1 - p)
 
     return torch.autograd.functional.jacobian(margin, theta)
 
 
-def rescaled(scale, solve):
-    """D^½ solve(D^½) D^½ of a diagonal D = `scale [param]`."""
-    root = torch.diag(scale.sqrt())
-    return root @ solve(root) @ root
-
-
-def kronecker_factors(problem, share, scale=None):
+def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = None) -> Tensor:
     """EK-FAC for networks of linear layers that are called on a matrix: explicit Kronecker products, layer by layer.
 
-    With the diagonal `scale [param]` of a matrix D the eigenvalues are those of gradients D^½ g, and P is between two
-    factors D^½.
+    Args:
+        problem: gives the layers' inputs and output gradients.
+        share: λ = share · mean Λ of each layer.
+        scale: the diagonal of a matrix D, `[param]`: the eigenvalues are those of gradients D^½ g then, and P
+            is between two factors D^½.
+
+    Returns:
+        P, `[param, param]`.
     """
     network, n = copy.deepcopy(problem.network), len(problem.train)
     layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
-    seen = {}
+    calls: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     for layer in layers:
-        layer.register_forward_hook(lambda m, args, out: seen.__setitem__(m, (args[0].detach(), out)))
+        layer.register_forward_hook(lambda m, args, out: calls.__setitem__(m, (args[0].detach(), out)))
     outputs = network(problem.train.inputs)
     ones = torch.ones(n, 1, dtype=outputs.dtype)
-    pseudo = []  # roots R of each row's output Hessian: J_kᵀR RᵀJ_k is its part of the Gauss–Newton matrix
+    of_rows = []  # roots R of each row's output Hessian: J_kᵀR RᵀJ_k is its part of the Gauss–Newton matrix
     for k in range(n):
         values, vectors = torch.linalg.eigh(output_hessian(problem, k))
-        pseudo.append(vectors * values.clamp(min=0).sqrt())
-    pseudo = torch.stack(pseudo)
+        of_rows.append(vectors * values.clamp(min=0).sqrt())
+    roots = torch.stack(of_rows)
     blocks, sizes = [], [p.numel() for layer in layers for p in layer.parameters()]
     scale = torch.ones(sum(sizes), dtype=outputs.dtype) if scale is None else scale
     for layer, part in zip(layers, scale.split([a + b for a, b in zip(*[iter(sizes)] * 2, strict=True)]), strict=True):
-        inputs, result = seen[layer]
+        inputs, result = calls[layer]
         a = torch.cat([inputs, ones], 1)
         d = torch.stack(
-            [
-                torch.autograd.grad(outputs, result, pseudo[:, :, c], retain_graph=True)[0]
-                for c in range(pseudo.shape[2])
-            ]
+            [torch.autograd.grad(outputs, result, roots[:, :, c], retain_graph=True)[0] for c in range(roots.shape[2])]
         )
         right = torch.linalg.eigh(a.T @ a / n).eigenvectors
         left = torch.linalg.eigh(torch.einsum("cni,cnj->ij", d, d) / n).eigenvectors
@@ -194,61 +189,7 @@ def kronecker_factors(problem, share, scale=None):
     return torch.block_diag(*blocks)
 
 
-def in_order(layer):
+def in_order(layer: nn.Linear) -> Tensor:
     """Where the parameters weight, bias lie among the entries of the matrix whose last column is the bias."""
     places = torch.arange(layer.out_features * (layer.in_features + 1)).reshape(layer.out_features, -1)
     return torch.cat([places[:, :-1].flatten(), places[:, -1]])
-
-
-def unrolled(matrix, rates, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0):
-    """The deviation that a pull of the identity in every step of torch's SGD makes, after each step: [step, p, p]."""
-    unit = torch.eye(len(matrix), dtype=matrix.dtype)
-    deviation = torch.nn.Parameter(torch.zeros_like(matrix))
-    optimizer = torch.optim.SGD(
-        [deviation], 1.0, momentum, dampening, nesterov=nesterov, weight_decay=weight_decay, foreach=False
-    )
-    found = []
-    for rate in rates:
-        optimizer.param_groups[0]["lr"] = float(rate)
-        deviation.grad = matrix @ deviation.detach() - unit
-        optimizer.step()
-        found.append(deviation.detach().clone())
-    return torch.stack(found)
-
-
-def adam_unrolled(matrix, scale, rates, momentum, weight_decay=0.0):
-    """The same for Adam that divides by a fixed `1/scale [param]` and decays as AdamW does."""
-    unit = torch.eye(len(matrix), dtype=matrix.dtype)
-    deviation, velocity, found = torch.zeros_like(matrix), torch.zeros_like(matrix), []
-    for step, rate in enumerate(rates, start=1):
-        velocity = momentum * velocity + (1 - momentum) * (matrix @ deviation - unit)
-        corrected = velocity / (1 - momentum**step)
-        deviation = deviation - rate * weight_decay * deviation - rate * torch.diag(scale) @ corrected
-        found.append(deviation)
-    return torch.stack(found)
-
-
-def adam_scale(problem, batch_size, epsilon):
-    """1/(√E[g_B²] + ε) over every batch of so many training rows, one after the other."""
-    g = training_gradients(problem)
-    batches = [g[list(rows)].mean(0) for rows in itertools.combinations(range(len(g)), batch_size)]
-    scale = 1 / (torch.stack(batches).square().mean(0).sqrt() + epsilon)
-    return torch.where((g == 0).all(0), scale.min(), scale)
-
-
-def moved_scores(problem, matrix, drift, moved, unit=False):
-    """Scores with an explicit matrix and gradients at θ_f + drift, of the `train` or of `both` kinds of examples."""
-    there = copy.deepcopy(problem.network)
-    theta = torch.nn.utils.parameters_to_vector(there.parameters())
-    torch.nn.utils.vector_to_parameters(theta + drift, there.parameters())
-    (test, _), (test_there, train_there) = gradients(problem), gradients(replace(problem, network=there))
-    test = test_there if moved == "both" else test
-    if unit:
-        test, train_there = (g / torch.linalg.vector_norm(g, dim=1, keepdim=True) for g in (test, train_there))
-    return (test @ (train_there.T if matrix is None else matrix @ train_there.T) / len(problem.train)).numpy()
-
-
-def mean_gradient(problem):
-    """∇R(θ_f), flat."""
-    rows = range(len(problem.train))
-    return torch.stack([gradient(problem, *problem.train[torch.tensor(k)]) for k in rows]).mean(0)

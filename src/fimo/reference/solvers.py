@@ -1,13 +1,27 @@
 """The methods as one would write them down first: one test gradient at a time, products by autograd, plain loops."""
 
-import torch
+from __future__ import annotations
 
-from fimo.reference import gradients as naive
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fimo.problem import Problem
+from fimo.reference.gradients import gradient
 from fimo.reference.methods import flat_outputs, is_regression
 
 
-def gauss_newton_product(problem, vector):
-    """G v over all training rows: a forward product, the loss's Hessian, a backward product."""
+def gauss_newton_product(problem: Problem, vector: Tensor) -> Tensor:
+    """G v over all training rows: a forward product, the loss's Hessian, a backward product.
+
+    Args:
+        problem: gives G at its final model.
+        vector: v, `[param]`.
+
+    Returns:
+        `[param]`.
+    """
     outputs, theta = flat_outputs(problem, problem.train.inputs)
     f, Jv = torch.autograd.functional.jvp(outputs, theta, vector)
     targets = problem.train.targets
@@ -15,8 +29,19 @@ def gauss_newton_product(problem, vector):
     return torch.autograd.functional.vjp(outputs, theta, HJv)[1]
 
 
-def conjugate_gradients(problem, g, damping, tolerance, most=10**6):
-    """(G + λI)⁻¹ g."""
+def conjugate_gradients(problem: Problem, g: Tensor, damping: float, tolerance: float, most: int = 10**6) -> Tensor:
+    """Conjugate gradients for (G + λI)⁻¹ g.
+
+    Args:
+        problem: gives G at its final model.
+        g: `[param]`.
+        damping: λ.
+        tolerance: on the residual, relative to the norm of g.
+        most: how many iterations at most.
+
+    Returns:
+        `[param]`.
+    """
     x, r = torch.zeros_like(g), g.clone()
     d, square = r, r @ r
     for _ in range(most):
@@ -30,19 +55,29 @@ def conjugate_gradients(problem, g, damping, tolerance, most=10**6):
     return x
 
 
-def training_gradients(problem):
-    """One row after another, each split into its parameter tensors."""
+def training_gradients(problem: Problem) -> list[tuple[Tensor, ...]]:
+    """Gradients of all training rows, one row after another, each split into its parameter tensors."""
     sizes = [p.numel() for p in problem.network.parameters()]
     rows = range(len(problem.train))
-    return [naive.gradient(problem, *problem.train[torch.tensor(k)]).split(sizes) for k in rows]
+    return [gradient(problem, *problem.train[torch.tensor(k)]).split(sizes) for k in rows]
 
 
-def mean_of_inverses(problem, g, gradients, share):
-    """DataInf's P g with the gradients of all training rows at hand, row after row."""
+def mean_of_inverses(problem: Problem, g: Tensor, gradients: Sequence[Sequence[Tensor]], share: float) -> Tensor:
+    """DataInf's P g with the gradients of all training rows at hand, row after row.
+
+    Args:
+        problem: its parameter tensors.
+        g: `[param]`.
+        gradients: see `training_gradients`.
+        share: λ_l = share · mean(g_l²).
+
+    Returns:
+        `[param]`.
+    """
     parts = g.split([p.numel() for p in problem.network.parameters()])
     solved = []
     for place, part in enumerate(parts):
-        rows = [gradient[place] for gradient in gradients]
+        rows = [tensors[place] for tensors in gradients]
         damping = share * sum(row.square().mean() for row in rows) / len(rows)
         total = torch.zeros_like(part)
         for row in rows:
@@ -51,18 +86,18 @@ def mean_of_inverses(problem, g, gradients, share):
     return torch.cat(solved)
 
 
-def kronecker_bases(problem):
-    """EK-FAC of a regression network of linear layers, row after row: (Q_left, Q_right, Λ) of each layer."""
+def kronecker_bases(problem: Problem) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """EK-FAC's (Q_left, Q_right, Λ) of each layer of a regression network of linear layers, row after row."""
     assert is_regression(problem)
     layers = [m for m in problem.network.modules() if isinstance(m, torch.nn.Linear)]
-    pairs = [[] for _ in layers]
-    seen: dict = {}
-    hooks = [m.register_forward_hook(lambda m, args, out: seen.__setitem__(m, (args[0], out))) for m in layers]
+    pairs: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layers]
+    calls: dict = {}
+    hooks = [m.register_forward_hook(lambda m, args, out: calls.__setitem__(m, (args[0], out))) for m in layers]
     for k in range(len(problem.train)):
-        output = problem.network(problem.train.inputs[k : k + 1])
-        deltas = torch.autograd.grad(output.sum() * 2**0.5, [seen[m][1] for m in layers])
+        output = problem.network(problem.train[k : k + 1][0])
+        deltas = torch.autograd.grad(output.sum() * 2**0.5, [calls[m][1] for m in layers])
         for pair, m, delta in zip(pairs, layers, deltas, strict=True):
-            pair.append((torch.cat([seen[m][0][0].detach(), torch.ones(1, dtype=delta.dtype)]), delta[0]))
+            pair.append((torch.cat([calls[m][0][0].detach(), torch.ones(1, dtype=delta.dtype)]), delta[0]))
     for hook in hooks:
         hook.remove()
     bases = []
@@ -74,8 +109,20 @@ def kronecker_bases(problem):
     return bases
 
 
-def kronecker_factors(problem, g, bases, share):
-    """EK-FAC's P g, layer after layer."""
+def kronecker_factors(
+    problem: Problem, g: Tensor, bases: Sequence[tuple[Tensor, Tensor, Tensor]], share: float
+) -> Tensor:
+    """EK-FAC's P g, layer after layer.
+
+    Args:
+        problem: not needed beyond the bases; the same first argument as the other methods.
+        g: `[param]`.
+        bases: see `kronecker_bases`.
+        share: λ = share · mean Λ of each layer.
+
+    Returns:
+        `[param]`.
+    """
     solved, start = [], 0
     for left, right, values in bases:
         out, fan_in = len(left), len(right) - 1

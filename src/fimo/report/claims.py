@@ -6,7 +6,7 @@ import pandas as pd
 
 from fimo.comparison.claims import ADAM, FAMILIES, FIRST, INFLUENCE, STEPS
 from fimo.comparison.own_claims import OWN_CLAIMS
-from fimo.report.markdown import with_error
+from fimo.report.markdown import decimals_for, with_error
 
 EXPLANATION = f"""A claim holds where its statistic is more than two standard errors above zero, does not hold where it
 is as far below, and is not decided between. Standard errors come from resampling test examples and, where there are
@@ -30,13 +30,14 @@ def claims_markdown(table: pd.DataFrame) -> str:
         f"| {' | '.join(names)} |",
         "|" + "".join("--:|" if name in numbers else "---|" for name in names),
     ]
+    decimals = decimals_for(table["standard_error"])
     for row in table.rename(columns=counts).to_dict("records"):
-        number = with_error(row["estimate"], row["standard_error"]) if pd.notna(row["estimate"]) else "–"
+        number = with_error(row["estimate"], row["standard_error"], decimals)
         if number == "–" or row["claim"] in OWN_CLAIMS:
             row["verdict"] = f"{row['verdict']}: {row['note']}"
         row["statistic ± error"] = number
         lines.append(f"| {' | '.join(str(row[name]) for name in names)} |")
-    words = [f"- {name}: {said}." for name, said in zip(table["claim"], table["statistic"], strict=True)]
+    words = [f"- {name}: {statistic}." for name, statistic in zip(table["claim"], table["statistic"], strict=True)]
     if ADAM.name not in set(table["claim"]):
         words.append(f"- {ADAM.name}: takes two runs, and is not measured in one.")
     explained = [EXPLANATION, *([OWN_EXPLANATION] if ours else [])]

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fimo.comparison.tables import Comparison
+from fimo.report.layout import legend_entries, set_legend, set_title
 
 # A method keeps its colour in every figure: hues of Okabe and Ito and of Tol, told apart without full colour vision.
 COLOURS = {
@@ -46,7 +47,16 @@ STYLE: dict = {
 
 @matplotlib.rc_context(STYLE)
 def curves_figure(comparison: Comparison, title: str, amount: str = "amount of further training (epochs)") -> Figure:
-    """Cosine similarity against the amount of further training, as in the paper's Figure 2."""
+    """Cosine similarity against the amount of further training, as in the paper's Figure 2.
+
+    Args:
+        comparison: the run's tables.
+        title: over the figure, the run's name first; any length.
+        amount: label of the horizontal axis.
+
+    Returns:
+        One panel with its legend below.
+    """
     figure, axes = _figure(title)
     draw_curves(axes, comparison)
     axes.set_xlabel(amount)
@@ -56,11 +66,19 @@ def curves_figure(comparison: Comparison, title: str, amount: str = "amount of f
 
 @matplotlib.rc_context(STYLE)
 def seeds_figure(comparison: Comparison, title: str) -> Figure:
-    """Cosine similarity at the best step against the number of seeds averaged, as in the paper's Figure 3."""
+    """Cosine similarity at the best step against the number of seeds averaged, as in the paper's Figure 3.
+
+    Args:
+        comparison: the run's tables.
+        title: over the figure, the run's name first; any length.
+
+    Returns:
+        One panel with its legend below.
+    """
     figure, axes = _figure(title)
     draw_seeds(axes, comparison)
     axes.set_xlabel("seeds averaged")
-    axes.set_ylabel("cosine similarity at the best step (centred)")
+    axes.set_ylabel("cosine, best step (centred)")
     return _finished(figure, axes)
 
 
@@ -89,7 +107,13 @@ def draw_curves(axes: Axes, comparison: Comparison, adjustment: str = "centred",
 
 
 def draw_seeds(axes: Axes, comparison: Comparison, adjustment: str = "centred") -> None:
-    """A line for each method: cosine similarity at the best step against the number of seeds averaged."""
+    """A line for each method: cosine similarity at the best step against the number of seeds averaged.
+
+    Args:
+        axes: to draw on.
+        comparison: the run's tables.
+        adjustment: one of `fimo.effect.ADJUSTMENTS`.
+    """
     for label, rows in comparison.seeds.query("adjustment == @adjustment").groupby("method", sort=False):
         draw_line(axes, str(label), rows["n_seeds"], rows["cosine_mean"], rows["cosine_sem"], 1)
     sizes = sorted(comparison.seeds["n_seeds"].unique())
@@ -101,7 +125,12 @@ def draw_seeds(axes: Axes, comparison: Comparison, adjustment: str = "centred") 
 
 
 def set_scale(axes: Axes, x: pd.Series) -> None:
-    """A logarithmic horizontal axis where the largest value is 20 times the smallest or more; no parts of integers."""
+    """A logarithmic horizontal axis where the largest value is 20 times the smallest or more; no parts of integers.
+
+    Args:
+        axes: whose axis it is.
+        x: the values along it.
+    """
     if 0 < 20 * x.min() <= x.max():
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
@@ -117,7 +146,15 @@ def set_limits(*panels: Axes) -> None:
 
 
 def to_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a `png` or `pdf` file; the same figure gives the same bytes."""
+    """The figure as a file; the same figure gives the same bytes.
+
+    Args:
+        figure: the figure.
+        kind: `png` or `pdf`.
+
+    Returns:
+        The file's content.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=200, metadata={"CreationDate": None} if kind == "pdf" else None)
     return buffer.getvalue()
@@ -129,10 +166,9 @@ def figure_files(figure: Figure) -> dict[str, bytes]:
 
 
 def _figure(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=11)
-    return figure, axes
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    set_title(figure, title)
+    return figure, figure.subplots()
 
 
 def draw_line(
@@ -143,14 +179,26 @@ def draw_line(
     sem: pd.Series,
     every: int | tuple[float, float],
     size: float = 5,
+    style: str = "-",
 ) -> None:
-    """A method's line in its colour, a marker of that size at `every` point, with a band of one standard error."""
+    """A method's line in its colour with a band of one standard error.
+
+    Args:
+        axes: to draw on.
+        label: of the method; a variant has its method's colour.
+        x: the horizontal axis.
+        mean: the line.
+        sem: half the height of the band, at each point.
+        every: which points have a marker, as matplotlib's `markevery`.
+        size: of the markers, in points.
+        style: of the line.
+    """
     base = label if label in COLOURS else label.split(" (")[0]
     colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
-    axes.plot(x, mean, color=colour, marker=marker, markevery=every, markersize=size, label=label)
+    axes.plot(x, mean, style, color=colour, marker=marker, markevery=every, markersize=size, label=label)
     axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.12, linewidth=0)
 
 
 def _finished(figure: Figure, axes: Axes) -> Figure:
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    set_legend(figure, legend_entries(axes))
     return figure

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from fimo.comparison.tables import Comparison
+from fimo.comparison.tables import MEASURES, Comparison, best_place
+
+# Of numbers with errors.
+DECIMALS, MOST_DECIMALS = 3, 6
 
 
 def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
@@ -18,17 +21,22 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
         comparison: the curves.
         methods: what is known of each method's scores, by label: `damping`, `seconds`, `notes`.
         notes: sentences under the table.
+
+    Returns:
+        The table in Markdown.
     """
     centred = comparison.curves.query("adjustment == 'centred'")
+    curves = [(str(label), curve) for label, curve in centred.groupby("method", sort=False)]
+    rows = {label: (curve.iloc[best_place(curve)], curve.iloc[-1]) for label, curve in curves}
+    decimals = decimals_for(row[f"{name}_sem"] for pair in rows.values() for row in pair for name in MEASURES)
     lines = [
         "| method | best epoch | cosine | Pearson | Spearman | last epoch | cosine | Pearson | Spearman | damping "
         "| seconds |",
         f"|---{10 * '|--:'}|",
     ]
-    for label, curve in centred.groupby("method", sort=False):
-        best = curve.loc[curve["cosine_mean"].idxmax()] if curve["cosine_mean"].notna().any() else curve.iloc[0]
-        cells = [_at(best), _at(curve.iloc[-1])]
-        facts = methods.get(str(label), {})
+    for label in rows:
+        cells = [_at(row, decimals) for row in rows[label]]
+        facts = methods.get(label, {})
         seconds = f"{facts['seconds']:.2f}" if "seconds" in facts else "–"
         lines.append(f"| {label} | {' | '.join(cells)} | {facts.get('damping', '–')} | {seconds} |")
     last = comparison.reliability.query("adjustment == 'centred'").iloc[-1]
@@ -43,19 +51,32 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
         f"Centred (eq. 13 and 17), mean ± standard error over {counts.max()} test examples"
         f"{f' ({fewer})' if fewer else ''}; the gold standard is the mean over {seeds}.",
     ]
-    told = [f"{label}: {note}." for label, facts in methods.items() for note in facts.get("notes", [])]
-    return "\n".join([*lines, *(f"\n{note}" for note in [*told, *notes])]) + "\n"
+    sentences = [f"{label}: {note}." for label, facts in methods.items() for note in facts.get("notes", [])]
+    return "\n".join([*lines, *(f"\n{note}" for note in [*sentences, *notes])]) + "\n"
 
 
-def with_error(value: float, error: float) -> str:
-    """`0.512 ± 0.013`: three decimals, and more where the error is too small for them to show it."""
-    decimals = min(9, 1 - math.floor(math.log10(error))) if 0 < error < 5e-4 else 3
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+def decimals_for(errors: Iterable[float]) -> int:
+    """Decimals that a column shares: three, or as many as its smallest error needs to be seen, at most six."""
+    smallest = min((error for error in errors if error > 0), default=1.0)
+    return min(MOST_DECIMALS, max(DECIMALS, -math.floor(math.log10(smallest))))
 
 
-def _at(row: pd.Series) -> str:
-    cells = [f"{row['epoch']:g}"]
-    for name in ("cosine", "pearson", "spearman"):
-        mean, error = row[f"{name}_mean"], row[f"{name}_sem"]
-        cells.append("–" if pd.isna(mean) else f"{mean:.3f}" if pd.isna(error) else with_error(mean, error))
-    return " | ".join(cells)
+def with_error(value: float, error: float, decimals: int = DECIMALS) -> str:
+    """A number with its standard error, `0.512 ± 0.013`; without one, the number alone; – for NaN.
+
+    Args:
+        value: the number.
+        error: its standard error, in the same unit; NaN for none.
+        decimals: of both, see `decimals_for`.
+
+    Returns:
+        The text.
+    """
+    if pd.isna(value):
+        return "–"
+    return f"{value:.{decimals}f}" + ("" if pd.isna(error) else f" ± {error:.{decimals}f}")
+
+
+def _at(row: pd.Series, decimals: int) -> str:
+    numbers = [with_error(row[f"{name}_mean"], row[f"{name}_sem"], decimals) for name in MEASURES]
+    return " | ".join([f"{row['epoch']:g}", *numbers])

@@ -1,89 +1,89 @@
-"""The jobs of a sweep in one table and one figure."""
+"""The jobs of a sweep in one figure."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from fimo.comparison.tables import MOMENTS, at_moments
+from fimo.comparison.sweeps import Job, sweep_table
+from fimo.comparison.tables import MOMENTS
 from fimo.report.figures import STYLE, draw_line, set_limits, set_scale
+from fimo.report.layout import legend_entries, set_legend, set_title, wrapped
 
+LineStyle = Literal["-", "--", ":", "-."]
 COLUMNS = 3
 # So few swept values are all named on the axis.
 TICKS = 8
-
-
-@dataclass(frozen=True)
-class Job:
-    """One results folder.
-
-    Attributes:
-        swept: what was varied and is said of this job, by key.
-        curves: its curves.csv.
-    """
-
-    swept: Mapping[str, str]
-    curves: pd.DataFrame
+# Inches, of a panel's title.
+TITLE = 2.9
+# Of the values of a second swept key, in one panel.
+LINE_STYLES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """What one panel of the figure shows: rows of `method`, `x`, `mean`, `sem`."""
+    """What one panel of the figure shows.
+
+    Attributes:
+        title: over it.
+        xlabel: below it.
+        lines: rows of `method`, `x`, `mean`, `sem`, and `other`, the values of the keys that are not the axis.
+    """
 
     title: str
     xlabel: str
     lines: pd.DataFrame
 
 
-def sweep_table(jobs: Sequence[Job], adjustment: str = "centred") -> pd.DataFrame:
-    """A row for each job and method, by the swept values, with cosines at the first, the best and the last step."""
-    rows = []
-    for job in jobs:
-        chosen = job.curves.query("adjustment == @adjustment")
-        for label, curve in chosen.groupby("method", sort=False):
-            rows.append({**job.swept, "method": label, "seeds": curve["n_seeds"].iloc[0], **at_moments(curve)})
-    table = pd.DataFrame(rows)
-    keys = list(dict.fromkeys(key for job in jobs for key in job.swept))
-    table = table[[*keys, *(column for column in table if column not in keys)]]
-    return table.sort_values(keys, key=_rank, kind="stable", ignore_index=True)
-
-
-def _rank(values: pd.Series) -> pd.Series:
-    """Numbers where all are, else places in the order of appearance."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    return (
-        numbers if numbers.notna().equals(values.notna()) else pd.Series(pd.factorize(values, use_na_sentinel=False)[0])
-    )
-
-
 @matplotlib.rc_context(STYLE)
 def sweep_figure(jobs: Sequence[Job], title: str, adjustment: str = "centred") -> Figure:
     """Cosines against the swept number, at the first, the best and the last step; or curves, a panel for each job.
 
-    The numeric key with most values is the horizontal axis; every combination of the others has panels of its own.
+    The numeric key with most values is the horizontal axis. Values of the other keys are overlaid, each combination in
+    a line style of its own; more of them than there are styles get rows of panels instead.
+
+    Args:
+        jobs: of the sweep.
+        title: over the figure, any length.
+        adjustment: one of `fimo.effect.ADJUSTMENTS`.
+
+    Returns:
+        The figure, three panels in a row.
     """
     panels = _against_a_number(jobs, adjustment) or list(_curves(jobs, adjustment))
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.4 * columns + 1.4, 2.9 * rows + 0.6), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure = Figure(figsize=(3.2 * columns + 0.6, 2.7 * rows + 1.1), layout="constrained")
+    set_title(figure, title)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         _draw(axes, panel)
     for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
+        axes.remove()
     for axes in grid[:, 0]:
         axes.set_ylabel(f"cosine similarity ({adjustment})")
-    set_limits(*grid.flat)
-    named = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(named.values(), named, loc="outside right center")
+    drawn = list(grid.flat[: len(panels)])
+    set_limits(*drawn)
+    styles = {other: style for panel in panels for other, style in _styles(panel).items() if other}
+    entries = legend_entries(*drawn)
+    if styles:  # a method's own entry shows its colour and its marker, whatever its first line
+        entries = {label: _solid(line) for label, line in entries.items()}
+    entries |= {other: Line2D([], [], color="#555555", linestyle=style) for other, style in styles.items()}
+    set_legend(figure, entries)
     return figure
+
+
+def _solid(line: Artist) -> Line2D:
+    assert isinstance(line, Line2D)
+    return Line2D([], [], color=line.get_color(), marker=line.get_marker(), markersize=5)
 
 
 def _against_a_number(jobs: Sequence[Job], adjustment: str) -> list[Panel]:
@@ -96,14 +96,25 @@ def _against_a_number(jobs: Sequence[Job], adjustment: str) -> list[Panel]:
         return []
     axis = max(counts, key=lambda key: counts[key])
     others = [key for key in keys if key != axis]
-    table = table.assign(x=numbers[axis], method=_bases(table, keys))
+    rows = table[others].to_dict("records") if others else [{}] * len(table)
+    combinations = [", ".join(f"{key}={value}" for key, value in row.items() if pd.notna(value)) for row in rows]
+    table = table.assign(x=numbers[axis], method=_bases(table, keys), other=combinations)
+    overlaid = table["other"].nunique() <= len(LINE_STYLES)
+    parts = [("", table)] if overlaid else [(str(other), part) for other, part in table.groupby("other", sort=False)]
     panels = []
-    for chosen, part in table.groupby(others, sort=False, dropna=False) if others else [((), table)]:
-        told = ", ".join(f"{key}={value}" for key, value in zip(others, chosen, strict=True) if pd.notna(value))
+    for other, part in parts:
         for moment in MOMENTS:
             lines = part.rename(columns={f"{moment} cosine_mean": "mean", f"{moment} cosine_sem": "sem"})
-            panels.append(Panel(", ".join(filter(None, [told, f"{moment} step"])), axis, lines.sort_values("x")))
+            lines = lines if overlaid else lines.assign(other="")
+            title = ", ".join(filter(None, [other, f"{moment} step"]))
+            panels.append(Panel(title, axis, lines.sort_values("x", kind="stable")))
     return panels
+
+
+def _styles(panel: Panel) -> dict[str, LineStyle]:
+    """Line styles of the combinations of other keys, the same in every panel."""
+    others = list(panel.lines["other"].unique()) if "other" in panel.lines else [""]
+    return dict(zip(others, LINE_STYLES, strict=False))
 
 
 def _bases(table: pd.DataFrame, keys: list[str]) -> pd.Series:
@@ -122,14 +133,17 @@ def _curves(jobs: Sequence[Job], adjustment: str) -> Iterator[Panel]:
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    axes.set_title(textwrap.fill(panel.title, 46), loc="left", fontsize=9)
+    text, size = wrapped(panel.title, TITLE, 9)
+    axes.set_title(text, loc="left", fontsize=size, parse_math=False)
     axes.set_xlabel(panel.xlabel)
-    lines = list(panel.lines.groupby("method", sort=False))
-    for number, (label, line) in enumerate(lines):
+    styles, lines = _styles(panel), panel.lines if "other" in panel.lines else panel.lines.assign(other="")
+    methods = list(lines["method"].unique())
+    for (label, other), line in lines.groupby(["method", "other"], sort=False):
+        number = methods.index(label)
         every = 1 if len(line) <= 12 else (0.02 + 0.013 * number, 0.15)  # of a curve, not at the same places
-        size = 4 + 4 * (1 - (number + 1) / len(lines))  # what coincides stays visible beneath the next
-        draw_line(axes, str(label), line["x"], line["mean"], line["sem"], every, size)
-    set_scale(axes, panel.lines["x"])
-    if len(values := panel.lines["x"].unique()) <= TICKS:
+        marker = 4 + 4 * (1 - (number + 1) / len(methods))  # what coincides stays visible beneath the next
+        draw_line(axes, str(label), line["x"], line["mean"], line["sem"], every, marker, styles[str(other)])
+    set_scale(axes, lines["x"])
+    if len(values := lines["x"].unique()) <= TICKS:
         axes.set_xticks(values, [f"{value:g}" for value in values], minor=False)
         axes.set_xticks([], minor=True)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fimo.report.paper_tables import readable_cells
-from fimo.report.sweeps import Job, sweep_figure, sweep_table
+from fimo.comparison.sweeps import Job, sweep_table
+from fimo.report.sweeps import sweep_figure
+from fimo.report.tables import readable_cells
 
 NAN = float("nan")
 
@@ -59,17 +60,31 @@ def test_a_swept_number_is_the_horizontal_axis_and_variants_of_a_method_are_one_
     assert {axes.get_xscale() for axes in (first, best, last)} == {"log"} and last.get_xlabel() == "times.damping"
 
 
-def test_every_combination_of_the_other_keys_has_panels_of_its_own():
-    jobs = [
-        job({"CG": [lr / 10, 0.2]}, optimizer=optimizer, times_lr=str(lr))
-        for optimizer in ("sgd", "adam")
+def two_keys(names):
+    return [
+        job({"CG": [lr / 10 + place, 0.2]}, optimizer=name, times_lr=str(lr))
+        for place, name in enumerate(names)
         for lr in (1, 3)
     ]
-    axes = sweep_figure(jobs, "optimizers").axes
+
+
+def test_a_second_key_is_overlaid_with_a_line_style_for_each_value():
+    figure = sweep_figure(two_keys(["sgd", "adam"]), "optimizers")
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["first step", "best step", "last step"]
+    lines = {line.get_linestyle(): line.get_ydata().tolist() for line in figure.axes[0].lines}
+    assert lines == {"-": pytest.approx([0.1, 0.3]), "--": pytest.approx([1.1, 1.3])}
+    assert figure.axes[0].get_xscale() == "linear"
+    entries = zip(figure.legends[0].get_texts(), figure.legends[0].get_lines(), strict=True)
+    styles = {text.get_text(): line.get_linestyle() for text, line in entries}
+    assert styles == {"CG": "-", "optimizer=sgd": "-", "optimizer=adam": "--"}
+
+
+def test_more_values_than_line_styles_have_rows_of_panels():
+    axes = sweep_figure(two_keys("abcde"), "optimizers").axes
     assert [panel.get_title(loc="left") for panel in axes] == [
-        f"optimizer={optimizer}, {moment} step" for optimizer in ("sgd", "adam") for moment in ("first", "best", "last")
+        f"optimizer={name}, {moment} step" for name in "abcde" for moment in ("first", "best", "last")
     ]
-    assert shown(axes[3]) == {"CG": ([1, 3], [0.1, 0.3])} and axes[0].get_xscale() == "linear"
+    assert shown(axes[3]) == {"CG": ([1, 3], [1.1, pytest.approx(1.3)])}
 
 
 def test_methods_may_be_what_is_swept():
@@ -84,8 +99,9 @@ def test_methods_may_be_what_is_swept():
 
 def test_jobs_that_lack_a_key_are_drawn_too():
     jobs = [job({"CG": [0.1]}, times_lr="1"), job({"CG": [0.2]}, times_lr="3", optimizer="adam")]
-    titles = [axes.get_title(loc="left") for axes in sweep_figure(jobs, "").axes]
-    assert titles[0] == "first step" and titles[3] == "optimizer=adam, first step"
+    first = sweep_figure(jobs, "").axes[0]
+    drawn = {line.get_linestyle(): (line.get_xdata().tolist(), line.get_ydata().tolist()) for line in first.lines}
+    assert drawn == {"-": ([1], [0.1]), "--": ([3], [0.2])}
 
 
 def test_two_variants_of_a_method_in_one_job_keep_their_labels():

@@ -7,9 +7,18 @@ from made_up import noisy
 from matplotlib.figure import Figure
 
 from fimo.comparison.agreement import cosine, pearson
-from fimo.comparison.area import BY_AMOUNT, BY_ONE, agreements, area, beyond_table, centred_gold, chosen, draw_dampings
+from fimo.comparison.area import (
+    BY_AMOUNT,
+    BY_ONE,
+    agreements,
+    area,
+    beyond_table,
+    centred_gold,
+    cross_validated_damping,
+)
 from fimo.comparison.tables import compare
 from fimo.effect import average, effect
+from fimo.report.damping_map import draw_dampings
 
 EPOCHS = [1.0, 2.0, 4.0, 16.0]
 
@@ -73,7 +82,7 @@ def test_a_damping_is_chosen_on_the_other_half():
     values = random.uniform(0.4, 0.5, size=(2, 3, 4))
     values[0, 0, ::2], values[1, 0, 1::2] = 0.9, 0.9
     values[1, 1:] = 0.8
-    found = chosen(curve(values, [1.0, 2, 4]).assign_coords(damping=[0.1, 10.0]))
+    found = cross_validated_damping(curve(values, [1.0, 2, 4]).assign_coords(damping=[0.1, 10.0]))
     by_amount = found[BY_AMOUNT].transpose("step", "test").values
     assert (by_amount[0] < 0.5).all() and (by_amount[1:] == 0.8).all()
     np.testing.assert_array_equal(found[BY_ONE].transpose("step", "test").values[:, :2], values[1][:, ::2])
@@ -96,7 +105,7 @@ def test_the_map_has_the_matched_damping_on_it():
     axes = Figure().subplots()
     cosines = curve(np.random.default_rng(0).uniform(size=(5, 4, 3)), [1.0, 2, 5, 30])
     cosines = cosines.assign_coords(damping=np.logspace(-2, 2, 5))
-    draw_dampings(axes, (cosines, xr.DataArray([10, 5, 2, 0.3], dims="step")))
+    draw_dampings(axes, (cosines.mean("test"), xr.DataArray([10, 5, 2, 0.3], dims="step")))
     assert axes.get_xscale() == axes.get_yscale() == "log"
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), [10, 5, 2, 0.3])
     np.testing.assert_allclose(axes.collections[0].get_array().reshape(5, 4), cosines.mean("test"))

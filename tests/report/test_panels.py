@@ -5,20 +5,13 @@ import pandas as pd
 import pytest
 from made_up import score_of, simulated
 
+from fimo.comparison.sorted_scores import EARLY, LATE, early_and_late, profile, profiles
 from fimo.comparison.tables import compare
+from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table
 from fimo.report.figures import CEILING, draw_curves, draw_seeds
-from fimo.report.markdown import with_error
+from fimo.report.markdown import decimals_for, with_error
 from fimo.report.panels import panels_figure
-from fimo.report.paper_tables import (
-    at_few_amounts,
-    cost_table,
-    influential_table,
-    methods_table,
-    published_table,
-    readable_cells,
-    table_files,
-)
-from fimo.report.sorted_scores import EARLY, LATE, amounts, profile, profiles
+from fimo.report.tables import readable_cells, table_files
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +52,7 @@ def test_sorted_scores_by_hand():
     "epochs, places", [([1, 2, 5, 9, 30], (0, 3)), ([0.1, 0.2, 0.9], (0, 1)), ([0.5, 1, 10], (1, 2)), ([3], (0, 0))]
 )
 def test_early_and_late(epochs, places):
-    assert amounts(np.array(epochs)) == places
+    assert early_and_late(np.array(epochs)) == places
 
 
 def test_profiles_of_scores_and_of_further_training(made):
@@ -141,11 +134,22 @@ def test_sentences_are_broken_into_lines_within_the_page():
 
 def test_numbers_as_text():
     cells = readable_cells(pd.DataFrame({"x": [0.12345, 0.0, 1000.0, 12345.678, np.nan, -0.5]}))["x"]
-    assert cells.tolist() == ["0.123", "0", "1000", "1.23e+04", "–", "-0.500"]
+    assert cells.tolist() == ["0.123", "0.000", "1000.000", "12345.678", "–", "-0.500"]
     cells = readable_cells(pd.DataFrame({"small": [0.001, -0.000123456, 0.0, 0.5]}))["small"]
-    assert cells.tolist() == ["0.001", "-0.000123", "0", "0.5"]  # one way of writing in a column
-    pairs = ((0.5123, 0.0131), (-0.00012, 0.00003), (0.25, 0.0))
-    assert [with_error(*pair) for pair in pairs] == ["0.512 ± 0.013", "-0.000120 ± 0.000030", "0.250 ± 0.000"]
+    assert cells.tolist() == ["1.00e-03", "-1.23e-04", "0.00e+00", "5.00e-01"]  # one way of writing in a column
+    assert readable_cells(pd.DataFrame({"n": [3.0, np.nan]}))["n"].tolist() == ["3", "–"]
+    pairs = ((0.5123, 0.0131), (0.25, 0.0), (0.1, np.nan), (np.nan, np.nan))
+    assert [with_error(*pair) for pair in pairs] == ["0.512 ± 0.013", "0.250 ± 0.000", "0.100", "–"]
+
+
+@pytest.mark.parametrize(
+    "errors, decimals", [([0.05, 0.01], 3), ([0.05, 0.00003], 5), ([2.6e-6, 0.053], 6), ([1e-9], 6), ([0, np.nan], 3)]
+)
+def test_numbers_of_a_column_share_their_decimals(errors, decimals):
+    assert decimals_for(errors) == decimals
+    table = pd.DataFrame({"x_mean": np.full(len(errors), 0.3), "x_sem": errors})
+    for cell in readable_cells(table)["x"]:
+        assert {len(number.partition(".")[2]) for number in cell.split(" ± ")} == {decimals}
 
 
 def test_a_panel_is_not_needed(made):

@@ -5,13 +5,13 @@ from methods import METHODS
 from problems import problem
 
 from fimo.attribution import attribute
-from fimo.reference import gradients as naive
+from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 from fimo.reference import solvers as plain
 
 
 def check(name, solve, question, rtol):
-    test, train = naive.gradients(question)
+    test, train = reference.gradients(question)
     expected = [(train @ solve(g)).numpy() / len(question.train) for g in test]
     np.testing.assert_allclose(attribute(question, METHODS[name].make()), expected, rtol=rtol)
 
