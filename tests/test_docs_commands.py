@@ -52,6 +52,7 @@ NOT_RUN = {
     "python experiments/sweep.py energy-damping results/energy-times.damping=*": SWEEP,
     "python experiments/run.py 'method=[grad_dot,diagonal]'": "needs the reader's method; tests/test_docs.py has it",
     "python experiments/run.py -m method=diagonal method.diagonal.damping.scale=0.1,10": SWEEP,
+    "python experiments/compare.py experiment=energy further.seeds=100": "gathers seeds of a cluster",
     "python -m benchmarks further_training": "takes minutes; tests/benchmarks/ runs its parts",
     "python tests/test_versions.py": "writes tests/versions.json; pytest runs its tests",
     ".venv/bin/python -m pytest -n 0 tests/test_attribution.py": RUNS_EVERYTHING,
