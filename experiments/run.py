@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 @app
 def main(run: Run) -> int:
     """Final model, scores, further training, comparison; the results folder is printed last."""
-    from fimo.pipeline import stages
+    from fimo.pipeline.run_all import run_all
 
-    return stages.run_all(run)
+    return run_all(run)
 
 
 if __name__ == "__main__":

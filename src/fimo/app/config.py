@@ -27,7 +27,8 @@ from fimo.errors import Unavailable, UserError, short
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import OBJECTIVES
 from fimo.optimizers import derivative_of
-from fimo.pipeline.run import CurvatureLimits, Execution, FinalTrainingSettings, Run, Seeds
+from fimo.pipeline.run import Run
+from fimo.pipeline.specification import CurvatureLimits, Execution, FinalTrainingSettings, Seeds
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:

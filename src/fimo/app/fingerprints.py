@@ -25,7 +25,7 @@ from fimo.app.settings import SHARED, TANGENT, TANGENTS, without
 from fimo.data.splits import read_left_out
 from fimo.pipeline.artifacts import digest, short_hash
 from fimo.pipeline.methods import Method
-from fimo.pipeline.run import Fingerprints
+from fimo.pipeline.specification import Fingerprints
 
 # How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")

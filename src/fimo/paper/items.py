@@ -20,8 +20,8 @@ from fimo.comparison.sorted_scores import profiles
 from fimo.paper.captions import NamedPanels, available, joined, measured, title, title_with_gradient, titled
 from fimo.paper.panels import Panel
 from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table
-from fimo.pipeline import results
-from fimo.pipeline.run import LEAVE_ONE_OUT
+from fimo.pipeline.figures import AMOUNT_LABELS
+from fimo.pipeline.specification import LEAVE_ONE_OUT
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.report.claims import claims_markdown
 from fimo.report.damping_map import draw_dampings
@@ -48,7 +48,7 @@ def curves(panels: NamedPanels, adjustment: str = "centred", measure: str = "cos
     draw = partial(draw_curves, adjustment=adjustment, measure=measure)
     drawn = titled(panels, lambda panel: panel.comparison, title_with_gradient if gradients else title)
     return figure_files(
-        panels_figure(drawn, draw, results.AMOUNT_LABELS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})")
+        panels_figure(drawn, draw, AMOUNT_LABELS[gold], f"{MEASURES[measure]} ({ADJUSTED[adjustment]})")
     )
 
 
@@ -228,7 +228,7 @@ def damping(panels: NamedPanels) -> Files:
         return agreements(scores, centred_gold(panel.losses)).mean("test"), matched
 
     drawn = titled(panels, grid)
-    amount, label = results.AMOUNT_LABELS[LEAVE_ONE_OUT], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"
+    amount, label = AMOUNT_LABELS[LEAVE_ONE_OUT], "damping λ of (G + λI)⁻¹; dashed: 1/(ηt)"
     return figure_files(panels_figure(drawn, draw_dampings, amount, label))
 
 

@@ -16,7 +16,9 @@ from fimo.comparison.tables import Comparison
 from fimo.errors import Unavailable, UserError
 from fimo.paper.damping_grid import damped_scores
 from fimo.pipeline import artifacts, results, stages
+from fimo.pipeline.figures import measured
 from fimo.pipeline.run import Run
+from fimo.pipeline.run_all import run_all
 from fimo.pipeline.seed_files import SeedFiles
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class Panel:
     def measured(self) -> str:
         """What stands over it: `SGD, 3 seeds`, and the size where it is not the default."""
         size = "" if self.run.size == "laptop" else f" (size={self.run.size})"
-        return f"{results.measured(self.run, self.comparison)}{size}"
+        return f"{measured(self.run, self.comparison)}{size}"
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -133,7 +135,7 @@ class Panels:
             run.dataset  # noqa: B018  (loaded, or not to be had)
         except UserError as reason:
             return _empty(experiment, reason)
-        stages.run_all(run, show_table=False)
+        run_all(run, show_table=False)
         return Panel(run, results.folder_of(run), self.published_dir)
 
     def close(self) -> None:

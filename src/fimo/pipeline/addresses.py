@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fimo.pipeline.artifacts import Artifact
-
-if TYPE_CHECKING:
-    from fimo.pipeline.run import Run
+from fimo.pipeline.specification import RunSpecification
 
 # Raised when the files of a results folder change: folders of an older layout are not taken for finished then.
 RESULTS_LAYOUT = 4
 
 
-def final_model(run: Run) -> Artifact:
+def final_model(run: RunSpecification) -> Artifact:
     """Where the final model lies."""
     final = run.final
     annealed = "" if final.schedule == "constant" else f"-{final.schedule}"
@@ -22,7 +20,7 @@ def final_model(run: Run) -> Artifact:
     return _artifact(run, "final", "checkpoint" if final.checkpoint else trained, run.fingerprints.final)
 
 
-def scores(run: Run, method: str) -> Artifact:
+def scores(run: RunSpecification, method: str) -> Artifact:
     """Where a method's scores lie.
 
     Args:
@@ -36,7 +34,7 @@ def scores(run: Run, method: str) -> Artifact:
     return _artifact(run, "scores", method, {**fingerprints.final, **fingerprints.problem, **own})
 
 
-def further_training(run: Run) -> Artifact:
+def further_training(run: RunSpecification) -> Artifact:
     """Where the seeds of the gold standard lie."""
     training, fingerprints = run.training, run.fingerprints
     scheme = "tangent" if training.tangents else training.leave_out
@@ -45,11 +43,11 @@ def further_training(run: Run) -> Artifact:
     return _artifact(run, "further", label, config)
 
 
-def _artifact(run: Run, kind: str, label: str, config: Mapping[str, Any]) -> Artifact:
+def _artifact(run: RunSpecification, kind: str, label: str, config: Mapping[str, Any]) -> Artifact:
     return Artifact(run.output_dir, run.data_name, kind, label, config)
 
 
-def inputs(run: Run) -> dict[str, Any]:
+def inputs(run: RunSpecification) -> dict[str, Any]:
     """What determines a results folder: the scores and the seeds that are compared."""
     return {
         "layout": RESULTS_LAYOUT,

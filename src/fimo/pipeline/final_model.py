@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,15 +14,13 @@ from fimo.errors import Diverged, UserError
 from fimo.models.checkpoint import check_outputs, load_weights
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import METRICS, MODEL, Artifact
+from fimo.pipeline.specification import RunSpecification
 from fimo.problem import Problem
-
-if TYPE_CHECKING:
-    from fimo.pipeline.run import Run
 
 logger = logging.getLogger(__name__)
 
 
-def final_problem(run: Run) -> Problem:
+def final_problem(run: RunSpecification) -> Problem:
     """The run's rows with its final model.
 
     Args:
@@ -41,12 +39,12 @@ def final_problem(run: Run) -> Problem:
     return _problem(run, network)
 
 
-def untrained_problem(run: Run) -> Problem:
+def untrained_problem(run: RunSpecification) -> Problem:
     """The run's rows with the network as the final model began."""
     return _problem(run, untrained_network(run))
 
 
-def untrained_network(run: Run) -> nn.Module:
+def untrained_network(run: RunSpecification) -> nn.Module:
     """The network before training, the same for the same seed."""
     data = run.dataset
     torch.manual_seed(run.final.seed)  # nothing is drawn before the network: its randomness is part of the recipe
@@ -55,13 +53,13 @@ def untrained_network(run: Run) -> nn.Module:
     return network
 
 
-def _problem(run: Run, network: nn.Module) -> Problem:
+def _problem(run: RunSpecification, network: nn.Module) -> Problem:
     network.eval().requires_grad_()  # all parameters are θ, frozen ones too
     data = run.dataset
     return Problem(network, run.objective, data.train, data.test, data.left_out).to(run.execution.device)
 
 
-def _make(run: Run, network: nn.Module, artifact: Artifact) -> None:
+def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None:
     """Make the final model in place, and store it with its metrics."""
     from fimo.models.training import metrics  # Lightning, which a stored model doesn't need
 
@@ -85,7 +83,7 @@ def _make(run: Run, network: nn.Module, artifact: Artifact) -> None:
     logger.info("final model: test %s (%.0f s), in %s", on_test, seconds, artifact.folder)
 
 
-def _train(run: Run, network: nn.Module) -> dict[str, Any]:
+def _train(run: RunSpecification, network: nn.Module) -> dict[str, Any]:
     """Train the network in place; what there is to report beside its metrics."""
     from fimo.further_training.order import Order
     from fimo.models.training import FinalTraining, train_final

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fimo.pipeline import addresses, artifacts
-from fimo.pipeline.run import LEAVE_ONE_OUT, RETRAINING, TANGENT, Run
+from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
 from fimo.pipeline.stages import Scores
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from fimo.comparison.tables import Comparison
 
 logger = logging.getLogger(__name__)
-
-# By `Run.gold`: what it is called, and the axis along which there is more of it.
-GOLD_NAMES = {
-    LEAVE_ONE_OUT: "further training",
-    RETRAINING: "re-training",
-    TANGENT: "tangents of further training",
-}
-AMOUNT_OF_FURTHER_TRAINING = "amount of further training (epochs)"
-AMOUNT_LABELS = {
-    LEAVE_ONE_OUT: AMOUNT_OF_FURTHER_TRAINING,
-    RETRAINING: "epochs of re-training from scratch",
-    TANGENT: AMOUNT_OF_FURTHER_TRAINING,
-}
 
 
 def folder_of(run: Run) -> Path:
@@ -81,33 +66,6 @@ def read(folder: Path) -> Comparison:
 def table(folder: Path) -> str:
     """The table of a finished run, for people."""
     return (folder / artifacts.TABLE).read_text()
-
-
-def figures(run: Run, comparison: Comparison) -> Mapping[str, Figure]:
-    """The figures of a run, by file name without its ending.
-
-    Args:
-        run: for titles and axes.
-        comparison: its tables.
-    """
-    from fimo.report.figures import curves_figure, seeds_figure
-
-    title = f"{run.name}: {GOLD_NAMES[run.gold]} with {measured(run, comparison)}"
-    return {
-        "curves": curves_figure(comparison, title, AMOUNT_LABELS[run.gold]),
-        "seeds": seeds_figure(comparison, title),
-    }
-
-
-def measured(run: Run, comparison: Comparison) -> str:
-    """What the gold standard is: `SGD, 3 seeds`.
-
-    Args:
-        run: the run.
-        comparison: its tables.
-    """
-    n_seeds = int(comparison.curves["n_seeds"].iloc[0])
-    return f"{run.training.optimizer_name}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
 
 
 def compared(

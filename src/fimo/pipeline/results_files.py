@@ -18,8 +18,9 @@ from fimo.comparison.claims import claims
 from fimo.comparison.influential import GOLD, rankings
 from fimo.comparison.own_claims import own_claims
 from fimo.comparison.tables import Comparison, compare
-from fimo.pipeline import addresses, artifacts, results
+from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.artifacts import Artifact
+from fimo.pipeline.figures import figures
 from fimo.pipeline.run import Run
 from fimo.pipeline.stages import Scores, check_comparable, diverged_runs, timed
 from fimo.report.claims import claims_markdown
@@ -94,7 +95,7 @@ def _entry(folder: Path, record: Mapping[str, Any]) -> RunEntry:
 def _figures(run: Run, comparison: Comparison) -> dict[str, bytes]:
     return {
         f"{name}.{kind}": content
-        for name, figure in results.figures(run, comparison).items()
+        for name, figure in figures(run, comparison).items()
         for kind, content in figure_files(figure).items()
     }
 

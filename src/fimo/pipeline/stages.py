@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from fimo.memory import peak_memory
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, Artifact, seed_file
 from fimo.pipeline.run import Run
-from fimo.pipeline.seed_files import SeedFiles, missing_seeds
+from fimo.pipeline.seed_files import missing_seeds
 
 if TYPE_CHECKING:
     from fimo.pipeline.methods import Method
@@ -175,43 +175,3 @@ def exit_code(diverged: Sequence[str]) -> int:
     more = f" and {len(diverged) - 5} more (a smaller optimizer.lr may help)" if len(diverged) > 5 else ""
     logger.info("further training diverged and was left out of the comparison: %s%s", "; ".join(diverged[:5]), more)
     return 3
-
-
-def run_all(run: Run, show_table: bool = True) -> int:
-    """All stages, each skipped where its result is there; the table and the results folder are logged last.
-
-    Args:
-        run: the run; its log, where it has one, gets the curves while they are measured, and at the end.
-        show_table: whether the table goes to the log too.
-
-    Returns:
-        The exit code: 0, or 3 where runs diverged and were left out.
-    """
-    from fimo.pipeline import results
-
-    seconds: dict[str, float] = {}
-    folder = results.folder_of(run)
-    with ExitStack() as stack:
-        log = stack.enter_context(run.open_log(folder)) if run.open_log else None
-        seeds = stack.enter_context(SeedFiles(run))
-        with timed(seconds, "train"):
-            train(run)
-        with timed(seconds, "attribute"):
-            scores = attribute(run)
-        with timed(seconds, "further_train"):
-            further_train(run, log and log.lightning, _live(log, scores, seeds))
-        folder, diverged = results.compared(run, scores, seeds, seconds)
-        if log:
-            comparison = results.read(folder)
-            log.results(comparison, results.figures(run, comparison)["curves"])
-    code = exit_code(diverged)
-    logger.info("\n%s\n%s" if show_table else "%.0s%s", results.table(folder), folder)
-    return code
-
-
-def _live(log: Any, scores: Scores, seeds: SeedFiles) -> list[Any]:
-    if log is None or not log.lightning:
-        return []
-    from fimo.comparison.live import LiveAgreement
-
-    return [LiveAgreement(scores, seeds.finished().values())]
