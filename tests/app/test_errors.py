@@ -194,8 +194,14 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
         ("seed=null", "seed must be a whole number of at least 0, found None"),
         ("threads=auto", "threads must be a whole number of at least 1, found 'auto'"),
         ("final.lr=null", "final.lr must be a number above 0, found None"),
-        ("+optimizer.nesterov=true", "optimizer does not take these settings: Nesterov momentum requires a momentum"),
-        ("+optimizer.speed=1", "optimizer does not take these settings: .* unexpected keyword argument 'speed'"),
+        (
+            "+optimizer.nesterov=true",
+            "The optimizer SGD does not take these settings, .*nesterov=True: Nesterov momentum requires a momentum",
+        ),
+        (
+            "+optimizer.speed=1",
+            "The optimizer SGD does not take these settings, .* unexpected keyword argument 'speed'",
+        ),
         ("method=[]", "method must name at least one method"),
         ("method.grad_cos.label=Grad-Dot", "method labels must differ from each other, found Grad-Dot, Grad-Dot"),
     ],

@@ -150,7 +150,8 @@ def test_published_numbers_stand_beside_ours(tmp_path):
     table = pd.read_csv(folder / "table-published-smoke.csv").query("method == 'Grad-Dot' and measure == 'cosine'")
     assert table["paper"].tolist() == [0.949302, 0.911669] and table["amount"].tolist() == [1, 2]  # two epochs of smoke
     told = (folder / "table-published-smoke.md").read_text()
-    assert "folktables: other than in the paper: " in told and "training rows 500 (theirs 30085)" in told
+    assert "folktables: other than in the paper, so that no difference is given: " in told
+    assert "training rows 500 (theirs 30085)" in told and table["difference"].isna().all()
 
 
 def test_published_curves_are_as_long_as_their_amounts():

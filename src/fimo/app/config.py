@@ -99,10 +99,6 @@ def training_of(cfg: DictConfig) -> FurtherTraining:
             an example out.
     """
     further, optimizer = plain(cfg.further), instantiate(cfg.optimizer)
-    try:
-        made = optimizer([torch.zeros(1, requires_grad=True)])
-    except (TypeError, ValueError) as reason:
-        raise UserError(f"optimizer does not take these settings: {reason}.") from reason
     training = FurtherTraining(
         optimizer,
         epochs=further["epochs"],
@@ -117,7 +113,7 @@ def training_of(cfg: DictConfig) -> FurtherTraining:
         tangents=further["gold"] in TANGENTS,
     )
     if training.tangents:
-        derivative_of(made)
+        derivative_of(training.make_optimizer([torch.zeros(1, requires_grad=True)]))
         if further["gold"] == TANGENT and optimizer_name(cfg) != "SGD":
             raise Unavailable(
                 f"further.gold={TANGENT} needs optimizer=sgd, found {optimizer_name(cfg)}, whose steps divide by the "

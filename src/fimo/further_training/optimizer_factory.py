@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ class BoundOptimizer:
     @property
     def name(self) -> str:
         """The name of the optimizer's class, such as `SGD`."""
-        return type(self._of_one_number()).__name__
+        return self.make.__name__ if self._is_class else type(self._of_one_number()).__name__
 
     def check(self) -> None:
         """Refuse what makes no optimizer.
@@ -53,18 +53,46 @@ class BoundOptimizer:
                 "lr=0.01, epochs=20, batch_size=32)."
             )
         try:
-            made = self._of_one_number()
+            made = self._tried()
         except (TypeError, ValueError, RuntimeError, AssertionError) as reason:
             given = ", ".join(f"{key}={value!r}" for key, value in self.options.items()) or "no options"
             raise UserError(f"The optimizer {name} does not take these settings, {given}: {short(reason)}.") from reason
-        if not isinstance(made, torch.optim.Optimizer):
+        if made is not None and not isinstance(made, torch.optim.Optimizer):
             raise UserError(
                 "The optimizer of further training must be a torch optimizer class, or a function that makes an "
                 f"optimizer of a list of parameters, found {name}, which makes a {type(made).__name__}."
             )
 
+    @property
+    def _is_class(self) -> bool:
+        return isinstance(self.make, type) and issubclass(self.make, torch.optim.Optimizer)
+
+    def _tried(self) -> object:
+        """What is made of one number; of a class only its options are tried, and None is returned.
+
+        The first optimizer of a process takes torch two seconds of imports. A class looks at its options before it
+        looks at the parameters, so these can stop it there.
+        """
+        if not self._is_class:
+            return self._of_one_number()
+        try:
+            self.make(_stopping(), **self.options)
+        except _OptionsAccepted:
+            return None
+        return None
+
     def _of_one_number(self) -> torch.optim.Optimizer:
         return self([torch.zeros(1, requires_grad=True)])
+
+
+class _OptionsAccepted(Exception):
+    """Raised where an optimizer class comes to its parameters."""
+
+
+def _stopping() -> Iterator[Tensor]:
+    """Parameters that can't be had."""
+    raise _OptionsAccepted
+    yield torch.zeros(1)
 
 
 def bind(optimizer: OptimizerFactory, options: Mapping[str, Any]) -> BoundOptimizer:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
-import yaml
 
 from fimo.comparison.area import agreements, beyond_table, ceiling_at, centred_gold
 from fimo.comparison.claims import adam_claim
@@ -19,10 +17,10 @@ from fimo.comparison.own_claims import OWN_CLAIMS
 from fimo.comparison.sorted_scores import profiles
 from fimo.paper.captions import NamedPanels, available, joined, measured, title, title_with_gradient, titled
 from fimo.paper.panels import Panel
-from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table
+from fimo.paper.published import published
+from fimo.paper.tables import cost_table, influential_table, methods_table
 from fimo.pipeline.figures import AMOUNT_LABELS
 from fimo.pipeline.specification import LEAVE_ONE_OUT
-from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.report.claims import claims_markdown
 from fimo.report.damping_map import draw_dampings
 from fimo.report.figures import draw_curves, draw_seeds, figure_files
@@ -95,60 +93,6 @@ def influential(panels: NamedPanels, tests: int) -> Files:
     table = joined(tables)
     notes = ["After the first evaluated amount of further training, centred, among the examples left out."]
     return table_files(table, table, [*notes, *measured(panels)])
-
-
-def published(panels: NamedPanels) -> Files:
-    """The numbers that the paper's notebooks print beside ours, and where the measurements differ."""
-    tables, few, notes = {}, {}, []
-    for name, panel in available(panels):
-        path = panel.published_dir / f"{name.partition(',')[0]}.yaml"
-        if not path.is_file():
-            notes.append(f"{name}: the paper prints no numbers for it.")
-            continue
-        theirs = yaml.safe_load(path.read_text())
-        table = published_table(theirs, panel.comparison)
-        tables[name], few[name] = table, at_few_amounts(table)
-        notes += [f"{name}: {departure}." for departure in _departures(theirs, panel)]
-    notes = [
-        "Amounts are epochs (sst2: steps) of further training, and seeds where the measure says so.",
-        *notes,
-        *measured(panels),
-    ]
-    return table_files(joined(tables), joined(few), notes)
-
-
-def _departures(theirs: Mapping[str, Any], panel: Panel) -> Iterator[str]:
-    """Where ours differs from their setting, and what is known beside it."""
-    run, data = panel.run, panel.run.dataset
-    training, final = run.training, run.final
-    (group,) = training.make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups
-    ours = {
-        "parameters": run.problem.size,
-        "training rows": len(data.train),
-        "evaluated test examples": len(data.test),
-        "left-out examples": len(data.left_out),
-        "features": data.inputs,
-        "optimizer": training.optimizer_name,
-        "learning rate": group["lr"],
-        "batch size": training.batch_size,
-        "epochs": training.epochs,
-        "seeds": run.seeds.count,
-        "leave-out": training.leave_out,
-        "final learning rate": final.lr,
-        "final batch size": final.batch_size,
-        "final epochs": final.epochs,
-        "LiSSA depth": _lissa_depth(panel),
-    }
-    differs = [f"{key} {ours[key]} (theirs {value})" for key, value in theirs["setting"].items() if ours[key] != value]
-    if differs:
-        yield f"other than in the paper: {', '.join(differs)}"
-    yield from theirs["departures"]
-
-
-def _lissa_depth(panel: Panel) -> int | None:
-    """Steps of LiSSA's recursion, where it is among the methods."""
-    depths = [m.preconditioner.depth for m in panel.run.methods.values() if isinstance(m.preconditioner, NeumannSeries)]
-    return depths[0] if depths else None
 
 
 def methods(panels: NamedPanels) -> Files:

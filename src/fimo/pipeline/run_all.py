@@ -36,7 +36,7 @@ def run_all(run: Run, show_table: bool = True) -> int:
         with timed(seconds, "further_train"):
             further_train(run, log and log.lightning, _live(log, scores, seeds))
         folder, diverged = results.compared(run, scores, seeds, seconds)
-        if log:
+        if log and log.lightning:
             from fimo.pipeline.figures import figures
 
             comparison = results.read(folder)
