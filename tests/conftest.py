@@ -14,6 +14,18 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def no_pictures_of_runs(request, monkeypatch):
+    """Results folders get files in place of drawn figures, which take half of a small run's time.
+
+    Figures are drawn in the tests of the report, of the paper's targets, of the commands that pages print, and where a
+    test is marked `pictures`.
+    """
+    if "pictures" not in request.keywords:
+        named = {kind: kind.encode() for kind in ("png", "pdf")}
+        monkeypatch.setattr("fimo.pipeline.results_files.figure_files", lambda figure: named)
+
+
 @pytest.fixture
 def seeds_computed(monkeypatch):
     """The seeds that further training computes, as they come."""

@@ -156,7 +156,12 @@ def test_figures_need_folders_of_finished_runs(tmp_path):
     "overrides, code, text",
     [
         pytest.param(("optimizer.lr=1e30,0.001",), 3, "", marks=pytest.mark.slow),
-        (("further.epochs=1,0",), 2, "error: further.epochs must be a whole number of at least 1, found 0"),
+        pytest.param(
+            ("further.epochs=1,0",),
+            2,
+            "error: further.epochs must be a whole number of at least 1, found 0",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_exit_codes_and_errors_come_back_from_other_processes(overrides, code, text, tmp_path):

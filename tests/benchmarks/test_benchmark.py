@@ -73,8 +73,8 @@ def test_the_paper_s_sizes_whole(monkeypatch, capsys):
         benchmark.main(["paper_gpu"])
     monkeypatch.setattr(training, "WHOLE", ("diabetes",))
     few = ("device=cpu", "size=smoke", "data.left_out=3", "data.test_count=3")
-    whole = training.whole
-    monkeypatch.setattr(training, "whole", lambda composed: whole(composed, *few))
+    measured = training.paper_sizes
+    monkeypatch.setattr(training, "paper_sizes", lambda make_run: measured(make_run, *few))
     benchmark.main(["paper_gpu"])
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert line["size"] == "diabetes: 2 seeds (at once: 1) × 4 runs × 2 epochs, every_step" and line["seconds"] > 0

@@ -27,8 +27,8 @@ def test_equals_training_the_final_model_without_each_example(tmp_path, optimize
 
     asked = make_run("size=smoke", *BASE, *exact, *more, f"paths.output_dir={tmp_path}/outputs")
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[optimizer]
-    begin, rate = asked.start.to(dtype=torch.float64), partial(kind, lr=0.01, weight_decay=0.1)
-    expected = reference.gold_standard(begin, rate, 3, asked.cfg.final.batch_size, "drop", seed=3)
+    begin, rate = asked.initial_problem.to(dtype=torch.float64), partial(kind, lr=0.01, weight_decay=0.1)
+    expected = reference.gold_standard(begin, rate, 3, asked.final.batch_size, "drop", seed=3)
     for name, values in zip(("loss_before", "loss_full", "loss_left_out"), expected, strict=True):
         np.testing.assert_allclose(losses[name].values, values, rtol=1e-12, atol=1e-12, err_msg=name)
 

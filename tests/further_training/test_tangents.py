@@ -193,7 +193,7 @@ def test_through_the_app_the_comparison_takes_it(tmp_path, capsys):
             sizes = {name: array.shape for name, array in found.data_vars.items()}
             assert sizes == {"loss_before": (6,), "loss_full": (2, 6), "effect": (2, 6, 5)}
             assert all(array.dtype == np.float64 for array in found.data_vars.values())
-    (results,) = (tmp_path / "results").iterdir()
+    (results,) = [path.parent for path in tmp_path.glob("results/*/run.json")]
     assert "centred" in (results / "curves.csv").read_text() and (results / "curves.png").is_file()
     anyway = ("further.gold=tangent_anyway", "optimizer.momentum=0.9", "further.clip=1")
     assert app(tmp_path, *BASE, *anyway) == 0  # by SGD it is the same, and there

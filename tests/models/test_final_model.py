@@ -57,6 +57,7 @@ def test_a_diverging_final_model_is_the_users_error():
         train_final(module, question.train, Order(23, 8, seed=0), epochs=4, device=torch.device("cpu"))
 
 
+@pytest.mark.slow  # a thousand epochs
 @needs_data
 def test_energys_final_model_is_the_papers(tmp_path):
     """Test MSE: 0.0027 in the paper, between 0.0022 and 0.0035 whatever the rounding."""

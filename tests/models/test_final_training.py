@@ -13,9 +13,9 @@ from torch import nn
 from fimo.app.config import run_of
 from fimo.errors import UserError
 from fimo.further_training.order import Order
+from fimo.models import training
 from fimo.models.training import SCHEDULES, FinalTraining, metrics, train_final
 from fimo.pipeline import addresses
-from fimo.pipeline import run as question_module
 
 CPU = torch.device("cpu")
 
@@ -134,13 +134,13 @@ def test_metrics_do_not_depend_on_how_many_rows_go_at_once(monkeypatch):
 
 def test_the_config_says_all_of_it(tmp_path, monkeypatch):
     made = []
-    inner = question_module.FinalTraining
+    inner = training.FinalTraining
 
     def spy(*args):
         made.append(inner(*args))
         return made[-1]
 
-    monkeypatch.setattr(question_module, "FinalTraining", spy)
+    monkeypatch.setattr(training, "FinalTraining", spy)
     chosen = ("final.schedule=linear", "final.keep=best", "final.clip=0.5", "final.weight_decay=0.1", "final.epochs=2")
     augmented = "+final.augment._target_=problems.Halved"
     assert app(tmp_path, "experiment=breast_cancer", *chosen, "further.epochs=1", augmented) == 0

@@ -113,6 +113,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_waiting_process_takes_over_from_one_that_was_killed(whole, tmp_path, uninterrupted):
     outputs = shutil.copytree(whole / "outputs", tmp_path / "outputs")
     there(outputs)[SEEDS[3]].unlink()

@@ -51,6 +51,7 @@ def test_another_method_recomputes_scores_only(tmp_path, seeds_computed, capsys)
     assert list(pd.read_csv(tmp_path / "results/both/curves.csv")["method"].unique()) == ["Grad-Cos", "Grad-Dot"]
 
 
+@pytest.mark.pictures
 def test_each_stage_is_an_app(tmp_path, capsys):
     run = make_run("size=smoke", *BASE, f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results")
     with pytest.raises(UserError, match="has no scores: run experiments/attribute.py"):
@@ -65,6 +66,11 @@ def test_each_stage_is_an_app(tmp_path, capsys):
     staged = (tmp_path / "results/diabetes/curves.csv").read_bytes()
     assert app(tmp_path / "other", *BASE) == 0
     assert (tmp_path / "other/results/diabetes/curves.csv").read_bytes() == staged
+    pictures = [
+        tmp_path / "results/diabetes" / f"{name}.{kind}" for name in ("curves", "seeds") for kind in ("png", "pdf")
+    ]
+    starts = {path.read_bytes()[:4] for path in pictures}
+    assert starts == {b"\x89PNG", b"%PDF"}
 
 
 def test_comparing_without_seeds_is_an_error_and_with_some_is_said(tmp_path, capsys):

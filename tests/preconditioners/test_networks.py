@@ -87,11 +87,13 @@ UNUSUAL = {"twice": Twice, "convolutions": Convolutions, "encoder": Encoder, "to
 NETWORKS |= {**UNUSUAL, "normed": normed}
 
 
-# Half a minute: with the slow ones.
+# LiSSA-H takes half a minute on each: with the slow ones, but for one of them. EK-FAC's explicit matrix is that of
+# linear layers on matrices; its eigenvalues are compared below.
 CASES = [
-    pytest.param(name, network, marks=pytest.mark.slow if (name, network) == ("LiSSA-H", "encoder") else ())
+    pytest.param(name, network, marks=pytest.mark.slow if name == "LiSSA-H" and network != "twice" else ())
     for name in METHODS
     for network in UNUSUAL
+    if name != "EK-FAC"
 ]
 
 
@@ -99,9 +101,6 @@ CASES = [
 def test_every_method_equals_its_explicit_matrix(name, network):
     method, question = METHODS[name], problem("classification", network)
     scores = attribute(question, method.make())
-    if name == "EK-FAC":
-        assert np.isfinite(scores).all()
-        return
     with differentiable_attention():
         expected = reference.scores(question, method.matrix(question), method.unit)
     np.testing.assert_allclose(scores, expected, rtol=10 * method.rtol, atol=10 * method.rtol * np.abs(expected).max())

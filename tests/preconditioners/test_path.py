@@ -12,8 +12,8 @@ from recursions import RATE, close, recursion
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.full_run import full_run
-from fimo.further_training.plan import Plan
-from fimo.further_training.sweep import further_train
+from fimo.further_training.settings import FurtherTraining
+from fimo.further_training.seeds import train_seeds
 from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 from fimo.unrolled.trajectory import Trajectory
@@ -61,7 +61,9 @@ def test_equals_the_explicit_recursion(decay, task, network):
 def test_on_least_squares_it_is_further_training_with_a_little_less_of_the_example():
     """Away from the optimum, full batches, evaluated after every step: the derivative of the run itself."""
     asked, steps = problem("regression", "linear"), list(range(1, 51))
-    plan = Plan(lambda p: torch.optim.SGD(p, RATE), 50, len(asked.train), evaluate_every=steps, dtype=torch.float64)
+    plan = FurtherTraining(
+        lambda p: torch.optim.SGD(p, RATE), 50, len(asked.train), evaluate_every=steps, dtype=torch.float64
+    )
     method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(steps))
     found = attribute(asked, method, views=Trajectory(list(full_run(asked, plan, 0))))
     for step in (1, 5, 50):
@@ -71,8 +73,10 @@ def test_on_least_squares_it_is_further_training_with_a_little_less_of_the_examp
 @pytest.mark.parametrize("clip", [None, 0.5])
 def test_the_full_run_is_that_of_the_gold_standard(clip):
     asked = problem("classification", "mlp")
-    plan = Plan(lambda p: torch.optim.Adam(p, 0.01), 3, 5, evaluate_every=[2, 7, 9], clip=clip, dtype=torch.float64)
-    ((_, losses, _),) = further_train(asked, plan, [3], lambda seed: True)
+    plan = FurtherTraining(
+        lambda p: torch.optim.Adam(p, 0.01), 3, 5, evaluate_every=[2, 7, 9], clip=clip, dtype=torch.float64
+    )
+    ((_, losses, _),) = train_seeds(asked, plan, [3], lambda seed: True)
     way = list(full_run(asked, plan, 3))
     assert len(way) == 3
     for place, parameters in enumerate(way):

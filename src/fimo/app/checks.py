@@ -67,9 +67,9 @@ def check_values(cfg: DictConfig) -> None:
             raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {value!r}.")
     _check_numbers(cfg)
     _check_tokenizer(cfg)
-    _check_files(cfg)
     if cfg.further.gold == RETRAINING:
         _check_retraining(cfg)
+    _check_files(cfg)
 
 
 def _check_numbers(cfg: DictConfig) -> None:

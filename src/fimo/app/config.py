@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fimo.app import multirun
@@ -164,7 +164,8 @@ class NetworkFromConfig:
 
     def __call__(self, data: Data) -> nn.Module:
         """The untrained network for so many inputs and outputs."""
-        node = {"_target_": self.target, **self.settings}
+        # Below its key, which an error names.
+        node = OmegaConf.create({"model": {"_target_": self.target, **self.settings}}).model
         return instantiate(node, inputs=data.inputs, outputs=data.outputs, _convert_="all")
 
 
