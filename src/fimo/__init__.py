@@ -48,6 +48,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("fimo")
     if name not in _HOMES:
         raise AttributeError(f"module 'fimo' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -201,6 +201,9 @@ def rows_for(parameter: Tensor, objective: Objective, examples: Any, name: str) 
     return rows
 
 
+_EXPECTED = "left_out must be whole numbers from 0 to {} in a list, one for each left-out training row"
+
+
 def row_numbers(left_out: Any, rows: int) -> Tensor:
     """Row numbers of what is left out, as a tensor.
 
@@ -217,12 +220,9 @@ def row_numbers(left_out: Any, rows: int) -> Tensor:
     try:
         numbers = torch.as_tensor(list(left_out) if isinstance(left_out, range) else left_out)
     except (TypeError, ValueError, RuntimeError) as reason:
-        raise UserError(f"left_out must be row numbers of train, not groups of them, found {left_out!r}.") from reason
+        raise UserError(f"{_EXPECTED.format(rows - 1)}, found {left_out!r}.") from reason
     if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers) or numbers.dtype == torch.bool:
-        raise UserError(
-            f"left_out must be row numbers of train, not groups of them, found {list(numbers.shape)} numbers of "
-            f"{numbers.dtype}."
-        )
+        raise UserError(f"{_EXPECTED.format(rows - 1)}, found {list(numbers.shape)} numbers of {numbers.dtype}.")
     if len(numbers) == 0 or not 0 <= int(numbers.min()) <= int(numbers.max()) < rows:
         raise UserError(f"left_out must name training rows from 0 to {rows - 1}, found {numbers.tolist()}.")
     return numbers.to(torch.int64)

@@ -62,6 +62,11 @@ class Rows:
         if len(set(counts)) > 1:
             raise UserError(f"Inputs, targets and index of rows must be equally many, found {counts}.")
 
+    def __repr__(self) -> str:
+        parts = {"inputs": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
+        shapes = (f"{name} {[*part.shape]}" for name, part in {**parts, "targets": self.targets}.items())
+        return f"Rows({', '.join(shapes)})"
+
     def __len__(self) -> int:
         return len(self.targets)
 

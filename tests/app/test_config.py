@@ -22,7 +22,7 @@ def test_the_choices_are_those_of_the_rooms():
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_a_method_by_name_is_that_of_its_config(name):
-    assert {path.stem for path in (CONFIG_DIR / "method").glob("*.yaml")} == {*CATALOGUE, "paper"}
+    assert {*CATALOGUE} <= {path.stem for path in (CONFIG_DIR / "method").glob("*.yaml")}
     configured, named = make_run(f"method={name}").methods[name], method_named(name, 32)
     assert (named.label, named.sides, named.dtype) == (configured.label, configured.sides, configured.dtype)
     mine, theirs = (vars(method.preconditioner) for method in (named, configured))

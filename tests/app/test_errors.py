@@ -166,6 +166,8 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
         ("times.lr=0", "times.lr must be a number above 0, found 0"),
         ("times.damping=twice", "times.damping must be a number above 0, found 'twice'"),
         ("further.runs_at_once=0", "further.runs_at_once must be a whole number"),
+        ("+further.leaveout=drop", "further has no setting 'leaveout'; it has autocast, batch_norm, "),
+        ("+final.learning_rate=1", "final has no setting 'learning_rate'; it has augment, "),
         ("further.leave_out=skip", "further.leave_out must be one of drop, mask, every_step, found 'skip'"),
         ("further.gold=tangents", "further.gold must be one of leave_one_out, retraining, tangent, ta"),
         ("further.dtype=half", "further.dtype must be one of float32, float64, found 'half'"),

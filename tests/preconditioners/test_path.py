@@ -12,8 +12,8 @@ from recursions import RATE, close, recursion
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.full_run import full_run
-from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
 from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 from fimo.unrolled.trajectory import Trajectory

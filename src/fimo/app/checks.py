@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fimo.app.errors import CONFIG_DIR
 from fimo.app.settings import ANYWAY, FURTHER, RETRAINING, TANGENT, method_names, optimizer_name
 from fimo.errors import Unavailable, UserError
 
@@ -62,6 +64,7 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
     if not isinstance(cfg.name, str) or not re.fullmatch(r"[^/\s.][^/]*", cfg.name):
         raise UserError(f"name must be the name of a folder, without a slash or a dot in front, found {cfg.name!r}.")
+    _check_keys(cfg)
     for key, choices in CHOICES.items():
         if (value := OmegaConf.select(cfg, key)) not in choices:
             raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {value!r}.")
@@ -70,6 +73,18 @@ def check_values(cfg: DictConfig) -> None:
     if cfg.further.gold == RETRAINING:
         _check_retraining(cfg)
     _check_files(cfg)
+
+
+def _check_keys(cfg: DictConfig) -> None:
+    """Nothing reads a key that these groups do not have: `+further.leaveout=drop` is a slip, not a setting."""
+    primary = OmegaConf.load(CONFIG_DIR / "config.yaml")
+    groups = {group: primary[group] for group in ("final", "times")}
+    groups["further"] = OmegaConf.load(CONFIG_DIR / "further" / "leave_one_out.yaml")
+    for group, known in groups.items():
+        for key in sorted(set(cfg[group]) - set(known)):
+            near = get_close_matches(str(key), known, n=1)
+            hint = f" Did you mean {group}.{near[0]}?" if near else ""
+            raise UserError(f"{group} has no setting {key!r}; it has {', '.join(sorted(known))}.{hint}")
 
 
 def _check_numbers(cfg: DictConfig) -> None:

@@ -52,7 +52,7 @@ def run_name(cfg: DictConfig) -> str:
 
 
 def overrides() -> tuple[str, ...]:
-    """In what this job differs from the defaults, as on its command line; paths and names are no difference."""
+    """The options of this job's command line, without paths and names."""
     if not HydraConfig.initialized():
         return ()
     task = HydraConfig.get().overrides.task

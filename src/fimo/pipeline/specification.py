@@ -174,7 +174,7 @@ class RunSpecification:
         settings: all that was asked for as plain values, for `run.json` and loggers; nothing is read from it.
         size: `laptop`, `smoke` or `paper`, for captions.
         swept: what a sweep gave this run, by key.
-        overrides: in what it differs from the defaults, as on the command line.
+        overrides: the options of the command line, `key=value`.
         open_log: opens the log of a results folder; None for no log.
     """
 

@@ -18,7 +18,7 @@ class RunEntry:
 
     Attributes:
         name: of its results folder.
-        run: its run.json, of which `overrides` (a list of `key=value`, what differs from the defaults), `finished`
+        run: its run.json, of which `overrides` (the command line's options, a list of `key=value`), `finished`
             (a date in ISO 8601) and `diverged` (a list of runs) are read.
         curves: its curves.csv; None where there are none, as for a ranking.
     """
@@ -29,7 +29,7 @@ class RunEntry:
 
 
 def index_markdown(runs: Sequence[RunEntry]) -> str:
-    """All runs in one table, the latest first: name, what differs from the defaults, date, best method, divergence.
+    """All runs in one table, the latest first: name, options, date, best method, divergence.
 
     Args:
         runs: in any order.
@@ -42,7 +42,7 @@ def index_markdown(runs: Sequence[RunEntry]) -> str:
         "",
         "Best method: that with the highest mean cosine (centred) at any evaluated amount of further training.",
         "",
-        "| name | differs from the defaults | finished | best method | cosine | epoch | diverged |",
+        "| name | options | finished | best method | cosine | epoch | diverged |",
         "|---|---|---|---|--:|--:|---|",
     ]
     latest_first = sorted(runs, key=lambda entry: str(entry.run.get("finished", "")), reverse=True)
