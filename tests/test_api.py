@@ -139,7 +139,7 @@ def test_regression_with_adam_in_float64():
 @pytest.mark.parametrize(
     "call, text",
     [
-        (lambda p, t: fimo.attribute(p, ["grad_dott"]), "'grad_dott' is no method: expected one of grad_dot, "),
+        (lambda p, t: fimo.attribute(p, ["grad_dott"]), "'grad_dott' is no method: expected grad_dot, "),
         (lambda p, t: fimo.attribute(p, ["unrolled_gn"]), "Unrolled-GN depends on how much further training there is"),
         (lambda p, t: fimo.attribute(p, ["cg", "cg"]), "method labels must differ from each other, found CG, CG"),
         (lambda p, t: fimo.further_train(p, t, seeds=0), "seeds must be a number of seeds"),

@@ -78,7 +78,7 @@ def check_values(cfg: DictConfig) -> None:
 def _check_keys(cfg: DictConfig) -> None:
     """Nothing reads a key that these groups do not have: `+further.leaveout=drop` is a slip, not a setting."""
     primary = OmegaConf.load(CONFIG_DIR / "config.yaml")
-    groups = {group: primary[group] for group in ("final", "times")}
+    groups = {group: OmegaConf.select(primary, group) for group in ("final", "times")}
     groups["further"] = OmegaConf.load(CONFIG_DIR / "further" / "leave_one_out.yaml")
     for group, known in groups.items():
         for key in sorted(set(cfg[group]) - set(known)):
