@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from configs import DATA, app, config, data_module, needs_data
+from configs import app, config, needs_data
 from problems import problem
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -169,7 +169,10 @@ def test_objectives_are_torchs(tmp_path):
     assert classification.metrics(nn.functional.one_hot(classes, 3).float(), classes) == {"accuracy": 1.0}
 
 
-@needs_data
-def test_the_authors_parameter_names_load(tmp_path):
-    data = data_module("energy", DATA).load()
-    load_weights(MLP(data.inputs, data.outputs), MLP(8, 1).state_dict(), "theirs")
+def test_the_authors_parameter_names_load():
+    shapes = {0: (128, 8), 2: (128, 128), 4: (1, 128)}
+    theirs = {f"linear_relu_stack.{at}.weight": torch.full(shape, 0.5 + at) for at, shape in shapes.items()}
+    theirs |= {f"linear_relu_stack.{at}.bias": torch.full(shape[:1], 1.5 + at) for at, shape in shapes.items()}
+    network = MLP(8, 1)
+    load_weights(network, theirs, "theirs")
+    assert all(torch.equal(parameter, theirs[name]) for name, parameter in network.named_parameters())

@@ -70,10 +70,10 @@ def test_a_figures_own_choice_has_the_last_word(shared):
 
 def test_runs_are_found_again_and_shared_by_targets(shared, capsys, seeds_computed):
     run(shared, "figure-2", "figure-6", "datasets=diabetes")
-    assert seeds_computed in ([], [0, 1])
+    seeds_computed.clear()  # none where another test of this folder has been first
     capsys.readouterr()
     run(shared, "figure-5", "datasets=diabetes")
-    assert "comparison: found" in capsys.readouterr().out and seeds_computed in ([], [0, 1])
+    assert "comparison: found" in capsys.readouterr().out and seeds_computed == []
 
 
 def test_a_panel_has_options_of_its_own(shared):

@@ -54,9 +54,7 @@ def method_named(name: str, batch_size: int = LISSA_BATCH) -> Method:
         UserError: for another name.
     """
     if name not in CATALOGUE:
-        raise UserError(
-            f"{name!r} is no method: expected {', '.join(CATALOGUE)}, or a Preconditioner or Method."
-        )
+        raise UserError(f"{name!r} is no method: expected {', '.join(CATALOGUE)}, or a Preconditioner or Method.")
     preconditioner = CATALOGUE[name](batch_size)
     sides = DISPLACED.get(name, NOT_DISPLACED)
     return Method(name, preconditioner.label, preconditioner, preconditioner.dtype, sides=sides)
