@@ -110,9 +110,9 @@ class PrimalCurvature:
             return self._product(*self.problem.train[rows], *columns)
         except NotImplementedError as reason:
             raise UserError(
-                f"The curvature ({self.kind}) of the network {type(self.problem.network).__name__} can't be "
-                f"multiplied by a vector: torch has no derivative for a part of it ({str(reason).splitlines()[0]}); choose a method without curvature "
-                "products."
+                f"The curvature ({self.kind}) of the network {type(self.problem.network).__name__} can't be multiplied "
+                f"by a vector: torch has no derivative for a part of it ({str(reason).splitlines()[0]}); choose a "
+                "method without curvature products."
             ) from reason
 
 
