@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from pages import DOCS, PAGES, ROOT, code, paragraphs
 from problems import problem
 
-import fimo
 from fimo.app.errors import CONFIG_DIR
 from fimo.attribution import attribute
 from fimo.preconditioners.damping import Damping
@@ -74,7 +73,6 @@ def test_the_yaml_on_a_page_can_be_read(text):
     assert yaml.safe_load(text)
 
 
-@pytest.mark.skipif("Problem" not in vars(fimo).get("__all__", ()), reason="the Python API is not there yet")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda block: f"{block.page}: {block.code.splitlines()[-1][:40]}")
 def test_the_python_on_a_page_runs(script, tmp_path):
     (tmp_path / "script.py").write_text(script.code)
