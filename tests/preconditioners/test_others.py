@@ -214,7 +214,7 @@ LISSA = {"damping": HALF, "depth": 5, "batch_size": 4, "scales": [10]}
         (lambda: NeumannSeries("LiSSA", "hessian", **{**LISSA, "scales": []}), "scales of LiSSA must be a list"),
         (lambda: NeumannSeries("LiSSA", "hessian", **LISSA, scale=-1), r"numbers above 0, found \[-1\]"),
         (lambda: NeumannSeries("LiSSA", "hessian", **LISSA, repeat=0), "repeat of LiSSA must .*, found 0"),
-        (lambda: NeumannSeries("LiSSA", "hessian", **LISSA, dtype="half"), "dtype of LiSSA must be one of float64, fl"),
+        (lambda: NeumannSeries("LiSSA", "hessian", **LISSA, dtype="half"), "dtype of LiSSA must be one of float32, fl"),
         (
             lambda: NeumannSeries("LiSSA", "hessian", **{**LISSA, "batch_size": 0}),
             "batch_size of LiSSA .* found 0",
