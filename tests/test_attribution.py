@@ -28,8 +28,9 @@ PROBLEMS = [
 # Properties that hold for each network alike are looked at on two: in factors, and as plain gradients.
 TWO = [("classification", "mlp"), ("regression", "convolutional")]
 # A method with explicit matrices for some networks only is compared on those.
+# LiSSA-H takes most of a minute on the transformer, which stands among the slow ones.
 COMPARED = [
-    (name, task, network)
+    pytest.param(name, task, network, marks=pytest.mark.slow if (name, network) == ("LiSSA-H", "transformer") else ())
     for name, method in METHODS.items()
     for task, network in PROBLEMS
     if not method.only or network in method.only

@@ -17,6 +17,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.y
 METHODS = sorted(path.stem for path in (CONFIG_DIR / "method").glob("*.yaml"))
 DOWNLOADED = {"concrete", "energy", "fico", "folktables", "sst2", "cifar10"}
 STAND_IN = {"cifar10": ["data=cifar10_subset"]}
+# What a small run's time goes into.
+FEW = ("facts.left_out_first.smoke=4", "facts.test_count.smoke=6", "facts.hessian_depth.smoke=5")
 LABELS = {
     "unrolled_gn": "Unrolled-GN",
     "matched_gn": "Matched-GN",
@@ -163,7 +165,7 @@ def ran(folder):
         if experiment not in tables:
             chosen = [method for method in METHODS if method != "paper"]
             methods = f"method=[{','.join(chosen)}]"
-            assert app(folder, f"experiment={experiment}", methods, *STAND_IN.get(experiment, ())) == 0
+            assert app(folder, f"experiment={experiment}", methods, *FEW, *STAND_IN.get(experiment, ())) == 0
             tables[experiment] = pd.read_csv(folder / "results" / experiment / "scores.csv")
         return tables[experiment]
 
