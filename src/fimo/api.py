@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +60,10 @@ def further_train(
     if not wanted or len(set(wanted)) < len(wanted) or min(wanted) < 0:
         raise UserError(f"seeds must be a number of seeds, or different whole numbers of at least 0, found {seeds!r}.")
     artifact = None if folder is None else _artifact(problem, training, Path(folder))
-    losses = (
-        {} if artifact is None else {seed: _read(artifact, seed) for seed in wanted if artifact.has(seed_file(seed))}
-    )
+    losses = {}
+    if artifact is not None:
+        stored = {seed: artifact.path(seed_file(seed)) for seed in wanted if artifact.has(seed_file(seed))}
+        losses = {seed: formats.read_dataset(path) for seed, path in stored.items()}
     missing = [seed for seed in wanted if seed not in losses]
     if missing:
         placed = problem.to(device=_device(device))
@@ -103,8 +105,9 @@ def attribute(
     if len(set(labels)) < len(labels):
         raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
     target, scores = _device(device), {}
+    placed = cache(lambda dtype: problem.to(device=target, dtype=dtype))  # methods of one precision share a copy
     for method in chosen:
-        scored = method.scores(problem.to(device=target, dtype=method.dtype), training)
+        scored = method.scores(placed(method.dtype), training)
         scores[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
     return scores
 
@@ -160,11 +163,6 @@ def _device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
-
-
-def _read(artifact: Artifact, seed: int) -> xr.Dataset:
-    with formats.open_dataset(artifact.path(seed_file(seed))) as dataset:
-        return dataset.load()
 
 
 def _artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Artifact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,20 @@ def check_values(cfg: DictConfig) -> None:
 
 def _check_keys(cfg: DictConfig) -> None:
     """Nothing reads a key that these groups do not have: `+further.leaveout=drop` is a slip, not a setting."""
-    primary = OmegaConf.load(CONFIG_DIR / "config.yaml")
-    groups = {group: OmegaConf.select(primary, group) for group in ("final", "times")}
-    groups["further"] = OmegaConf.load(CONFIG_DIR / "further" / "leave_one_out.yaml")
-    for group, known in groups.items():
+    for group, known in _known_keys().items():
         for key in sorted(set(cfg[group]) - set(known)):
             near = get_close_matches(str(key), known, n=1)
             hint = f" Did you mean {group}.{near[0]}?" if near else ""
             raise UserError(f"{group} has no setting {key!r}; it has {', '.join(sorted(known))}.{hint}")
+
+
+@cache
+def _known_keys() -> dict[str, list[str]]:
+    """The keys of the groups that have no others, from the files that define them: read once, not for every job."""
+    primary = OmegaConf.load(CONFIG_DIR / "config.yaml")
+    groups = {group: OmegaConf.select(primary, group) for group in ("final", "times")}
+    groups["further"] = OmegaConf.load(CONFIG_DIR / "further" / "leave_one_out.yaml")
+    return {group: [str(key) for key in known] for group, known in groups.items()}
 
 
 def _check_numbers(cfg: DictConfig) -> None:

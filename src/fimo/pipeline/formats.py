@@ -32,6 +32,12 @@ def open_dataset(path: Path) -> xr.Dataset:
     return xr.open_dataset(path, engine="h5netcdf")
 
 
+def read_dataset(path: Path) -> xr.Dataset:
+    """The Dataset in a NetCDF file with its values; the file is closed."""
+    with open_dataset(path) as dataset:
+        return dataset.load()
+
+
 def from_weights(weights: Mapping[str, torch.Tensor]) -> bytes:
     """A safetensors file."""
     return save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})

@@ -91,8 +91,7 @@ def read_scores(run: Run) -> Scores:
 
 
 def _read_scores(artifact: Artifact) -> xr.DataArray:
-    with formats.open_dataset(artifact.path(SCORES)) as dataset:
-        return dataset["score"].load()
+    return formats.read_dataset(artifact.path(SCORES))["score"]
 
 
 def further_train(run: Run, lightning_logger: Any = None, callbacks: Iterable[Any] = ()) -> None:
