@@ -151,6 +151,14 @@ def test_what_the_caller_can_put_right_is_one_sentence(call, text, problem, trai
         call(problem, training)
 
 
+def test_a_gpu_that_is_not_there(problem, training, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(fimo.UserError, match="device=cuda needs a GPU that torch can use, found none"):
+        fimo.further_train(problem, training, device="cuda")
+    with pytest.raises(fimo.UserError, match="device=cuda needs a GPU"):
+        fimo.attribute(problem, "grad_dot", device=torch.device("cuda:1"))
+
+
 def test_scores_of_other_examples_are_refused(problem, training):
     gold = fimo.further_train(problem, training, seeds=1)
     scores = fimo.attribute(problem, "grad_dot")

@@ -7,7 +7,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "fimo"
 # Everybody may import these; they import nothing of the project but each other.
-LEAVES = {"compat", "dtypes", "errors", "hub", "labels", "memory", "messages", "randomness", "rows", "vmapping"}
+LEAVES = {
+    "compat",
+    "devices",
+    "dtypes",
+    "errors",
+    "hub",
+    "labels",
+    "memory",
+    "messages",
+    "randomness",
+    "rows",
+    "vmapping",
+}
 CALCULUS = {"problem", "models", "gradients"}
 METHODS = CALCULUS | {"curvature", "preconditioners"}
 GOLD = {"problem", "models", "effect", "optimizers"}

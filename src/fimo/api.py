@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 
 from fimo.comparison import tables
+from fimo.devices import device_named
 from fimo.errors import UserError
 from fimo.further_training import VERSION
 from fimo.further_training.progress import Progress
@@ -66,7 +67,7 @@ def further_train(
         losses = {seed: formats.read_dataset(path) for seed, path in stored.items()}
     missing = [seed for seed in wanted if seed not in losses]
     if missing:
-        placed = problem.to(device=_device(device))
+        placed = problem.to(device=device_named(device))
         with Progress(len(missing)) as progress:
             callbacks = [progress] if sys.stderr.isatty() else []
             for seed, computed, seconds in train_seeds(placed, training, missing, _every_seed, callbacks=callbacks):
@@ -104,7 +105,7 @@ def attribute(
     labels = [method.label for method in chosen]
     if len(set(labels)) < len(labels):
         raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
-    target, scores = _device(device), {}
+    target, scores = device_named(device), {}
     placed = cache(lambda dtype: problem.to(device=target, dtype=dtype))  # methods of one precision share a copy
     for method in chosen:
         scored = method.scores(placed(method.dtype), training)
@@ -157,12 +158,6 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
 def _every_seed(seed: int) -> bool:
     """Nobody else computes any."""
     return True
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 def _artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Artifact:

@@ -22,7 +22,7 @@ def test_the_residuals_told_are_those_of_the_solution(limit):
     question = problem("classification")
     method = ConjugateGradients("CG", Damping(1, "lambda_0"), tolerance=1e-4, dual_bytes=limit)
     attribute(question, method)
-    told = np.array(method.facts["residuals"])
+    told = np.array(method.diagnostics["residuals"])
     assert len(told) == 4 and (told <= 1.1e-4).all() and (told > 1e-12).all()
 
 
@@ -37,7 +37,7 @@ def test_each_column_reaches_the_tolerance_whatever_the_others_need():
     solved = (method @ rows).flat()
     residuals = torch.linalg.norm(g - solved @ matrix, dim=1) / torch.linalg.norm(g, dim=1)
     assert (residuals <= 1e-8).all()
-    np.testing.assert_allclose(method.facts["residuals"], residuals, rtol=1e-4, atol=1e-14)
+    np.testing.assert_allclose(method.diagnostics["residuals"], residuals, rtol=1e-4, atol=1e-14)
 
 
 def test_a_zero_gradient():
@@ -45,7 +45,7 @@ def test_a_zero_gradient():
     with torch.no_grad():
         question.test.targets[0] = question.network(question.test.inputs[:1])[0]
     method = ConjugateGradients("CG", HALF)
-    assert (attribute(question, method)[0] == 0).all() and method.facts["residuals"][0] == 0
+    assert (attribute(question, method)[0] == 0).all() and method.diagnostics["residuals"][0] == 0
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -55,7 +55,7 @@ def test_in_single_precision_it_starts_anew_from_the_true_residual(task, monkeyp
         monkeypatch.setattr(conjugate_gradients, "ROUNDS", rounds)
         method = ConjugateGradients("CG", Damping(0.01, "lambda_0"), tolerance=1e-5, dual_bytes=0)
         attribute(problem(task).to(dtype=torch.float32), method)
-        residuals.append(max(method.facts["residuals"]))
+        residuals.append(max(method.diagnostics["residuals"]))
     assert residuals[0] > 1e-4 and residuals[1] <= 1e-5
 
 
@@ -64,4 +64,4 @@ def test_a_missed_tolerance_is_told():
     text = r"4 of 4 gradients miss the relative residual 1e-10 after 1 iterations, the worst with .*: raise"
     with pytest.warns(UserWarning, match=text):
         attribute(problem(), method)
-    assert len(method.notes) == 1 and max(method.facts["residuals"]) > 1e-10
+    assert len(method.notes) == 1 and max(method.diagnostics["residuals"]) > 1e-10

@@ -35,8 +35,8 @@ class TestMovedGradients:
         theta = torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach()
         pull = dense.mean_gradient(asked) + 0.05 * theta
         sums = dense.unrolled(dense.gauss_newton(asked), [0.01] * 10, **options)
-        assert method.facts["share_of_drift"] == [1, 1, 1] and "drift" not in method.notes
-        assert method.facts["mean_gradient_norm"] == pytest.approx(float(dense.mean_gradient(asked).norm()))
+        assert method.diagnostics["share_of_drift"] == [1, 1, 1] and "drift" not in method.notes
+        assert method.diagnostics["mean_gradient_norm"] == pytest.approx(float(dense.mean_gradient(asked).norm()))
         for step in steps:
             P = sums[step - 1]
             close(scores.sel(step=step), dense.moved_scores(asked, P, -P @ pull, moved), rtol=1e-7)
@@ -97,7 +97,7 @@ def test_weight_decay_is_a_part_of_what_is_lowered():
         torch.nn.utils.vector_to_parameters(theta, asked.network.parameters())
     method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion([1, 30], weight_decay=0.1))
     attribute(asked, method, views=DisplacedGradients("both", method))
-    assert method.facts["share_of_drift"] == [1, 1]
+    assert method.diagnostics["share_of_drift"] == [1, 1]
 
 
 def test_the_drift_is_the_same_in_other_blocks_of_rows(monkeypatch):
@@ -138,7 +138,7 @@ def test_any_method_takes_its_gradients_there(name, moved):
     method = METHODS[name].make()
     found = attribute(asked, method, views=DisplacedGradients(moved, estimate))
     assert found["step"].values.tolist() == steps and found.dims == ("step", "test", "left_out")
-    assert method.facts["share_of_drift"] == [1, 1]
+    assert method.diagnostics["share_of_drift"] == [1, 1]
     ways = -dense.unrolled(dense.gauss_newton(asked), [0.02] * 3) @ dense.mean_gradient(asked)
     known = METHODS[name]
     for step in steps:

@@ -58,7 +58,7 @@ def test_dual_and_primal_agree(make):
         ConjugateGradients("CG", Damping(10, "lambda_0"), tolerance=1e-10, dual_bytes=limit) for limit in (2**30, 0)
     )
     np.testing.assert_allclose(attribute(question, dual), attribute(question, primal), rtol=1e-6, atol=1e-14)
-    assert (dual.facts["path"], primal.facts["path"]) == ("dual", "primal")
+    assert (dual.diagnostics["path"], primal.diagnostics["path"]) == ("dual", "primal")
 
 
 def test_the_dual_is_left_where_its_rows_dont_fit():

@@ -147,7 +147,7 @@ def test_the_eigenvalues_of_kronecker_factors_are_those_of_the_true_gradients(ne
         for matrix in (basis.left, basis.right):
             np.testing.assert_allclose(matrix.T @ matrix, torch.eye(len(matrix)), atol=1e-10)
     left_out = {name for name in question.parameters} - {n for basis, _ in method.layers for n in basis.names}
-    assert set(method.facts["left_out"]) == left_out and left_out
+    assert set(method.diagnostics["left_out"]) == left_out and left_out
     told = method.notes["left out"]
     assert sum(name in told for name in left_out) >= min(6, len(left_out))
     assert ("more)" in told) == (len(left_out) > 6)

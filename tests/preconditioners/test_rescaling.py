@@ -60,7 +60,7 @@ class TestAgainstTheExplicitRecursion:
         matrices = dense.adam_unrolled(G, D, [1e-3] * max(STEPS), BETA, decay)
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion(decay=decay))
         scores = attribute(asked, method)
-        assert method.facts["path"].startswith(path)
+        assert method.diagnostics["path"].startswith(path)
         for step in STEPS:
             close(scores.sel(step=step), reference.scores(asked, matrices[step - 1]))
 
@@ -72,7 +72,7 @@ class TestAgainstTheExplicitRecursion:
         pull = dense.mean_gradient(asked) + decay * theta / D
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion(steps, decay=decay))
         scores = attribute(asked, method, views=DisplacedGradients("both", method))
-        assert method.facts["mean_gradient_norm"] == pytest.approx(float(dense.mean_gradient(asked).norm()))
+        assert method.diagnostics["mean_gradient_norm"] == pytest.approx(float(dense.mean_gradient(asked).norm()))
         for step in steps:
             P = matrices[step - 1]
             close(scores.sel(step=step), dense.moved_scores(asked, P, -P @ pull, "both"), rtol=1e-7)
@@ -158,4 +158,4 @@ def test_layers_are_not_asked_for_gradients_in_other_coordinates():
     asked = replace(asked, train=replace(asked.train, inputs=inputs, targets=targets))
     method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion([5]))
     attribute(asked, method)
-    assert not method.factored and method.facts["path"] == "dual"
+    assert not method.factored and method.diagnostics["path"] == "dual"

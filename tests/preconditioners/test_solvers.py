@@ -48,7 +48,7 @@ class TestDualAndPrimal:
         question = problem(task, network)
         dual, primal = make(2**30), make(0)
         scores = attribute(question, dual), attribute(question, primal)
-        assert (dual.facts["path"], primal.facts["path"]) == ("dual", "primal")
+        assert (dual.diagnostics["path"], primal.diagnostics["path"]) == ("dual", "primal")
         np.testing.assert_allclose(*scores, rtol=1e-8, atol=1e-10 * np.abs(scores[0]).max())
 
     def test_conjugate_gradients_take_the_same_steps(self):
@@ -59,7 +59,7 @@ class TestDualAndPrimal:
                 "CG", Damping(1, "lambda_0"), tolerance=1e-9, max_iterations=4, dual_bytes=limit
             )
             with pytest.warns(UserWarning, match="miss the relative residual"):
-                pair.append((attribute(problem("classification"), method), method.facts["residuals"]))
+                pair.append((attribute(problem("classification"), method), method.diagnostics["residuals"]))
         np.testing.assert_allclose(pair[0][1], pair[1][1], rtol=1e-7)
         np.testing.assert_allclose(pair[0][0], pair[1][0], rtol=1e-7)
 
@@ -113,7 +113,7 @@ class TestNeumannSeries:
         method = lissa("hessian", batch_size=None, depth=2000)
         expected = reference.scores(question, dense.damped_inverse(dense.hessian(question), 0.5))
         np.testing.assert_allclose(attribute(question, method), expected, rtol=1e-8)
-        assert method.facts["indefinite"] is False and "indefinite" not in method.notes
+        assert method.diagnostics["indefinite"] is False and "indefinite" not in method.notes
 
     @pytest.mark.parametrize("limit", [2**30, 0])
     def test_equals_the_recursion_one_vector_at_a_time(self, limit):
@@ -130,7 +130,7 @@ class TestNeumannSeries:
         scales = [largest / 20, largest / 2.2, largest / 1.8, largest]
         method = lissa(scales=scales, batch_size=None, depth=2000, dual_bytes=limit)
         scores = attribute(question, method)
-        assert method.facts["scales"] == {f"{scales[2]:g}": 4}
+        assert method.diagnostics["scales"] == {f"{scales[2]:g}": 4}
         expected = reference.scores(question, dense.damped_inverse(dense.gauss_newton(question), 0.5))
         np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
@@ -139,7 +139,7 @@ class TestNeumannSeries:
         method = lissa(scales=[1e-3, 2e-3], batch_size=batch_size)
         with pytest.warns(UserWarning, match=r"LiSSA: 4 of 4 gradients diverged with every scale \(0.001, 0.002\)"):
             scores = attribute(steeper(problem()), method)
-        assert np.isnan(scores).all() and method.facts["scales"] == {}
+        assert np.isnan(scores).all() and method.diagnostics["scales"] == {}
 
     def test_a_column_that_diverges_leaves_the_others_alone(self):
         """One test gradient without any part in the diverging directions: a step within the bound for it."""
@@ -152,7 +152,7 @@ class TestNeumannSeries:
         method = lissa(scales=[scale, 10 * scale], batch_size=None, depth=60, dual_bytes=0).fit(question)
         rows = GradientSource(question, factored=False)(question.test).of_flat(g, question.parameters)
         solved = (method @ rows).flat()
-        assert method.facts["scales"] == {f"{scale:g}": 1, f"{10 * scale:g}": 3}
+        assert method.diagnostics["scales"] == {f"{scale:g}": 1, f"{10 * scale:g}": 3}
         expected = g[2] @ dense.damped_inverse(matrix, 0.5)
         np.testing.assert_allclose(solved[2], expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
         assert solved.isfinite().all()
@@ -163,8 +163,8 @@ class TestNeumannSeries:
         assert lowest < 0
         method = lissa("hessian", "LiSSA-H", damping=Damping(-lowest / 2))
         scores = attribute(question, method)
-        assert method.facts["indefinite"] is True and np.isfinite(scores).all()
-        assert (1 + 1e-9) * lowest <= method.facts["lowest_ritz_value"] < 0.9 * lowest
+        assert method.diagnostics["indefinite"] is True and np.isfinite(scores).all()
+        assert (1 + 1e-9) * lowest <= method.diagnostics["lowest_ritz_value"] < 0.9 * lowest
         assert method.notes["indefinite"].startswith("H + λI is indefinite: H has a Ritz value of -")
 
     def test_a_given_scale_is_the_only_one(self):
@@ -196,7 +196,7 @@ def test_a_dual_that_fits_in_float32_only(name):
     source = GradientSource(question)
     exact, narrow = (makers[name](dual_memory(source, dtype)) for dtype in (torch.float64, torch.float32))
     expected, found = attribute(question, exact), attribute(question, narrow)
-    assert (exact.facts["path"], narrow.facts["path"]) == ("dual", "dual in float32")
+    assert (exact.diagnostics["path"], narrow.diagnostics["path"]) == ("dual", "dual in float32")
     assert narrow.notes["path"] == "dual in float32" and "path" not in exact.notes
     assert 0 < np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 

@@ -33,7 +33,7 @@ class TestAgainstTheExplicitSum:
         )
         scores = attribute(asked, method)
         assert scores.dims == ("step", "test", "left_out") and scores["step"].values.tolist() == STEPS
-        assert method.facts["path"].startswith(path)
+        assert method.diagnostics["path"].startswith(path)
         sums = dense.unrolled(dense.gauss_newton(asked), rates, **SGD[kind])
         for step in STEPS:
             close(scores.sel(step=step), reference.scores(asked, sums[step - 1]))

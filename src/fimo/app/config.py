@@ -22,6 +22,7 @@ from fimo.app.fingerprints import fingerprints_of
 from fimo.app.methods import methods_of, unrolled_rows
 from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, optimizer_name, plain
 from fimo.data.base import Data
+from fimo.devices import device_named
 from fimo.dtypes import DTYPES
 from fimo.errors import Unavailable, UserError, short
 from fimo.further_training.settings import FurtherTraining
@@ -82,10 +83,7 @@ def device_of(cfg: DictConfig) -> torch.device:
     Raises:
         UserError: for `cuda` where torch sees no GPU, and several processes on one.
     """
-    available = torch.cuda.is_available()
-    if cfg.device == "cuda" and not available:
-        raise UserError("device=cuda needs a GPU that torch can use, found none: choose device=cpu or device=auto.")
-    device = torch.device("cuda" if available and cfg.device != "cpu" else "cpu")
+    device = device_named(cfg.device)
     if device.type == "cuda" and cfg.further.processes not in (1, "auto"):
         raise UserError(f"further.processes must be 1 on a GPU, found {cfg.further.processes}: it runs seeds together.")
     return device

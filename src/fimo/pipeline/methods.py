@@ -85,7 +85,7 @@ class Method:
         values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)
         if self.trajectory:
             method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
-        return Scored(values, method.facts, list(method.notes.values()))
+        return Scored(values, method.diagnostics, list(method.notes.values()))
 
     def _views(self, method: Preconditioner, problem: Problem, training: FurtherTraining, seed: int) -> Views | None:
         """Where the equation is evaluated; a method that depends on further training learns of it."""

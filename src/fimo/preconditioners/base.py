@@ -36,7 +36,7 @@ class Preconditioner(ABC):
         steps: labels of the matrices that P stands for where it is several, one for each amount of further training;
             products have a first axis for them then. None for one matrix.
         metric: of the coordinates that P is written in; None for those of θ itself. `fit` sets it where there is one.
-        facts: diagnostics of a fit and its products, by name; they are stored with the scores.
+        diagnostics: residuals, dampings and scales of a fit and its products, by name; they are stored with the scores.
         notes: sentences for the reader of the scores, by what they are about.
     """
 
@@ -51,12 +51,12 @@ class Preconditioner(ABC):
             raise UserError(f"phi of {label} must be one of {', '.join(PHI)}, found {phi!r}.")
         self.label = label
         self._phi = PHI[phi]
-        self.facts: dict[str, Any] = {}
+        self.diagnostics: dict[str, Any] = {}
         self.notes: dict[str, str] = {}
 
     def fit(self, problem: Problem) -> Self:
-        """Do what is done once for a problem; overrides begin with this one, which forgets facts and notes."""
-        self.facts, self.notes, self.metric = {}, {}, None
+        """Do what is done once for a problem; overrides begin with this one, which forgets diagnostics and notes."""
+        self.diagnostics, self.notes, self.metric = {}, {}, None
         return self
 
     def fit_to(self, problem: Problem, rows: int | None) -> Self:

@@ -70,14 +70,14 @@ class ConjugateGradients(Preconditioner):
             problem = self.metric.rescaled(problem)
         self.curvature = curvature(problem, self.kind, self.dual_bytes, factored=not self.metric)
         self.factored = self.curvature.source.factored
-        self.value = self.damping.of_curvature(self.curvature.source, self.facts, damping_root(self.kind))
+        self.value = self.damping.of_curvature(self.curvature.source, self.diagnostics, damping_root(self.kind))
         if self.curvature.narrow:
             self.note("path", self.curvature.path)
-        self.facts |= {"path": self.curvature.path, "residuals": [], "iterations": 0}
+        self.diagnostics |= {"path": self.curvature.path, "residuals": [], "iterations": 0}
         return self
 
     def __matmul__(self, gradients: Gradients) -> Vectors:
-        """P times each gradient; each column's residual goes to `facts`."""
+        """P times each gradient; each column's residual goes to `diagnostics`."""
         system = self.curvature.system(gradients)
         solution = system.rhs / self.value
         residual = -system.matvec(solution)  # g − (G + λI)g/λ
@@ -90,14 +90,14 @@ class ConjugateGradients(Preconditioner):
             relative = system.norms(residual) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
             if iterations == self.max_iterations or not (relative > self.tolerance).any():
                 break
-        self.facts["residuals"] += relative.tolist()
-        self.facts["iterations"] = max(self.facts["iterations"], iterations)
+        self.diagnostics["residuals"] += relative.tolist()
+        self.diagnostics["iterations"] = max(self.diagnostics["iterations"], iterations)
         self._note_residuals()
         return system.to_gradients(solution)
 
     def _note_residuals(self) -> None:
         """Note how many of all columns so far miss the tolerance."""
-        residuals, iterations = self.facts["residuals"], self.facts["iterations"]
+        residuals, iterations = self.diagnostics["residuals"], self.diagnostics["iterations"]
         if missed := sum(not residual <= 1.1 * self.tolerance for residual in residuals):
             self.note(
                 "residuals",

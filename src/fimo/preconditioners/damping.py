@@ -62,19 +62,21 @@ class Damping:
             raise UserError(f"a damping of {self} is {value}, since {why}: set damping.unit=absolute.")
         return value
 
-    def of_curvature(self, source: GradientSource, facts: dict[str, Any], root: Cotangents = of_curvature) -> float:
+    def of_curvature(
+        self, source: GradientSource, diagnostics: dict[str, Any], root: Cotangents = of_curvature
+    ) -> float:
         """λ for a curvature, which goes to the diagnostics too.
 
         Args:
             source: of gradients at the training rows.
-            facts: the method's diagnostics.
+            diagnostics: the method's; the damping and its value are added.
             root: of the curvature, for its mean eigenvalue; a Hessian has the Gauss–Newton matrix's.
 
         Returns:
             λ.
         """
         value = self.value(source, partial(mean_square, source, root))
-        facts |= {"damping": str(self), "damping_value": value}
+        diagnostics |= {"damping": str(self), "damping_value": value}
         return value
 
     def __str__(self) -> str:

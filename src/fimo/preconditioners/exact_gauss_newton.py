@@ -52,7 +52,7 @@ class ExactGaussNewton(GaussNewtonFilter):
         return self
 
     def _set_value(self, damping: Damping) -> None:
-        self.value = damping.of_curvature(self.source, self.facts, self.root)
+        self.value = damping.of_curvature(self.source, self.diagnostics, self.root)
         lost = torch.finfo(torch.float64).eps * float(self.spectrum.eigenvalues[-1]) / self.value
         if lost > 1e-6:  # (g − …)/λ is a difference of nearly equal vectors then
             self.note("digits", f"λ is so small beside G's largest eigenvalue that scores are exact to {lost:.0e} only")

@@ -26,7 +26,7 @@ from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
 from fimo.rows import Rows, rows_of
 
-# A note names so many parameters; all are in the facts.
+# A note names so many parameters; all are in the diagnostics.
 MOST_NAMED = 6
 
 
@@ -121,13 +121,13 @@ class KroneckerFactors(Preconditioner):
         zero = vanishing(means, problem.dtype)
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in zero}
         self.layers = [(bases[path], eigenvalues[path] + damping) for path, damping in dampings.items()]
-        self.facts |= {"damping": str(self.damping), "damping_value": dampings}
+        self.diagnostics |= {"damping": str(self.damping), "damping_value": dampings}
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name.removeprefix(rescaled_name("")) for name in problem.parameters if name not in covered]:
             what = "parameters outside linear and two-dimensional convolution layers, or without effect"
             more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
             self.note("left out", f"P = 0 for {what} ({', '.join(others[:MOST_NAMED])}{more})")
-            self.facts["left_out"] = others
+            self.diagnostics["left_out"] = others
 
     def __matmul__(self, gradients: DenseGradients) -> DenseGradients:  # type: ignore[override]
         """P times each gradient."""

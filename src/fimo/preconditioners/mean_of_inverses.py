@@ -49,7 +49,7 @@ class MeanOfInverses(Preconditioner):
         if zero:
             names = ", ".join(sorted(zero))
             self.note("left out", f"P = 0 for parameters whose gradient is zero but for rounding ({names})")
-        self.facts |= {"damping": str(self.damping), "damping_value": self.values}
+        self.diagnostics |= {"damping": str(self.damping), "damping_value": self.values}
         return self
 
     def __matmul__(self, gradients: Gradients) -> Vectors:

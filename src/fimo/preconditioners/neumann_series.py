@@ -89,25 +89,25 @@ class NeumannSeries(Preconditioner):
         super().fit(problem)
         self.curvature = curvature(problem, self.kind, self.dual_bytes)
         self.factored = self.curvature.source.factored
-        self.value = self.damping.of_curvature(self.curvature.source, self.facts, damping_root(self.kind))
+        self.value = self.damping.of_curvature(self.curvature.source, self.diagnostics, damping_root(self.kind))
         self.batches = [self._draw(problem, number) for number in range(self.repeat)]
         if self.curvature.narrow:
             self.note("path", self.curvature.path)
         if self.depth < PAPER_DEPTH:
             self.note("depth", f"depth {self.depth} in place of the paper's {PAPER_DEPTH}")
-        self.facts |= {"path": self.curvature.path, "scales": {}, "diverged": 0}
+        self.diagnostics |= {"path": self.curvature.path, "scales": {}, "diverged": 0}
         if self.kind == "hessian":
             assert self.curvature.primal is not None  # a Hessian has no dual
             lowest = float(ritz_values(self.curvature.primal, steps=min(30, max(10, self.depth)))[0])
-            self.facts |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
-            if self.facts["indefinite"]:
+            self.diagnostics |= {"lowest_ritz_value": lowest, "indefinite": lowest + self.value < 0}
+            if self.diagnostics["indefinite"]:
                 indefinite = f"H + λI is indefinite: H has a Ritz value of {lowest:.2e}, λ is {self.value:.2e}"
                 self.note("indefinite", indefinite)
         return self
 
     @property
     def T(self) -> Preconditioner:
-        """Pᵀ, by the recursion; the facts and notes are those of P. With full batches P is symmetric."""
+        """Pᵀ, by the recursion; the diagnostics and notes are those of P. With full batches P is symmetric."""
         return self if self.batch_size is None else _Transposed(self)
 
     def _draw(self, problem: Problem, number: int) -> list[Tensor | None]:
@@ -123,7 +123,7 @@ class NeumannSeries(Preconditioner):
         return self.multiply(gradients, reverse=self.batch_size is not None)
 
     def multiply(self, gradients: Gradients, reverse: bool) -> Vectors:
-        """P or Pᵀ times each gradient; the scales that were taken go to `facts`.
+        """P or Pᵀ times each gradient; the scales that were taken go to `diagnostics`.
 
         Args:
             gradients: in the form that `factored` says.
@@ -139,7 +139,7 @@ class NeumannSeries(Preconditioner):
             products, converged = self._mean(system.select(left), scale, reverse)
             result[:, left[converged]] = products[:, converged]
             if count := int(converged.sum()):
-                self.facts["scales"][f"{scale:g}"] = self.facts["scales"].get(f"{scale:g}", 0) + count
+                self.diagnostics["scales"][f"{scale:g}"] = self.diagnostics["scales"].get(f"{scale:g}", 0) + count
             left = left[~converged]
             if len(left) == 0:
                 break
@@ -148,11 +148,11 @@ class NeumannSeries(Preconditioner):
 
     def _note_scales(self, diverged: int) -> None:
         """Note which scales were taken, and how many of all columns so far diverged with all."""
-        self.facts["diverged"] += diverged
-        if taken := [f"{scale} for {count}" for scale, count in self.facts["scales"].items()]:
+        self.diagnostics["diverged"] += diverged
+        if taken := [f"{scale} for {count}" for scale, count in self.diagnostics["scales"].items()]:
             self.note("scales", f"scale {', '.join(taken)} gradients")
-        if diverged := self.facts["diverged"]:
-            columns = diverged + sum(self.facts["scales"].values())
+        if diverged := self.diagnostics["diverged"]:
+            columns = diverged + sum(self.diagnostics["scales"].values())
             tried = ", ".join(f"{scale:g}" for scale in self.scales)
             self.note("diverged", f"{diverged} of {columns} gradients diverged with every scale ({tried})", warn=True)
 
@@ -203,7 +203,7 @@ class _Transposed(Preconditioner):
     def __init__(self, series: NeumannSeries) -> None:
         super().__init__(series.label)
         self.series, self.factored, self.dtype = series, series.factored, series.dtype
-        self.facts, self.notes = series.facts, series.notes
+        self.diagnostics, self.notes = series.diagnostics, series.notes
 
     @property
     def T(self) -> Preconditioner:

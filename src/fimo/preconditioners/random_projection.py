@@ -204,7 +204,7 @@ class RandomProjection(Preconditioner):
         self.factors = [(p, self._factor(kernel, source)) for p, kernel in zip(projections, kernels, strict=True)]
         if isinstance(projections[0], SparseSigns):
             self.note("sparse", "S is sparse, one entry ±1 in each row")
-        self.facts |= {"projection": size, "projections": self.projections, "damping": str(self.ridge or 0)}
+        self.diagnostics |= {"projection": size, "projections": self.projections, "damping": str(self.ridge or 0)}
         return self
 
     def _factor(self, kernel: Tensor, source: GradientSource) -> Tensor:

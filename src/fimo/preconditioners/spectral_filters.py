@@ -105,7 +105,7 @@ class GaussNewtonFilter(Preconditioner):
             return self
         self.spectrum, self.factored = Spectrum.of(self.source, self.root), self.source.factored
         largest = float(self.spectrum.eigenvalues[-1])
-        self.facts |= {"largest_eigenvalue": largest, "path": "dual"}
+        self.diagnostics |= {"largest_eigenvalue": largest, "path": "dual"}
         self._check(largest)
         self._apply_filters()
         return self
@@ -122,7 +122,7 @@ class GaussNewtonFilter(Preconditioner):
         self._check(largest)  # f has to be small up to where it is interpolated
         self.P = Polynomials(curvature, coefficients(self.filters, largest), largest)
         degree = self.P.weights.shape[1] - 1
-        self.facts |= {"largest_eigenvalue": largest, "path": f"polynomials of degree {degree}"}
+        self.diagnostics |= {"largest_eigenvalue": largest, "path": f"polynomials of degree {degree}"}
 
     def _metric(self, problem: Problem) -> DiagonalMetric | None:
         """Of the coordinates that G is written in; `problem` has all training rows."""

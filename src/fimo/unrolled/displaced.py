@@ -47,7 +47,7 @@ class DisplacedGradients:
         """One view for each evaluated step.
 
         Args:
-            P: fitted; its facts and notes say what was taken of the drifts.
+            P: fitted; its diagnostics and notes say what was taken of the drifts.
             problem: at θ_f.
 
         Yields:
@@ -60,7 +60,7 @@ class DisplacedGradients:
             fractions.append(fraction)
             single = P.single(place) if isinstance(P, GaussNewtonFilter) and P.steps else P
             yield View(single, elsewhere if self.sides == "both" else problem, elsewhere, [step])
-        P.facts |= {"share_of_drift": fractions, "mean_gradient_norm": estimate.facts["mean_gradient_norm"]}
+        P.diagnostics |= {"share_of_drift": fractions, "mean_gradient_norm": estimate.diagnostics["mean_gradient_norm"]}
         if estimate is not P and "rows" in estimate.notes:
             P.note("rows of the drift", f"the drift's estimate has its {estimate.notes['rows']}")
         if short := sum(fraction < 1 for fraction in fractions):

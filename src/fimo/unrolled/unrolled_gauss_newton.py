@@ -58,7 +58,7 @@ class UnrolledGaussNewton(GaussNewtonFilter):
         """
         n, metric = len(problem.train), self.metric
         gradient = vjp_over_training_set(problem, torch.full((n,), 1 / n, dtype=torch.float64))
-        self.facts["mean_gradient_norm"] = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
+        self.diagnostics["mean_gradient_norm"] = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
         gradient = metric.gradient(gradient) if metric else gradient
         parameters = metric.rescaled(problem).parameters if metric else problem.parameters
         force = {name: part + self.recursion.weight_decay * parameters[name] for name, part in gradient.items()}
