@@ -1,13 +1,13 @@
 import pytest
-import torch
 
 import fimo  # noqa: F401  (first: see fimo/compat.py)
-from fimo.pipeline import seeds
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     """Small problems are faster with one thread, and two test sessions then don't fight over the cores."""
+    import torch  # here: the process that hands the tests out needs none of it
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,6 +29,8 @@ def no_pictures_of_runs(request, monkeypatch):
 @pytest.fixture
 def seeds_computed(monkeypatch):
     """The seeds that further training computes, as they come."""
+    from fimo.pipeline import seeds
+
     computed = []
     inner = seeds.train_seeds
 

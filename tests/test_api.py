@@ -14,6 +14,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import fimo
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.neumann_series import NeumannSeries
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,7 +71,8 @@ def test_the_callers_network_is_untouched(network, training):
     before = copy.deepcopy(network.state_dict())
     problem = fimo.Problem(network, fimo.CrossEntropy(), rows(30, 1), rows(4, 2), left_out=[0, 7])
     fimo.further_train(problem, training, seeds=1)
-    fimo.attribute(problem, ["grad_dot", "lissa_h"])
+    lissa_h = NeumannSeries("LiSSA-H", "hessian", Damping(1.0), depth=3, batch_size=None, scales=[100])
+    fimo.attribute(problem, ["grad_dot", lissa_h])
     assert network.training and network[0].training and not network[0].weight.requires_grad
     assert network[3].weight.requires_grad and all(p.grad is None for p in network.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

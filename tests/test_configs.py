@@ -19,6 +19,7 @@ DOWNLOADED = {"concrete", "energy", "fico", "folktables", "sst2", "cifar10"}
 STAND_IN = {"cifar10": ["data=cifar10_subset"]}
 # What a small run's time goes into.
 FEW = ("facts.left_out_first.smoke=4", "facts.test_count.smoke=6", "facts.hessian_depth.smoke=5")
+FEW += ("facts.train_rows.smoke=100",)
 LABELS = {
     "unrolled_gn": "Unrolled-GN",
     "matched_gn": "Matched-GN",
@@ -93,10 +94,10 @@ def test_an_experiment_is_a_short_difference_that_begins_with_its_command(experi
     assert f"python experiments/run.py experiment={experiment}" in lines[1] and len(lines) < 30
     keys = [line.partition(":")[0] for line in lines if line[:1].isalpha()]
     assert not {"optimizer", "further", "method"} & set(keys)
-    for optimizer in ("sgd", "adam", "adamw"):
-        for size in ("paper", "laptop", "smoke"):
-            cfg = config(f"experiment={experiment}", f"optimizer={optimizer}", f"size={size}")
-            assert cfg.optimizer.lr > 0 and cfg.further.epochs >= 1 and cfg.final.lr > 0
+    # Rates depend on the optimiser, amounts on the size.
+    for choice in ("optimizer=sgd", "optimizer=adam", "optimizer=adamw", "size=paper", "size=smoke"):
+        cfg = config(f"experiment={experiment}", choice)
+        assert cfg.optimizer.lr > 0 and cfg.further.epochs >= 1 and cfg.final.lr > 0
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,6 @@ def test_what_a_run_leaves(experiment, ran, folder):
 @pytest.mark.parametrize("scheme", ["drop", "mask", "every_step"])
 def test_every_optimizer_and_leave_out_scheme_runs(optimizer, scheme, folder):
     name = f"{optimizer}-{scheme}"
-    settings = ("further.epochs=1", "further.clip=1", "further.dtype=float64", f"name={name}")
+    settings = ("further.epochs=1", "further.clip=1", "further.dtype=float64", f"name={name}", "data.left_out=6", *FEW)
     assert app(folder, f"optimizer={optimizer}", f"further.leave_out={scheme}", *settings) == 0
     assert Path(folder, "results", name, "run.json").is_file()

@@ -74,10 +74,14 @@ def test_the_yaml_on_a_page_can_be_read(text):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda block: f"{block.page}: {block.code.splitlines()[-1][:40]}")
-def test_the_python_on_a_page_runs(script, tmp_path):
+def test_the_python_on_a_page_runs(script, tmp_path, monkeypatch):
     (tmp_path / "script.py").write_text(script.code)
-    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    if re.search("import (pytorch_lightning|torchvision|transformers)", script.code):  # fimo has to come before them
+        done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    else:
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path("script.py", run_name="__main__")
     if "savefig" in script.code:
         assert (tmp_path / "curves.png").stat().st_size > 1000
 
