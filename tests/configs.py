@@ -23,12 +23,23 @@ needs_data = pytest.mark.skipif(DATA is None, reason="FIMO_DATA_DIR is not set")
 
 def config(*overrides):
     """The composed config; the commands' HydraConfig is set too."""
+    cfg = composed(overrides)
+    HydraConfig.instance().set_config(cfg)
+    return without_hydra(cfg)
+
+
+def composed(overrides):
+    """What Hydra composes, its own node with it."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     values = [override for override in parsed if is_value(override)]
     cfg = copy.deepcopy(chosen(tuple(override.input_line for override in parsed if not is_value(override))))
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     cfg.hydra.overrides.task = list(overrides)
-    HydraConfig.instance().set_config(cfg)
+    return cfg
+
+
+def without_hydra(cfg):
+    """The project's own nodes."""
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg

@@ -35,3 +35,4 @@ def silence_libraries() -> None:
     """Silence what libraries log that the commands say themselves."""
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what can't be imported is in the error's sentence
     warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the checkpoint's error is enough
+    warnings.filterwarnings("ignore", message="IProgress not found")  # a notebook without widgets has a plain bar

@@ -78,9 +78,9 @@ def test_adam_claim_equals_the_loops(monkeypatch):
 
 @pytest.mark.parametrize("count, noise", [(2, 1.0), (3, 1.0), (8, 2.0)])
 def test_standard_errors_are_the_spread_of_repeated_measurements(count, noise):
-    """Of estimates over 40 made-up truths; the plain bootstrap tells 2 to 3 times the first, 7 to 15 times the last."""
+    """Of estimates over 25 made-up truths; the plain bootstrap tells 2 to 3 times the first, 7 to 15 times the last."""
     tables = []
-    for seed in range(40):
+    for seed in range(25):
         scores, seeds = noisy(count, 2, 15, 30, seed=100 + seed, noise=noise)
         tables.append(claims(scores, seeds, np.random.default_rng(seed)))
     spread = np.std([table["estimate"] for table in tables], axis=0, ddof=1)

@@ -108,7 +108,7 @@ def test_independent_of_chunks_and_of_seed_groups(scheme, network):
     question = problem("classification", network, rows=17, left_out=(0, 9, 15))
     settings = {"optimizer": OPTIMIZERS["adam"], "leave_out": scheme}
     baseline = sweep(question, seeds=[0, 1, 2], **settings)
-    for width, together in [(1, 1), (2, 1), (2, 3), (5, 2), (100, 3)]:
+    for width, together in [(1, 1), (2, 3), (5, 2)]:
         other = sweep(question, seeds=[0, 1, 2], seeds_at_once=together, runs_at_once=width, **settings)
         for seed, losses in baseline.items():
             assert_same(other[seed], [losses[name].values for name in ALL])

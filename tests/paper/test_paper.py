@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
-from configs import needs_data
+from configs import composed, needs_data, without_hydra
 
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.paper import make_items
@@ -26,6 +26,12 @@ FEW = ("size=smoke", "method=[grad_dot,grad_cos,cg]", "data.left_out=6", "data.t
 def run(folder, *arguments):
     make_items([*arguments, *FEW, f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results"])
     return folder / "results/paper"
+
+
+@pytest.fixture(autouse=True)
+def composed_once(monkeypatch):
+    """Panels ask for the same few choices of groups again and again."""
+    monkeypatch.setattr("fimo.app.config.compose_config", lambda overrides: without_hydra(composed(overrides)))
 
 
 @pytest.fixture(scope="module")

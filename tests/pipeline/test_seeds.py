@@ -79,18 +79,6 @@ def test_a_gpu_has_no_workers(tmp_path, monkeypatch):
         app(tmp_path, *BASE, "further.processes=3")
 
 
-def test_a_worker_computes_what_the_run_would(tmp_path):
-    assert app(tmp_path / "run", *BASE) == 0
-    asked = run_below(tmp_path / "helped")
-    assert asked.problem is not None  # the final model is there when workers come
-    command, work = [*workers.WORKER, str(os.getpid())], pickle.dumps((1, asked.for_worker()))
-    done = subprocess.run(command, input=work, capture_output=True)
-    assert done.stdout == b"further training: computed seeds [0, 1, 2, 3]\n" and done.stderr == b""
-    helped = losses(tmp_path / "helped")
-    for name, expected in losses(tmp_path / "run").items():
-        xr.testing.assert_equal(helped[name], expected)
-
-
 def test_a_worker_says_in_one_sentence_what_it_can_t_do(tmp_path, monkeypatch, capsys):
     started_with(monkeypatch, run_below(tmp_path, "data.left_out=[9999]"), os.getppid())
     with pytest.raises(SystemExit, match="2"):
@@ -111,24 +99,30 @@ def test_nothing_more_is_computed_for_a_process_that_is_gone(tmp_path, seeds_com
 
 
 def test_a_run_with_a_worker(tmp_path, monkeypatch, capfd):
-    """All seeds are there, each from one of the two."""
+    """All seeds are there, each from one of the two, and what the run alone would have."""
+    assert app(tmp_path / "alone", *BASE) == 0
+    capfd.readouterr()
     inner = seeds.train_seeds
 
     def slow(*args):
         for number, result in enumerate(inner(*args)):
             yield result
             until = time.monotonic() + 120
-            while number == 0 and not (others := list(tmp_path.glob("outputs/*/further/*/seed-0000[1-3].nc"))):
+            while number == 0 and not (others := list(tmp_path.glob("helped/outputs/*/further/*/seed-*[1-3].nc"))):
                 assert time.monotonic() < until
                 time.sleep(0.05)
             assert others or number
 
     monkeypatch.setattr(seeds, "train_seeds", slow)
-    assert app(tmp_path, *BASE, "further.processes=2") == 0
-    lines = [line for line in capfd.readouterr().out.splitlines() if "computed seeds" in line]
+    assert app(tmp_path / "helped", *BASE, "further.processes=2") == 0
+    out, err = capfd.readouterr()
+    lines = [line for line in out.splitlines() if "computed seeds" in line]
     shares = [json.loads(line.partition("seeds ")[2]) for line in lines]
     assert len(shares) == 2 and sorted(sum(shares, [])) == [0, 1, 2, 3] and all(shares)
-    assert torch.get_num_threads() == 1 and len(losses(tmp_path)) == 4
+    assert torch.get_num_threads() == 1 and "Traceback" not in err and "error" not in err
+    helped = losses(tmp_path / "helped")
+    for name, expected in losses(tmp_path / "alone").items():
+        xr.testing.assert_equal(helped[name], expected)
 
 
 @pytest.mark.parametrize("moment", ["computing", "waiting"])
