@@ -18,8 +18,7 @@ METHODS = sorted(path.stem for path in (CONFIG_DIR / "method").glob("*.yaml"))
 DOWNLOADED = {"concrete", "energy", "fico", "folktables", "sst2", "cifar10"}
 STAND_IN = {"cifar10": ["data=cifar10_subset"]}
 # What a small run's time goes into.
-FEW = ("facts.left_out_first.smoke=4", "facts.test_count.smoke=6", "facts.hessian_depth.smoke=5")
-FEW += ("facts.train_rows.smoke=100",)
+FEW = ("facts.left_out_first.smoke=4", "data.test_count=6", "facts.hessian_depth.smoke=5", "facts.train_rows.smoke=100")
 LABELS = {
     "unrolled_gn": "Unrolled-GN",
     "matched_gn": "Matched-GN",

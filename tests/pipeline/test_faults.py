@@ -13,6 +13,7 @@ import pytest
 from configs import app
 
 from benchmarks import soak
+from benchmarks.diff_runs import check
 from benchmarks.soak import computed, finish
 from fimo.errors import UserError
 from fimo.pipeline.artifacts import Artifact
@@ -30,7 +31,7 @@ def start(folder, *overrides):
 
 
 def there(outputs):
-    return {path.name: path for path in outputs.glob("diabetes/further/*/seed-*.nc")}
+    return {path.name: path for path in sorted(outputs.glob("diabetes/further/*/seed-*.nc"))}
 
 
 def wait_for(process, condition):
@@ -59,9 +60,19 @@ def assert_same_results(folder, uninterrupted):
         assert (folder / "results/soak" / name).read_bytes() == content, name
 
 
+@pytest.mark.pictures
 def test_killed_in_the_middle_of_further_training(whole, tmp_path, uninterrupted):
-    done = soak.killed(tmp_path, whole, BASE, "further training", 1.0)
-    assert done["lost"] == [] and done["worst_difference"] == 0 and done["seeds_before"] < 4 == done["seeds_after"]
+    process = start(tmp_path)
+    wait_for(process, lambda: SEEDS[0] in there(tmp_path / "outputs"))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = {name: path.stat().st_mtime_ns for name, path in there(tmp_path / "outputs").items()}
+    assert 0 < len(before) < 4 and check(tmp_path, whole)["lost"] == []
+    assert app(tmp_path, *BASE, "name=soak") == 0
+    after = {name: path.stat().st_mtime_ns for name, path in there(tmp_path / "outputs").items()}
+    assert list(after) == SEEDS and before.items() <= after.items()
+    told = check(tmp_path, whole, ended=True)
+    assert told["lost"] == [] and told["worst_difference"] == 0
     assert_same_results(tmp_path, uninterrupted)
 
 
