@@ -47,7 +47,7 @@ class NoOutputAxis(Skip):
 
 class Dictionary(Skip):
     def forward(self, x):
-        return {"logits": super().forward(x)}
+        return {"hidden": x, "scores": super().forward(x)}
 
 
 class OtherInputs(Skip):

@@ -153,6 +153,6 @@ def test_what_is_refused(change, message):
 
 
 def test_all_settings_are_taken_and_rows_stay_as_they_are():
-    rows = Rows(X.double(), Y, torch.arange(10, 18))
+    rows = Rows(X, Y, torch.arange(10, 18))
     problem = Problem(small(), CrossEntropy(), rows, rows, [2], parameters="all", measurement=None)
     assert problem.train is rows and problem.coordinates["left_out"].tolist() == [12]

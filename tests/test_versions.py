@@ -156,8 +156,7 @@ TOLERANCES = {"CG": 1e-8, "TRAK": 1e-4}  # an iteration more or less; projection
 
 def scores(label):
     method = METHODS[label].make()
-    if label.startswith("LiSSA"):
-        method.depth = 60  # more steps than in the tests against the recursion's slow twin
+    method.depth = 60  # of LiSSA, more than in the tests against the slow twin
     return attribute(problem(), method).values
 
 

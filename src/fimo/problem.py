@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from torch.func import functional_call
 
 from fimo.errors import UserError
 from fimo.models.objective import Objective, SquaredError
+from fimo.models.requirements import copy_of, ready, require_real_parameters
 from fimo.rows import Inputs, Rows
 
 Parameters = dict[str, Tensor]
@@ -30,10 +30,13 @@ class Problem:
 
     Args:
         network: the final model; all its parameters are θ_f, frozen ones too. Maps inputs `[row, …]` to outputs
-            `[row, output]`, each row by itself. It is copied and never changed; the copy is in eval mode.
+            `[row, output]`, each row by itself; of a tuple or mapping of outputs the first, or `logits`, is taken. It
+            is copied and never changed; the copy is in eval mode.
         objective: the loss per example, one of `fimo.models.objective`.
         train: all training rows, D: `Rows`, a pair of inputs and targets (tensors or arrays, the inputs possibly a
-            mapping of them), or a torch `Dataset` of such pairs. All but `Rows` go to the network's device and dtype.
+            mapping or a tuple of them), or a torch `Dataset` of such pairs. All but `Rows` go to the network's device
+            and dtype. A mapping goes into the network by keyword where it has such arguments, else as one argument; a
+            tuple by position.
         test: the test examples whose losses are watched, likewise.
         left_out: row numbers of the examples of `train` that are left out in turn: a range, list, array or tensor.
         parameters: which parameters are θ; only "all" so far.
@@ -47,7 +50,8 @@ class Problem:
         left_out: `[left_out]`, positions in `train`, 64-bit integers.
 
     Raises:
-        UserError: for rows or row numbers of another form, and for row numbers that `train` does not have.
+        UserError: for rows or row numbers of another form, for row numbers that `train` does not have, and for a
+            network that is no deterministic function of one row at a time.
     """
 
     network: nn.Module
@@ -68,14 +72,16 @@ class Problem:
     ) -> None:
         if not (isinstance(parameters, str) and parameters == "all") or measurement is not None:
             raise UserError('Problem takes only parameters="all" and measurement=None so far: leave them out.')
-        first = next(network.parameters(), None)
-        if first is None:
-            raise UserError(f"The network {type(network).__name__} has no parameters, so nothing depends on its data.")
+        require_real_parameters(network)
+        rows = rows_for(network, objective, train, "train")
+        if network not in _copies:
+            network = ready(copy_of(network), objective, rows).requires_grad_()
+            _copies.add(network)
         values = {
-            "network": network if network in _copies else copied(network).eval().requires_grad_(),
+            "network": network,
             "objective": objective,
-            "train": rows_for(first, objective, train, "train"),
-            "test": rows_for(first, objective, test, "test"),
+            "train": rows,
+            "test": rows_for(network, objective, test, "test"),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -176,16 +182,16 @@ class Problem:
 
 def copied(network: nn.Module) -> nn.Module:
     """A copy of a network that problems take as it is, without another copy."""
-    network = copy.deepcopy(network)
+    network = copy_of(network)
     _copies.add(network)
     return network
 
 
-def rows_for(parameter: Tensor, objective: Objective, examples: Any, name: str) -> Rows:
+def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str) -> Rows:
     """Rows that fit a network and an objective.
 
     Args:
-        parameter: of the network, whose device and dtype the rows get.
+        network: whose device and dtype the rows get.
         objective: squared errors need targets that are real numbers, `[row, output]`, where integers were given.
         examples: what `Rows.of` takes; `Rows` stay as they are.
         name: what errors call them.
@@ -195,9 +201,10 @@ def rows_for(parameter: Tensor, objective: Objective, examples: Any, name: str) 
     """
     if isinstance(examples, Rows):
         return examples
-    rows = Rows.of(examples, name).to(parameter.device, parameter.dtype)
+    first = next(network.parameters())
+    rows = Rows.of(examples, name).to(first.device, first.dtype)
     if isinstance(objective, SquaredError) and not rows.targets.is_floating_point():
-        return replace(rows, targets=rows.targets.to(parameter.dtype).reshape(len(rows), -1))
+        return replace(rows, targets=rows.targets.to(first.dtype).reshape(len(rows), -1))
     return rows
 
 

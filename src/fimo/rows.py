@@ -30,6 +30,11 @@ def map_inputs(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     return {name: function(tensor) for name, tensor in inputs.items()}
 
 
+def is_positional(inputs: Inputs) -> bool:
+    """Whether inputs are several without names, which a network takes by position: their keys are 0, 1 and so on."""
+    return not isinstance(inputs, Tensor) and list(inputs) == [str(place) for place in range(len(inputs))]
+
+
 def rows_of(inputs: Inputs) -> int:
     """Number of rows."""
     return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
@@ -121,8 +126,8 @@ class Rows:
         Targets that are real numbers with one axis become `[row, 1]`; class numbers become 64-bit integers.
 
         Args:
-            examples: `Rows`; a pair of inputs and targets, tensors or arrays, the inputs possibly a mapping of them; or
-                a torch `Dataset` of such pairs for single examples.
+            examples: `Rows`; a pair of inputs and targets, tensors or arrays, the inputs possibly a mapping or a tuple
+                of them; or a torch `Dataset` of such pairs for single examples.
             name: what errors call them.
 
         Returns:
@@ -137,10 +142,12 @@ class Rows:
             examples = _collated(examples, name)
         if not isinstance(examples, (tuple, list)) or len(examples) != 2:
             raise UserError(
-                f"{name} must be Rows, a pair of inputs and targets (tensors or arrays; inputs may be a mapping of "
-                f"them), or a torch Dataset of such pairs, found {_described(examples)}."
+                f"{name} must be Rows, a pair of inputs and targets (tensors or arrays; inputs may be a mapping or a "
+                f"tuple of them), or a torch Dataset of such pairs, found {_described(examples)}."
             )
         inputs, targets = examples
+        if isinstance(inputs, tuple) and all(hasattr(part, "shape") for part in inputs):
+            inputs = {str(place): part for place, part in enumerate(inputs)}
         if isinstance(inputs, Mapping):
             inputs = {key: _tensor(part, f"the inputs {key} of {name}") for key, part in inputs.items()}
         else:
@@ -161,12 +168,15 @@ def _collated(examples: Dataset[Any], name: str) -> Any:
     """All examples of a dataset, stacked."""
     indexed: Any = examples
     try:
-        return default_collate(
+        collated = default_collate(
             list(indexed) if isinstance(examples, IterableDataset) else [indexed[row] for row in range(len(indexed))]
         )
     except (RuntimeError, TypeError, IndexError) as reason:  # of unequal sizes, of unknown types, none at all
         first = str(reason).splitlines()[0]
         raise UserError(f"{name} must be a Dataset whose examples can be stacked, found: {first}.") from reason
+    if isinstance(collated, list) and len(collated) == 2 and isinstance(collated[0], list):
+        collated[0] = tuple(collated[0])  # several inputs of each example
+    return collated
 
 
 def _tensor(values: Any, name: str) -> Tensor:

@@ -12,7 +12,7 @@ each architecture. An error that says that memory ran out is never taken for a m
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -94,6 +94,7 @@ def vmap_works(
     what: str,
     network: nn.Module,
     calls: int,
+    differentiated: Sequence[Tensor] = (),
 ) -> bool:
     """Whether `vmap` takes `function`, tried on `arguments`; a warning says why it doesn't.
 
@@ -105,6 +106,8 @@ def vmap_works(
         what: what is computed, for the warning.
         network: the network that `function` calls.
         calls: number of calls of `function` that will take the place of one, for the warning.
+        differentiated: those of the arguments' tensors by which the results will be differentiated backward, which what
+            is computed again on the way back (checkpointing) can make impossible.
 
     Returns:
         False where torch has no rule for the network or the data decide which way it takes.
@@ -113,7 +116,9 @@ def vmap_works(
         torch.OutOfMemoryError: on a GPU, where memory runs out; on a CPU, torch's RuntimeError for it.
     """
     try:
-        vmap(function, in_dims, randomness=randomness)(*arguments)
+        results = vmap(function, in_dims, randomness=randomness)(*arguments)
+        if differentiated:
+            torch.autograd.grad(results.sum(), list(differentiated), allow_unused=True)
     except (RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise

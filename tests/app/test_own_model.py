@@ -101,16 +101,16 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
         ("model._target_=own_networks.no_network", "The network must be a torch.nn.Module, found a list."),
         (
             "model._target_=own_networks.OneOutput",
-            "The network OneOutput must give outputs [row, 2] for these data, found the shape [2, 1] for two",
+            "The network OneOutput must give outputs [row, 2] for these data, found the shape [4, 1] for 4",
         ),
         ("model._target_=own_networks.NoOutputAxis", "The network NoOutputAxis must give outputs [row, 2] for these"),
         (
             "model._target_=own_networks.Dictionary",
-            "The network Dictionary must give outputs [row, 2] for these data, found a dict for two rows",
+            "The network must return a tensor of outputs, a tuple that begins with it, or a mapping with 'logits', ",
         ),
         (
             "model._target_=own_networks.OtherInputs",
-            "The network OtherInputs can't take two rows of these data, [2, 30] (RuntimeError: ",
+            "The network OtherInputs can't take 4 rows of these data, [4, 30] (RuntimeError: ",
         ),
         (
             "final.checkpoint={}/other.pt",

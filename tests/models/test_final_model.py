@@ -14,12 +14,14 @@ from torch.utils.data import DataLoader, RandomSampler
 from fimo.app.config import run_of
 from fimo.errors import UserError
 from fimo.further_training.order import Order
-from fimo.models.checkpoint import check_outputs, load_weights
+from fimo.models.checkpoint import load_weights
 from fimo.models.mlp import MLP
 from fimo.models.objective import OBJECTIVES
+from fimo.models.requirements import require_outputs
 from fimo.models.training import FinalTraining, train_final
 from fimo.pipeline.formats import read_weights
 from fimo.reference import gradients as reference
+from fimo.rows import Rows
 
 
 def test_the_order_is_that_of_torchs_own_sampler():
@@ -84,20 +86,17 @@ def test_the_network_is_drawn_first_after_the_seed(tmp_path):
         torch.testing.assert_close(parameter, expected)
 
 
-@pytest.mark.parametrize("outputs, shape", [(2, r"\[2, 2\]"), (None, r"\[2\]")])
-def test_a_network_whose_outputs_would_be_broadcast(outputs, shape):
-    network = MLP(10, outputs or 1, []) if outputs else nn.Sequential(MLP(10, 1, []), nn.Flatten(0))
-    with pytest.raises(UserError, match=r"must give outputs \[row, 1\] for these data, found the shape " + shape):
-        check_outputs(network, torch.zeros(2, 10), 1)
-    check_outputs(MLP(10, 1, []), torch.zeros(2, 10), 1)
+def test_a_network_whose_outputs_would_be_broadcast():
+    few = Rows(torch.zeros(2, 10), torch.zeros(2, 1), torch.arange(2))
+    with pytest.raises(UserError, match=r"must give outputs \[row, 1\] for these data, found the shape \[2, 2\] for 2"):
+        require_outputs(MLP(10, 2, []), few, 1)
+    require_outputs(MLP(10, 1, []), few, 1)
 
 
 def test_a_final_model_is_trained_in_training_mode():
     """Batch normalisation learns its statistics, whatever mode the network was left in."""
     question = problem(dtype=torch.float32)
     network = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 1))
-    check_outputs(network, question.train.inputs[:2], 1)
-    assert all(module.training for module in network.modules())
     network.eval()
     module = FinalTraining(network, question.objective, "sgd", 0.01)
     train_final(module, question.train, Order(23, 8, 0), 2, torch.device("cpu"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch.func import vmap
 
 from fimo.further_training.evaluation import blocks, test_losses
 from fimo.further_training.leave_out import Batch
-from fimo.further_training.modes import rng_seeded, statistics_of, training_mode
+from fimo.further_training.modes import parameters_of_run, rng_seeded, statistics_of, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.stacking import copies, memory_order
 from fimo.problem import Parameters, Problem
@@ -123,15 +123,21 @@ class Ensemble:
 
     def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
         passes = self._passes(chunk, batch, randomness)
-        loss = torch.stack([self._loss(chunk, batch, forward_pass) for forward_pass in passes]).sum()
         parameters = list(chunk.parameters.values())
-        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        with self._its_parameters(chunk):
+            loss = torch.stack([self._loss(chunk, batch, forward_pass) for forward_pass in passes]).sum()
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if self.clip is not None:
             gradients = clipped(gradients, self.clip)
         stored = chunk.optimizer.param_groups[0]["params"]
         for parameter, gradient, order in zip(stored, gradients, chunk.orders, strict=True):
             parameter.grad = gradient.permute(order).contiguous()
         chunk.optimizer.step()
+
+    def _its_parameters(self, chunk: Chunk) -> AbstractContextManager[None]:
+        if self.vectorised:
+            return nullcontext()
+        return parameters_of_run(self.problem.network, {name: p[0] for name, p in chunk.parameters.items()})
 
     def _passes(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> Iterator[ForwardPass]:
         """The forward passes of a step.
@@ -186,8 +192,10 @@ class Ensemble:
     def _vmap_works(self, calls: int) -> bool:
         """Whether `vmap` takes the network; if not, runs go one after another, with the same results."""
         network, (inputs, _) = self.problem.network, self.problem.train[slice(0, 2)]
-        arguments = copies(self.problem.parameters | self.statistics, 2), inputs
-        with training_mode(network, True, bool(self.statistics)), rng_seeded(0), torch.no_grad():
+        parameters = copies(self.problem.parameters, 2)
+        differentiated = [parameter.requires_grad_() for parameter in parameters.values()]
+        arguments = parameters | copies(self.statistics, 2), inputs
+        with training_mode(network, True, bool(self.statistics)), rng_seeded(0):
             return vmap_works(
                 self.problem.outputs,
                 arguments,
@@ -196,6 +204,7 @@ class Ensemble:
                 what="runs of further training",
                 network=network,
                 calls=calls,
+                differentiated=differentiated,
             )
 
 

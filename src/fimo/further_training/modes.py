@@ -45,6 +45,33 @@ def training_mode(network: nn.Module, training: bool, batch_statistics: bool = F
 
 
 @contextlib.contextmanager
+def parameters_of_run(network: nn.Module, parameters: Parameters) -> Iterator[None]:
+    """Inside, the network itself has the parameters of one run; afterwards it has its own again.
+
+    A network that computes activations again on the way back (gradient checkpointing) takes them from its own
+    parameters then, whatever it was called with on the way there.
+
+    Args:
+        network: changed in place.
+        parameters: of the run, by name.
+
+    Yields:
+        Nothing.
+    """
+    own = dict(network.named_parameters())
+    before = {name: own[name].detach().clone() for name in parameters}
+    with torch.no_grad():
+        for name, values in parameters.items():
+            own[name].copy_(values)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, values in before.items():
+                own[name].copy_(values)
+
+
+@contextlib.contextmanager
 def rng_seeded(randomness: int | None) -> Iterator[None]:
     """Inside, torch's global generators are seeded with `randomness`; afterwards they are as they were."""
     if randomness is None:

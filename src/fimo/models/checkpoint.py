@@ -1,53 +1,12 @@
-"""Does a network fit its data, do weights fit a network: an error a person can read where they don't."""
+"""Do weights fit a network: an error a person can read where they don't."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError
-from fimo.rows import Inputs
-
-
-def check_outputs(network: nn.Module, inputs: Inputs, outputs: int) -> None:
-    """Refuse a network whose outputs would be broadcast against the targets.
-
-    Args:
-        network: in any mode, which it keeps.
-        inputs: of two rows.
-        outputs: how many each row needs.
-
-    Raises:
-        UserError: where it is no network, can't take the inputs, or its outputs are not a tensor `[row, outputs]`.
-    """
-    name = type(network).__name__
-    if not isinstance(network, nn.Module):
-        raise UserError(f"The network must be a torch.nn.Module, found a {name}.")
-    training = network.training
-    try:
-        with torch.no_grad():
-            returned = network.eval()(inputs)
-    except Exception as reason:  # a network of the user's may raise anything
-        why = " ".join(f"{type(reason).__name__}: {reason}".split()).rstrip(".")
-        raise UserError(
-            f"The network {name} can't take two rows of these data, {_shapes(inputs)} ({why}): choose a network for "
-            "such inputs, or other data."
-        ) from reason
-    network.train(training)
-    if not isinstance(returned, Tensor) or returned.shape != (2, outputs):
-        kind = f"the shape {list(returned.shape)}" if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
-        raise UserError(
-            f"The network {name} must give outputs [row, {outputs}] for these data, found {kind} for two rows: "
-            "change its forward or choose another network."
-        )
-
-
-def _shapes(inputs: Inputs) -> str:
-    if isinstance(inputs, Tensor):
-        return str(list(inputs.shape))
-    return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in inputs.items())
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: object) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fimo.errors import UserError
+
 
 class Objective(Protocol):
     """The loss that a network is trained for, with what the methods have to know of it."""
@@ -55,6 +57,18 @@ class Objective(Protocol):
 
     def curvature_rank(self, outputs: int) -> int:
         """Rank of the loss's Hessian in so many outputs."""
+        ...
+
+    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse targets that the loss would take for others, or not at all.
+
+        Args:
+            outputs: of the network at some rows, `[row, output]`.
+            targets: those of `Rows`, of all rows.
+
+        Raises:
+            UserError: naming their form, and that of the outputs.
+        """
         ...
 
 
@@ -109,6 +123,22 @@ class SquaredError:
         """The number of outputs: the loss is curved in each of them."""
         return outputs
 
+    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse targets that are not one real number for each output: they would be broadcast.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: y, of all rows.
+
+        Raises:
+            UserError: naming their form, and that of the outputs.
+        """
+        if not targets.is_floating_point() or targets.shape[1:] != outputs.shape[1:]:
+            raise UserError(
+                f"Targets of a squared error must be real numbers [row, {outputs.shape[1]}] like the outputs, found "
+                f"{list(targets.shape)} of {targets.dtype}."
+            )
+
 
 class CrossEntropy:
     """Cross-entropy of the softmax of the outputs, for classification.
@@ -162,6 +192,34 @@ class CrossEntropy:
     def curvature_rank(self, outputs: int) -> int:
         """One less than the number of classes: adding a constant to all logits changes nothing."""
         return outputs - 1
+
+    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse targets that are not numbers of the network's classes.
+
+        Args:
+            outputs: f, logits `[row, class]`.
+            targets: y, of all rows.
+
+        Raises:
+            UserError: naming their form, and the number of classes.
+        """
+        classes = outputs.shape[1]
+        if targets.is_floating_point() or targets.dim() != 1:
+            raise UserError(
+                f"Targets of a cross-entropy must be class numbers [row], found {list(targets.shape)} of "
+                f"{targets.dtype}: take targets.long() for classes, or the squared error for real numbers."
+            )
+        if classes == 1:
+            raise UserError(
+                "A cross-entropy needs an output for each class, found 1 output: let the network give two, or the one "
+                "beside a zero, torch.cat([torch.zeros_like(logit), logit], 1)."
+            )
+        least, most = int(targets.min()), int(targets.max())
+        if least < 0 or most >= classes:
+            raise UserError(
+                f"Targets of a cross-entropy must be class numbers from 0 to {classes - 1}, as the network has "
+                f"{classes} outputs, found {least if least < 0 else most}."
+            )
 
 
 OBJECTIVES: dict[str, Objective] = {"regression": SquaredError(), "classification": CrossEntropy()}

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from fimo.errors import Diverged, UserError
-from fimo.models.checkpoint import check_outputs, load_weights
+from fimo.models.checkpoint import load_weights
+from fimo.models.requirements import ready
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import METRICS, MODEL, Artifact
 from fimo.pipeline.specification import RunSpecification
@@ -49,8 +50,7 @@ def untrained_network(run: RunSpecification) -> nn.Module:
     data = run.dataset
     torch.manual_seed(run.final.seed)  # nothing is drawn before the network: its randomness is part of the recipe
     network = run.network(data)
-    check_outputs(network, data.train.keep(slice(0, 2)).inputs, data.outputs)
-    return network
+    return ready(network, run.objective, data.train, data.outputs)
 
 
 def _problem(run: RunSpecification, network: nn.Module) -> Problem:

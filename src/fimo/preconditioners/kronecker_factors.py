@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from fimo.gradients.network import NetworkGradients
 from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, require_instance, require_metric
 from fimo.preconditioners.damping import Damping, vanishing
-from fimo.problem import Problem
+from fimo.problem import Problem, copied
 from fimo.rows import Rows, rows_of
 
 # A note names so many parameters; all are in the diagnostics.
@@ -140,16 +139,16 @@ class KroneckerFactors(Preconditioner):
 def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
     """The bases of all layers that Kronecker factors exist for and that the outputs depend on, by path."""
     # Of a copy: curvlinops leaves its hooks behind where it raises.
-    copied = Problem(copy.deepcopy(problem.network), problem.objective, problem.train, problem.test, problem.left_out)
-    names = {id(p): name for name, p in used_parameters(copied).items()}
-    layers = list(supported(copied.network, set(names)))
+    twin = replace(problem, network=copied(problem.network))
+    names = {id(p): name for name, p in used_parameters(twin).items()}
+    layers = list(supported(twin.network, set(names)))
     if not layers:
         return
     parameters = [p for _, layer in layers for p in layer.parameters(recurse=False) if id(p) in names]
     area = max(layer.weight[0, 0].numel() for _, layer in layers)  # convolutions are laid out as patches
-    rows = max(1, BLOCK_BYTES // (activation_bytes(copied) * area))
+    rows = max(1, BLOCK_BYTES // (activation_bytes(twin) * area))
     operator = KFACLinearOperator(
-        copied.network,
+        twin.network,
         problem.objective.criterion,
         parameters,
         [problem.train[part] for part in batches(problem.train, rows)],
