@@ -106,7 +106,7 @@ def attribute(
     if len(set(labels)) < len(labels):
         raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
     target, scores = device_named(device), {}
-    placed = cache(lambda dtype: problem.to(device=target, dtype=dtype))  # methods of one precision share a copy
+    placed = cache(lambda dtype: problem.in_precision(dtype, target))  # methods of one precision share a copy
     for method in chosen:
         scored = method.scores(placed(method.dtype), training)
         scores[method.label] = scored.values.assign_attrs(notes=list(scored.notes))

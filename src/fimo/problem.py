@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.errors import UserError
+from fimo.models.interface import cast
 from fimo.models.objective import Objective, SquaredError
 from fimo.models.requirements import copy_of, ready, require_real_parameters
-from fimo.rows import Inputs, Rows
+from fimo.rows import Inputs, Rows, row_numbers
 
 Parameters = dict[str, Tensor]
 
@@ -162,6 +163,19 @@ class Problem:
             return self
         return replace(self, train=self.train.keep(kept), left_out=torch.tensor([0]))
 
+    def in_precision(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Problem:
+        """A copy in a precision, or in the one that it has where the network does not take the other.
+
+        Args:
+            dtype: that is wanted.
+            device: None for where it is.
+
+        Returns:
+            The copy.
+        """
+        other = self.to(device, dtype)
+        return other if dtype == self.dtype or works_in_its_precision(other) else self.to(device)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Problem:
         """A copy on another device or in another precision; the network is copied too.
 
@@ -174,10 +188,25 @@ class Problem:
         """
         return replace(
             self,
-            network=copied(self.network).to(device=device, dtype=dtype),
+            network=cast(copied(self.network), device, dtype),
             train=self.train.to(device, dtype),
             test=self.test.to(device, dtype),
         )
+
+
+def works_in_its_precision(problem: Problem) -> bool:
+    """Whether the network takes its rows in the precision of its parameters, and gives outputs in it.
+
+    A network that makes tensors of a precision of its own (`.float()`, tables made in its forward) does not.
+
+    Args:
+        problem: in some precision.
+    """
+    try:
+        with torch.no_grad():
+            return problem.outputs(problem.parameters, problem.train[slice(0, 2)][0]).dtype == problem.dtype
+    except RuntimeError:  # "mat1 and mat2 must have the same dtype"
+        return False
 
 
 def copied(network: nn.Module) -> nn.Module:
@@ -206,30 +235,3 @@ def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str)
     if isinstance(objective, SquaredError) and not rows.targets.is_floating_point():
         return replace(rows, targets=rows.targets.to(first.dtype).reshape(len(rows), -1))
     return rows
-
-
-_EXPECTED = "left_out must be whole numbers from 0 to {} in a list, one for each left-out training row"
-
-
-def row_numbers(left_out: Any, rows: int) -> Tensor:
-    """Row numbers of what is left out, as a tensor.
-
-    Args:
-        left_out: a range, list, array or tensor of integers.
-        rows: number of training rows.
-
-    Returns:
-        `[left_out]`, 64-bit integers.
-
-    Raises:
-        UserError: for groups of rows, for anything else that is no row number, and for rows that there are not.
-    """
-    try:
-        numbers = torch.as_tensor(list(left_out) if isinstance(left_out, range) else left_out)
-    except (TypeError, ValueError, RuntimeError) as reason:
-        raise UserError(f"{_EXPECTED.format(rows - 1)}, found {left_out!r}.") from reason
-    if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers) or numbers.dtype == torch.bool:
-        raise UserError(f"{_EXPECTED.format(rows - 1)}, found {list(numbers.shape)} numbers of {numbers.dtype}.")
-    if len(numbers) == 0 or not 0 <= int(numbers.min()) <= int(numbers.max()) < rows:
-        raise UserError(f"left_out must name training rows from 0 to {rows - 1}, found {numbers.tolist()}.")
-    return numbers.to(torch.int64)

@@ -14,7 +14,7 @@ from fimo.app.config import run_of
 from fimo.errors import UserError
 from fimo.further_training.order import Order
 from fimo.models import training
-from fimo.models.training import SCHEDULES, FinalTraining, metrics, train_final
+from fimo.models.training import SCHEDULES, FinalTraining, metrics, require_variance, train_final
 from fimo.pipeline import addresses
 
 CPU = torch.device("cpu")
@@ -177,3 +177,16 @@ def test_no_epochs_take_the_network_as_it_is_made(tmp_path, capsys):
 def test_bad_settings(override, text):
     with pytest.raises(UserError, match=text):
         make_run("experiment=diabetes", override)
+
+
+def test_batch_normalisation_and_a_last_batch_of_one_row():
+    """Said before the first epoch."""
+    question = problem(dtype=torch.float32, rows=23)
+    network = nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 1))
+    with pytest.raises(
+        UserError, match="can't train on one row, but 23 training rows in batches of 11 leave a last ba"
+    ):
+        require_variance(network, question.train, 11)
+    require_variance(network, question.train, 8)
+    require_variance(nn.Linear(5, 1), question.train, 11)
+    assert network[0].num_batches_tracked == 0

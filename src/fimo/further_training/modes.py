@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from fimo.problem import Parameters
+from fimo.errors import UserError
+from fimo.models.function_of_rows import changes, state_of
+from fimo.problem import Parameters, Problem, copied
 
 
 def statistics_of(network: nn.Module) -> Parameters:
@@ -19,6 +21,30 @@ def statistics_of(network: nn.Module) -> Parameters:
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         for name, buffer in module.named_buffers(recurse=False)
     }
+
+
+def require_no_other_state(problem: Problem) -> None:
+    """Refuse a network of which training changes more than θ and the statistics of batch normalisation.
+
+    All runs share the network's buffers, so that what one run leaves in them would be another's.
+
+    Args:
+        problem: whose network is looked at, on a copy.
+
+    Raises:
+        UserError: naming the buffers.
+    """
+    network, (inputs, _) = copied(problem.network), problem.train[slice(0, 2)]
+    before = {name: tensor.detach().clone() for name, tensor in state_of(network).items()}
+    with training_mode(network, True), rng_seeded(0), torch.no_grad():
+        network(inputs)
+    if changed := changes(before, state_of(network)):
+        raise UserError(
+            f"Training changes more of the network {type(network).__name__} than its parameters: "
+            f"{', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''}. All runs of further training share "
+            "these buffers, so each would leave its values to the next: take out what updates them (spectral norms, "
+            "running means and counters of your own), or let it look at a setting of yours."
+        )
 
 
 @contextlib.contextmanager

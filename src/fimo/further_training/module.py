@@ -16,11 +16,11 @@ from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL, SCHEMES, Batch
-from fimo.further_training.modes import rng_seeded, training_mode
+from fimo.further_training.modes import require_no_other_state, rng_seeded, training_mode
 from fimo.further_training.order import Order
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
-from fimo.problem import Problem
+from fimo.problem import Problem, works_in_its_precision
 from fimo.randomness import seed_of
 
 
@@ -38,13 +38,19 @@ class FurtherTrainingModule(pl.LightningModule):
 
     Raises:
         UserError: for several seeds of a network with dropout, whose masks are shared by all runs of one seed; for a
-            batch of one row where batch normalisation needs more.
+            batch of one row where batch normalisation needs more; for a network with other state that training changes.
     """
 
     def __init__(self, problem: Problem, settings: FurtherTraining, seeds: Sequence[int]) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.problem, self.settings, self.seeds = problem.to(dtype=settings.dtype), settings, list(seeds)
+        if not works_in_its_precision(self.problem):
+            raise UserError(
+                f"The network {type(problem.network).__name__} does not take {settings.dtype}, since it makes tensors "
+                "of another precision itself: choose further.dtype=float32, or make them like its inputs."
+            )
+        require_no_other_state(self.problem)
         self.random = is_stochastic(self.problem)
         if self.random and len(self.seeds) > 1:
             raise UserError(

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
-from fimo.errors import UserError
+from fimo.errors import UserError, short
 from fimo.models.fitting import fit
 from fimo.models.objective import Objective
+from fimo.models.requirements import copy_of
 from fimo.rows import Rows, map_inputs
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -145,6 +146,30 @@ def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, devi
     loader: DataLoader = DataLoader(dataset, sampler=order, batch_size=None)
     module.train()  # Lightning leaves the mode as it finds it
     fit(module, epochs, device, loader)
+
+
+def require_variance(network: nn.Module, rows: Rows, batch_size: int) -> None:
+    """Refuse, before the first epoch, a last batch of one row that batch normalisation can't train on.
+
+    Args:
+        network: it is copied, since its statistics change.
+        rows: all training rows.
+        batch_size: rows in a batch.
+
+    Raises:
+        UserError: naming the number of rows and the size of batches.
+    """
+    if len(rows) % batch_size != 1 and batch_size != 1:
+        return
+    device = next(network.parameters()).device
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            copy_of(network).train()(map_inputs(lambda t: t.to(device), rows[slice(0, 1)][0]))
+    except ValueError as reason:  # "Expected more than 1 value per channel when training"
+        raise UserError(
+            f"Batch normalisation can't train on one row, but {len(rows)} training rows in batches of {batch_size} "
+            f"leave a last batch of one: choose another final.batch_size ({short(reason)})."
+        ) from reason
 
 
 @torch.no_grad()

@@ -86,7 +86,7 @@ def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None
 def _train(run: RunSpecification, network: nn.Module) -> dict[str, Any]:
     """Train the network in place; what there is to report beside its metrics."""
     from fimo.further_training.order import Order
-    from fimo.models.training import FinalTraining, train_final
+    from fimo.models.training import FinalTraining, require_variance, train_final
 
     final, data = run.final, run.dataset
     validation_rows = data.test_all if final.keep == "best" else None
@@ -101,6 +101,7 @@ def _train(run: RunSpecification, network: nn.Module) -> dict[str, Any]:
         validation_rows,
         final.schedule,
     )
+    require_variance(network, data.train, final.batch_size)
     order = Order(len(data.train), final.batch_size, final.seed)
     try:
         train_final(module, data.train, order, final.epochs, run.execution.device)

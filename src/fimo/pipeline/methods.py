@@ -72,7 +72,7 @@ class Method:
         """The scores of all left-out examples for all test examples.
 
         Args:
-            problem: in the method's dtype.
+            problem: in the method's dtype, or in another where its network takes no other.
             training: the further training that the scores are to predict, for a method that follows it.
             seed: of the full run that a trajectory follows.
 
@@ -85,6 +85,9 @@ class Method:
         values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)
         if self.trajectory:
             method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
+        if problem.dtype != self.dtype:
+            own, wanted = (str(dtype).removeprefix("torch.") for dtype in (problem.dtype, self.dtype))
+            method.note("precision", f"gradients in {own}, since the network does not take {wanted}")
         return Scored(values, method.diagnostics, list(method.notes.values()))
 
     def _views(self, method: Preconditioner, problem: Problem, training: FurtherTraining, seed: int) -> Views | None:

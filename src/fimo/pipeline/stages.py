@@ -48,7 +48,7 @@ def final_loss(run: Run) -> float:
 
 def attribute(run: Run) -> Scores:
     """Stage 2, the scores of every method of the run, by label."""
-    typed = cache(lambda dtype: run.problem.to(dtype=dtype))
+    typed = cache(lambda dtype: run.problem.in_precision(dtype))
     scores = {}
     for name, method in run.methods.items():
         artifact = addresses.scores(run, name)
