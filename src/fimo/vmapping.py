@@ -42,6 +42,7 @@ def vmap_or_loop(
     network: nn.Module,
     single: Callable[..., Any] | None = None,
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    valid: Callable[[Any], bool] = lambda results: True,
 ) -> Callable[..., Any]:
     """`vmap(function, in_dims, out_dims, randomness)`, or the same results by one call for each entry of the stack.
 
@@ -54,6 +55,8 @@ def vmap_or_loop(
         network: the network that `function` calls; what `vmap` can't do is remembered for it.
         single: computes the same as `function` without a `vmap` inside; `function` itself by default.
         around: makes a context that the `vmap`, or each call of the loop, runs in, such as one that seeds generators.
+        valid: whether the results of `vmap` have the form that they should have: torch's rules for some operations (a
+            PReLU's) are wrong.
 
     Returns:
         A function of the stacked arguments.
@@ -67,7 +70,10 @@ def vmap_or_loop(
         if what not in _refused.get(network, ()):
             try:
                 with around():
-                    return vmap(function, in_dims, out_dims, randomness)(*arguments)
+                    together = vmap(function, in_dims, out_dims, randomness)(*arguments)
+                if valid(together):
+                    return together
+                reason = ValueError("torch's rule for one of its operations gives results of another shape")
             except (RuntimeError, ValueError) as error:
                 if is_out_of_memory(error):
                     raise
@@ -107,7 +113,8 @@ def vmap_works(
         network: the network that `function` calls.
         calls: number of calls of `function` that will take the place of one, for the warning.
         differentiated: those of the arguments' tensors by which the results will be differentiated backward, which what
-            is computed again on the way back (checkpointing) can make impossible.
+            is computed again on the way back (checkpointing) can make impossible. Their entries are equal, and so must
+            the gradients be.
 
     Returns:
         False where torch has no rule for the network or the data decide which way it takes.
@@ -118,7 +125,9 @@ def vmap_works(
     try:
         results = vmap(function, in_dims, randomness=randomness)(*arguments)
         if differentiated:
-            torch.autograd.grad(results.sum(), list(differentiated), allow_unused=True)
+            gradients = torch.autograd.grad(results.sum(), list(differentiated), allow_unused=True)
+            if not all(part is None or torch.allclose(part[0], part[-1], 1e-4, 1e-7) for part in gradients):
+                raise ValueError("torch's rule for one of its operations gives equal entries different gradients")
     except (RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise

@@ -42,12 +42,15 @@ def shared(tmp_path_factory):
 
 # The others show the same with other arguments; the notebook draws all of the paper's.
 TARGETS = [name for name in ITEMS if name not in [f"figure-{n}" for n in (5, 6, 7, 8, 9, "annealed")]]
+# With two panels that are there; the others with one.
+SEVERAL = ("figure-2", "figure-3", "table-2", "table-methods", "claims")
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_each_target_makes_its_files(shared, tmp_path, target, capsys):
     # fico's file is not there: its place says so, and the target succeeds.
-    folder = run(shared, target, "datasets=diabetes,breast_cancer,fico", f"paths.data_dir={tmp_path}")
+    made = ["diabetes", "breast_cancer"] if target in SEVERAL else ["diabetes"]
+    folder = run(shared, target, f"datasets={','.join(made)},fico", f"paths.data_dir={tmp_path}")
     told = capsys.readouterr().out
     endings = ("png", "pdf") if target.startswith("figure") else ("md", "csv", "tex")
     for ending in endings:
@@ -56,7 +59,7 @@ def test_each_target_makes_its_files(shared, tmp_path, target, capsys):
     if not target.startswith("figure"):
         assert "fico: " in (folder / f"{target}-smoke.md").read_text()
         data = set(pd.read_csv(folder / f"{target}-smoke.csv")["data set"])
-        assert data == (set() if target == "table-published" else {"diabetes", "breast_cancer"})
+        assert data == (set() if target == "table-published" else set(made))
 
 
 @pytest.mark.parametrize("target", ITEMS)

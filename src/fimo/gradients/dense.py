@@ -133,7 +133,11 @@ def per_example_gradients(
     def one_row(_: Inputs, cotangent: Tensor, row: Tensor) -> Parameters:
         return _of_one_row(problem, rows, int(row), cotangent, list(wanted))
 
-    each = vmap_or_loop(pulled_back, what="per-example gradients", network=problem.network, single=one_row)
+    def valid(tensors: Parameters) -> bool:
+        counts = len(rows), vectors.shape[-1]
+        return all(tensor.shape == (*counts, *wanted[name].shape) for name, tensor in tensors.items())
+
+    each = vmap_or_loop(pulled_back, what="per-example gradients", network=problem.network, single=one_row, valid=valid)
     tensors = each(rows.inputs, vectors, torch.arange(len(rows), device=vectors.device))
     return DenseGradients({name: tensor.flatten(0, 1) for name, tensor in tensors.items()})
 

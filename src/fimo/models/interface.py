@@ -193,9 +193,11 @@ def cast(network: nn.Module, device: torch.device | str | None, dtype: torch.dty
         The network.
     """
     turned = {name: buffer for name, buffer in network.named_buffers() if buffer.is_complex()}
+    owners = {name: network.get_submodule(name.rpartition(".")[0])._buffers for name in turned}
+    for name, buffers in owners.items():  # torch would drop the imaginary part
+        buffers[name.rpartition(".")[2]] = None
     network.to(device=device, dtype=dtype)
-    for name, buffer in turned.items():  # torch would drop the imaginary part
-        path, _, own = name.rpartition(".")
-        kind = None if dtype is None else dtype.to_complex()
-        network.get_submodule(path)._buffers[own] = buffer.to(device=device, dtype=kind)
+    kind = None if dtype is None else dtype.to_complex()
+    for name, buffers in owners.items():
+        buffers[name.rpartition(".")[2]] = turned[name].to(device=device, dtype=kind)
     return network
