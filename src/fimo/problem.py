@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.errors import UserError
+from fimo.models.function_of_rows import same_when_cut
 from fimo.models.interface import cast
 from fimo.models.objective import Objective, SquaredError
 from fimo.models.requirements import copy_of, ready, require_real_parameters
 from fimo.rows import Inputs, Rows, row_numbers
+
+logger = logging.getLogger(__name__)
 
 Parameters = dict[str, Tensor]
 
@@ -74,16 +78,15 @@ class Problem:
         if not (isinstance(parameters, str) and parameters == "all") or measurement is not None:
             raise UserError('Problem takes only parameters="all" and measurement=None so far: leave them out.')
         require_real_parameters(network)
-        rows = rows_for(network, objective, train, "train")
+        examples = {"train": rows_for(network, objective, train, "train")}
+        examples["test"] = rows_for(network, objective, test, "test")
         if network not in _copies:
-            network = ready(copy_of(network), objective, rows).requires_grad_()
+            network = ready(copy_of(network), objective, examples["train"]).requires_grad_()
             _copies.add(network)
-        values = {
-            "network": network,
-            "objective": objective,
-            "train": rows,
-            "test": rows_for(network, objective, test, "test"),
-        }
+            if not same_when_cut(network, examples["train"]):
+                logger.info("sequences keep all of their padding: it changes the outputs of %s", type(network).__name__)
+                examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
+        values = {"network": network, "objective": objective, **examples}
         for name, value in values.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "left_out", row_numbers(left_out, len(self.train)))

@@ -1,11 +1,14 @@
 """Networks for which torch does something else than a reader of their forward expects: right, or refused by name."""
 
+import logging
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from brought_networks import TARGETS, Network, question
+from problems import text_problem
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -124,3 +127,29 @@ def test_a_network_of_single_precision_has_scores_with_a_note():
     assert np.isfinite(fimo.further_train(one, training(), seeds=1)["loss_full"]).all()
     with pytest.raises(fimo.UserError, match="The network Single does not take torch.float64, since it makes ten"):
         fimo.further_train(one, training(dtype=torch.float64), seeds=1)
+
+
+class Mean(nn.Module):
+    """A mean over all places of a text, padding too."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.words, self.head = nn.Embedding(12, 4), nn.Linear(4, outputs)
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(self.words(inputs["input_ids"])).mean(1))
+
+
+def test_sequences_are_not_cut_where_padding_counts(caplog):
+    """A score must not depend on which examples lie beside it in a block."""
+    caplog.set_level(logging.INFO, "fimo")
+    logging.getLogger("fimo").propagate = True
+    one = text_problem(Mean)
+    assert one.train.lengths is None and one.test.lengths is None
+    assert "sequences keep all of their padding" in caplog.text
+    together, alone = fimo.attribute(one, "grad_dot")["Grad-Dot"], []
+    for place in range(len(one.test)):
+        some = replace(one, test=one.test.keep(slice(place, place + 1)))
+        alone.append(fimo.attribute(some, "grad_dot")["Grad-Dot"].values[0])
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    assert text_problem().train.lengths is not None  # that network has a mask

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError, short
-from fimo.rows import Inputs, map_inputs, rows_of
+from fimo.rows import Inputs, Rows, map_inputs, rows_of
 
 # The largest share of the largest output by which rounding may change one: products of other shapes add up in another
 # order. Dropout and statistics of a batch change outputs by thousandths at least.
@@ -96,6 +96,22 @@ def require_same_outputs(network: nn.Module, inputs: Inputs) -> None:
                 f"The outputs of the network {kind} for a row differ {how}, by {gap:.1%} of the largest output: a "
                 f"row's outputs depend on other rows. The usual cause is {why}"
             )
+
+
+def same_when_cut(network: nn.Module, rows: Rows) -> bool:
+    """Whether padding does not matter: the shortest sequence has the same outputs with all of its padding and none.
+
+    A network without a mask (a mean over places, a recurrence to the last place) takes padding for content.
+
+    Args:
+        network: in eval mode.
+        rows: with or without lengths; without, nothing is ever cut.
+    """
+    if rows.lengths is None:
+        return True
+    shortest = rows.lengths.argmin()[None]
+    whole, _ = rows.take(shortest, None)
+    return largest_gap(outputs_at(network, whole), outputs_at(network, rows[shortest][0])) == 0
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:
