@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 import fimo  # noqa: F401  (first: see fimo/compat.py)
+from fimo.models.losses import OBJECTIVES
 from fimo.models.mlp import MLP
-from fimo.models.objective import OBJECTIVES
 from fimo.problem import Problem
 from fimo.rows import Rows
 

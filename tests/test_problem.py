@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from fimo.errors import UserError
-from fimo.models.objective import CrossEntropy, SquaredError
+from fimo.models.losses import CrossEntropy, SquaredError
 from fimo.problem import Problem
 from fimo.rows import Rows
 

@@ -18,7 +18,7 @@ from fimo.comparison.agreement import cosine
 from fimo.effect import average, effect
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
-from fimo.models.objective import SquaredError
+from fimo.models.losses import SquaredError
 from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton

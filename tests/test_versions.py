@@ -25,8 +25,8 @@ from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.augmentation import FlipAndCrop
 from fimo.models.convolutional import SmallConvolutional
+from fimo.models.losses import OBJECTIVES
 from fimo.models.mlp import MLP
-from fimo.models.objective import OBJECTIVES
 from fimo.models.resnet import ResNet9
 from fimo.models.training import FinalTraining, metrics, train_final
 from fimo.pipeline.catalogue import method_named

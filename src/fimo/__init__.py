@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fimo.api import Comparison, attribute, compare, further_train
     from fimo.errors import UserError
     from fimo.further_training.settings import FurtherTraining
-    from fimo.models.objective import CrossEntropy, SquaredError
+    from fimo.models.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
     from fimo.pipeline.methods import Method
     from fimo.preconditioners.base import Preconditioner
     from fimo.problem import Problem
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 # Imported when they are first used: `import fimo` takes milliseconds.
 _HOMES = {
     "Comparison": "fimo.api",
-    "CrossEntropy": "fimo.models.objective",
+    "AbsoluteError": "fimo.models.losses",
+    "BinaryCrossEntropy": "fimo.models.losses",
+    "CrossEntropy": "fimo.models.losses",
+    "Huber": "fimo.models.losses",
     "FurtherTraining": "fimo.further_training.settings",
     "Method": "fimo.pipeline.methods",
     "Preconditioner": "fimo.preconditioners.base",
     "Problem": "fimo.problem",
     "Rows": "fimo.rows",
-    "SquaredError": "fimo.models.objective",
+    "SquaredError": "fimo.models.losses",
     "UserError": "fimo.errors",
     "attribute": "fimo.api",
     "compare": "fimo.api",
@@ -32,9 +35,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "AbsoluteError",
+    "BinaryCrossEntropy",
     "Comparison",
     "CrossEntropy",
     "FurtherTraining",
+    "Huber",
     "Method",
     "Preconditioner",
     "Problem",

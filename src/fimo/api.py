@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xarray as xr
 
+from fimo import models
 from fimo.comparison import tables
 from fimo.devices import device_named
 from fimo.errors import UserError
@@ -20,6 +21,7 @@ from fimo.further_training import VERSION
 from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
+from fimo.models.objective import own_part
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import Artifact, bytes_digest, digest, seed_file
 from fimo.pipeline.catalogue import method_named, method_of
@@ -166,23 +168,29 @@ def _artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Arti
     config = {
         "network": {"class": kind.__qualname__, "repr": repr(problem.network), "code": _code(kind)},
         "weights": bytes_digest(formats.from_weights(problem.network.state_dict())),
-        "objective": {"class": type(problem.objective).__qualname__, "code": _code(type(problem.objective))},
+        "objective": {"repr": repr(problem.objective), "code": _code(own_part(problem.objective))},
         "train": _rows_digest(problem.train),
         "test": _rows_digest(problem.test),
         "left_out": problem.left_out.tolist(),
         "training": {part.name: repr(getattr(training, part.name)) for part in fields(training)},
-        "version": VERSION,
+        "versions": {"further_training": VERSION, "models": models.VERSION},
     }
     label = f"{training.optimizer_name.lower()}-{training.leave_out}-{training.epochs}ep"
     return Artifact(folder, "python", "further", label, config)
 
 
-def _code(kind: type) -> str | None:
-    """Hash of the file in which a class is written; None where there is none, as in a notebook."""
-    try:
-        return digest(Path(inspect.getfile(kind)))
-    except (TypeError, OSError):
+def _code(thing: Any) -> str | None:
+    """Hash of the file in which a class or function of the caller's is written, or of a function's code in a notebook.
+
+    None for fimo's and torch's own, which have versions, and for a class in a notebook.
+    """
+    if thing.__module__.partition(".")[0] in ("fimo", "torch"):
         return None
+    try:
+        return digest(Path(inspect.getfile(thing)))
+    except (TypeError, OSError):
+        code = getattr(thing, "__code__", None)
+        return code and bytes_digest(code.co_code + repr(code.co_consts).encode())
 
 
 def _rows_digest(rows: Rows) -> str:

@@ -79,6 +79,7 @@ def attribute(
     require_ready(problem)
     with differentiable_attention():
         P = preconditioner.fit_to(problem, curvature_rows)
+        P.note_curvature(problem)
         scores: list[Tensor] = []
         steps: list[int] = []
         for view in views(P, problem) if views else [View(P, problem, problem, P.steps)]:

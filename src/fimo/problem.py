@@ -15,7 +15,7 @@ from torch.func import functional_call
 from fimo.errors import UserError
 from fimo.models.function_of_rows import same_when_cut
 from fimo.models.interface import cast
-from fimo.models.objective import Objective, SquaredError
+from fimo.models.objective import Objective, as_objective
 from fimo.models.requirements import copy_of, ready, require_real_parameters
 from fimo.rows import Inputs, Rows, row_numbers
 
@@ -37,7 +37,8 @@ class Problem:
         network: the final model; all its parameters are θ_f, frozen ones too. Maps inputs `[row, …]` to outputs
             `[row, output]`, each row by itself; of a tuple or mapping of outputs the first, or `logits`, is taken. It
             is copied and never changed; the copy is in eval mode.
-        objective: the loss per example, one of `fimo.models.objective`.
+        objective: the loss per example: one of `fimo.models.losses`, a function `loss(outputs, targets) -> [row]`, or
+            an object with such a `loss`.
         train: all training rows, D: `Rows`, a pair of inputs and targets (tensors or arrays, the inputs possibly a
             mapping or a tuple of them), or a torch `Dataset` of such pairs. All but `Rows` go to the network's device
             and dtype. A mapping goes into the network by keyword where it has such arguments, else as one argument; a
@@ -68,7 +69,7 @@ class Problem:
     def __init__(
         self,
         network: nn.Module,
-        objective: Objective,
+        objective: Any,
         train: Any,
         test: Any,
         left_out: Sequence[int] | Tensor,
@@ -78,6 +79,7 @@ class Problem:
         if not (isinstance(parameters, str) and parameters == "all") or measurement is not None:
             raise UserError('Problem takes only parameters="all" and measurement=None so far: leave them out.')
         require_real_parameters(network)
+        objective = as_objective(objective)
         examples = {"train": rows_for(network, objective, train, "train")}
         examples["test"] = rows_for(network, objective, test, "test")
         if network not in _copies:
@@ -224,7 +226,7 @@ def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str)
 
     Args:
         network: whose device and dtype the rows get.
-        objective: squared errors need targets that are real numbers, `[row, output]`, where integers were given.
+        objective: some need targets that are real numbers, `[row, output]`, where integers were given.
         examples: what `Rows.of` takes; `Rows` stay as they are.
         name: what errors call them.
 
@@ -235,6 +237,6 @@ def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str)
         return examples
     first = next(network.parameters())
     rows = Rows.of(examples, name).to(first.device, first.dtype)
-    if isinstance(objective, SquaredError) and not rows.targets.is_floating_point():
+    if objective.real_targets and not rows.targets.is_floating_point():
         return replace(rows, targets=rows.targets.to(first.dtype).reshape(len(rows), -1))
     return rows

@@ -13,7 +13,7 @@ from fimo.data.tokens import build_vocabulary
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.models.encoder import Encoder
-from fimo.models.objective import OBJECTIVES
+from fimo.models.losses import OBJECTIVES
 from fimo.pipeline import addresses
 from fimo.problem import Problem
 

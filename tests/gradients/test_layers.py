@@ -16,7 +16,7 @@ from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.factored import factorisation_of
 from fimo.gradients.linear import LayerNormGradients, LinearGradients
 from fimo.gradients.sequences import LinearSequenceGradients
-from fimo.models.objective import OBJECTIVES
+from fimo.models.losses import OBJECTIVES
 from fimo.problem import Problem
 from fimo.rows import Rows
 

@@ -15,8 +15,8 @@ from fimo.app.config import run_of
 from fimo.errors import UserError
 from fimo.further_training.order import Order
 from fimo.models.checkpoint import load_weights
+from fimo.models.losses import OBJECTIVES
 from fimo.models.mlp import MLP
-from fimo.models.objective import OBJECTIVES
 from fimo.models.requirements import require_outputs
 from fimo.models.training import FinalTraining, train_final
 from fimo.pipeline.formats import read_weights

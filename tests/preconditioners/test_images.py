@@ -12,7 +12,7 @@ from fimo.data.image_sources import Digits
 from fimo.data.images import ImageData
 from fimo.gradients.source import GradientSource
 from fimo.models.convolutional import SmallConvolutional
-from fimo.models.objective import OBJECTIVES
+from fimo.models.losses import OBJECTIVES
 from fimo.models.resnet import ResNet9
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping

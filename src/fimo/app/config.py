@@ -26,7 +26,7 @@ from fimo.devices import device_named
 from fimo.dtypes import DTYPES
 from fimo.errors import Unavailable, UserError, short
 from fimo.further_training.settings import FurtherTraining
-from fimo.models.objective import OBJECTIVES
+from fimo.models.losses import OBJECTIVES
 from fimo.optimizers import derivative_of
 from fimo.pipeline.run import Run
 from fimo.pipeline.specification import CurvatureLimits, Execution, FinalTrainingSettings, Seeds

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vjp
 
 from fimo.curvature.roots import CURVATURES
-from fimo.gradients.cotangents import Cotangents
+from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.models.objective import Objective
 from fimo.rows import Inputs
 from fimo.vmapping import vmap_or_loop
@@ -112,7 +112,7 @@ def _over_columns(
 def gauss_newton_matrix_product(
     network: nn.Module, objective: Objective, parameters: tuple[nn.Parameter, ...]
 ) -> Callable:
-    """Those of curvlinops for the Gauss–Newton matrix.
+    """Those of curvlinops for the Gauss–Newton matrix; by its root where that is not the loss's whole Hessian.
 
     Args:
         network: see `hessian_matrix_product`.
@@ -122,6 +122,8 @@ def gauss_newton_matrix_product(
     Returns:
         As `hessian_matrix_product`.
     """
+    if not objective.positive_hessian:
+        return root_matrix_product(of_curvature, network, objective, parameters)
     return make_batch_ggn_matrix_product(network, MeanLoss(objective), parameters)
 
 

@@ -69,11 +69,22 @@ class Conv2dGradients(SequenceGradients):
         Returns:
             A gradient for each row.
         """
-        patches = functional.unfold(
-            functional.pad(inputs, _padding(module)), module.kernel_size, module.dilation, 0, module.stride
-        )
-        segment = Segment(patches.mT.contiguous(), deltas.flatten(2).mT.contiguous())
+        segment = Segment(patches(module, inputs).mT.contiguous(), deltas.flatten(2).mT.contiguous())
         return cls(*parameter_names(name, module), (segment,), module.weight[0].numel())
+
+
+def patches(module: nn.Conv2d, inputs: Tensor) -> Tensor:
+    """The patches of the input that the output pixels are computed from.
+
+    Args:
+        module: the convolution.
+        inputs: images, `[row, channel, height, width]`.
+
+    Returns:
+        `[row, channel · kernel height · kernel width, pixel]`.
+    """
+    padded = functional.pad(inputs, _padding(module))
+    return functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
 
 
 def _padding(module: nn.Conv2d) -> tuple[int, ...]:

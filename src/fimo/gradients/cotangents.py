@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
-from torch.func import grad, hessian, jacrev, vmap
+from torch.func import grad, jacrev, vmap
 
 from fimo.models.objective import Objective
 
@@ -29,27 +28,20 @@ def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    """A root R of the loss's Hessian in the outputs, R Rᵀ = ∂²ℓ/∂f²; the Gauss–Newton matrix is the mean of JᵀRRᵀJ.
+    """A root R of the loss's curvature in the outputs; the Gauss–Newton matrix is the mean of JᵀRRᵀJ.
 
-    As many scalars as the Hessian has rank: one less than there are classes for the cross-entropy. R is Cholesky's,
-    which is continuous in the outputs (an eigenvector's sign is not), so that it may be made again in other blocks.
+    As many scalars as the root has columns: one less than there are classes for the cross-entropy. It is continuous in
+    the outputs (an eigenvector's sign is not), so that it may be made again in other blocks.
 
     Args:
-        objective: with the loss ℓ.
+        objective: with the root.
         outputs: f, `[row, output]`.
         targets: `[row, …]`.
 
     Returns:
         R, `[row, output, rank]`.
     """
-    left = vmap(hessian(_alone(objective.loss)))(outputs, targets)
-    columns = []
-    for place in range(objective.curvature_rank(outputs.shape[-1])):
-        pivot = left[:, place, place].clamp(min=0)[:, None]
-        column = torch.where(pivot > 0, left[:, :, place] / torch.where(pivot > 0, pivot, 1.0).sqrt(), 0.0)
-        left = left - column[:, :, None] * column[:, None, :]
-        columns.append(column)
-    return torch.stack(columns, -1)
+    return objective.curvature_root(outputs, targets)
 
 
 def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:

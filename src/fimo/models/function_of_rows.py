@@ -110,8 +110,8 @@ def same_when_cut(network: nn.Module, rows: Rows) -> bool:
     if rows.lengths is None:
         return True
     shortest = rows.lengths.argmin()[None]
-    whole, _ = rows.take(shortest, None)
-    return largest_gap(outputs_at(network, whole), outputs_at(network, rows[shortest][0])) == 0
+    padded, _ = rows.take(shortest, None)
+    return largest_gap(outputs_at(network, padded), outputs_at(network, rows[shortest][0])) == 0
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:

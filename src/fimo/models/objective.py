@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.func import hessian, vmap
 
 from fimo.errors import UserError
 
 
-class Objective(Protocol):
-    """The loss that a network is trained for, with what the methods have to know of it."""
+class Objective(ABC):
+    """The loss that a network is trained for, with what the methods have to know of it.
 
-    @property
-    def criterion(self) -> nn.Module:
-        """Torch's module for the mean of the loss over a batch, for libraries that ask for one."""
-        ...
+    A subclass needs `loss`; for the rest there are answers that hold for any loss.
+    """
 
+    # Torch's module for the mean of the loss over a batch, where curvlinops knows it.
+    criterion: nn.Module | None = None
+    # The Hessian in the outputs is the curvature as it is: nothing is cut off, and nothing put in its place.
+    positive_hessian = False
+    # Targets are real numbers, one for each output, so that integers are made such.
+    real_targets = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Loss of each example.
 
@@ -29,10 +40,9 @@ class Objective(Protocol):
         Returns:
             `[row]`, in the dtype of the outputs.
         """
-        ...
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Measures of a model's quality beside its mean loss.
+        """Measures of a model's quality beside its mean loss: none.
 
         Args:
             outputs: of the network, `[row, output]`.
@@ -41,26 +51,63 @@ class Objective(Protocol):
         Returns:
             Each measure by its name, over all rows.
         """
-        ...
+        return {}
 
     def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The output function that TRAK linearises.
+        """The output function that TRAK linearises: the outputs themselves.
 
         Args:
-            outputs: of the network, `[row, output]`.
+            outputs: f, `[row, output]`.
             targets: those of `Rows`, `[row, …]`.
 
         Returns:
             `[row, scalar]`.
         """
-        ...
+        return outputs
 
-    def curvature_rank(self, outputs: int) -> int:
-        """Rank of the loss's Hessian in so many outputs."""
-        ...
+    def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """A root R of the positive part of the loss's Hessian in the outputs, R Rᵀ = (∂²ℓ/∂f²)₊.
 
-    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
-        """Refuse targets that the loss would take for others, or not at all.
+        It is the symmetric one, which is continuous in the outputs, so that it may be made again in other blocks.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            R, `[row, output, rank]`.
+        """
+        values, vectors = torch.linalg.eigh(self.hessian(outputs, targets))
+        return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """∂²ℓ/∂f², `[row, output, output]`.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+        """
+        return vmap(hessian(lambda output, target: self.loss(output[None], target[None])[0]))(outputs, targets)
+
+    def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
+        """What a reader of scores has to know of the curvature: where a part of it was cut off.
+
+        Args:
+            outputs: f at some rows, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            A sentence without its full stop, or None.
+        """
+        if self.positive_hessian:
+            return None
+        values = torch.linalg.eigvalsh(self.hessian(outputs, targets))
+        cut = int((values[:, 0] < -1e-6 * values.abs().amax(1)).sum())
+        what = "the curvature is the positive part of the loss's Hessian in the outputs, which has a negative one too"
+        return f"{what} at {cut} of {len(outputs)} rows that were looked at" if cut else None
+
+    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:  # noqa: B027  (any targets are right here)
+        """Refuse targets that the loss would take for others: none, where nothing is known of it.
 
         Args:
             outputs: of the network at some rows, `[row, output]`.
@@ -69,157 +116,99 @@ class Objective(Protocol):
         Raises:
             UserError: naming their form, and that of the outputs.
         """
-        ...
 
 
-class SquaredError:
-    """Squared error for regression, without a factor ½ (as torch's `MSELoss`).
+def cholesky_root(hessians: Tensor, rank: int) -> Tensor:
+    """Cholesky's root of positive semidefinite matrices of a known rank, continuous in them.
 
-        ℓ = mean over outputs of (f − y)²
+    Args:
+        hessians: `[row, output, output]`.
+        rank: of each; where it is less than its size, its first so many rows are independent.
 
-    Outputs and targets are real numbers `[row, output]`.
+    Returns:
+        R with R Rᵀ = the matrices, `[row, output, rank]`.
+    """
+    left, columns = hessians, []
+    for place in range(rank):
+        pivot = left[:, place, place].clamp(min=0)[:, None]
+        column = torch.where(pivot > 0, left[:, :, place] / torch.where(pivot > 0, pivot, 1.0).sqrt(), 0.0)
+        left = left - column[:, :, None] * column[:, None, :]
+        columns.append(column)
+    return torch.stack(columns, -1)
+
+
+class OwnObjective(Objective):
+    """A caller's loss: a function of outputs and targets, or what has such a `loss`.
+
+    Args:
+        given: `loss(outputs, targets) -> [row]`, or an object with it.
     """
 
-    criterion = nn.MSELoss()
+    def __init__(self, given: Any) -> None:
+        self.given = given
+        self._loss = given.loss if hasattr(given, "loss") else given
+
+    def __repr__(self) -> str:
+        """Without an address in memory, so that it is the same in another process."""
+        if isinstance(self.given, partial):
+            return f"{OwnObjective(self.given.func)!r}{self.given.args}{self.given.keywords}"
+        if hasattr(self.given, "__qualname__"):
+            return str(self.given.__qualname__)
+        settings = ", ".join(f"{key}={value!r}" for key, value in vars(self.given).items())
+        return f"{type(self.given).__qualname__}({settings})"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Squared error of each example.
+        """The caller's.
 
         Args:
-            outputs: f, `[row, output]`.
-            targets: y, `[row, output]`, in the same units.
+            outputs: of the network, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
 
         Returns:
-            ℓ, `[row]`, in squared units of the targets.
+            `[row]`.
         """
-        return (outputs - targets).square().mean(-1)
-
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Share of the targets' variance that is explained (R²).
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: y, `[row, output]`.
-
-        Returns:
-            `r2`: 1 for perfect outputs, 0 for the targets' mean.
-        """
-        residual = (outputs - targets).square().sum()
-        return {"r2": float(1 - residual / (targets - targets.mean(0)).square().sum())}
-
-    def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The outputs themselves.
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: they don't matter.
-
-        Returns:
-            f, `[row, output]`.
-        """
-        return outputs
-
-    def curvature_rank(self, outputs: int) -> int:
-        """The number of outputs: the loss is curved in each of them."""
-        return outputs
-
-    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
-        """Refuse targets that are not one real number for each output: they would be broadcast.
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: y, of all rows.
-
-        Raises:
-            UserError: naming their form, and that of the outputs.
-        """
-        if not targets.is_floating_point() or targets.shape[1:] != outputs.shape[1:]:
-            raise UserError(
-                f"Targets of a squared error must be real numbers [row, {outputs.shape[1]}] like the outputs, found "
-                f"{list(targets.shape)} of {targets.dtype}."
-            )
+        return self._loss(outputs, targets)
 
 
-class CrossEntropy:
-    """Cross-entropy of the softmax of the outputs, for classification.
+def own_part(objective: Objective) -> Any:
+    """The class, or the function of a caller's, in which an objective's loss is written."""
+    given = objective.given if isinstance(objective, OwnObjective) else objective
+    given = given.func if isinstance(given, partial) else given
+    return given if hasattr(given, "__qualname__") else type(given)
 
-        ℓ = −log softmax(f)[y]
 
-    Outputs are logits `[row, class]`, targets are class numbers `[row]`.
+def as_objective(given: Any) -> Objective:
+    """An objective as it is, or a caller's own loss as one.
+
+    Args:
+        given: an `Objective`; a function `loss(outputs, targets) -> [row]`; or an object with such a `loss`.
+
+    Raises:
+        UserError: for anything else.
     """
-
-    criterion = nn.CrossEntropyLoss()
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy of each example.
-
-        Args:
-            outputs: f, logits `[row, class]`.
-            targets: y, class numbers `[row]`.
-
-        Returns:
-            ℓ, `[row]`, in nats.
-        """
-        return functional.cross_entropy(outputs, targets, reduction="none")
-
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Share of examples whose largest logit is that of their class.
-
-        Args:
-            outputs: f, logits `[row, class]`.
-            targets: y, class numbers `[row]`.
-
-        Returns:
-            `accuracy`, between 0 and 1.
-        """
-        return {"accuracy": float((outputs.argmax(-1) == targets).to(torch.float64).mean())}
-
-    def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The margin log p_y − log(1 − p_y) of the class y (TRAK: Park et al. 2023, arXiv 2303.14186).
-
-        Args:
-            outputs: f, logits `[row, class]`; p is their softmax.
-            targets: y, class numbers `[row]`.
-
-        Returns:
-            The margin, `[row, 1]`.
-        """
-        own = torch.gather(outputs, -1, targets[..., None])
-        numbers = torch.arange(outputs.shape[-1], device=outputs.device)
-        others = outputs.masked_fill(numbers == targets[..., None], -torch.inf)
-        return own - torch.logsumexp(others, -1, keepdim=True)
-
-    def curvature_rank(self, outputs: int) -> int:
-        """One less than the number of classes: adding a constant to all logits changes nothing."""
-        return outputs - 1
-
-    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
-        """Refuse targets that are not numbers of the network's classes.
-
-        Args:
-            outputs: f, logits `[row, class]`.
-            targets: y, of all rows.
-
-        Raises:
-            UserError: naming their form, and the number of classes.
-        """
-        classes = outputs.shape[1]
-        if targets.is_floating_point() or targets.dim() != 1:
-            raise UserError(
-                f"Targets of a cross-entropy must be class numbers [row], found {list(targets.shape)} of "
-                f"{targets.dtype}: take targets.long() for classes, or the squared error for real numbers."
-            )
-        if classes == 1:
-            raise UserError(
-                "A cross-entropy needs an output for each class, found 1 output: let the network give two, or the one "
-                "beside a zero, torch.cat([torch.zeros_like(logit), logit], 1)."
-            )
-        least, most = int(targets.min()), int(targets.max())
-        if least < 0 or most >= classes:
-            raise UserError(
-                f"Targets of a cross-entropy must be class numbers from 0 to {classes - 1}, as the network has "
-                f"{classes} outputs, found {least if least < 0 else most}."
-            )
+    if isinstance(given, Objective):
+        return given
+    if not isinstance(given, type) and (callable(getattr(given, "loss", None)) or callable(given)):
+        return OwnObjective(given)
+    raise UserError(
+        "The objective must be one of fimo's (fimo.CrossEntropy()), a function loss(outputs, targets) that gives a "
+        f"loss for each row, or an object with such a loss, found {given!r}."
+    )
 
 
-OBJECTIVES: dict[str, Objective] = {"regression": SquaredError(), "classification": CrossEntropy()}
+def require_number_for_each_output(name: str, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse targets that are not one real number for each output.
+
+    Args:
+        name: of the objective.
+        outputs: f, `[row, output]`.
+        targets: y, of all rows.
+
+    Raises:
+        UserError: naming their form, and that of the outputs.
+    """
+    if not targets.is_floating_point() or targets.shape[1:] != outputs.shape[1:]:
+        raise UserError(
+            f"Targets of {name} must be real numbers [row, {outputs.shape[1]}] like the outputs, found "
+            f"{list(targets.shape)} of {targets.dtype}."
+        )

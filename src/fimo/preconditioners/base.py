@@ -19,6 +19,10 @@ class MethodWarning(UserWarning):
     """A method has scores, but they are not what its settings ask for."""
 
 
+# Training rows that are looked at for a note of the loss's curvature.
+ROWS_OF_A_NOTE = 256
+
+
 class Preconditioner(ABC):
     """The matrix P of score[j, i] = φ(g_j)ᵀ P φ(g_i) / n, with the φ that goes with it.
 
@@ -31,6 +35,7 @@ class Preconditioner(ABC):
 
     Attributes:
         version: raised when the method's numbers change.
+        kind: of the curvature that P is made of, its name in `fimo.curvature.roots`; `none` for no curvature.
         factored: whether `@` takes gradients in any form; without it they come as `DenseGradients`. `fit` may set it.
         dtype: that the problem is wanted in.
         steps: labels of the matrices that P stands for where it is several, one for each amount of further training;
@@ -41,6 +46,7 @@ class Preconditioner(ABC):
     """
 
     version: ClassVar[int] = 1
+    kind: str = "none"
     factored = True
     dtype = torch.float64
     steps: list[int] | None = None
@@ -73,6 +79,19 @@ class Preconditioner(ABC):
         if rows is not None and rows < len(problem.train):
             self.note("rows", f"curvature over {rows} of {len(problem.train)} training rows")
         return self
+
+    @torch.no_grad()
+    def note_curvature(self, problem: Problem) -> None:
+        """Tell of a loss whose curvature is not its whole Hessian in the outputs.
+
+        Args:
+            problem: at a few of its training rows.
+        """
+        if self.kind == "gauss_newton":
+            few = problem.train.keep(slice(0, ROWS_OF_A_NOTE))
+            outputs = problem.outputs(problem.parameters, few.inputs)
+            if text := problem.objective.curvature_note(outputs, few.targets):
+                self.note("curvature", text)
 
     def phi(self, gradients: Any) -> Gradients:
         """φ(g), and D^½ φ(g) in the coordinates of a metric D (see `DiagonalMetric`)."""

@@ -22,6 +22,7 @@ from fimo.gradients.network import NetworkGradients
 from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner, require_instance, require_metric
 from fimo.preconditioners.damping import Damping, vanishing
+from fimo.preconditioners.layer_covariances import Covariances, layer_covariances
 from fimo.problem import Problem, copied
 from fimo.rows import Rows, rows_of
 
@@ -82,6 +83,7 @@ class KroneckerFactors(Preconditioner):
         metric: with Λ that of D^½ G D^½ in the same basis Q, for gradients D^½ g; None or `none` for θ itself.
     """
 
+    kind = "gauss_newton"
     factored = False
 
     def __init__(self, label: str, damping: Damping, phi: str = "raw", metric: AdamMetric | str | None = None) -> None:
@@ -147,11 +149,26 @@ def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
     parameters = [p for _, layer in layers for p in layer.parameters(recurse=False) if id(p) in names]
     area = max(layer.weight[0, 0].numel() for _, layer in layers)  # convolutions are laid out as patches
     rows = max(1, BLOCK_BYTES // (activation_bytes(twin) * area))
+    covariances = _covariances(twin, layers, parameters, rows)
+    for path, layer in layers:
+        if path in covariances:  # not where a weight is used without calling its layer
+            left, right = (torch.linalg.eigh(covariance)[1] for covariance in covariances[path])
+            own = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
+            yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
+
+
+def _covariances(
+    problem: Problem, layers: list[tuple[str, nn.Linear | nn.Conv2d]], parameters: list[nn.Parameter], rows: int
+) -> Covariances:
+    """Covariances of the gradients at the outputs and of the inputs of each layer."""
+    parts = batches(problem.train, rows)
+    if problem.objective.criterion is None:
+        return layer_covariances(problem, dict(layers), parts)
     operator = KFACLinearOperator(
-        twin.network,
+        problem.network,
         problem.objective.criterion,
         parameters,
-        [problem.train[part] for part in batches(problem.train, rows)],
+        [problem.train[part] for part in parts],
         fisher_type="type-2",
         separate_weight_and_bias=False,
         check_deterministic=False,
@@ -160,12 +177,8 @@ def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
         batch_size_fn=rows_of,
     )
     operator.compute_kronecker_factors()
-    factors = operator.state_dict()
-    for path, layer in layers:
-        if path in factors["gradient_covariances"]:  # not where a weight is used without calling its layer
-            left, right = (torch.linalg.eigh(factors[f"{of}_covariances"][path])[1] for of in ("gradient", "input"))
-            own = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
-            yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
+    of_gradients, of_inputs = (operator.state_dict()[f"{what}_covariances"] for what in ("gradient", "input"))
+    return {path: (of_gradients[path], of_inputs[path]) for path in of_gradients}
 
 
 def batches(rows: Rows, size: int) -> Iterator[Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fimo.models.losses import AbsoluteError, CrossEntropy, SquaredError
 from fimo.problem import Problem
 from fimo.reference.gradients import gradient
 
@@ -50,21 +51,33 @@ def is_regression(problem: Problem) -> bool:
 
 
 def output_hessian(problem: Problem, k: int) -> Tensor:
-    """Hessian ∂²ℓ/∂f² of the loss in the outputs at one training example, by its closed form.
+    """The loss's curvature in the outputs at one training example: the positive part of its Hessian ∂²ℓ/∂f².
+
+    The squared error's and the cross-entropy's by their closed forms; the absolute error's is the outer product of its
+    gradient; any other loss's by autograd.
 
     Args:
-        problem: squared error or cross-entropy.
+        problem: with any objective.
         k: the training row.
 
     Returns:
         `[output, output]`.
     """
+    row, target = problem.train[k : k + 1]
     with torch.no_grad():
-        f = problem.network(problem.train[k : k + 1][0])[0]
-    if is_regression(problem):
+        f = problem.network(row)[0]
+    objective = problem.objective
+    if type(objective) is SquaredError:
         return torch.eye(len(f), dtype=f.dtype) * 2 / len(f)
-    p = torch.softmax(f, 0)
-    return torch.diag(p) - torch.outer(p, p)
+    if type(objective) is CrossEntropy and objective.weight is None and objective.label_smoothing == 0:
+        p = torch.softmax(f, 0)
+        return torch.diag(p) - torch.outer(p, p)
+    if type(objective) is AbsoluteError:
+        sign = torch.sign(f - target[0]) / len(f)
+        return torch.outer(sign, sign)
+    hessian = torch.autograd.functional.hessian(lambda some: objective.loss(some[None], target)[0], f)
+    values, vectors = torch.linalg.eigh(hessian)
+    return vectors @ torch.diag(values.clamp(min=0)) @ vectors.T
 
 
 def gauss_newton(problem: Problem, rows: Sequence[int] | None = None) -> Tensor:
