@@ -19,13 +19,27 @@ A key is set on the command line by its dotted name, `further.seeds=10`; a choic
 `optimizer=adam`. A default such as `${facts.clip}` is read from another key, which an experiment or a size fills in.
 """
 # In this order. conf/paper.yaml and conf/published/ are no settings of a run.
-GROUPS = ("experiment", "size", "data", "model", "optimizer", "method", "further", "logger", "paths", "sweep", "hydra")
+GROUPS = (
+    "experiment",
+    "size",
+    "data",
+    "model",
+    "objective",
+    "optimizer",
+    "method",
+    "further",
+    "logger",
+    "paths",
+    "sweep",
+    "hydra",
+)
 INTRODUCTIONS = {
     "experiment": "`experiment=`: data, network and the facts that belong to both. An experiment is a short difference "
     "from the defaults.",
     "size": "`size=`: how much is done. Sizes never change splits, learning rates or damping.",
     "data": "`data=`: rows, their split, which training examples are left out and which test examples are evaluated.",
     "model": "`model=`: the network.",
+    "objective": "`objective=`: the loss per example that training lowers, the final model's and further training.",
     "optimizer": "`optimizer=`: the optimiser of further training. The final model's is `final.optimizer`.",
     "method": "`method=`: one method, several (`method=[cg,ekfac]`) or `paper`. A method's keys stand under its name.",
     "further": "`further=`: the gold standard.",

@@ -20,13 +20,13 @@ from fimo.app.checks import check_values
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.fingerprints import fingerprints_of
 from fimo.app.methods import methods_of, unrolled_rows
+from fimo.app.objective import objective_of
 from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, optimizer_name, plain
 from fimo.data.base import Data
 from fimo.devices import device_named
 from fimo.dtypes import DTYPES
 from fimo.errors import Unavailable, UserError, short
 from fimo.further_training.settings import FurtherTraining
-from fimo.models.losses import OBJECTIVES
 from fimo.optimizers import derivative_of
 from fimo.pipeline.run import Run
 from fimo.pipeline.specification import CurvatureLimits, Execution, FinalTrainingSettings, Seeds
@@ -58,7 +58,7 @@ def run_of(cfg: DictConfig) -> Run:
         data=instantiate(cfg.data, _convert_="all"),
         data_name=cfg.data.name,
         network=network,
-        objective=OBJECTIVES[cfg.data.task],
+        objective=objective_of(cfg),
         final=_final(cfg),
         training=training,
         gold=TANGENT if further.gold in TANGENTS else further.gold,

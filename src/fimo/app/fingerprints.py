@@ -65,12 +65,21 @@ def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
         "versions": {"data": fimo.data.VERSION, "models": fimo.models.VERSION},
         **_own_code({what: node["_target_"] for what, node in targets.items() if node}),
         **_pretrained(data, model),
+        **_objective(settings["objective"]),
     }
     if final["checkpoint"] is not None:
         return {**config, "final": {"checkpoint_sha256": digest(Path(final["checkpoint"]))}}
     # A constant rate is what every final model had before there were schedules: it keeps that model's address.
     final = without(final, *(["schedule"] if final["schedule"] == "constant" else []))
     return {**config, "final": final, "seed": settings["seed"]}
+
+
+def _objective(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A loss that is not that of the task, which keeps the addresses that it had before there were others."""
+    if node["_target_"] is None:
+        return {}
+    code = _own_code({"objective": node["_target_"]})
+    return {"objective": dict(node), **({"objective_code": code["code"]} if code else {})}
 
 
 def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def require_gradients(network: nn.Module, objective: Objective, few: Rows, train
             loss = objective.loss(outputs, few.targets)
             if loss.shape != (len(few),):
                 raise UserError(
-                    f"The objective {type(objective).__name__} must give a loss for each row, [{len(few)}], found "
+                    f"The objective {objective!r} must give a loss for each row, [{len(few)}], found "
                     f"{list(loss.shape)}: take no mean over the rows."
                 )
             if not loss.requires_grad:
