@@ -140,8 +140,8 @@ def test_a_network_is_copied_once():
         ({"left_out": [0.5]}, r"left_out must be whole numbers .* found \[1\] numbers of torch.float32\."),
         ({"left_out": [8]}, r"left_out must name training rows from 0 to 7, found \[8\]\."),
         ({"left_out": []}, r"left_out must name training rows from 0 to 7, found \[\]\."),
-        ({"parameters": ["head.*"]}, r'takes only parameters="all" and measurement=None so far'),
-        ({"measurement": SquaredError()}, r'takes only parameters="all" and measurement=None so far'),
+        ({"parameters": ["head.*"]}, r'takes only parameters="all" so far'),
+        ({"measurement": SquaredError()}, r"Targets of SquaredError must be real numbers \[row, 2\]"),
         ({"network": nn.ReLU()}, r"The network ReLU has no parameters"),
     ],
 )

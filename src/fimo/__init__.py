@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fimo.errors import UserError
     from fimo.further_training.settings import FurtherTraining
     from fimo.models.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
+    from fimo.models.measurements import logit, margin, probability
     from fimo.pipeline.methods import Method
     from fimo.preconditioners.base import Preconditioner
     from fimo.problem import Problem
@@ -32,6 +33,9 @@ _HOMES = {
     "attribute": "fimo.api",
     "compare": "fimo.api",
     "further_train": "fimo.api",
+    "logit": "fimo.models.measurements",
+    "margin": "fimo.models.measurements",
+    "probability": "fimo.models.measurements",
 }
 
 __all__ = [
@@ -50,6 +54,9 @@ __all__ = [
     "attribute",
     "compare",
     "further_train",
+    "logit",
+    "margin",
+    "probability",
 ]
 
 

@@ -169,6 +169,7 @@ def _artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Arti
         "network": {"class": kind.__qualname__, "repr": repr(problem.network), "code": _code(kind)},
         "weights": bytes_digest(formats.from_weights(problem.network.state_dict())),
         "objective": {"repr": repr(problem.objective), "code": _code(own_part(problem.objective))},
+        "measurement": {"repr": repr(problem.watched), "code": _code(own_part(problem.watched))},
         "train": _rows_digest(problem.train),
         "test": _rows_digest(problem.test),
         "left_out": problem.left_out.tolist(),

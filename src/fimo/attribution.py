@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from fimo.compat import differentiable_attention
 from fimo.errors import UserError
 from fimo.gradients import Vectors
+from fimo.gradients.cotangents import of_loss, of_measurement
 from fimo.gradients.source import GradientSource
 from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner
@@ -57,9 +59,9 @@ def attribute(
 
         score[j, i] = φ(g_j)ᵀ P φ(g_i) / n
 
-    g_j and g_i are the gradients at θ_f of the loss at test example j and training example i, n = |D|. A positive
-    score says that leaving i out raises the loss at j: the example helped. The sign and the 1/n are fixed here for
-    every method.
+    g_j is the gradient at θ_f of the measurement, usually the loss, at test example j, g_i that of the loss at training
+    example i, n = |D|. A positive score says that leaving i out raises what is measured at j. The sign and the 1/n are
+    fixed here for every method.
 
     Args:
         problem: in the dtype that the scores are wanted in; float64 is right for small networks.
@@ -94,16 +96,17 @@ def _evaluate(view: View, block_bytes: int) -> Tensor:
     Pᵀ is multiplied with the test examples' gradients; where P = Pᵀ, P with the smaller set of gradients.
     """
     P, phi, n = view.P, view.P.phi, len(view.at_train.train)
-    test = view.at_test, view.at_test.test
-    left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out)
+    test = view.at_test, view.at_test.test, partial(of_measurement, view.at_test.watched)
+    left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out), of_loss
     from_left_out = view.products is not None or P.T is P and len(left_out[1]) < len(test[1])
-    matrix, (at_rows, rows), (at_others, others) = (P, left_out, test) if from_left_out else (P.T, test, left_out)
+    matrix, one, other = (P, left_out, test) if from_left_out else (P.T, test, left_out)
+    (at_rows, rows, of_rows), (at_others, others, of_others) = one, other
     source = GradientSource(at_others, P.factored, block_bytes)
     if view.products is not None:
         products: Iterable[Vectors] = [view.products]
     else:  # each block of products goes through all of the others anew, so it may be larger
-        products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows))
-    scores = [torch.cat([P_g.inner(phi(g)) / n for g in source.blocks(others)], dim=-1) for P_g in products]
+        products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
+    scores = [torch.cat([P_g.inner(phi(g)) / n for g in source.blocks(others, of_others)], dim=-1) for P_g in products]
     joined = torch.cat(scores, dim=-2)
     joined = joined.mT if from_left_out else joined
     return joined.reshape(-1, *joined.shape[-2:])

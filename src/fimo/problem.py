@@ -16,7 +16,7 @@ from fimo.errors import UserError
 from fimo.models.function_of_rows import same_when_cut
 from fimo.models.interface import cast
 from fimo.models.objective import Objective, as_objective
-from fimo.models.requirements import copy_of, ready, require_real_parameters
+from fimo.models.requirements import copy_of, ready, require_measurement, require_real_parameters
 from fimo.rows import Inputs, Rows, row_numbers
 
 logger = logging.getLogger(__name__)
@@ -46,13 +46,11 @@ class Problem:
         test: the test examples whose losses are watched, likewise.
         left_out: row numbers of the examples of `train` that are left out in turn: a range, list, array or tensor.
         parameters: which parameters are θ; only "all" so far.
-        measurement: what is watched at a test example; only None so far, the objective's loss.
+        measurement: what is watched at a test example, in the forms that the objective may have (`fimo.margin`,
+            `fimo.probability`, a function of your own); None for the objective's loss.
 
     Attributes:
-        network: a copy of the final model, in eval mode.
-        objective: the loss per example.
-        train: all training rows, D.
-        test: the test examples.
+        network: a copy of the final model, in eval mode; objective, measurement, train and test are as above.
         left_out: `[left_out]`, positions in `train`, 64-bit integers.
 
     Raises:
@@ -62,6 +60,7 @@ class Problem:
 
     network: nn.Module
     objective: Objective
+    measurement: Objective | None
     train: Rows
     test: Rows
     left_out: Tensor
@@ -74,10 +73,10 @@ class Problem:
         test: Any,
         left_out: Sequence[int] | Tensor,
         parameters: str = "all",
-        measurement: None = None,
+        measurement: Any = None,
     ) -> None:
-        if not (isinstance(parameters, str) and parameters == "all") or measurement is not None:
-            raise UserError('Problem takes only parameters="all" and measurement=None so far: leave them out.')
+        if not (isinstance(parameters, str) and parameters == "all"):
+            raise UserError('Problem takes only parameters="all" so far: leave it out.')
         require_real_parameters(network)
         objective = as_objective(objective)
         examples = {"train": rows_for(network, objective, train, "train")}
@@ -88,15 +87,23 @@ class Problem:
             if not same_when_cut(network, examples["train"]):
                 logger.info("sequences keep all of their padding: it changes the outputs of %s", type(network).__name__)
                 examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
-        values = {"network": network, "objective": objective, **examples}
-        for name, value in values.items():
+        if measurement is not None:
+            measurement = as_objective(measurement)
+            require_measurement(network, measurement, examples["test"])
+        numbers = row_numbers(left_out, len(examples["train"]))
+        settings = {"network": network, "objective": objective, "measurement": measurement, "left_out": numbers}
+        for name, value in {**settings, **examples}.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "left_out", row_numbers(left_out, len(self.train)))
 
     @property
     def parameters(self) -> Parameters:
         """θ_f by name, detached."""
         return {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+
+    @property
+    def watched(self) -> Objective:
+        """What is watched at a test example: the measurement, or the objective."""
+        return self.objective if self.measurement is None else self.measurement
 
     @property
     def device(self) -> torch.device:
@@ -143,7 +150,7 @@ class Problem:
         return self.objective.loss(self.outputs(parameters, rows.inputs), rows.targets)
 
     def measured(self, parameters: Parameters, rows: Rows) -> Tensor:
-        """The measurement, what is watched at test examples, at some rows; it is the objective's loss.
+        """The measurement, what is watched at test examples, at some rows.
 
         Args:
             parameters: θ by name.
@@ -152,7 +159,7 @@ class Problem:
         Returns:
             The measurement at each row, `[row]`.
         """
-        return self.losses(parameters, rows)
+        return self.watched.loss(self.outputs(parameters, rows.inputs), rows.targets)
 
     def sampled(self, rows: int | None) -> Problem:
         """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.

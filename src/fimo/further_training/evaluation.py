@@ -26,12 +26,12 @@ def blocks(test: Rows) -> list[Tensor]:
 
 
 def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
-    """Losses at the test examples in float64, `[run, test]`, from outputs `[run, test, output]`.
+    """The losses at the test examples, or what else is measured, in float64 `[run, test]`.
 
     The outputs are cast before the loss is taken: effects are differences of nearly equal losses.
 
     Args:
-        problem: whose test targets and objective they are.
+        problem: whose test targets and measurement they are.
         outputs: of each run's network at the test examples.
 
     Returns:
@@ -40,5 +40,6 @@ def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
     targets = problem.test.targets
     wide = targets.to(torch.float64) if targets.is_floating_point() else targets
     runs = len(outputs)
-    losses = problem.objective.loss(outputs.to(torch.float64).flatten(0, 1), wide.repeat(runs, *[1] * (wide.dim() - 1)))
+    repeated = wide.repeat(runs, *[1] * (wide.dim() - 1))
+    losses = problem.watched.loss(outputs.to(torch.float64).flatten(0, 1), repeated)
     return losses.unflatten(0, (runs, len(wide)))

@@ -17,6 +17,7 @@ from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.modes import rng_seeded, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
+from fimo.models.objective import Objective
 from fimo.optimizers.derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
@@ -147,29 +148,38 @@ class Tangents:
                 changes = clipped_changes(changes, gradient, self.clip)
             run.update.step(columns.tangents, changes, columns.memory)
 
-    def _loss(self, inputs: Inputs, targets: Tensor, weights: Tensor) -> Callable[[Tensor], Tensor]:
-        """The weighted sum of losses at some rows, as a function of the parameters `[param]`."""
+    def _loss(
+        self, inputs: Inputs, targets: Tensor, weights: Tensor, objective: Objective | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """The weighted sum of losses, or of another objective, at some rows as a function of `[param]`."""
+        objective = objective or self.problem.objective
 
         def loss(parameters: Tensor) -> Tensor:
             parts = parameters.split([shape.numel() for shape in self.shapes])
             named = {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
-            return weights @ self.problem.objective.loss(self.problem.outputs(named, inputs), targets)
+            return weights @ objective.loss(self.problem.outputs(named, inputs), targets)
 
         return loss
 
     def _gradients(
-        self, parameters: Tensor, rows: Rows, places: Tensor, length: int | None, seed: int | None = None
+        self,
+        parameters: Tensor,
+        rows: Rows,
+        places: Tensor,
+        length: int | None,
+        seed: int | None = None,
+        objective: Objective | None = None,
     ) -> Tensor:
-        """Gradients of the losses at some rows, `[row, param]`; sequences are cut to `length`."""
+        """Gradients of the losses, or of another objective, at some rows `[row, param]`; sequences are cut."""
 
         def gradient(place: Tensor) -> Tensor:
-            return grad(self._loss(*rows.take(place[None], length), parameters.new_ones(1)))(parameters)
+            return grad(self._loss(*rows.take(place[None], length), parameters.new_ones(1), objective))(parameters)
 
         return self._each("gradients of examples in further training", gradient, places, seed)
 
     @torch.no_grad()
     def effects(self) -> Tensor:
-        """∇ℓ_j(θ_t)·u_i in float64, `[seed, left_out, test]`, the network in eval mode; in units of the loss."""
+        """∇ℓ_j(θ_t)·u_i in float64, `[seed, left_out, test]`, the network in eval mode; ℓ_j is what is measured."""
         test = self.problem.test
         shape = len(self.followed), len(self.problem.left_out), len(test)
         effects = torch.empty(shape, dtype=torch.float64, device=self.problem.device)
@@ -178,7 +188,9 @@ class Tangents:
                 parameters = run.flat
                 for some in (some for block in blocks(test) for some in block.split(self.tangents_per_chunk)):
                     places = some.to(self.problem.device)
-                    gradients = self._gradients(parameters, test, places, test.longest(some))
+                    gradients = self._gradients(
+                        parameters, test, places, test.longest(some), objective=self.problem.watched
+                    )
                     parts = [columns.tangents @ gradients.T for columns in run.columns]
                     effects[number, :, places] = torch.cat(parts).to(effects.dtype)
         return effects.cpu()

@@ -27,6 +27,18 @@ def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     return vmap(grad(_alone(objective.loss)))(outputs, targets)[..., None]
 
 
+def of_measurement(measurement: Objective, objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """∂m/∂f of a measurement m, whatever the objective: the gradient at a test example.
+
+    Args:
+        measurement: m.
+        objective: it doesn't matter.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+    """
+    return of_loss(measurement, outputs, targets)
+
+
 def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     """A root R of the loss's curvature in the outputs; the Gauss–Newton matrix is the mean of JᵀRRᵀJ.
 

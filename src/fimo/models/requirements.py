@@ -161,6 +161,29 @@ def require_gradients(network: nn.Module, objective: Objective, few: Rows, train
         logger.info("the loss has no gradient in %s: it counts as zero", ", ".join(without))
 
 
+@torch.no_grad()
+def require_measurement(network: nn.Module, measurement: Objective, test: Rows) -> None:
+    """Refuse a measurement that is no number for each row.
+
+    Args:
+        network: in eval mode.
+        measurement: what is watched at test examples.
+        test: the test examples.
+
+    Raises:
+        UserError: naming the form that it has.
+    """
+    few = test.keep(spread(len(test), LOOKED_AT))
+    outputs = outputs_at(network, few.inputs)
+    measurement.require_targets(outputs, test.targets)
+    measured = measurement.loss(outputs, few.targets)
+    if measured.shape != (len(few),):
+        raise UserError(
+            f"The measurement {measurement!r} must give a number for each row, [{len(few)}], found "
+            f"{list(measured.shape)}."
+        )
+
+
 def copy_of(network: nn.Module) -> nn.Module:
     """A copy of a network; a trainer that it is attached to is not copied.
 

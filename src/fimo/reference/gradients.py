@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
+from fimo.models.objective import Objective
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows, map_inputs
 
@@ -137,7 +138,7 @@ def test_losses(problem: Problem, network: nn.Module) -> Tensor:
     with torch.no_grad():
         targets = problem.test.targets
         targets = targets.double() if targets.is_floating_point() else targets
-        losses = problem.objective.loss(network(problem.test.inputs).double(), targets)
+        losses = problem.watched.loss(network(problem.test.inputs).double(), targets)
     network.train()
     return losses
 
@@ -172,26 +173,27 @@ def gold_standard(
     return before.numpy(), full.numpy(), torch.stack(left_out, -1).numpy()
 
 
-def gradient(problem: Problem, inputs: Inputs, target: Tensor) -> Tensor:
-    """Gradient of the loss at one example, by autograd.
+def gradient(problem: Problem, inputs: Inputs, target: Tensor, objective: Objective | None = None) -> Tensor:
+    """Gradient of the loss, or of another objective, at one example, by autograd.
 
     Args:
         problem: its network and objective.
         inputs: of the example, without an axis of rows.
         target: of the example.
+        objective: None for the problem's.
 
     Returns:
         `[param]`.
     """
-    network = copy.deepcopy(problem.network).eval()
-    loss = problem.objective.loss(network(map_inputs(lambda tensor: tensor[None], inputs)), target[None]).sum()
+    network, objective = copy.deepcopy(problem.network).eval(), objective or problem.objective
+    loss = objective.loss(network(map_inputs(lambda tensor: tensor[None], inputs)), target[None]).sum()
     gradient = torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True)
     return torch.cat([block.flatten() for block in gradient])
 
 
 def gradients(problem: Problem) -> tuple[Tensor, Tensor]:
     """Gradients of the test examples `[test, param]` and of the left-out ones `[left_out, param]`, one by one."""
-    test = [gradient(problem, *problem.test[torch.tensor(j)]) for j in range(len(problem.test))]
+    test = [gradient(problem, *problem.test[torch.tensor(j)], problem.watched) for j in range(len(problem.test))]
     train = [gradient(problem, *problem.train[i]) for i in problem.left_out]
     return torch.stack(test), torch.stack(train)
 
@@ -243,6 +245,6 @@ def weight_derivative(problem: Problem, rates: Sequence[float], change: float = 
                         assert parameter.grad is not None
                         parameter.sub_(rate * parameter.grad)
             with torch.no_grad():
-                losses.append(problem.objective.loss(network(problem.test.inputs), problem.test.targets))
+                losses.append(problem.watched.loss(network(problem.test.inputs), problem.test.targets))
         columns.append((losses[0] - losses[1]) / (2 * change))
     return torch.stack(columns, 1).numpy()
