@@ -66,7 +66,7 @@ def test_class_weights_and_smoothing(tmp_path):
     [
         (
             "objective._target_=nowhere.loss",
-            "objective._target_ must name a function or class that can be imported, as in my_loss.loss, found 'nowhere",
+            "objective._target_ must name a function or class that can be imported, as in my_file.my_function, found ",
         ),
         ("objective._target_=own_losses.number", "The objective must be one of fimo's"),
         ("objective._target_=own_losses.mean", "The objective mean must give a loss for each row"),
@@ -83,3 +83,17 @@ def test_what_is_no_loss_here(chosen, text, tmp_path):
     with pytest.raises((UserError, HydraException)) as raised:
         app(tmp_path, *BASE, *chosen.split(" "))
     assert text in sentence(raised.value)
+
+
+def test_another_measurement(tmp_path):
+    """The final model and its training are the same; scores, seeds and the reader's words are another's."""
+    few = ("experiment=breast_cancer", "data.test_count=4", "data.left_out=4", "method=[grad_dot,cg]")
+    assert app(tmp_path, *few, "name=usual") == 0
+    assert app(tmp_path, *few, "measurement=margin", "name=margin") == 0
+    assert len(list(tmp_path.glob("outputs/breast_cancer/final/*"))) == 1
+    assert len(list(tmp_path.glob("outputs/breast_cancer/further/*"))) == 2
+    text = (tmp_path / "results/margin/influential.md").read_text()
+    assert "leaving the example out raises the margin." in text and "raises it most: training row" in text
+    assert "raises the test loss, so it helped" in (tmp_path / "results/usual/influential.md").read_text()
+    with pytest.raises(UserError, match="measurement margin is that of a class among several"):
+        app(tmp_path, *BASE, "measurement=margin")

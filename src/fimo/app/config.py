@@ -20,7 +20,7 @@ from fimo.app.checks import check_values
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.fingerprints import fingerprints_of
 from fimo.app.methods import methods_of, unrolled_rows
-from fimo.app.objective import objective_of
+from fimo.app.objective import measurement_of, objective_of
 from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, optimizer_name, plain
 from fimo.data.base import Data
 from fimo.devices import device_named
@@ -59,6 +59,7 @@ def run_of(cfg: DictConfig) -> Run:
         data_name=cfg.data.name,
         network=network,
         objective=objective_of(cfg),
+        measurement=measurement_of(cfg),
         final=_final(cfg),
         training=training,
         gold=TANGENT if further.gold in TANGENTS else further.gold,

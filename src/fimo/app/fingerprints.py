@@ -44,7 +44,11 @@ def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, Method]) 
     data = settings["data"]
     return Fingerprints(
         final=final_fingerprint(settings),
-        problem={**_left_out(data), "test_count": data["test_count"]},
+        problem={
+            **_left_out(data),
+            "test_count": data["test_count"],
+            **_chosen_function(settings, "measurement"),
+        },
         methods={name: _method(settings, method) for name, method in methods.items()},
         further=_further(settings),
     )
@@ -65,7 +69,7 @@ def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
         "versions": {"data": fimo.data.VERSION, "models": fimo.models.VERSION},
         **_own_code({what: node["_target_"] for what, node in targets.items() if node}),
         **_pretrained(data, model),
-        **_objective(settings["objective"]),
+        **_chosen_function(settings, "objective"),
     }
     if final["checkpoint"] is not None:
         return {**config, "final": {"checkpoint_sha256": digest(Path(final["checkpoint"]))}}
@@ -74,12 +78,13 @@ def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "final": final, "seed": settings["seed"]}
 
 
-def _objective(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A loss that is not that of the task, which keeps the addresses that it had before there were others."""
+def _chosen_function(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An objective or a measurement that is not the usual one, which keeps the addresses that it has always had."""
+    node = settings[key]
     if node["_target_"] is None:
         return {}
-    code = _own_code({"objective": node["_target_"]})
-    return {"objective": dict(node), **({"objective_code": code["code"]} if code else {})}
+    code = _own_code({key: node["_target_"]})
+    return {key: dict(node), **({f"{key}_code": code["code"]} if code else {})}
 
 
 def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:

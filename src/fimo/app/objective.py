@@ -1,4 +1,4 @@
-"""The objective of a config: one of the project's losses, or a function or class of the user's."""
+"""The objective and the measurement of a config: the project's own, or a function or class of the user's."""
 
 from __future__ import annotations
 
@@ -15,26 +15,36 @@ from fimo.models.objective import Objective, as_objective
 
 
 def objective_of(cfg: DictConfig) -> Objective:
-    """The loss that training lowers.
-
-    Args:
-        cfg: the config; without a target it is the loss of the data's task.
+    """The loss that training lowers; without a target it is that of the data's task.
 
     Raises:
         UserError: where the target isn't there, does not take its settings, or is no objective.
     """
-    target = cfg.objective._target_
+    return _target_of(cfg, "objective") or OBJECTIVES[cfg.data.task]
+
+
+def measurement_of(cfg: DictConfig) -> Objective | None:
+    """What is watched at test examples; None without a target, for the objective's loss.
+
+    Raises:
+        UserError: where the target isn't there, does not take its settings, or is no measurement.
+    """
+    return _target_of(cfg, "measurement")
+
+
+def _target_of(cfg: DictConfig, key: str) -> Objective | None:
+    target = cfg[key]._target_
     if target is None:
-        return OBJECTIVES[cfg.data.task]
+        return None
     try:
         thing = get_object(target)
     except Exception as reason:  # importing a file of the user's may raise anything
         raise UserError(
-            "objective._target_ must name a function or class that can be imported, as in my_loss.loss, found "
-            f"{target!r} ({short(reason.__cause__ or reason)}): my_loss.py lies in the working directory, is "
+            f"{key}._target_ must name a function or class that can be imported, as in my_file.my_function, found "
+            f"{target!r} ({short(reason.__cause__ or reason)}): my_file.py lies in the working directory, is "
             "installed, or is on PYTHONPATH."
         ) from reason
     if inspect.isclass(thing):
-        return as_objective(instantiate(cfg.objective, _convert_="all"))
-    settings = without(plain(cfg.objective), "_target_")
+        return as_objective(instantiate(cfg[key], _convert_="all"))
+    settings = without(plain(cfg[key]), "_target_")
     return as_objective(partial(thing, **settings) if settings else thing)

@@ -56,7 +56,8 @@ def untrained_network(run: RunSpecification) -> nn.Module:
 def _problem(run: RunSpecification, network: nn.Module) -> Problem:
     network.eval().requires_grad_()  # all parameters are θ, frozen ones too
     data = run.dataset
-    return Problem(network, run.objective, data.train, data.test, data.left_out).to(run.execution.device)
+    examples = data.train, data.test, data.left_out
+    return Problem(network, run.objective, *examples, measurement=run.measurement).to(run.execution.device)
 
 
 def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None:

@@ -161,6 +161,7 @@ class RunSpecification:
         data_name: the name of that choice, under which `outputs/` files it.
         network: makes the untrained network of the loaded data.
         objective: the loss per example.
+        measurement: what is watched at test examples; None for the objective's loss.
         final: how the final model comes about.
         training: what further training is.
         gold: which gold standard, `leave_one_out`, `retraining` or `tangent`.
@@ -192,6 +193,7 @@ class RunSpecification:
     output_dir: Path
     results_dir: Path
     make_fingerprints: Callable[[], Fingerprints]
+    measurement: Objective | None = None
     unrolled_limits: CurvatureLimits = CurvatureLimits()
     settings: Mapping[str, Any] = field(default_factory=dict)
     size: str = "laptop"

@@ -16,7 +16,11 @@ DescribeRow = Callable[[str, int], str | np.ndarray]
 
 
 def influential_markdown(
-    rankings: Mapping[str, xr.DataArray], describe_row: DescribeRow, tests: int = 3, count: int = 3
+    rankings: Mapping[str, xr.DataArray],
+    describe_row: DescribeRow,
+    tests: int = 3,
+    count: int = 3,
+    watched: str | None = None,
 ) -> str:
     """A section for each of the first test examples: what each ranking puts at its ends, and how these read.
 
@@ -25,6 +29,7 @@ def influential_markdown(
         describe_row: an example as people read it, from its split and its row.
         tests: how many test examples.
         count: how many training examples at each end.
+        watched: what is measured at the test examples; None for their loss, which an example helps to lower.
 
     Returns:
         The text in Markdown.
@@ -33,12 +38,14 @@ def influential_markdown(
     lines = [
         "# Most helpful and most harmful training examples",
         "",
-        f"Among the {first.sizes['left_out']} that were left out. Positive scores: leaving the example out raises the "
-        f"test loss, so it helped. `{GOLD}` is further training, centred, mean over seeds.",
+        f"Among the {first.sizes['left_out']} that were left out. Positive scores: leaving the example out raises "
+        f"{f'the {watched}' if watched else 'the test loss, so it helped'}. `{GOLD}` is further training, centred, "
+        "mean over seeds.",
     ]
     for test in first["test"].values[:tests]:
         lines += ["", f"## Test example {test}", "", *_quoted(describe_row("test", int(test))), ""]
-        lines += ["| by | most helpful: training row (score) | most harmful |", "|---|---|---|"]
+        high, low = ("raises it most", "lowers it most") if watched else ("most helpful", "most harmful")
+        lines += [f"| by | {high}: training row (score) | {low} |", "|---|---|---|"]
         named: dict[int, None] = {}
         for name, scores in rankings.items():
             ends = extremes(scores.sel(test=test), count)
