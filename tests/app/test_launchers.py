@@ -20,7 +20,7 @@ from fimo.pipeline.artifacts import read_run
 APPS = Path(__file__).parents[2] / "experiments"
 BASE = ("size=smoke", "experiment=diabetes", "method=[grad_dot,cg]", "threads=1")
 # A seed takes about a second.
-SEEDS = (*BASE, "final.epochs=200", "further.epochs=40", "further.seeds=4", "name=split")
+SEEDS = (*BASE, "final.epochs=50", "further.epochs=10", "further.seeds=4", "name=split")
 LAUNCHERS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", ("hydra.launcher.n_jobs=2",)),
     "submitit_local": ("hydra_plugins.hydra_submitit_launcher", ()),
@@ -129,7 +129,7 @@ def test_jobs_side_by_side_share_what_is_the_same_for_both(tmp_path):
     (first, second) = groups(tmp_path)
     assert first == second and first.startswith("damping-20")
 
-    code, out, err = finish(figures("swept", *folders, tmp_path / "results/nothing"))
+    code, out, err = finish(gather("swept", *folders, tmp_path / "results/nothing"))
     assert code == 0 and "results/nothing: no run has finished there" in out, err
     table = pd.read_csv(tmp_path / "results/swept/sweep.csv")
     assert table["method"].tolist() == ["CG", "Grad-Dot", "CG (λ = 1000 λ0)", "Grad-Dot"]
@@ -137,18 +137,18 @@ def test_jobs_side_by_side_share_what_is_the_same_for_both(tmp_path):
     assert {path.suffix for path in (tmp_path / "results/swept").iterdir()} == {".md", ".csv", ".tex", ".png", ".pdf"}
 
 
-def figures(*arguments):
-    command = [sys.executable, str(APPS / "figures.py"), *map(str, arguments)]
+def gather(*arguments):
+    command = [sys.executable, str(APPS / "sweep.py"), *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
-def test_figures_need_folders_of_finished_runs(tmp_path):
-    code, _, err = finish(figures("mine", tmp_path / "nothing"))
+def test_gathering_a_sweep_needs_folders_of_finished_runs(tmp_path):
+    code, _, err = finish(gather("mine", tmp_path / "nothing"))
     assert code == 2 and err.startswith("error: none of the folders holds a finished run: name results folders")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/run.json").write_text("{}")
-    code, _, err = finish(figures("mine", tmp_path / "nothing"))
+    code, _, err = finish(gather("mine", tmp_path / "nothing"))
     assert code == 2 and "mine holds the results of a run: choose another name" in err
 
 
