@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -81,30 +81,31 @@ def _line(experiment: str, problem: Problem, training: FurtherTraining, loops: i
 def _in_processes(run: Run, problem: Problem, training: FurtherTraining, loops: int, count: int) -> Line:
     """One seed in each of some processes with one thread, all at the same time; they are there already."""
     size = f"{_size(run.name, problem, training)}, {count} seeds in as many processes"
-    seed = partial(_seed, run.for_worker(), training.epochs)
 
     def loop() -> float:
         return count * _best_loop(problem, training, loops)
 
-    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+    given = run.for_worker(), training.epochs
+    with ProcessPoolExecutor(count, get_context("spawn"), initializer=_prepare, initargs=given) as pool:
 
         def work() -> None:
-            list(pool.map(seed, range(count)))
+            list(pool.map(_seed, range(count)))
 
         line = measured("further training", size, work, loop, limit=False, rounds=5)
     del line["peak_MiB"]  # of this process alone
     return line
 
 
-def _seed(run: Run, epochs: int, number: int) -> None:
-    lockstep(*_further(run, epochs))
+_prepared: list[tuple[Problem, FurtherTraining]] = []  # what this process trains
 
 
-@cache
-def _further(run: Run, epochs: int) -> tuple[Problem, FurtherTraining]:
-    """What a process trains, made for the first seed that it gets (which is not measured)."""
+def _prepare(run: Run, epochs: int) -> None:
     torch.set_num_threads(1)
-    return run.problem, replace(run.training, epochs=epochs)
+    _prepared.append((run.problem, replace(run.training, epochs=epochs)))
+
+
+def _seed(number: int) -> None:
+    lockstep(*_prepared[0])
 
 
 def _size(experiment: str, problem: Problem, training: FurtherTraining) -> str:

@@ -148,8 +148,8 @@ def mount(folder, *options):
 def test_a_full_disk(tmp_path, uninterrupted):
     outputs = tmp_path / "outputs"
     outputs.mkdir()
-    if os.geteuid() != 0 or mount(outputs, "-o", "size=1m") != 0:
-        pytest.skip("only root can mount a file system of 1 MB")
+    if os.geteuid() != 0 or mount(outputs, "-o", "size=640k") != 0:
+        pytest.skip("only root can mount a file system of 640 kB")
     try:
         process = start(tmp_path)
         err = process.communicate()[1]

@@ -1,0 +1,72 @@
+"""Final-model-only training data attribution: gradient-based methods held against further training."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fimo import compat as compat  # first: it mends what torchvision lacks
+
+if TYPE_CHECKING:
+    from fimo.api import Comparison, attribute, compare, further_train
+    from fimo.errors import UserError
+    from fimo.further_training.settings import FurtherTraining
+    from fimo.models.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
+    from fimo.models.measurements import logit, margin, probability
+    from fimo.pipeline.methods import Method
+    from fimo.preconditioners.base import Preconditioner
+    from fimo.problem import Problem
+    from fimo.rows import Rows
+
+# Imported when they are first used: `import fimo` takes milliseconds.
+_HOMES = {
+    "Comparison": "fimo.api",
+    "AbsoluteError": "fimo.models.losses",
+    "BinaryCrossEntropy": "fimo.models.losses",
+    "CrossEntropy": "fimo.models.losses",
+    "Huber": "fimo.models.losses",
+    "FurtherTraining": "fimo.further_training.settings",
+    "Method": "fimo.pipeline.methods",
+    "Preconditioner": "fimo.preconditioners.base",
+    "Problem": "fimo.problem",
+    "Rows": "fimo.rows",
+    "SquaredError": "fimo.models.losses",
+    "UserError": "fimo.errors",
+    "attribute": "fimo.api",
+    "compare": "fimo.api",
+    "further_train": "fimo.api",
+    "logit": "fimo.models.measurements",
+    "margin": "fimo.models.measurements",
+    "probability": "fimo.models.measurements",
+}
+
+__all__ = [
+    "AbsoluteError",
+    "BinaryCrossEntropy",
+    "Comparison",
+    "CrossEntropy",
+    "FurtherTraining",
+    "Huber",
+    "Method",
+    "Preconditioner",
+    "Problem",
+    "Rows",
+    "SquaredError",
+    "UserError",
+    "attribute",
+    "compare",
+    "further_train",
+    "logit",
+    "margin",
+    "probability",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("fimo")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fimo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

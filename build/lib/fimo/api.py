@@ -1,0 +1,203 @@
+"""The stages from Python: further training, attribution, comparison. `import fimo` has all of it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import xarray as xr
+
+from fimo import models
+from fimo.comparison import tables
+from fimo.devices import device_named
+from fimo.errors import UserError
+from fimo.further_training import VERSION
+from fimo.further_training.progress import Progress
+from fimo.further_training.seeds import train_seeds
+from fimo.further_training.settings import FurtherTraining
+from fimo.models.objective import own_part
+from fimo.pipeline import formats
+from fimo.pipeline.artifacts import Artifact, bytes_digest, digest, seed_file
+from fimo.pipeline.catalogue import method_named, method_of
+from fimo.pipeline.methods import Method
+from fimo.preconditioners.base import Preconditioner
+from fimo.problem import Problem
+from fimo.rows import Rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def further_train(
+    problem: Problem,
+    training: FurtherTraining,
+    seeds: int | Sequence[int] = 3,
+    folder: str | Path | None = None,
+    device: str | torch.device = "auto",
+) -> xr.Dataset:
+    """The gold standard: train on from the final model, with and without each left-out example.
+
+    Args:
+        problem: the final model, its objective, its rows and the examples that are left out.
+        training: what further training is.
+        seeds: how many, 0, 1, …, or which.
+        folder: finished seeds are stored there, and found again by the next call with the same problem and training;
+            None keeps nothing.
+        device: to compute on; `auto` takes a GPU where torch can use one.
+
+    Returns:
+        `loss_before [seed, test]`, `loss_full [seed, step, test]` and `loss_left_out [seed, step, test, left_out]` in
+        float64 (tangents give `effect` in place of the last), with the coordinate `epoch` beside `step`. A run that
+        diverged is NaN.
+
+    Raises:
+        UserError: for seeds that are none, and where the network does not suit the training.
+    """
+    wanted = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    if not wanted or len(set(wanted)) < len(wanted) or min(wanted) < 0:
+        raise UserError(f"seeds must be a number of seeds, or different whole numbers of at least 0, found {seeds!r}.")
+    artifact = None if folder is None else _artifact(problem, training, Path(folder))
+    losses = {}
+    if artifact is not None:
+        stored = {seed: artifact.path(seed_file(seed)) for seed in wanted if artifact.has(seed_file(seed))}
+        losses = {seed: formats.read_dataset(path) for seed, path in stored.items()}
+    missing = [seed for seed in wanted if seed not in losses]
+    if missing:
+        placed = problem.to(device=device_named(device))
+        with Progress(len(missing)) as progress:
+            callbacks = [progress] if sys.stderr.isatty() else []
+            for seed, computed, seconds in train_seeds(placed, training, missing, _every_seed, callbacks=callbacks):
+                losses[seed] = computed
+                if artifact is not None:
+                    with artifact.lock(seed_file(seed)):
+                        artifact.write(seed_file(seed), formats.from_dataset(computed), seconds=round(seconds, 2))
+    return xr.concat([losses[seed] for seed in wanted], "seed", join="exact").assign_coords(seed=wanted)
+
+
+def attribute(
+    problem: Problem,
+    methods: Sequence[str | Preconditioner | Method],
+    training: FurtherTraining | None = None,
+    device: str | torch.device = "auto",
+) -> dict[str, xr.DataArray]:
+    """Scores of all left-out examples for all test examples, by each method.
+
+    Args:
+        problem: the final model, its objective, its rows and the examples that are left out.
+        methods: names as on the command line (`cg`), preconditioners, or methods.
+        training: the further training that the scores are to predict, for methods that depend on it.
+        device: to compute on; `auto` takes a GPU where torch can use one.
+
+    Returns:
+        By label, `[test, left_out]`, or `[step, test, left_out]` for a method that depends on the amount of further
+        training; positive where leaving the example out raises the loss. Notes of a method stand in `attrs["notes"]`.
+
+    Raises:
+        UserError: for an unknown method, two of one label, and where the network doesn't suit a method.
+    """
+    if isinstance(methods, (str, Preconditioner, Method)):
+        methods = [methods]
+    chosen = [_method(method, training) for method in methods]
+    labels = [method.label for method in chosen]
+    if len(set(labels)) < len(labels):
+        raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
+    target, scores = device_named(device), {}
+    placed = cache(lambda dtype: problem.in_precision(dtype, target))  # methods of one precision share a copy
+    for method in chosen:
+        scored = method.scores(placed(method.dtype), training)
+        scores[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
+    return scores
+
+
+def _method(method: str | Preconditioner | Method, training: FurtherTraining | None) -> Method:
+    if isinstance(method, str):
+        return method_named(method, training.batch_size) if training else method_named(method)
+    return method if isinstance(method, Method) else method_of(method)
+
+
+@dataclass(frozen=True)
+class Comparison(tables.Comparison):
+    """How well scores agree with the gold standard: tables, and a figure of them.
+
+    Attributes:
+        curves: a row for each method, adjustment and step.
+        seeds: a row for each method, adjustment and number of seeds.
+        reliability: a row for each adjustment and step.
+    """
+
+    def figure(self, title: str = "") -> Figure:
+        """Cosine similarity (centred) against the amount of further training, a line for each method."""
+        from fimo.report.figures import curves_figure
+
+        return curves_figure(self, title)
+
+
+def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
+    """Hold scores against the gold standard.
+
+    Args:
+        scores: by label, as `attribute` gives them.
+        gold: as `further_train` gives it.
+
+    Raises:
+        UserError: where they are about other examples.
+    """
+    seeds = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
+    for label, score in scores.items():
+        for axis in ("test", "left_out"):
+            if score[axis].values.tolist() != gold[axis].values.tolist():
+                raise UserError(f"The scores of {label} and the gold standard must be about the same {axis} examples.")
+    compared = tables.compare(scores, seeds)
+    return Comparison(compared.curves, compared.seeds, compared.reliability)
+
+
+def _every_seed(seed: int) -> bool:
+    """Nobody else computes any."""
+    return True
+
+
+def _artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Artifact:
+    """Where seeds of a problem lie: the address is made of the content of everything that determines them."""
+    kind = type(problem.network)
+    config = {
+        "network": {"class": kind.__qualname__, "repr": repr(problem.network), "code": _code(kind)},
+        "weights": bytes_digest(formats.from_weights(problem.network.state_dict())),
+        "objective": {"repr": repr(problem.objective), "code": _code(own_part(problem.objective))},
+        "measurement": {"repr": repr(problem.watched), "code": _code(own_part(problem.watched))},
+        "train": _rows_digest(problem.train),
+        "test": _rows_digest(problem.test),
+        "left_out": problem.left_out.tolist(),
+        "training": {part.name: repr(getattr(training, part.name)) for part in fields(training)},
+        "versions": {"further_training": VERSION, "models": models.VERSION},
+    }
+    label = f"{training.optimizer_name.lower()}-{training.leave_out}-{training.epochs}ep"
+    return Artifact(folder, "python", "further", label, config)
+
+
+def _code(thing: Any) -> str | None:
+    """Hash of the file in which a class or function of the caller's is written, or of a function's code in a notebook.
+
+    None for fimo's and torch's own, which have versions, and for a class in a notebook.
+    """
+    if thing.__module__.partition(".")[0] in ("fimo", "torch"):
+        return None
+    try:
+        return digest(Path(inspect.getfile(thing)))
+    except (TypeError, OSError):
+        code = getattr(thing, "__code__", None)
+        return code and bytes_digest(code.co_code + repr(code.co_consts).encode())
+
+
+def _rows_digest(rows: Rows) -> str:
+    inputs: Any = {"inputs": rows.inputs} if isinstance(rows.inputs, torch.Tensor) else rows.inputs
+    tensors = {**{f"inputs.{name}": tensor for name, tensor in inputs.items()}, "targets": rows.targets}
+    return bytes_digest(formats.from_weights({**tensors, "index": rows.index}))
+
+
+__all__ = ["Comparison", "attribute", "compare", "further_train"]

@@ -1,0 +1,164 @@
+"""What values a config may have; nothing that is dear to import is needed for it."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from fimo.app.errors import CONFIG_DIR
+from fimo.app.settings import ANYWAY, FURTHER, RETRAINING, TANGENT, method_names, optimizer_name
+from fimo.errors import Unavailable, UserError
+
+# A test holds these against the rooms that they belong to, which would take seconds to import.
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "device": ("auto", "cpu", "cuda"),
+    "final.optimizer": ("sgd", "adam", "adamw"),
+    "final.keep": ("last", "best"),
+    "final.schedule": ("constant", "linear", "cosine"),
+    "further.gold": (FURTHER, RETRAINING, TANGENT, ANYWAY),
+    "further.leave_out": ("drop", "mask", "every_step"),
+    "further.batch_norm": ("frozen", "updated"),
+    "further.dtype": ("float32", "float64"),
+    "further.autocast": (None, "bfloat16"),
+    "method.dtype": (None, "float32", "float64"),
+    "logger.mode": (None, "online", "offline", "disabled"),
+}
+# Smallest allowed value, and what else is allowed.
+WHOLE: dict[str, tuple[int, object]] = {
+    "seed": (0, ...),
+    "threads": (1, None),
+    "data.batch_size": (1, ...),
+    "data.random_state": (0, ...),
+    "data.train_rows": (1, None),
+    "data.left_out_first": (1, None),
+    "data.test_count": (1, None),
+    "data.max_length": (2, ...),
+    "final.epochs": (0, ...),
+    "final.batch_size": (1, ...),
+    "method.curvature_rows": (1, None),
+    "further.epochs": (1, ...),
+    "further.seeds": (1, ...),
+    "further.first_seed": (0, ...),
+    "further.jobs": (1, ...),
+    "further.job": (0, ...),
+    "further.runs_at_once": (1, "auto"),
+    "further.seeds_at_once": (1, "auto"),
+    "further.processes": (1, "auto"),
+}
+POSITIVE = ("times.lr", "times.damping", "final.lr", "final.clip", "optimizer.lr", "further.clip")
+OPTIONAL = ("final.clip", "further.clip")
+NOT_NEGATIVE = ("final.weight_decay", "optimizer.momentum", "optimizer.weight_decay")
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuse values that no run can have.
+
+    Raises:
+        UserError: naming key, what was expected and what was found.
+    """
+    if not method_names(cfg):
+        raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
+    if not isinstance(cfg.name, str) or not re.fullmatch(r"[^/\s.][^/]*", cfg.name):
+        raise UserError(f"name must be the name of a folder, without a slash or a dot in front, found {cfg.name!r}.")
+    _check_keys(cfg)
+    for key, choices in CHOICES.items():
+        if (value := OmegaConf.select(cfg, key)) not in choices:
+            raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {value!r}.")
+    _check_numbers(cfg)
+    _check_tokenizer(cfg)
+    if cfg.further.gold == RETRAINING:
+        _check_retraining(cfg)
+    _check_files(cfg)
+
+
+def _check_keys(cfg: DictConfig) -> None:
+    """Nothing reads a key that these groups do not have: `+further.leaveout=drop` is a slip, not a setting."""
+    for group, known in _known_keys().items():
+        for key in sorted(set(cfg[group]) - set(known)):
+            near = get_close_matches(str(key), known, n=1)
+            hint = f" Did you mean {group}.{near[0]}?" if near else ""
+            raise UserError(f"{group} has no setting {key!r}; it has {', '.join(sorted(known))}.{hint}")
+
+
+@cache
+def _known_keys() -> dict[str, list[str]]:
+    """The keys of the groups that have no others, from the files that define them: read once, not for every job."""
+    primary = OmegaConf.load(CONFIG_DIR / "config.yaml")
+    groups = {group: OmegaConf.select(primary, group) for group in ("final", "times")}
+    groups["further"] = OmegaConf.load(CONFIG_DIR / "further" / "leave_one_out.yaml")
+    return {group: [str(key) for key in known] for group, known in groups.items()}
+
+
+def _check_numbers(cfg: DictConfig) -> None:
+    size = OmegaConf.select(cfg, "data.test_size", default=0.5)
+    if type(size) is not float or not 0 < size < 1:
+        raise UserError(f"data.test_size must be a share of the rows between 0 and 1, found {size!r}.")
+    for key, (least, other) in WHOLE.items():
+        value = OmegaConf.select(cfg, key, default=least)
+        if value != other and (type(value) is not int or value < least):
+            raise UserError(f"{key} must be a whole number of at least {least}, found {value!r}.")
+    for key in (*POSITIVE, *NOT_NEGATIVE):
+        value, allow_zero = OmegaConf.select(cfg, key, default=1), key in NOT_NEGATIVE
+        if value is None and key in OPTIONAL:
+            continue
+        if type(value) not in (int, float) or not (0 <= value if allow_zero else 0 < value) or value == float("inf"):
+            raise UserError(f"{key} must be a number {'of at least' if allow_zero else 'above'} 0, found {value!r}.")
+    if cfg.further.job >= cfg.further.jobs:
+        raise UserError(f"further.job must be below further.jobs={cfg.further.jobs}, found {cfg.further.job}.")
+    _check_evaluated(cfg.further.evaluate_every)
+
+
+def _check_evaluated(every: Any) -> None:
+    fits = True
+    if OmegaConf.is_dict(every):
+        steps, fits = list(every.values()), {"first", "every"} <= set(every) <= {"first", "every", "last"}
+    else:
+        steps = [] if every is None else list(every) if OmegaConf.is_list(every) else [every]
+    if not fits or any(type(step) is not int or step < 1 for step in steps):
+        raise UserError(
+            "further.evaluate_every must be a whole number above 0, a list of them, or {first: …, every: …, last: …}, "
+            f"found {every!r}."
+        )
+
+
+def _check_tokenizer(cfg: DictConfig) -> None:
+    named = OmegaConf.select(cfg, "model.name") is not None
+    if "tokenizer" in cfg.data and cfg.data.tokenizer is None and named:
+        raise UserError(
+            "data.tokenizer must be given where model.name is: a pretrained network knows the words of its own "
+            "tokenizer only."
+        )
+
+
+def _check_files(cfg: DictConfig) -> None:
+    """Files and folders that have to be there, before anything dear is imported."""
+    checkpoint = cfg.final.checkpoint
+    if checkpoint is not None and not Path(str(checkpoint)).is_file():
+        raise UserError(f"final.checkpoint must be a file of weights, found nothing at {checkpoint}.")
+
+
+def _check_retraining(cfg: DictConfig) -> None:
+    """Re-training repeats the final model's training, which has to be known and to be what further training can do."""
+    final = cfg.final
+    for key, value, needed in (
+        ("final.checkpoint", final.checkpoint, None),
+        ("final.augment", final.augment, None),
+        ("final.keep", final.keep, "last"),
+        ("final.schedule", final.schedule, "constant"),
+        ("optimizer", optimizer_name(cfg).lower(), final.optimizer),
+        ("optimizer.lr", cfg.optimizer.lr, final.lr),
+        ("optimizer.weight_decay", cfg.optimizer.weight_decay, final.weight_decay),
+        ("optimizer.momentum", cfg.optimizer.get("momentum", 0), 0),
+        ("further.clip", cfg.further.clip, final.clip),
+        ("data.batch_size", cfg.data.batch_size, final.batch_size),
+    ):
+        if value != needed:
+            raise Unavailable(
+                f"further.gold={RETRAINING} repeats the final model's own training, for which {key} must be "
+                f"{'null' if needed is None else needed}, found {value}."
+            )

@@ -1,0 +1,32 @@
+"""The command `fimo`: `fimo run experiment=energy` is what `python experiments/run.py experiment=energy` is."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "run": "all four stages, each skipped where its result is there",
+    "train": "the final model",
+    "attribute": "scores of the chosen methods",
+    "further_train": "the gold standard: further training with and without each left-out example",
+    "compare": "tables and figures from what the other stages left",
+    "paper": "the paper's figures and tables",
+    "sweep": "one table and one figure of a sweep's jobs",
+}
+
+
+def main() -> None:
+    """Hand over to a command; what follows its name are its own options."""
+    name = sys.argv[1].replace("-", "_") if len(sys.argv) > 1 else ""
+    if name not in COMMANDS:
+        wanted = name and not name.startswith(("_", "help"))
+        lines = [f"  {command:14} {what}" for command, what in COMMANDS.items()]
+        text = "\n".join(["usage: fimo COMMAND [OPTIONS]   (fimo COMMAND --help lists them)", *lines])
+        print(
+            f"error: fimo has no command {sys.argv[1]!r}\n{text}" if wanted else text,
+            file=sys.stderr if wanted else sys.stdout,
+        )
+        sys.exit(2 if wanted else 0)
+    sys.argv = [name, *sys.argv[2:]]  # Hydra takes the job's name from it
+    import_module(f"fimo.commands.{name}").main()

@@ -1,0 +1,105 @@
+"""Errors that the user can put right, each as one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from fimo.errors import UserError
+
+# Beside the sources in a checkout, inside the package where it is installed.
+_CHECKOUT = Path(__file__).parents[3] / "conf"
+CONFIG_DIR = _CHECKOUT if (_CHECKOUT / "config.yaml").is_file() else Path(__file__).parents[1] / "conf"
+# Anything else is a bug and keeps its traceback; so does an OSError that is none of these.
+EXPECTED = (UserError, HydraException, OmegaConfBaseException, OSError)
+# What launchers raise where a job's process ends before the job; by name, as their packages needn't be there.
+ENDED_BY = ("TerminatedWorkerError", "UncompletedJobError", "FailedJobError")
+ENDED = "A job of the sweep was killed or crashed: what is finished is kept, and the same command goes on from there."
+# Choices that need a package which is not installed by default, and the extra that brings it.
+EXTRAS = {
+    "hydra/launcher=submitit_slurm": ("hydra/launcher=slurm", "slurm"),
+    "hydra/launcher=submitit_local": ("hydra/launcher=submitit_local", "slurm"),
+    "hydra/sweeper=optuna": ("hydra/sweeper=search", "search"),
+}
+DISK = {
+    errno.ENOSPC: "No space is left on the disk",
+    errno.EDQUOT: "The disk quota is used up",
+    errno.EACCES: "No permission to write",
+    errno.EROFS: "The file system is read-only",
+    errno.ENOTDIR: "A file is where a folder is needed",
+    errno.EEXIST: "A file is where a folder is needed",
+}
+
+
+def sentence(error: Exception) -> str | None:
+    """The error in one line, or None where it is not the user's."""
+    if type(error).__name__ in ENDED_BY:
+        return ENDED
+    if not isinstance(error, EXPECTED):
+        return None
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return _not_made(error, error.__cause__)
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException):
+        return _missing_choice(text)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} must be given: add {error.full_key}=… to the command."
+    if isinstance(error, OSError):
+        if error.errno not in DISK:
+            return None
+        where = os.fsdecode(error.filename) if error.filename else "while writing"
+        return (
+            f"{DISK[error.errno]} ({where}): what is finished is kept; make room or choose other paths.output_dir and "
+            "paths.results_dir, and run the same command again."
+        )
+    if unknown := re.match(r"Could not override '([^']+)'", text):
+        return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups."
+    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):
+        return (
+            f"{several[1]}={several[2]} gives several values: with -m there is one job for each (run.py and the "
+            f"stages), and a list is written '{several[1]}=[{several[2]}]'."
+        )
+    if isinstance(error, HydraException) and "override_grammar" in text:
+        return f"An option can't be read: {text.partition(' See https')[0]} (lists are written [1,2,3], in quotes)."
+    return text
+
+
+def _not_made(error: InstantiationException, cause: BaseException) -> str:
+    """What an object of the config says of its arguments, and which object it is."""
+    key = str(error).rpartition("full_key: ")[2].strip()
+    if isinstance(cause, UserError):
+        return f"{key}: {cause}"
+    target = re.search(r"target '([^']+)'", str(error))
+    reason = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(".")
+    return f"{key}: {target[1] if target else 'its _target_'} can't be made with these settings ({reason})."
+
+
+def _missing_choice(text: str) -> str:
+    """Hydra says of some wrong choices which there are, and of members of a list it does not."""
+    named = re.search(r"Could not (?:find|load) '(.+?)/([^/']+)'", text)
+    if named is None:
+        return text
+    group, choice = named.groups()
+    if extra := EXTRAS.get(f"{group}={choice}"):
+        return not_installed(*extra)
+    stored = [option.removesuffix(".yaml") for option in ConfigStore.instance().list(group)] if "/" in group else []
+    choices = sorted({*stored, *(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))} - {"_dummy_"})
+    if not choices:
+        return f"{group} is not a config group: `--help` lists all groups."
+    return f"{group}={choice} is not a choice: expected one of {', '.join(choices)}."
+
+
+def not_installed(choice: str, extra: str) -> str:
+    """How to install what a choice needs.
+
+    Args:
+        choice: as on the command line, `hydra/launcher=ray`.
+        extra: of this package that brings it.
+    """
+    return f"{choice} needs packages that are not installed: pip install -c constraints.txt -e '.[{extra}]'"

@@ -1,0 +1,167 @@
+"""What determines each result: settings, contents of files, versions of the mathematics.
+
+What the project computes has a small version number beside it, which is raised when its numbers change. What a user
+brings (a network, a data source, a method) has none: the content of its file stands in its place.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_object, instantiate
+
+import fimo.attribution
+import fimo.curvature
+import fimo.data
+import fimo.further_training
+import fimo.gradients
+import fimo.models
+import fimo.unrolled
+from fimo import hub
+from fimo.app.settings import SHARED, TANGENT, TANGENTS, without
+from fimo.data.splits import read_left_out
+from fimo.pipeline.artifacts import digest, short_hash
+from fimo.pipeline.methods import Method
+from fimo.pipeline.specification import Fingerprints
+
+# How much and how fast, not what: these change no seed's file.
+HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
+
+
+def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, Method]) -> Fingerprints:
+    """What determines each result of a run.
+
+    Args:
+        settings: the whole config, as plain values.
+        methods: of the run, by name.
+
+    Raises:
+        UserError: where a pretrained network or a list of left-out rows can't be read.
+    """
+    data = settings["data"]
+    return Fingerprints(
+        final=final_fingerprint(settings),
+        problem={
+            **_left_out(data),
+            "test_count": data["test_count"],
+            **_chosen_function(settings, "measurement"),
+        },
+        methods={name: _method(settings, method) for name, method in methods.items()},
+        further=_further(settings),
+    )
+
+
+def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What determines the final model."""
+    data, model, final = settings["data"], settings["model"], settings["final"]
+    source = without(data["source"], "url", "page")
+    source |= _content(data["source"], Path(data["data_dir"]))
+    # Which rows are trained on depends on the left-out ones only where some rows are not kept.
+    chosen = _left_out(data) if data["train_rows"] else {}
+    rows = without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")
+    targets = {"model": model, "data": data, "source": source, "augment": final["augment"]}
+    config = {
+        "data": {**rows, **chosen, "source": source},
+        "model": model,
+        "versions": {"data": fimo.data.VERSION, "models": fimo.models.VERSION},
+        **_own_code({what: node["_target_"] for what, node in targets.items() if node}),
+        **_pretrained(data, model),
+        **_chosen_function(settings, "objective"),
+    }
+    if final["checkpoint"] is not None:
+        return {**config, "final": {"checkpoint_sha256": digest(Path(final["checkpoint"]))}}
+    # A constant rate is what every final model had before there were schedules: it keeps that model's address.
+    final = without(final, *(["schedule"] if final["schedule"] == "constant" else []))
+    return {**config, "final": final, "seed": settings["seed"]}
+
+
+def _chosen_function(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An objective or a measurement that is not the usual one, which keeps the addresses that it has always had."""
+    node = settings[key]
+    if node["_target_"] is None:
+        return {}
+    code = _own_code({key: node["_target_"]})
+    return {key: dict(node), **({f"{key}_code": code["code"]} if code else {})}
+
+
+def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+    """Digests of the files of a source that accepts any content: the address has to tell it."""
+    if source.get("sha256", ...) is None:
+        files = source["files"].values() if "files" in source else [source["file"]]
+        return {"file_sha256": [digest(data_dir / file) for file in files]}
+    if hasattr(get_object(source["_target_"]), "files"):  # which these are, the source knows; they may arrive only now
+        return {"files_sha256": [digest(path) for path in instantiate(source, _convert_="all").files(data_dir)]}
+    return {}
+
+
+def _pretrained(data: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """What pretrained networks and tokenizers are made of: a folder's content may change, and its name stays."""
+    known = getattr(get_object(model["_target_"]), "pretrained", False)
+    names = {"network": model.get("name") if known else None, "tokenizer": data.get("tokenizer")}
+    digests = {what: hub.digest(name, weights=what == "network") for what, name in names.items() if name}
+    return {"pretrained": digests}
+
+
+def _left_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Which rows are left out, a file replaced by what is in it."""
+    first = data["left_out_first"]
+    return {"left_out": read_left_out(data["left_out"]), **({"left_out_first": first} if first else {})}
+
+
+def _method(settings: Mapping[str, Any], method: Method) -> dict[str, Any]:
+    """What determines a method's scores beside the problem."""
+    every, further = settings["method"], settings["further"]
+    own = without(every[method.name], "label")
+    shared = {key: every[key] for key in SHARED if every[key] is not None}
+    versions = {
+        "method": method.preconditioner.version,
+        "attribution": fimo.attribution.VERSION,
+        "gradients": fimo.gradients.VERSION,
+        "curvature": fimo.curvature.VERSION,
+    }
+    config: dict[str, Any] = {"method": {**own, **shared}, **_own_code({"method": own["_target_"]})}
+    if method.follows_training or own.get("metric") is not None:
+        versions["unrolled"] = fimo.unrolled.VERSION
+        config["training"] = {
+            "optimizer": without(settings["optimizer"], "fused"),
+            "batch_size": settings["data"]["batch_size"],
+            "epochs": further["epochs"],
+            "evaluate_every": further["evaluate_every"],
+            "curvature_rows": settings["facts"]["unrolled_rows"],
+        }
+    return {**config, "method_versions": versions}
+
+
+def _further(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What determines the gold standard beside the problem."""
+    further = settings["further"]
+    further = without(further, *HOW_FAST, *([] if further["autocast"] else ["autocast"]))
+    if further["gold"] in TANGENTS:
+        further["gold"] = TANGENT  # the other one computes the same
+    return {
+        "batch_size": settings["data"]["batch_size"],
+        "optimizer": without(settings["optimizer"], "fused"),
+        "further": further,
+        "further_version": fimo.further_training.VERSION,
+    }
+
+
+def _own_code(targets: Mapping[str, str]) -> dict[str, Any]:
+    """Hashes of the files in which classes and functions outside this project are written, by what they are."""
+    hashes = {what: _code_hash(target) for what, target in targets.items()}
+    known = {what: value for what, value in hashes.items() if value is not None}
+    return {"code": known} if known else {}
+
+
+def _code_hash(target: str) -> str | None:
+    """Hash of the files that a class (with those it builds on) or a function is written in; None for our own."""
+    thing = get_object(target)
+    parts = inspect.getmro(thing) if inspect.isclass(thing) else [thing]
+    known = ("builtins", "abc", "typing", "torch", "fimo", "collections")
+    files = [inspect.getfile(part) for part in parts if part.__module__.partition(".")[0] not in known]
+    if not files:
+        return None
+    return short_hash({str(number): digest(Path(file)) for number, file in enumerate(dict.fromkeys(files))})

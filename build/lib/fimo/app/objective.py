@@ -1,0 +1,50 @@
+"""The objective and the measurement of a config: the project's own, or a function or class of the user's."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig
+
+from fimo.app.settings import plain, without
+from fimo.errors import UserError, short
+from fimo.models.losses import OBJECTIVES
+from fimo.models.objective import Objective, as_objective
+
+
+def objective_of(cfg: DictConfig) -> Objective:
+    """The loss that training lowers; without a target it is that of the data's task.
+
+    Raises:
+        UserError: where the target isn't there, does not take its settings, or is no objective.
+    """
+    return _target_of(cfg, "objective") or OBJECTIVES[cfg.data.task]
+
+
+def measurement_of(cfg: DictConfig) -> Objective | None:
+    """What is watched at test examples; None without a target, for the objective's loss.
+
+    Raises:
+        UserError: where the target isn't there, does not take its settings, or is no measurement.
+    """
+    return _target_of(cfg, "measurement")
+
+
+def _target_of(cfg: DictConfig, key: str) -> Objective | None:
+    target = cfg[key]._target_
+    if target is None:
+        return None
+    try:
+        thing = get_object(target)
+    except Exception as reason:  # importing a file of the user's may raise anything
+        raise UserError(
+            f"{key}._target_ must name a function or class that can be imported, as in my_file.my_function, found "
+            f"{target!r} ({short(reason.__cause__ or reason)}): my_file.py lies in the working directory, is "
+            "installed, or is on PYTHONPATH."
+        ) from reason
+    if inspect.isclass(thing):
+        return as_objective(instantiate(cfg[key], _convert_="all"))
+    settings = without(plain(cfg[key]), "_target_")
+    return as_objective(partial(thing, **settings) if settings else thing)

@@ -1,0 +1,40 @@
+"""The config as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+# `further.gold`: every run begins at the final model, or as the final model began; or one run, and its tangents. The
+# last is the same with an optimiser whose tangents do not stand for leaving out.
+FURTHER, RETRAINING, TANGENT, ANYWAY = "leave_one_out", "retraining", "tangent", "tangent_anyway"
+TANGENTS = (TANGENT, ANYWAY)
+# Under `method`, of all methods.
+SHARED = ("curvature_rows", "dtype")
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A config node as plain Python, interpolations resolved."""
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """A mapping without some of its keys.
+
+    Args:
+        node: a plain config node.
+        keys: to leave away.
+    """
+    return {key: value for key, value in node.items() if key not in keys}
+
+
+def optimizer_name(cfg: DictConfig) -> str:
+    """Of further training, as torch calls it: `SGD`."""
+    return str(cfg.optimizer._target_).rpartition(".")[2]
+
+
+def method_names(cfg: DictConfig) -> list[str]:
+    """Names of the chosen methods."""
+    return [str(name) for name in cfg.get("method") or () if name not in SHARED]

@@ -1,0 +1,132 @@
+"""The unifying view: every gradient-based method is one equation (arXiv 2412.03906, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from fimo.compat import differentiable_attention
+from fimo.errors import UserError
+from fimo.gradients import Vectors
+from fimo.gradients.cotangents import of_loss, of_measurement
+from fimo.gradients.source import GradientSource
+from fimo.memory import BLOCK_BYTES
+from fimo.preconditioners.base import Preconditioner
+from fimo.problem import Problem
+
+# Raise it when numbers change.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the equation is evaluated: its P, and the parameters at which either side's gradients are taken.
+
+    Attributes:
+        P: fitted.
+        at_test: the problem with the parameters at which gradients of test examples are taken.
+        at_train: the problem with the parameters at which gradients of left-out training examples are taken.
+        steps: of further training that the scores belong to, one for each matrix that P stands for; None where they
+            belong to no amount of it.
+        products: P φ(g_i) of all left-out examples, where they were accumulated along a run; None to multiply.
+    """
+
+    P: Preconditioner
+    at_test: Problem
+    at_train: Problem
+    steps: Sequence[int] | None = None
+    products: Vectors | None = None
+
+
+Views = Callable[[Preconditioner, Problem], Iterable[View]]
+
+
+def attribute(
+    problem: Problem,
+    preconditioner: Preconditioner,
+    *,
+    views: Views | None = None,
+    curvature_rows: int | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> xr.DataArray:
+    """Scores of all left-out examples for all test examples.
+
+        score[j, i] = φ(g_j)ᵀ P φ(g_i) / n
+
+    g_j is the gradient at θ_f of the measurement, usually the loss, at test example j, g_i that of the loss at training
+    example i, n = |D|. A positive score says that leaving i out raises what is measured at j. The sign and the 1/n are
+    fixed here for every method.
+
+    Args:
+        problem: in the dtype that the scores are wanted in; float64 is right for small networks.
+        preconditioner: the method's φ and P.
+        views: from the fitted P and the problem to the views that the equation is evaluated in, such as
+            `fimo.unrolled.displaced.DisplacedGradients`; None for one view at θ_f.
+        curvature_rows: fit P to so many evenly spaced training rows; None for all. A note of the method says so.
+        block_bytes: bound on the memory of one block of gradients; the scores don't depend on it.
+
+    Returns:
+        `[test, left_out]`, labelled with positions in the full splits; `[step, test, left_out]` where P or the place
+        of the gradients depends on the amount of further training.
+
+    Raises:
+        UserError: where the network isn't ready, or doesn't suit the method.
+    """
+    require_ready(problem)
+    with differentiable_attention():
+        P = preconditioner.fit_to(problem, curvature_rows)
+        P.note_curvature(problem)
+        scores: list[Tensor] = []
+        steps: list[int] = []
+        for view in views(P, problem) if views else [View(P, problem, problem, P.steps)]:
+            scores.append(_evaluate(view, block_bytes))
+            steps += view.steps or []
+    return _labelled(problem, torch.cat(scores), steps)
+
+
+def _evaluate(view: View, block_bytes: int) -> Tensor:
+    """The equation in one view, `[matrix, test, left_out]`, with an axis for the matrices that its P stands for.
+
+    Pᵀ is multiplied with the test examples' gradients; where P = Pᵀ, P with the smaller set of gradients.
+    """
+    P, phi, n = view.P, view.P.phi, len(view.at_train.train)
+    test = view.at_test, view.at_test.test, partial(of_measurement, view.at_test.watched)
+    left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out), of_loss
+    from_left_out = view.products is not None or P.T is P and len(left_out[1]) < len(test[1])
+    matrix, one, other = (P, left_out, test) if from_left_out else (P.T, test, left_out)
+    (at_rows, rows, of_rows), (at_others, others, of_others) = one, other
+    source = GradientSource(at_others, P.factored, block_bytes)
+    if view.products is not None:
+        products: Iterable[Vectors] = [view.products]
+    else:  # each block of products goes through all of the others anew, so it may be larger
+        products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
+    scores = [torch.cat([P_g.inner(phi(g)) / n for g in source.blocks(others, of_others)], dim=-1) for P_g in products]
+    joined = torch.cat(scores, dim=-2)
+    joined = joined.mT if from_left_out else joined
+    return joined.reshape(-1, *joined.shape[-2:])
+
+
+def _labelled(problem: Problem, values: Tensor, steps: Sequence[int]) -> xr.DataArray:
+    """Values `[matrix, test, left_out]` with their axes; without steps there is one matrix, and no axis for it."""
+    coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
+    coordinates = {"step": np.asarray(steps), **coordinates} if steps else coordinates
+    values = values if steps else values.squeeze(0)
+    return xr.DataArray(values.to(torch.float64).cpu().numpy(), coordinates, list(coordinates), name="score")
+
+
+def require_ready(problem: Problem) -> None:
+    """Refuse a network whose gradients would be random, or would leave a part of θ out.
+
+    Raises:
+        UserError: where it is in training mode, or a parameter is frozen.
+    """
+    if any(module.training for module in problem.network.modules()):
+        raise UserError("Scores are those of a final model in eval mode: call network.eval() first.")
+    if frozen := [name for name, p in problem.network.named_parameters() if not p.requires_grad]:
+        raise UserError(f"All parameters are part of θ, but {frozen[0]} is frozen: call network.requires_grad_().")

@@ -1,0 +1,23 @@
+"""Stage 2: scores of the chosen methods. `python experiments/attribute.py experiment=energy method=paper`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fimo.app.main import app
+
+if TYPE_CHECKING:
+    from fimo.pipeline.run import Run
+
+
+@app
+def main(run: Run) -> int:
+    """Compute the scores that aren't there."""
+    from fimo.pipeline import stages
+
+    stages.attribute(run)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

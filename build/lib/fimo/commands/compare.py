@@ -1,0 +1,27 @@
+"""Stage 4: tables and figures from what the other stages left. `python experiments/compare.py experiment=energy`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fimo.app.main import app
+
+if TYPE_CHECKING:
+    from fimo.pipeline.run import Run
+
+
+@app
+def main(run: Run) -> int:
+    """Compare anew, with the seeds that are there, and write the results folder."""
+    from fimo.pipeline import results, stages
+    from fimo.pipeline.seed_files import SeedFiles
+
+    with SeedFiles(run) as seeds:
+        folder, diverged = results.compared(run, stages.read_scores(run), seeds, {}, anew=True)
+    code = stages.exit_code(diverged)
+    print(folder, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Where scores meet the gold standard: agreement, tables, figures."""

@@ -1,0 +1,62 @@
+"""The training examples that helped and harmed a test example most, by each ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import xarray as xr
+
+from fimo.effect import gold_standard, without_diverged
+
+# The gold standard's name in rankings.
+GOLD = "a*"
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The ends of one ranking of the left-out examples.
+
+    Attributes:
+        helpful: `(training row, score)`, the largest score first; positive scores only.
+        harmful: the same from the other end; negative scores only.
+    """
+
+    helpful: tuple[tuple[int, float], ...]
+    harmful: tuple[tuple[int, float], ...]
+
+
+def extremes(scores: xr.DataArray, count: int) -> Extremes:
+    """The `count` largest and smallest of one test example's scores `[left_out]`; NaN takes no part.
+
+    Args:
+        scores: `[left_out]`.
+        count: how many at each end.
+
+    Returns:
+        Both ends.
+    """
+    ranked = scores.dropna("left_out").sortby(scores.dropna("left_out"), ascending=False)
+    pairs = [(int(row), float(score)) for row, score in zip(ranked["left_out"], ranked, strict=True)]
+    helpful = [pair for pair in pairs[:count] if pair[1] > 0]
+    harmful = [pair for pair in pairs[::-1][:count] if pair[1] < 0]
+    return Extremes(tuple(helpful), tuple(harmful))
+
+
+def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
+    """The gold standard after the first and the last evaluated step, then every method: `[test, left_out]` by name.
+
+    Args:
+        scores: by label, `[test, left_out]`, or `[step, test, left_out]`, of which the last step is taken.
+        seeds: the losses of each seed (see `fimo.effect`).
+
+    Returns:
+        By name, the gold standard first.
+    """
+    seeds = without_diverged(seeds)
+    golds = {}
+    for step in (0, -1):
+        gold = gold_standard(seeds, step)
+        golds[f"{GOLD}, epoch {float(gold['epoch']):.3g}"] = gold
+    last = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
+    return {**golds, **last}

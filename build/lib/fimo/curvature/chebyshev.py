@@ -1,0 +1,109 @@
+"""Functions of a curvature times gradients, by polynomials: where there is no eigendecomposition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from scipy.fft import dct
+from torch import Tensor
+
+from fimo.curvature.linear_system import LinearSystem
+from fimo.curvature.products import PrimalCurvature
+from fimo.gradients.dense import DenseGradients
+from fimo.problem import Parameters, Problem
+
+# Coefficients below this share of a function's largest are left out.
+SMALL = 1e-12
+
+
+def coefficients(functions: Callable[[Tensor], Tensor], bound: float) -> Tensor:
+    """Of Chebyshev polynomials of 2σ/bound − 1, whose sums are some smooth functions on [0, bound].
+
+    Args:
+        functions: of σ `[point]`, `[function, point]`, finite.
+        bound: where the interval ends.
+
+    Returns:
+        `[function, degree]`, as many as are not small beside the largest.
+    """
+    count = 16
+    while True:
+        angles = torch.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count
+        chebyshev = torch.from_numpy(dct(functions(bound * (angles.cos() + 1) / 2).numpy())) / count
+        chebyshev[:, 0] /= 2
+        if not chebyshev.isfinite().all():
+            raise ValueError(f"functions must be finite on [0, {bound:.3g}]")
+        large = (chebyshev.abs() > SMALL * chebyshev.abs().amax(1, keepdim=True)).any(0)
+        used = int(torch.nonzero(large).max()) + 1
+        if used <= count // 2:
+            return chebyshev[:, :used]
+        count *= 2
+
+
+@dataclass(frozen=True)
+class Polynomials:
+    """Functions f of a curvature C.
+
+    Attributes:
+        curvature: C.
+        weights: the functions' coefficients, see `coefficients`, `[function, degree]`.
+        bound: no eigenvalue of C is larger.
+    """
+
+    curvature: PrimalCurvature
+    weights: Tensor
+    bound: float
+
+    def __matmul__(self, gradients: DenseGradients) -> Expanded:
+        """f(C) times each gradient."""
+        return Expanded(self, self.curvature.system(gradients))
+
+    def single(self, place: int) -> Polynomials:
+        """One of the functions."""
+        return replace(self, weights=self.weights[place : place + 1])
+
+    def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
+        """f(C) times one vector, for each function.
+
+        Args:
+            vector: by parameter.
+            problem: that of the curvature.
+
+        Yields:
+            The products, by parameter.
+        """
+        row = DenseGradients({name: part[None] for name, part in vector.items()})
+        system = self.curvature.system(row)
+        total = torch.zeros(len(self.weights), problem.size, dtype=problem.dtype, device=problem.device)
+        for weights, vectors in zip(self.weights.unbind(1), self.basis(system), strict=True):
+            total += weights.to(total)[:, None] * vectors.T
+        for flat in total:
+            yield {name: block[0] for name, block in DenseGradients.of_flat(flat[None], vector).tensors.items()}
+
+    def basis(self, system: LinearSystem) -> Iterator[Tensor]:
+        """Every polynomial of C times the right-hand side of a system, one degree after another."""
+        before, now = torch.tensor(0.0), system.rhs
+        yield now
+        for degree in range(1, self.weights.shape[1]):
+            shifted = (2 / self.bound) * system.matvec(now) - now
+            before, now = now, shifted if degree == 1 else 2 * shifted - before
+            yield now
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """Functions of a curvature times gradients, which are multiplied out only against other gradients."""
+
+    functions: Polynomials
+    system: LinearSystem
+
+    def inner(self, gradients: Any) -> Tensor:
+        """Inner products with other gradients, `[function, row of the right-hand side, row of gradients]`."""
+        total = torch.tensor(0.0)
+        for weights, vectors in zip(self.functions.weights.unbind(1), self.functions.basis(self.system), strict=True):
+            products = self.system.to_gradients(vectors).inner(gradients).double()
+            total = total + weights.to(products)[:, None, None] * products
+        return total

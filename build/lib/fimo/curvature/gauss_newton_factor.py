@@ -1,0 +1,186 @@
+"""The Gauss–Newton matrix, or another curvature that has a root, as G = AᵀA/n, and the dual A Aᵀ.
+
+The dual is small where there are few examples. The rows of A are R_kᵀJ_k for each training example k: a root (for
+Gauss–Newton of the loss's Hessian in the outputs) times the outputs' Jacobian, as many rows for an example as the root
+has columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fimo.curvature.linear_system import LinearSystem
+from fimo.gradients.base import Gradients, Vectors
+from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.source import GradientSource
+from fimo.memory import GRAM_BYTES
+
+
+@dataclass(frozen=True)
+class GaussNewtonFactor:
+    """A, with its Gram.
+
+    Attributes:
+        rows: A, n·rank rows, those of one example after those of the one before.
+        gram: K = A Aᵀ, `[n·rank, n·rank]`; its dtype is that of all arithmetic in the dual.
+        n: number of training examples.
+        root: R.
+    """
+
+    rows: Gradients
+    gram: Tensor
+    n: int
+    root: Cotangents = of_curvature
+
+    @property
+    def rank(self) -> int:
+        """Rows for each example."""
+        return len(self.gram) // self.n
+
+    def rows_of(self, examples: Tensor) -> Tensor:
+        """Positions of the examples' rows."""
+        if self.rank == 1:
+            return examples
+        return (examples[:, None] * self.rank + torch.arange(self.rank, device=examples.device)).flatten()
+
+    @classmethod
+    def of(
+        cls, source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature
+    ) -> GaussNewtonFactor:
+        """Both, for all training rows; `dual_memory` says what they take.
+
+        Args:
+            source: of gradients, with the training rows.
+            dtype: of the Gram.
+            root: R, see `fimo.curvature.roots`.
+
+        Returns:
+            A and its Gram.
+        """
+        train = source.problem.train
+        size = len(train) * source.scalars(root)
+        small = size**2 * torch.float64.itemsize <= GRAM_BYTES
+        blocks = list(source.blocks(train, root, None if small else GRAM_BYTES // (4 * 8 * size)))
+        rows = blocks[0].joined(blocks[1:])
+        if small:
+            return cls(rows, rows.inner(rows).to(dtype), len(train), root)
+        gram, start = torch.empty(size, size, dtype=dtype, device=source.problem.device), 0
+        for block in blocks:  # a Gram can be as large as memory allows, so nothing else may have its size
+            products = block.inner(rows)
+            gram[start : start + len(products)] = products
+            start += len(products)
+        return cls(rows, gram, len(train), root)
+
+    def system(self, gradients: Gradients) -> DualSystem:
+        """The linear system for `gradients`."""
+        projected, squares = self.rows.inner(gradients), gradients.norms().square()
+        return DualSystem(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
+
+
+def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature) -> int:
+    """Bytes of `GaussNewtonFactor`: the Gram, and the rows themselves, in factors or as plain matrices.
+
+    Args:
+        source: of gradients, with the training rows.
+        dtype: of the Gram.
+        root: R, see `fimo.curvature.roots`.
+
+    Returns:
+        The bytes.
+    """
+    train = source.problem.train
+    rows = len(train) * source.scalars(root)
+    few = source(train.keep(slice(None, None, -(-len(train) // 4))), root)  # of all lengths
+    return rows**2 * dtype.itemsize + few.held_bytes * rows // len(few.norms())
+
+
+@dataclass(frozen=True)
+class DualSystem(LinearSystem):
+    """Vectors a·g + Aᵀw for given gradients g: one column of coordinates (w, a) for each gradient.
+
+    Solvers of (G + λI)x = g never leave this space, so they need no parameter-sized tensor: `[n·rank + 1, column]`.
+    """
+
+    dual: GaussNewtonFactor
+    gradients: Gradients
+    projected: Tensor  # A g, [n·rank, column]
+    squares: Tensor  # g·g, [column]
+    _last: list[tuple[Tensor, int, Tensor]] = field(default_factory=list, repr=False)
+
+    @property
+    def rhs(self) -> Tensor:
+        """The gradients themselves: w = 0, a = 1."""
+        coordinates = self.projected.new_zeros(len(self.projected) + 1, self.projected.shape[1])
+        coordinates[-1] = 1
+        return coordinates
+
+    def select(self, columns: Tensor) -> DualSystem:
+        """The same for some of the gradients (`gradients` keeps all of them: assemble with the whole space)."""
+        return DualSystem(self.dual, self.gradients, self.projected[:, columns], self.squares[columns])
+
+    def matvec(self, vectors: Tensor, batch: Tensor | None = None) -> Tensor:
+        """G times vectors; with `batch` (training rows, repeated ones count again) G is the mean over those rows.
+
+        Args:
+            vectors: coordinates, `[n·rank + 1, column]`.
+            batch: training rows that G is the mean over, `[row]`; None for all.
+        """
+        return self._add(torch.zeros_like(vectors), self._rows_of_product(vectors, batch), batch, 1.0)
+
+    def neumann_step(self, vectors: Tensor, batch: Tensor | None, keep: float, rate: float) -> Tensor:
+        """In place: vectors ← keep·vectors + gradients − rate·G vectors; w changes in the rows of the batch only.
+
+        Args:
+            vectors: coordinates, `[n·rank + 1, column]`; they are changed.
+            batch: see `matvec`.
+            keep: factor of the vectors.
+            rate: factor of the product.
+        """
+        product = self._rows_of_product(vectors, batch)
+        vectors.mul_(keep)
+        vectors[-1] += 1
+        return self._add(vectors, product, batch, -rate)
+
+    def _rows_of_product(self, vectors: Tensor, batch: Tensor | None) -> Tensor:
+        """A times vectors, in the rows of the batch."""
+        if batch is None:
+            return self._image(vectors)
+        rows = self.dual.rows_of(batch)
+        gram, projected = self.dual.gram.index_select(0, rows), self.projected.index_select(0, rows)
+        return (gram @ vectors[:-1]).addcmul_(projected, vectors[-1])
+
+    def _image(self, vectors: Tensor) -> Tensor:
+        """A times vectors; the last is kept, since solvers ask for a product and an inner product with the same."""
+        for seen, version, image in self._last:
+            if seen is vectors and vectors._version == version:
+                return image
+        image = torch.addmm(self.projected * vectors[-1], self.dual.gram, vectors[:-1])
+        self._last[:] = [(vectors, vectors._version, image)]
+        return image
+
+    def _add(self, total: Tensor, product: Tensor, batch: Tensor | None, factor: float) -> Tensor:
+        """Add factor times the mean over the batch to the coordinates w."""
+        if batch is None:
+            total[:-1].add_(product, alpha=factor / self.dual.n)
+            return total
+        return total.index_add_(0, self.dual.rows_of(batch), product, alpha=factor / len(batch))
+
+    def inner(self, left: Tensor, right: Tensor) -> Tensor:
+        """Inner products in the space of the parameters, column by column.
+
+        Args:
+            left: coordinates, `[n·rank + 1, column]`.
+            right: coordinates of the same shape.
+        """
+        w, a = right[:-1], right[-1]
+        upper = (left[:-1] * self._image(right)).sum(0)
+        return upper + left[-1] * ((self.projected * w).sum(0) + self.squares * a)
+
+    def to_gradients(self, coordinates: Tensor) -> Vectors:
+        """The vectors that have these coordinates, a row for each column."""
+        return self.dual.rows.linear_combination(coordinates[:-1].T) + self.gradients.linear_combination(
+            torch.diag(coordinates[-1])
+        )

@@ -1,0 +1,121 @@
+"""Functions of the Gauss–Newton matrix by its eigendecomposition, in the dual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
+from fimo.gradients.base import Gradients
+from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.source import GradientSource
+from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
+from fimo.problem import Parameters, Problem
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """G = AᵀA/n by the eigendecomposition U Σ Uᵀ of K/n, K = AAᵀ.
+
+    Attributes:
+        dual: A, with its Gram K.
+        eigenvalues: `[n·rank]`, ascending, at least 0.
+        vectors: U, `[n·rank, n·rank]`, in columns.
+    """
+
+    dual: GaussNewtonFactor
+    eigenvalues: Tensor
+    vectors: Tensor
+
+    @classmethod
+    def of(cls, source: GradientSource, root: Cotangents = of_curvature) -> Spectrum:
+        """The eigendecomposition over all training rows.
+
+        Args:
+            source: of gradients, with the training rows.
+            root: R, see `fimo.curvature.roots`.
+
+        Returns:
+            The eigendecomposition.
+        """
+        dual = GaussNewtonFactor.of(source, root=root)
+        eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
+        return cls(dual, eigenvalues.clamp(min=0), vectors)
+
+    def coordinates(self, gradients: Any) -> Tensor:
+        """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
+        return self.vectors.T @ self.dual.rows.inner(gradients).double()
+
+
+@dataclass(frozen=True)
+class SpectralFunctions:
+    """Functions f of G: f(G) g = f(0) g + Aᵀ U (f(σ) − f(0))/σ UᵀA g / n.
+
+    Attributes:
+        spectrum: of G.
+        filters: f(σ), `[…, n·rank]`, of one function or of several.
+        outside: f(0), `[…, 1]`.
+    """
+
+    spectrum: Spectrum
+    filters: Tensor
+    outside: Tensor
+
+    def __matmul__(self, gradients: Gradients) -> Filtered:
+        """f(G) times each gradient."""
+        return Filtered(self, gradients)
+
+    def single(self, place: int) -> SpectralFunctions:
+        """One of several functions, as the only one of several."""
+        some = slice(place, place + 1)
+        return replace(self, filters=self.filters[some], outside=self.outside[some])
+
+    def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
+        """f(G) times one vector, for each of several functions.
+
+        Args:
+            vector: by parameter.
+            problem: that of the spectrum.
+
+        Yields:
+            The products, by parameter.
+        """
+        root = self.spectrum.dual.root
+        coordinates = self.spectrum.vectors.T @ jvp_over_training_set(problem, vector, root).to(self.filters)
+        for outside, slope in zip(self.outside, self.slopes, strict=True):
+            curved = vjp_over_training_set(problem, self.spectrum.vectors @ (slope * coordinates), root)
+            yield {name: float(outside) * part + curved[name] for name, part in vector.items()}
+
+    @cached_property
+    def slopes(self) -> Tensor:
+        """(f(σ) − f(0))/(nσ), `[…, n·rank]`."""
+        sigma = self.spectrum.eigenvalues
+        # Along the others f(σ) is f(0), to rounding.
+        inside = sigma > torch.finfo(sigma.dtype).eps * sigma[-1]
+        slopes = (self.filters - self.outside.to(self.filters)) / torch.where(inside, sigma, 1.0)
+        return torch.where(inside, slopes, 0.0) / self.spectrum.dual.n
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """Functions of G times gradients, which are multiplied out only against other gradients."""
+
+    functions: SpectralFunctions
+    gradients: Gradients
+
+    def inner(self, gradients: Any) -> Tensor:
+        """Inner products with other gradients, `[…, row of self, row of gradients]`."""
+        slopes = self.functions.slopes
+        own, theirs = self._own, self.functions.spectrum.coordinates(gradients)
+        plain = self.functions.outside.to(slopes)[..., None] * self.gradients.inner(gradients).double()
+        curved = torch.stack([(own.T * slope) @ theirs for slope in slopes.reshape(-1, slopes.shape[-1])])
+        return plain + curved.reshape(plain.shape)
+
+    @cached_property
+    def _own(self) -> Tensor:
+        return self.functions.spectrum.coordinates(self.gradients)

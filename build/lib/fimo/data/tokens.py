@@ -1,0 +1,111 @@
+"""Tokenisation of sentences: by a pretrained tokenizer, or by a vocabulary built from the training sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fimo import hub
+from fimo.errors import UserError
+from fimo.rows import Rows
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+PAD, UNKNOWN, FIRST, LAST = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+
+@dataclass(frozen=True)
+class Tokenisation:
+    """A tokenizer, and what a network has to know of it.
+
+    Attributes:
+        tokenizer: of the library tokenizers, which truncates.
+        pad: number of the padding token.
+        size: of the vocabulary, how many rows a network's embeddings need.
+    """
+
+    tokenizer: Tokenizer
+    pad: int
+    size: int
+
+    def rows(self, sentences: Sequence[str], targets: np.ndarray, index: np.ndarray) -> Rows:
+        """Sentences as rows: `input_ids` and `attention_mask`, `[row, place]`, int64, padded at their end.
+
+        Args:
+            sentences: a text for each row.
+            targets: `[row]`, class numbers.
+            index: `[row]`, each row's position in its split.
+
+        Returns:
+            The rows, with their lengths in tokens.
+        """
+        encoded = [encoding.ids for encoding in self.tokenizer.encode_batch(list(sentences))]
+        lengths = torch.tensor([len(ids) for ids in encoded])
+        tokens = torch.full((len(encoded), int(lengths.max())), self.pad)
+        for row, ids in enumerate(encoded):
+            tokens[row, : len(ids)] = torch.tensor(ids)
+        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
+        inputs = {"input_ids": tokens, "attention_mask": mask}
+        return Rows(inputs, torch.from_numpy(targets).long(), torch.from_numpy(index), lengths)
+
+
+def pretrained_tokenisation(name: str, max_length: int) -> Tokenisation:
+    """The tokenizer of a folder or of a model on the hub (see `fimo.hub`).
+
+    Args:
+        name: path of a folder, or a name on the hub.
+        max_length: tokens of a sentence, the special ones among them; longer sentences are cut.
+
+    Returns:
+        The tokenisation with the model's own vocabulary.
+
+    Raises:
+        UserError: where the folder has no tokenizer, or one that can't pad; `Unavailable` where the hub's can't be had.
+    """
+    from transformers import AutoTokenizer
+
+    hub.quiet()
+    folder = Path(name) if Path(name).is_dir() else hub.find(name)
+    # Without one transformers would make a tokenizer that knows no word.
+    if not any(path for pattern in FILES for path in folder.glob(pattern)):
+        raise UserError(f"{name} has no tokenizer: expected one of the files {', '.join(FILES)}.")
+    try:
+        loaded = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, TypeError, KeyError) as reason:
+        raise UserError(f"{name} has no tokenizer that can be read ({hub.short(reason)}).") from reason
+    if not loaded.is_fast or loaded.pad_token_id is None:
+        raise UserError(f"The tokenizer of {name} must be a fast one with a padding token, found another.")
+    tokenizer = loaded.backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    return Tokenisation(tokenizer, loaded.pad_token_id, len(loaded))
+
+
+def build_vocabulary(sentences: Sequence[str], max_length: int) -> Tokenisation:
+    """A vocabulary of all words and punctuation marks of the sentences, in lower case, the most frequent first.
+
+    Args:
+        sentences: what the words are taken from.
+        max_length: tokens of a sentence, the first and the last special one among them; longer sentences are cut.
+
+    Returns:
+        The tokenisation with this vocabulary; the special tokens have the numbers 0 to 3.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.WordLevelTrainer(vocab_size=2**31, special_tokens=list(SPECIAL), show_progress=False)
+    tokenizer.train_from_iterator(sentences, trainer)
+    numbers = [(token, tokenizer.token_to_id(token)) for token in (FIRST, LAST)]
+    tokenizer.post_processor = processors.TemplateProcessing(f"{FIRST} $A {LAST}", special_tokens=numbers)
+    tokenizer.enable_truncation(max_length)
+    return Tokenisation(tokenizer, SPECIAL.index(PAD), tokenizer.get_vocab_size())

@@ -1,0 +1,26 @@
+"""The exceptions that are meant for the user and not for the programmer."""
+
+
+class UserError(Exception):
+    """Something the user can put right: the message says what was expected, what was found and what to do."""
+
+
+class Unavailable(UserError):
+    """What is wanted can't be had for this data set, or not on this machine; for others it may be."""
+
+
+class Diverged(UserError):
+    """Training the final model left the finite numbers: in a search for its settings, the worst that can be."""
+
+
+def short(reason: BaseException, length: int = 160) -> str:
+    """Another library's error in one line, to stand inside a sentence: without its final full stop.
+
+    Args:
+        reason: the error.
+        length: characters at most.
+
+    Returns:
+        Its text, or the name of its type where it has none.
+    """
+    return " ".join(str(reason).split())[:length].rstrip(".") or type(reason).__name__

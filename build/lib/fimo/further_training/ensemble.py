@@ -1,0 +1,232 @@
+"""Many runs of the same network, trained in lockstep as one stack of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from fimo.further_training.evaluation import blocks, test_losses
+from fimo.further_training.leave_out import Batch
+from fimo.further_training.modes import parameters_of_run, rng_seeded, statistics_of, training_mode
+from fimo.further_training.optimizer_factory import OptimizerFactory
+from fimo.further_training.stacking import copies, memory_order
+from fimo.problem import Parameters, Problem
+from fimo.rows import Inputs, map_inputs
+from fimo.vmapping import vmap_works
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some runs of the ensemble.
+
+    Attributes:
+        runs: which they are, and the first of them as the host knows it.
+        parameters: `[run, *parameter shape]`, views of what the optimiser has.
+        orders: of each parameter's axes (see `memory_order`).
+        optimizer: of the parameters as they lie in memory: torch's fused optimisers rely on contiguous tensors.
+        statistics: of batch normalisation, stacked likewise, where every run updates its own; else empty.
+    """
+
+    runs: Tensor
+    first: int
+    parameters: Parameters
+    orders: list[list[int]]
+    optimizer: torch.optim.Optimizer
+    statistics: Parameters
+
+    @property
+    def state(self) -> Parameters:
+        """What the network is called with."""
+        return self.parameters | self.statistics
+
+
+class ForwardPass(NamedTuple):
+    """A forward pass of a step.
+
+    Attributes:
+        columns: the places of the batch that it sees.
+        seed: of what it draws, or None for a network that draws nothing.
+        length: that sequences are cut to, or None for inputs of one size.
+    """
+
+    columns: slice
+    seed: int | None
+    length: int | None
+
+
+class Ensemble:
+    """Independent runs that start from θ_f and take their steps together.
+
+    Every step is one `vmap`ped loss, one backward pass through the sum of the runs' losses (which keeps the runs
+    independent), and one elementwise optimiser step, chunk by chunk. Results don't depend on the chunks.
+
+    Args:
+        problem: network, objective and rows, in the dtype and on the device of the training.
+        groups: `[run]`, a number for each run; runs of different numbers never share a chunk. Runs that skip a step
+            must differ here from those that don't: they would share the optimiser's step count otherwise. With
+            `own_statistics`, runs of one number must have equally many rows in every batch.
+        optimizer: makes the optimiser of a list of stacked parameters.
+        runs_per_chunk: runs in a chunk at the most.
+        clip: bound on each run's gradient norm, or none.
+        own_statistics: batch normalisation works with the statistics of the batch in training, and every run updates
+            and is evaluated with its own; else all keep those of the final model.
+        autocast: dtype of the matrix products in training, where it is not that of the problem; test losses are never
+            taken with it.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        groups: Tensor,
+        optimizer: OptimizerFactory,
+        runs_per_chunk: int,
+        clip: float | None = None,
+        own_statistics: bool = False,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.problem, self.clip, self.size, self.autocast = problem, clip, len(groups), autocast
+        test_blocks = blocks(problem.test)
+        self.test_inputs = [problem.test.keep(block).inputs for block in test_blocks]
+        self.test_order = torch.cat(test_blocks).argsort().to(problem.device)
+        self.statistics = statistics_of(problem.network) if own_statistics else {}
+        self.vectorised = self._vmap_works(min(runs_per_chunk, self.size))
+        chunks = _split(groups, runs_per_chunk if self.vectorised else 1)
+        self.chunks = [self._chunk(runs, optimizer) for runs in chunks]
+
+    def _chunk(self, runs: Tensor, optimizer: OptimizerFactory) -> Chunk:
+        parameters = copies(self.problem.parameters, len(runs))
+        orders = [memory_order(parameter) for parameter in parameters.values()]
+        stored = [p.permute(order) for p, order in zip(parameters.values(), orders, strict=True)]
+        for parameter in parameters.values():
+            parameter.requires_grad_()
+        statistics = copies(self.statistics, len(runs))
+        return Chunk(runs.to(self.problem.device), int(runs[0]), parameters, orders, optimizer(stored), statistics)
+
+    def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
+        """One training step of every run that takes part; the others keep everything, optimiser state included.
+
+        Args:
+            batch: rows and weights of each run.
+            randomness: for a network that draws at random (dropout masks), the seeds of the batch's forward pass and of
+                that of the separate places; the draws are the same for all runs.
+        """
+        with training_mode(self.problem.network, True, bool(self.statistics)):
+            for chunk in self.chunks:
+                if batch.counts[chunk.first]:  # as in all of its chunk, see `groups`
+                    self._step(chunk, batch, randomness)
+
+    def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
+        passes = self._passes(chunk, batch, randomness)
+        parameters = list(chunk.parameters.values())
+        with self._its_parameters(chunk):
+            loss = torch.stack([self._loss(chunk, batch, forward_pass) for forward_pass in passes]).sum()
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        if self.clip is not None:
+            gradients = clipped(gradients, self.clip)
+        stored = chunk.optimizer.param_groups[0]["params"]
+        for parameter, gradient, order in zip(stored, gradients, chunk.orders, strict=True):
+            parameter.grad = gradient.permute(order).contiguous()
+        chunk.optimizer.step()
+
+    def _its_parameters(self, chunk: Chunk) -> AbstractContextManager[None]:
+        if self.vectorised:
+            return nullcontext()
+        return parameters_of_run(self.problem.network, {name: p[0] for name, p in chunk.parameters.items()})
+
+    def _passes(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> Iterator[ForwardPass]:
+        """The forward passes of a step.
+
+        Sequences are cut to the longest of all runs, not of the chunk's: a dropout mask depends on their length.
+        """
+        end = batch.rows.shape[1]
+        if self.statistics:  # a place without a row must not enter them; all runs of the chunk have equally many
+            end = int(batch.counts[chunk.first])
+        if randomness is None or batch.n_separate == 0:
+            yield ForwardPass(slice(end), randomness and randomness[0], batch.longest and max(batch.longest))
+        else:
+            yield ForwardPass(slice(end - batch.n_separate), randomness[0], batch.longest and batch.longest[0])
+            yield ForwardPass(slice(end - batch.n_separate, end), randomness[1], batch.longest and batch.longest[1])
+
+    def _loss(self, chunk: Chunk, batch: Batch, forward_pass: ForwardPass) -> Tensor:
+        """Sum of the runs' losses: its gradient with respect to one run's parameters is that run's own."""
+        inputs, targets = self.problem.train.take(batch.rows[chunk.runs, forward_pass.columns], forward_pass.length)
+        weight = batch.weight[chunk.runs, forward_pass.columns].to(next(iter(chunk.parameters.values())))
+        with rng_seeded(forward_pass.seed):
+            return self._each_run(self._weighted_loss, 4)(chunk.state, inputs, targets, weight).sum()
+
+    def _weighted_loss(self, parameters: Parameters, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        device = self.problem.device.type
+        with torch.autocast(device, self.autocast) if self.autocast else nullcontext():
+            outputs = self.problem.outputs(parameters, inputs)
+        return weights @ self.problem.objective.loss(outputs.to(weights.dtype), targets)
+
+    @torch.no_grad()
+    def test_losses(self) -> Tensor:
+        """Loss of every run at every test example, `[run, test]` in float64, the network in eval mode."""
+        losses = torch.empty(self.size, len(self.problem.test), dtype=torch.float64, device=self.problem.device)
+        with training_mode(self.problem.network, False):
+            for chunk in self.chunks:
+                parts = [self._each_run(self.problem.outputs, 1)(chunk.state, inputs) for inputs in self.test_inputs]
+                losses[chunk.runs] = test_losses(self.problem, torch.cat(parts, 1)[:, self.test_order])
+        return losses.cpu()
+
+    def _each_run(self, function: Callable[..., Tensor], stacked: int) -> Callable[..., Tensor]:
+        """`function` for every run of a chunk, results stacked; its first `stacked` arguments have an axis `run`."""
+
+        def only_run(*args: Inputs) -> Tensor:
+            first = (map_inputs(lambda tensor: tensor[0], argument) for argument in args[:stacked])
+            return function(*first, *args[stacked:])[None]
+
+        def all_runs(*args: Inputs) -> Tensor:
+            in_dims = tuple(0 if place < stacked else None for place in range(len(args)))
+            return vmap(function, in_dims, randomness="same")(*args)
+
+        return all_runs if self.vectorised else only_run
+
+    def _vmap_works(self, calls: int) -> bool:
+        """Whether `vmap` takes the network; if not, runs go one after another, with the same results."""
+        network, (inputs, _) = self.problem.network, self.problem.train[slice(0, 2)]
+        parameters = copies(self.problem.parameters, 2)
+        differentiated = [parameter.requires_grad_() for parameter in parameters.values()]
+        arguments = parameters | copies(self.statistics, 2), inputs
+        with training_mode(network, True, bool(self.statistics)), rng_seeded(0):
+            return vmap_works(
+                self.problem.outputs,
+                arguments,
+                in_dims=(0, None),
+                randomness="same",
+                what="runs of further training",
+                network=network,
+                calls=calls,
+                differentiated=differentiated,
+            )
+
+
+def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
+    """Scale each run's gradient to a norm of at most `bound`, as torch's `clip_grad_norm_` does for one run.
+
+    Args:
+        gradients: of each parameter, `[run, *parameter shape]`.
+        bound: on the Euclidean norm over all parameters of a run.
+
+    Returns:
+        The scaled gradients, of the same shapes.
+    """
+    norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
+    factors = (bound / (norms + 1e-6)).clamp(max=1)
+    return tuple(gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
+
+
+def _split(groups: Tensor, runs_per_chunk: int) -> list[Tensor]:
+    """Runs of each group in chunks of nearly equal size, at most `runs_per_chunk`."""
+    chunks: list[Tensor] = []
+    for group in groups.unique():
+        runs = torch.nonzero(groups == group).flatten()
+        chunks += runs.tensor_split(-(-len(runs) // runs_per_chunk))
+    return chunks

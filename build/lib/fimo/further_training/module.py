@@ -1,0 +1,239 @@
+"""Further training as a Lightning module over a lockstep ensemble."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import xarray as xr
+from torch import Tensor
+
+from fimo.effect import with_diverged_as_nan
+from fimo.errors import UserError
+from fimo.further_training.ensemble import Ensemble
+from fimo.further_training.leave_out import FULL, SCHEMES, Batch
+from fimo.further_training.modes import require_no_other_state, rng_seeded, training_mode
+from fimo.further_training.order import Order
+from fimo.further_training.settings import FurtherTraining
+from fimo.further_training.tangents import Tangents
+from fimo.problem import Problem, works_in_its_precision
+from fimo.randomness import seed_of
+
+
+class FurtherTrainingModule(pl.LightningModule):
+    """The full run and all left-out runs of some seeds, side by side; or the full runs with their tangents.
+
+    One training step is one step of every run. Where the test losses are taken, `training_step` returns them, and
+    callbacks find them in the `outputs` of `on_train_batch_end`: `{"losses": Dataset}`, the newest evaluation with the
+    axes `seed, step, test, left_out` (see `fimo.effect`).
+
+    Args:
+        problem: in any dtype; it is cast to the dtype of the settings.
+        settings: what further training is.
+        seeds: of the order of examples (and of dropout masks), each with runs of its own.
+
+    Raises:
+        UserError: for several seeds of a network with dropout, whose masks are shared by all runs of one seed; for a
+            batch of one row where batch normalisation needs more; for a network with other state that training changes.
+    """
+
+    def __init__(self, problem: Problem, settings: FurtherTraining, seeds: Sequence[int]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.problem, self.settings, self.seeds = problem.to(dtype=settings.dtype), settings, list(seeds)
+        if not works_in_its_precision(self.problem):
+            raise UserError(
+                f"The network {type(problem.network).__name__} does not take {settings.dtype}, since it makes tensors "
+                "of another precision itself: choose further.dtype=float32, or make them like its inputs."
+            )
+        require_no_other_state(self.problem)
+        self.random = is_stochastic(self.problem)
+        if self.random and len(self.seeds) > 1:
+            raise UserError(
+                "further.seeds_at_once must be 1 for a network with dropout, whose masks all runs of a seed share; "
+                f"found {len(self.seeds)} seeds at once."
+            )
+        left_out = problem.left_out[:0] if settings.tangents else problem.left_out
+        self.runs = torch.cat([torch.tensor([FULL]), left_out])  # of one seed: what each leaves out
+        self.evaluation_steps = settings.evaluation_steps(problem)
+        self.taken = 0  # steps
+        # Of the full run, and then those of each left-out run (or the effects that tangents give).
+        shape = (len(self.seeds), len(self.evaluation_steps), 1 + len(problem.left_out), len(problem.test))
+        self.losses = torch.full(shape, torch.nan, dtype=torch.float64)
+        updated = settings.batch_norm == "updated"
+        if updated:
+            check_smallest_batch(self.problem, settings)
+        groups = self._short_runs(updated).repeat(len(self.seeds))
+        together = settings.runs_per_chunk(self.problem, len(groups)), settings.clip, updated, settings.autocast
+        self.ensemble = Ensemble(self.problem, groups, settings.optimizer, *together)
+        self.tangents = self._tangents() if settings.tangents else None
+        self.loss_before = self.ensemble.test_losses()[0]
+
+    def _tangents(self) -> Tangents:
+        together = self.settings.runs_per_chunk(self.problem, len(self.problem.left_out))
+        # In eval mode all of calculus goes through some networks that it can't go through in training mode.
+        training = self.random or differs_in_training(self.problem)
+        return Tangents(self.problem, self.ensemble, self.settings.optimizer, together, self.settings.clip, training)
+
+    def _short_runs(self, updated: bool) -> Tensor:
+        """Which runs of a seed can't share a chunk with its full run.
+
+        With `drop` they skip the last step of an epoch where n ≡ 1 mod batch size, and have one row less in it
+        elsewhere, which statistics of the batch must not hide.
+        """
+        skips = self.settings.leave_out == "drop" and (len(self.problem.train) - 1) % self.settings.batch_size == 0
+        return self.runs.ne(FULL) & (skips or updated)
+
+    def train_dataloader(self) -> LockstepBatches:
+        """Rows and weights of every run, step by step."""
+        return LockstepBatches(self.problem, self.settings, self.seeds, self.runs)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch as it is: what belongs on the device is made there, and the counts belong on the host.
+
+        Args:
+            batch: of all runs.
+            device: that of the training.
+            dataloader_idx: it doesn't matter.
+
+        Returns:
+            The batch.
+        """
+        return batch
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The optimisers of all chunks, which the ensemble calls."""
+        return [chunk.optimizer for chunk in self.ensemble.chunks]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """One step of every run.
+
+        Args:
+            batch: rows and weights of each run.
+            batch_idx: it doesn't matter.
+
+        Returns:
+            The newest losses where they were taken, `{"losses": Dataset}`, else nothing.
+        """
+        self.taken += 1
+        drawn = randomness(self.seeds[0], self.taken) if self.random else None
+        if self.tangents:
+            self.tangents.step(batch, drawn)  # at the parameters that the runs leave in this step
+        self.ensemble.step(batch, drawn)
+        if self.taken not in self.evaluation_steps:
+            return {}
+        self.trainer.should_stop = self.taken == self.evaluation_steps[-1]
+        place = self.evaluation_steps.index(self.taken)
+        taken = self.ensemble.test_losses().unflatten(0, (len(self.seeds), len(self.runs)))
+        self.losses[:, place] = torch.cat([taken, self.tangents.effects()], 1) if self.tangents else taken
+        return {"losses": xr.concat([self._dataset(seed, slice(place, place + 1)) for seed in self.seeds], "seed")}
+
+    def results(self) -> dict[int, xr.Dataset]:
+        """Each seed's losses after the last step, with NaN for runs that diverged (see `fimo.effect`)."""
+        return {seed: with_diverged_as_nan(self._dataset(seed, slice(None))) for seed in self.seeds}
+
+    def _dataset(self, seed: int, steps: slice) -> xr.Dataset:
+        losses = self.losses[self.seeds.index(seed), steps].numpy()
+        step, name = np.array(self.evaluation_steps[steps]), "effect" if self.tangents else "loss_left_out"
+        return xr.Dataset(
+            {
+                "loss_before": ("test", self.loss_before.numpy()),
+                "loss_full": (("step", "test"), losses[:, 0]),
+                name: (("step", "test", "left_out"), losses[:, 1:].swapaxes(1, 2)),
+            },
+            coords={
+                "step": step,
+                "epoch": ("step", step / self.settings.steps_per_epoch(self.problem)),
+                **{axis: np.asarray(index) for axis, index in self.problem.coordinates.items()},
+            },
+        )
+
+
+class LockstepBatches:
+    """One epoch after another of what all runs of all seeds see in each step, seed by seed along the axis `run`.
+
+    Args:
+        problem: its training rows.
+        settings: what further training is.
+        seeds: of the orders of rows.
+        runs: `[run]` of one seed: the row that each run leaves out, or `FULL`.
+    """
+
+    def __init__(self, problem: Problem, settings: FurtherTraining, seeds: Sequence[int], runs: Tensor) -> None:
+        self.orders = [Order(len(problem.train), settings.batch_size, seed) for seed in seeds]
+        self.problem, self.settings, self.runs = problem, settings, runs
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        return len(self.orders[0])
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The next epoch."""
+        train, device, scheme = self.problem.train, self.problem.device, SCHEMES[self.settings.leave_out]
+        orders = torch.stack([order.permutation() for order in self.orders])
+        if train.lengths is None:
+            yield from scheme(orders.to(device), self.settings.batch_size, self.runs)
+            return
+        for batch in scheme(orders, self.settings.batch_size, self.runs):  # the host has to know the longest sequence
+            together, separate = batch.rows.split([batch.rows.shape[1] - batch.n_separate, batch.n_separate], dim=1)
+            longest = train.longest(together) or 0, (train.longest(separate) or 0) if batch.n_separate else 0
+            yield batch._replace(rows=batch.rows.to(device), weight=batch.weight.to(device), longest=longest)
+
+
+def randomness(seed: int, step: int) -> tuple[int, int]:
+    """Seeds of the dropout masks of a step.
+
+    Args:
+        seed: of the run.
+        step: from 1.
+
+    Returns:
+        The seed of the forward pass of the batch, and that of the pass of its separate rows.
+    """
+    return seed_of(seed, step), seed_of(seed, step, 1)
+
+
+def is_stochastic(problem: Problem) -> bool:
+    """Whether a pass of the network in training mode draws random numbers (dropout): the generator moves on."""
+    state = torch.cuda.get_rng_state if problem.device.type == "cuda" else torch.get_rng_state
+    with training_mode(problem.network, True), torch.no_grad(), rng_seeded(0):
+        before = state()
+        problem.network(problem.train[slice(0, 2)][0])
+        return not torch.equal(before, state())
+
+
+def differs_in_training(problem: Problem) -> bool:
+    """Whether the network is another function in training mode, beyond rounding; normalisation keeps its statistics."""
+    inputs, outputs = problem.train[slice(0, 2)][0], []
+    for training in (False, True):
+        with training_mode(problem.network, training), torch.no_grad(), rng_seeded(0):
+            outputs.append(problem.network(inputs))
+    usual, trained = outputs
+    return not torch.allclose(usual, trained, rtol=1e-4, atol=1e-5 * float(usual.abs().max()))
+
+
+def check_smallest_batch(problem: Problem, settings: FurtherTraining) -> None:
+    """Refuse, before any training, a batch that has no variance.
+
+    Args:
+        problem: its network is copied, since its statistics change.
+        settings: of the further training, with updated statistics.
+
+    Raises:
+        UserError: where torch can't normalise it.
+    """
+    rows = settings.smallest_batch(problem)
+    network = copy.deepcopy(problem.network)  # its statistics change
+    try:
+        with training_mode(network, True, True), rng_seeded(0), torch.no_grad():
+            network(problem.train[slice(0, rows)][0])
+    except ValueError as reason:  # "Expected more than 1 value per channel when training"
+        raise UserError(
+            f"further.batch_norm=updated needs the variance of every batch, but {len(problem.train)} training rows "
+            f"(one less without the left-out) in batches of {settings.batch_size} make one of {rows} row: choose "
+            f"another data.batch_size, or further.batch_norm=frozen ({reason})."
+        ) from reason

@@ -1,0 +1,33 @@
+"""Tensors of many runs as one, each run's piece with its axes in memory as the network has them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fimo.problem import Parameters
+
+
+def copies(tensors: Parameters, count: int) -> Parameters:
+    """Stack each tensor several times.
+
+    Args:
+        tensors: by name.
+        count: number of runs.
+
+    Returns:
+        By name, `[run, *shape]`, each run's piece with its axes in memory as the tensor has them.
+    """
+    return {name: _copies(tensor, count) for name, tensor in tensors.items()}
+
+
+def _copies(tensor: Tensor, count: int) -> Tensor:
+    order = memory_order(tensor)
+    stacked = tensor.permute(order).expand(count, *(tensor.shape[axis] for axis in order))
+    back = [order.index(axis) + 1 for axis in range(tensor.dim())]
+    return stacked.clone(memory_format=torch.contiguous_format).permute(0, *back)
+
+
+def memory_order(tensor: Tensor) -> list[int]:
+    """The order of axes in which a tensor without gaps is contiguous."""
+    return sorted(range(tensor.dim()), key=tensor.stride, reverse=True)

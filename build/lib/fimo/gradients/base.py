@@ -1,0 +1,98 @@
+"""Per-example gradients in any form: what the attribution equation and the preconditioners need of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+# Of linear combinations, `[new row, row]`: the same for all parameter tensors, or by the name of each.
+Coefficients = Tensor | Mapping[str, Tensor]
+
+
+class Vectors(Protocol):
+    """Vectors in the space of the parameters, such as P times gradients, that can be multiplied with gradients."""
+
+    def inner(self, gradients: Any) -> Tensor:
+        """Inner products with gradients over all parameters, `[row of self, row of gradients]`."""
+        ...
+
+
+class LinearCombination(Vectors, Protocol):
+    """Linear combinations of gradients, which can be added."""
+
+    def __add__(self, other: Any) -> Self:
+        """Row by row."""
+        ...
+
+
+class Gradients(ABC):
+    """Rows g_1, g_2, … of gradients of scalars at single examples, in whatever form is cheap for the network."""
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameter tensors that are differentiated by."""
+
+    @property
+    @abstractmethod
+    def held_bytes(self) -> int:
+        """Memory that the rows hold, in bytes."""
+
+    @abstractmethod
+    def inner_per_parameter(self, other: Any) -> dict[str, Tensor]:
+        """Inner products over each parameter tensor by itself, by name: `[row of self, row of other]`."""
+
+    @abstractmethod
+    def inner(self, other: Any) -> Tensor:
+        """Inner products over all parameters, `[row of self, row of other]`; `other` is of the same form."""
+
+    @abstractmethod
+    def squares(self) -> dict[str, Tensor]:
+        """Squared Euclidean norms over each parameter tensor by itself, by name: `[row]`."""
+
+    def norms(self) -> Tensor:
+        """Euclidean norms over all parameters, `[row]`."""
+        return torch.stack(list(self.squares().values())).sum(0).sqrt()
+
+    @abstractmethod
+    def scaled(self, factors: Tensor) -> Gradients:
+        """Each row times its factor, `factors [row]`."""
+
+    @abstractmethod
+    def joined(self, others: Sequence[Any]) -> Self:
+        """The rows of these gradients, then those of `others`, which are of the same form."""
+
+    @abstractmethod
+    def linear_combination(self, coefficients: Coefficients) -> LinearCombination:
+        """Linear combinations of the rows, `coefficients [new row, row]`."""
+
+
+def coefficients_of(coefficients: Coefficients, name: str) -> Tensor:
+    """The coefficients for one parameter tensor.
+
+    Args:
+        coefficients: `[new row, row]`, the same for all parameter tensors or by name.
+        name: of the parameter tensor.
+
+    Returns:
+        `[new row, row]`.
+    """
+    return coefficients if isinstance(coefficients, Tensor) else coefficients[name]
+
+
+def raw(gradients: Gradients) -> Gradients:
+    """φ(g) = g."""
+    return gradients
+
+
+def unit_length(gradients: Gradients) -> Gradients:
+    """φ(g) = g / ‖g‖; a gradient that is exactly zero stays zero."""
+    norms = gradients.norms()
+    return gradients.scaled(torch.where(norms > 0, 1 / norms, 0.0))
+
+
+PHI: dict[str, Callable[[Gradients], Gradients]] = {"raw": raw, "unit_length": unit_length}

@@ -1,0 +1,72 @@
+"""Which scalars of the outputs are differentiated: every gradient used here is vᵀJ, a cotangent times the Jacobian.
+
+J is the Jacobian of the outputs f with respect to the parameters, at one example and at θ_f. A cotangent function takes
+the objective, outputs `[row, output]` and targets and returns `[row, output, scalar]`, one cotangent for each scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.func import grad, jacrev, vmap
+
+from fimo.models.objective import Objective
+
+Cotangents = Callable[[Objective, Tensor, Tensor], Tensor]
+
+
+def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """∂ℓ/∂f, one scalar: the gradient of the loss.
+
+    Args:
+        objective: with the loss ℓ.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+    """
+    return vmap(grad(_alone(objective.loss)))(outputs, targets)[..., None]
+
+
+def of_measurement(measurement: Objective, objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """∂m/∂f of a measurement m, whatever the objective: the gradient at a test example.
+
+    Args:
+        measurement: m.
+        objective: it doesn't matter.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+    """
+    return of_loss(measurement, outputs, targets)
+
+
+def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """A root R of the loss's curvature in the outputs; the Gauss–Newton matrix is the mean of JᵀRRᵀJ.
+
+    As many scalars as the root has columns: one less than there are classes for the cross-entropy. It is continuous in
+    the outputs (an eigenvector's sign is not), so that it may be made again in other blocks.
+
+    Args:
+        objective: with the root.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+
+    Returns:
+        R, `[row, output, rank]`.
+    """
+    return objective.curvature_root(outputs, targets)
+
+
+def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """∂o/∂f of the objective's output function o: what TRAK linearises.
+
+    Args:
+        objective: with the output function o.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+    """
+    return vmap(jacrev(_alone(objective.output)))(outputs, targets).mT
+
+
+def _alone(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of rows, for one row."""
+    return lambda output, target: function(output[None], target[None]).squeeze(0)

@@ -1,0 +1,110 @@
+"""Gradients of embeddings in factors: linear layers whose inputs are one-hot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from fimo.gradients.layers import parameter_names
+from fimo.gradients.sequences import Segment, SequenceGradients
+
+
+@dataclass(frozen=True)
+class EmbeddingGradients(SequenceGradients):
+    """An embedding: a is one-hot, kept as the number of the embedding's row."""
+
+    @staticmethod
+    def supports(module: nn.Module) -> bool:
+        """Embeddings whose gradient is that of a plain look-up."""
+        if type(module) is not nn.Embedding:
+            return False
+        return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
+
+    @staticmethod
+    def is_cheaper(module: nn.Embedding, inputs: Tensor, outputs: Tensor) -> bool:
+        """Always, where each row has places.
+
+        Args:
+            module: the embedding.
+            inputs: numbers of its rows, `[row, place]`.
+            outputs: `[row, place, width]`.
+
+        Returns:
+            Whether the inputs have an axis of places.
+        """
+        return inputs.dim() >= 2
+
+    @staticmethod
+    def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Positions are often looked up once for all rows: then each row has its own view of them.
+
+        Args:
+            inputs: of a call.
+            outputs: of that call.
+            rows: number of rows that the network is called with.
+
+        Returns:
+            Both, with an axis `row`.
+        """
+        if len(inputs) == 1 < rows:
+            return inputs.expand(rows, *inputs.shape[1:]), outputs.expand(rows, *outputs.shape[1:])
+        return inputs, outputs
+
+    @classmethod
+    def of(cls, name: str, module: nn.Embedding, inputs: Tensor, deltas: Tensor) -> Self:
+        """All axes but the first are places; the row that pads is never trained.
+
+        Args:
+            name: of the module.
+            module: the embedding.
+            inputs: numbers of its rows, `[row, …]`.
+            deltas: δ, the gradients at its outputs, `[row, …, width]`.
+
+        Returns:
+            A gradient for each row.
+        """
+        numbers, deltas = inputs.flatten(1), deltas.flatten(1, -2)
+        if module.padding_idx is not None:
+            deltas = deltas * (numbers != module.padding_idx)[..., None]
+        weight, bias = parameter_names(name, module)
+        return cls(weight, bias, (Segment(numbers, deltas),), module.num_embeddings)
+
+    @staticmethod
+    def input_products(left: Tensor, right: Tensor) -> Tensor:
+        """a·a' for all pairs of places: 1 where they look up the same row, else 0.
+
+        Args:
+            left: numbers of the embedding's rows, with an axis `row` or with all places of all rows on one axis.
+            right: numbers with the same axes.
+
+        Returns:
+            Whether the places look up the same row, `[…, place of left, place of right]`.
+        """
+        return left[..., :, None] == right[..., None, :]
+
+    def _matrices_are_cheaper(self, other: SequenceGradients) -> bool:
+        return False  # nearly all of their entries are zero
+
+    def matrices(self, outputs: slice = slice(None)) -> Tensor:
+        """Gradients as the parameter has its axes, `[row, row of the embedding, width]`, for some of the width."""
+        result = []
+        for segment in self.segments:
+            deltas = segment.deltas[..., outputs]
+            empty = deltas.new_zeros(len(deltas), self.fan_in, deltas.shape[2])
+            result.append(empty.scatter_add_(1, segment.inputs[..., None].expand_as(deltas), deltas))
+        return torch.cat(result)
+
+    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
+        """Sum over rows of the squared entries of leftᵀ G right, G with the axes of a linear layer's weight.
+
+        Args:
+            left: `[width, width]`.
+            right: `[row of the embedding, row of the embedding]`.
+
+        Returns:
+            `[width, row of the embedding]`.
+        """
+        return (left.T @ self.matrices().mT @ right).square().sum(0)

@@ -1,0 +1,152 @@
+"""Gradients of whole networks, layer by layer: in factors where that is cheaper, as they are otherwise.
+
+g_j · g_i = Σ_l (a_j · a_i + 1) (δ_j · δ_i)        (for linear layers on matrices; the 1 where there is a bias)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from fimo.gradients.base import Gradients
+from fimo.gradients.convolution import Conv2dGradients
+from fimo.gradients.cotangents import Cotangents, of_loss
+from fimo.gradients.dense import per_example_gradients
+from fimo.gradients.embedding import EmbeddingGradients
+from fimo.gradients.layers import Layer
+from fimo.gradients.linear import LayerNormGradients, LinearGradients
+from fimo.gradients.network import NetworkGradients
+from fimo.gradients.sequences import LinearSequenceGradients
+from fimo.problem import Problem
+from fimo.rows import Inputs, Rows, rows_of
+
+# Every kind of layer; of those that support a module, the first that is cheaper takes it.
+LAYERS: tuple[type[Layer], ...] = (
+    LinearGradients,
+    LinearSequenceGradients,
+    EmbeddingGradients,
+    LayerNormGradients,
+    Conv2dGradients,
+)
+Calls = dict[str, list[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Factorisation:
+    """How a network's gradients are taken apart.
+
+    Attributes:
+        layers: by the names of modules, the kind of layer that each is taken as.
+        others: names of the parameters of all other modules, whose gradients are dense.
+        extra_bytes: memory that one row's gradients take beyond the activations of a backward pass.
+    """
+
+    layers: Mapping[str, type[Layer]]
+    others: tuple[str, ...]
+    extra_bytes: int = 0
+
+
+def layer_gradients(
+    problem: Problem, rows: Rows, factorisation: Factorisation, cotangents: Cotangents = of_loss
+) -> NetworkGradients:
+    """The same as `per_example_gradients`, in factors where the factorisation says so.
+
+    Args:
+        problem: network and objective.
+        rows: the examples.
+        factorisation: of the problem's network.
+        cotangents: of the scalars that are differentiated, the loss by default.
+
+    Returns:
+        Row after row; where an example has several scalars they follow each other.
+    """
+    modules = {name: problem.network.get_submodule(name) for name in factorisation.layers}
+    outputs, calls = _forward(problem.network, modules, rows.inputs)
+    inputs, results = zip(*(calls[name][0] for name in modules), strict=True)
+    vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
+    # Zero for a layer whose output plays no part.
+    options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
+    scalars = [torch.autograd.grad(outputs, results, vector, **options) for vector in vectors.unbind(-1)]
+    deltas = [torch.stack(parts, 1).flatten(0, 1) for parts in zip(*scalars, strict=True)]
+    parts: list[Gradients] = [
+        kind.of(name, modules[name], _repeated(layer_inputs.detach(), len(scalars)), layer_deltas)
+        for (name, kind), layer_inputs, layer_deltas in zip(factorisation.layers.items(), inputs, deltas, strict=True)
+    ]
+    if factorisation.others:
+        parts.append(per_example_gradients(problem, rows, cotangents, factorisation.others))
+    return NetworkGradients(tuple(parts))
+
+
+def _repeated(inputs: Tensor, scalars: int) -> Tensor:
+    """Each row as often as there are scalars."""
+    return inputs if scalars == 1 else inputs.repeat_interleave(scalars, 0)
+
+
+def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None:
+    """What can be kept in factors, or None where that is less than half of the parameters.
+
+    A module is taken whose parameters are its own and that is called once, with an input for each row, and for which a
+    kind of layer is cheaper than its gradient as it is.
+
+    Args:
+        network: in eval mode.
+        inputs: a few example inputs, to see which modules are called and how.
+
+    Returns:
+        The factorisation, or None.
+    """
+    owners = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
+    candidates = {
+        name: module
+        for name, module in network.named_modules()
+        if any(kind.supports(module) for kind in LAYERS)
+        and all(owners[id(p)] == 1 for p in module.parameters(recurse=False))
+    }
+    outputs, calls = _forward(network, candidates, inputs)
+    layers: dict[str, type[Layer]] = {}
+    extra = 0
+    for name, module in candidates.items():
+        if len(calls[name]) == 1 and (kind := _kind_of(module, *calls[name][0], len(outputs))):
+            layers[name] = kind
+            extra += kind.extra_bytes(module, *calls[name][0])
+    own = {id(p) for name in layers for p in candidates[name].parameters(recurse=False)}
+    taken = sum(p.numel() for p in network.parameters() if id(p) in own)
+    if 2 * taken < sum(p.numel() for p in network.parameters()):
+        return None
+    others = {name: p for name, p in network.named_parameters() if id(p) not in own}
+    return Factorisation(layers, tuple(others), extra + sum(p.nbytes for p in others.values()))
+
+
+def _kind_of(module: nn.Module, inputs: Tensor, outputs: Tensor, rows: int) -> type[Layer] | None:
+    """The first kind of layer that supports a module and is cheaper for a call of it."""
+    if len(inputs) != rows or inputs.dim() < 2:
+        return None
+    return next((kind for kind in LAYERS if kind.supports(module) and kind.is_cheaper(module, inputs, outputs)), None)
+
+
+def _forward(network: nn.Module, modules: Mapping[str, nn.Module], inputs: Inputs) -> tuple[Tensor, Calls]:
+    """The network's outputs, and the input and output of every call of each module on the way there."""
+    calls: Calls = {name: [] for name in modules}
+    rows = rows_of(inputs)
+
+    def record(name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        given = args[0]
+        for kind in LAYERS:
+            if kind.supports(module):
+                given, output = kind.for_each_row(given, output, rows)
+        calls[name].append((given, output))
+        return output.clone()  # what follows may work in place, as ReLU can: the recorded output stays as it is
+
+    hooks = [module.register_forward_hook(partial(record, name)) for name, module in modules.items()]
+    try:
+        with torch.enable_grad():
+            outputs = network(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs, calls

@@ -1,0 +1,37 @@
+"""Footprint of a problem's network: the parameters that its outputs depend on, the memory that a row takes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fimo.problem import Problem
+from fimo.rows import map_inputs
+
+
+def used_parameters(problem: Problem) -> dict[str, nn.Parameter]:
+    """The parameters that the outputs depend on, by name."""
+    parameters = dict(problem.network.named_parameters())
+    with torch.enable_grad():
+        outputs = problem.network(problem.train[slice(0, 2)][0])
+    gradients = torch.autograd.grad(outputs.sum(), list(parameters.values()), allow_unused=True)
+    pairs = zip(parameters.items(), gradients, strict=True)
+    return {name: parameter for (name, parameter), gradient in pairs if gradient is not None}
+
+
+def activation_bytes(problem: Problem) -> int:
+    """Bytes that one more row keeps for the backward pass, a text padded as all are."""
+    return max(1, _saved_bytes(problem, 2) - _saved_bytes(problem, 1))
+
+
+def _saved_bytes(problem: Problem, rows: int) -> int:
+    """Bytes that the forward pass of some rows keeps for the backward pass."""
+    sizes: dict[int, int] = {}
+
+    def record(tensor: Tensor) -> Tensor:
+        sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+        problem.network(map_inputs(lambda tensor: tensor[:rows], problem.train.inputs)).sum()
+    return sum(sizes.values())

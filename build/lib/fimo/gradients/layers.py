@@ -1,0 +1,171 @@
+"""Gradients of one layer at several examples, in factors, without any parameter-sized tensor.
+
+The gradient of one example with respect to a linear layer's weight is a sum over the places where the layer is applied
+(one, or one for each token or pixel) of outer products δ aᵀ, δ the loss gradient at the layer's output and a its input;
+with respect to the bias it is the sum of δ. An embedding is a linear layer whose inputs are one-hot, a convolution one
+whose inputs are patches.
+
+A kind of layer is one class: it says which modules it takes, makes their gradients of what goes into the layer and what
+comes back to its output, and multiplies them. `factored.LAYERS` lists all kinds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from fimo.gradients.base import Coefficients, Gradients, coefficients_of
+
+
+class Layer(Gradients, ABC):
+    """Per-example gradients of one kind of layer: a base class beside a form of gradients."""
+
+    @staticmethod
+    @abstractmethod
+    def supports(module: Any) -> bool:
+        """Whether this kind can take the module, as far as its type and settings say."""
+
+    @staticmethod
+    @abstractmethod
+    def is_cheaper(module: Any, inputs: Tensor, outputs: Tensor) -> bool:
+        """Whether this kind takes the module as it is called, and its gradients are smaller so than as they are.
+
+        Args:
+            module: one that `supports` accepts.
+            inputs: of a call, `[row, …]`.
+            outputs: of that call, `[row, …]`.
+
+        Returns:
+            Whether this kind is to take it.
+        """
+
+    @staticmethod
+    def extra_bytes(module: Any, inputs: Tensor, outputs: Tensor) -> int:
+        """Memory that one row's gradients take beyond the activations that a backward pass keeps anyway, in bytes.
+
+        Args:
+            module: one that `is_cheaper` accepts.
+            inputs: of a call, `[row, …]`.
+            outputs: of that call, `[row, …]`.
+
+        Returns:
+            Bytes; none where inputs and outputs are all that is held.
+        """
+        return 0
+
+    @staticmethod
+    def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Inputs and outputs of a call with an axis `row`; most layers are called with one.
+
+        Args:
+            inputs: of a call.
+            outputs: of that call.
+            rows: number of rows that the network is called with.
+
+        Returns:
+            Inputs and outputs.
+        """
+        return inputs, outputs
+
+    @classmethod
+    @abstractmethod
+    def of(cls, name: str, module: Any, inputs: Tensor, deltas: Tensor) -> Self:
+        """The module's gradients.
+
+        Args:
+            name: of the module; empty for the network itself.
+            module: the layer.
+            inputs: a, `[row, …]`, as the module takes them.
+            deltas: δ, the gradients at its outputs, `[row, …]`.
+
+        Returns:
+            A gradient for each row.
+        """
+
+
+def parameter_names(name: str, module: nn.Module) -> tuple[str, str | None]:
+    """Names of the weight and, where there is one, the bias of a module.
+
+    Args:
+        name: of the module; empty for the network itself.
+        module: the layer.
+
+    Returns:
+        The bias is None where there is none.
+    """
+    weight, bias = f"{name}.weight".lstrip("."), f"{name}.bias".lstrip(".")
+    return weight, bias if getattr(module, "bias", None) is not None else None
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Sum of linear combinations of gradients, which has no factors of its own: kept as rows and coefficients.
+
+    Attributes:
+        terms: gradients and coefficients `[new row, row]`.
+    """
+
+    terms: tuple[tuple[Gradients, Coefficients], ...]
+
+    def inner(self, gradients: Gradients) -> Tensor:
+        """Inner products over all parameters, `[row of self, row of gradients]`."""
+        return torch.stack([_weighted(rows, by, gradients) for rows, by in self.terms]).sum(0)
+
+    def __add__(self, other: Combination) -> Combination:
+        """Row by row."""
+        return Combination(self.terms + other.terms)
+
+
+def _weighted(rows: Gradients, coefficients: Coefficients, gradients: Gradients) -> Tensor:
+    if isinstance(coefficients, Tensor):
+        products = rows.inner(gradients)
+        wide = torch.promote_types(coefficients.dtype, products.dtype)  # the terms of a solution nearly cancel
+        return coefficients.to(wide) @ products.to(wide)
+    by_name = rows.inner_per_parameter(gradients)
+    return torch.stack([coefficients_of(coefficients, name) @ product for name, product in by_name.items()]).sum(0)
+
+
+class FactoredGradients(Gradients):
+    """Gradients that stay in factors: combinations of them are kept as rows and coefficients."""
+
+    def linear_combination(self, coefficients: Coefficients) -> Combination:
+        """Linear combinations of the rows, coefficients `[new row, row]`; only multiplying them computes something."""
+        return Combination(((self, coefficients),))
+
+
+@dataclass(frozen=True)
+class LayerGradients(FactoredGradients, Layer):
+    """Gradients of one layer's weight and bias, in factors.
+
+    Attributes:
+        weight: name of the weight.
+        bias: name of the bias, or None.
+    """
+
+    weight: str
+    bias: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the weight and, where there is one, the bias."""
+        return (self.weight,) if self.bias is None else (self.weight, self.bias)
+
+    @abstractmethod
+    def matrices(self) -> Tensor:
+        """The weight's gradients as they are, `[row, fan-out, fan-in]`."""
+
+    @abstractmethod
+    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
+        """Sum over rows of the squared entries of leftᵀ G right; G is the weight's gradient, then the bias's column.
+
+        Args:
+            left: `[fan-out, fan-out]`.
+            right: `[fan-in, fan-in]`, or one more each where there is a bias.
+
+        Returns:
+            `[fan-out, fan-in]`, or one column more where there is a bias.
+        """

@@ -1,0 +1,156 @@
+"""Gradients of linear layers that are applied to a matrix, and of layer normalisations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fimo.gradients.dense import DenseGradients
+from fimo.gradients.layers import Layer, LayerGradients, parameter_names
+
+
+@dataclass(frozen=True)
+class LinearGradients(LayerGradients):
+    """A linear layer that is applied to a matrix, so that each gradient is one outer product δ aᵀ.
+
+    Attributes:
+        inputs: a, `[row, fan-in]`.
+        deltas: δ, `[row, fan-out]`.
+    """
+
+    inputs: Tensor
+    deltas: Tensor
+
+    @staticmethod
+    def supports(module: nn.Module) -> bool:
+        """Linear layers, not classes derived from them."""
+        return type(module) is nn.Linear
+
+    @staticmethod
+    def is_cheaper(module: nn.Linear, inputs: Tensor, outputs: Tensor) -> bool:
+        """Always, for a matrix.
+
+        Args:
+            module: the layer.
+            inputs: of a call, `[row, …, fan-in]`.
+            outputs: of that call, `[row, …, fan-out]`.
+
+        Returns:
+            Whether the inputs are a matrix.
+        """
+        return inputs.dim() == 2
+
+    @classmethod
+    def of(cls, name: str, module: nn.Linear, inputs: Tensor, deltas: Tensor) -> Self:
+        """The factors are inputs and deltas themselves.
+
+        Args:
+            name: of the module.
+            module: the layer.
+            inputs: a, `[row, fan-in]`.
+            deltas: δ, `[row, fan-out]`.
+
+        Returns:
+            A gradient for each row.
+        """
+        return cls(*parameter_names(name, module), inputs, deltas)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of both factors, in bytes."""
+        return self.inputs.nbytes + self.deltas.nbytes
+
+    def inner_per_parameter(self, other: LinearGradients) -> dict[str, Tensor]:
+        """(a·a')(δ·δ') for the weight, δ·δ' for the bias."""
+        inputs, deltas = self.inputs @ other.inputs.T, self.deltas @ other.deltas.T
+        return {self.weight: inputs * deltas, **({self.bias: deltas} if self.bias else {})}
+
+    def inner(self, other: LinearGradients) -> Tensor:
+        """(a·a' + 1)(δ·δ'), the 1 where there is a bias."""
+        inputs = self.inputs @ other.inputs.T
+        inputs += self.bias is not None  # in place: a Gram can be as large as memory allows
+        return inputs.mul_(self.deltas @ other.deltas.T)
+
+    def squares(self) -> dict[str, Tensor]:
+        """‖a‖²‖δ‖² and ‖δ‖²."""
+        deltas = self.deltas.square().sum(1)
+        return {self.weight: self.inputs.square().sum(1) * deltas, **({self.bias: deltas} if self.bias else {})}
+
+    def scaled(self, factors: Tensor) -> Self:
+        """Each δ times its factor."""
+        return replace(self, deltas=self.deltas * factors[:, None])
+
+    def joined(self, others: Sequence[LinearGradients]) -> Self:
+        """The rows of these gradients, then those of `others`."""
+        if not others:
+            return self
+        inputs, deltas = ([getattr(part, name) for part in (self, *others)] for name in ("inputs", "deltas"))
+        return replace(self, inputs=torch.cat(inputs), deltas=torch.cat(deltas))
+
+    def matrices(self) -> Tensor:
+        """Outer products, `[row, fan-out, fan-in]`."""
+        return self.deltas[:, :, None] * self.inputs[:, None, :]
+
+    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
+        """One product of the squared factors, see `LayerGradients`.
+
+        Args:
+            left: `[fan-out, fan-out]`.
+            right: `[fan-in, fan-in]`, or one more each where there is a bias.
+
+        Returns:
+            `[fan-out, fan-in]`, or one column more where there is a bias.
+        """
+        ones = self.inputs.new_ones(len(self.inputs), self.bias is not None)  # the bias's input
+        inputs = torch.cat([self.inputs, ones], 1) @ right
+        return (self.deltas @ left).square().T @ inputs.square()
+
+
+class LayerNormGradients(DenseGradients, Layer):
+    """A layer normalisation with a scale: its gradients as they are, in closed form.
+
+    With x̂ the normalised input, the gradient of the scale is Σ over places x̂ δ, and that of the shift Σ δ.
+    """
+
+    @staticmethod
+    def supports(module: nn.Module) -> bool:
+        """Layer normalisations that have a scale."""
+        return type(module) is nn.LayerNorm and module.weight is not None
+
+    @staticmethod
+    def is_cheaper(module: nn.LayerNorm, inputs: Tensor, outputs: Tensor) -> bool:
+        """Wherever there is an axis `row` before the normalised ones; no backward pass for each row is needed.
+
+        Args:
+            module: the layer normalisation.
+            inputs: of a call, `[row, …]`.
+            outputs: of that call, `[row, …]`.
+
+        Returns:
+            Whether the inputs have more axes than `row`.
+        """
+        return inputs.dim() >= 2
+
+    @classmethod
+    def of(cls, name: str, module: nn.LayerNorm, inputs: Tensor, deltas: Tensor) -> Self:
+        """Sums over places.
+
+        Args:
+            name: of the module.
+            module: the layer normalisation.
+            inputs: what it normalises, `[row, …]`.
+            deltas: δ, the gradients at its outputs, `[row, …]`.
+
+        Returns:
+            A gradient for each row.
+        """
+        weight, bias = parameter_names(name, module)
+        scales = functional.layer_norm(inputs, module.normalized_shape, eps=module.eps) * deltas
+        places = tuple(range(1, scales.dim() - len(module.normalized_shape)))
+        tensors = {weight: scales} if bias is None else {weight: scales, bias: deltas}
+        return cls({key: tensor.sum(places) if places else tensor for key, tensor in tensors.items()})

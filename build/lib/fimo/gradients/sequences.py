@@ -1,0 +1,218 @@
+"""Gradients of layers that are applied at several places of each row: the linear layers of transformers, embeddings.
+
+The gradient of the weight is the sum over places of outer products δ aᵀ, so that
+
+    g · g' = Σ over pairs of places (a · a')(δ · δ')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fimo.gradients.layers import LayerGradients, parameter_names
+from fimo.memory import LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
+
+# A linear layer over sequences is taken in factors where these are smaller than its gradient with so many places. It
+# does not depend on the places of the rows at hand: gradients of other rows have to be taken apart in the same way.
+PLACES = 5
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Some rows of gradients at places, padded to the same number of places.
+
+    Attributes:
+        inputs: a, `[row, place, fan-in]`; for an embedding the numbers of its rows, `[row, place]`, integers.
+        deltas: δ, `[row, place, fan-out]`.
+    """
+
+    inputs: Tensor
+    deltas: Tensor
+
+    def pieces(self, rows: int) -> Iterator[Segment]:
+        """The same, so many rows at a time."""
+        for inputs, deltas in zip(self.inputs.split(rows), self.deltas.split(rows), strict=True):
+            yield Segment(inputs, deltas)
+
+
+@dataclass(frozen=True)
+class SequenceGradients(LayerGradients):
+    """A layer that is applied at several places of each row, linear in the inputs there.
+
+    Attributes:
+        segments: rows after rows.
+        fan_in: inputs of a linear layer, rows of an embedding.
+    """
+
+    segments: tuple[Segment, ...]
+    fan_in: int
+
+    @staticmethod
+    def input_products(left: Tensor, right: Tensor) -> Tensor:
+        """a·a' for all pairs of places.
+
+        Args:
+            left: inputs of a `Segment`, with an axis `row` or with all places of all rows on one axis.
+            right: inputs with the same axes.
+
+        Returns:
+            `[…, place of left, place of right]`.
+        """
+        return left @ right.mT
+
+    def _matrices_are_cheaper(self, other: SequenceGradients) -> bool:
+        """Whether the weight's gradients as they are take fewer operations to multiply than their factors."""
+        matrices = self._rows * other._rows + self._places + other._places
+        pairs = self._places * other._places
+        return pairs * (self.fan_in + self.fan_out) > matrices * self.fan_in * self.fan_out
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of all factors, in bytes."""
+        return sum(segment.inputs.nbytes + segment.deltas.nbytes for segment in self.segments)
+
+    @property
+    def fan_out(self) -> int:
+        """Outputs, or an embedding's width."""
+        return self.segments[0].deltas.shape[2]
+
+    @property
+    def _rows(self) -> int:
+        return sum(len(segment.deltas) for segment in self.segments)
+
+    @property
+    def _places(self) -> int:
+        return sum(segment.deltas[..., 0].numel() for segment in self.segments)
+
+    def inner_per_parameter(self, other: SequenceGradients) -> dict[str, Tensor]:
+        """Sums over pairs of places of (a·a')(δ·δ'), or products of the gradients as they are where that is cheaper."""
+        products = self._inner_of_matrices if self._matrices_are_cheaper(other) else self._inner_of_pairs
+        result = {self.weight: products(other)}
+        if self.bias is not None:
+            result[self.bias] = self._sums() @ other._sums().T
+        return result
+
+    def inner(self, other: SequenceGradients) -> Tensor:
+        """Inner products over weight and bias."""
+        weight, *bias = self.inner_per_parameter(other).values()
+        return weight.add_(bias[0]) if bias else weight
+
+    def _inner_of_pairs(self, other: SequenceGradients) -> Tensor:
+        return torch.cat([torch.cat([self._of_segments(s, o) for o in other.segments], 1) for s in self.segments])
+
+    def _of_segments(self, left: Segment, right: Segment) -> Tensor:
+        """Inner products of the weight's gradients as sums over pairs of places, some rows at a time."""
+        rows = max(1, PLACE_PAIR_BYTES // (2 * right.deltas[..., 0].numel() * left.deltas[0, :, :1].nbytes))
+        return torch.cat([self._of_pairs(piece, right) for piece in left.pieces(rows)])
+
+    def _of_pairs(self, left: Segment, right: Segment) -> Tensor:
+        pairs = left.deltas.flatten(0, 1) @ right.deltas.flatten(0, 1).T
+        pairs.mul_(self.input_products(left.inputs.flatten(0, 1), right.inputs.flatten(0, 1)))
+        return pairs.reshape(*left.deltas.shape[:2], *right.deltas.shape[:2]).sum((1, 3))
+
+    def _inner_of_matrices(self, other: SequenceGradients) -> Tensor:
+        """Some outputs of the layer after others, so that the gradients as they are are never all in memory."""
+        row_bytes = self.fan_in * self.segments[0].deltas.element_size()
+        outputs = max(1, LAYER_GRADIENT_BYTES // ((self._rows + other._rows) * row_bytes))
+        total: Tensor | None = None
+        for start in range(0, self.fan_out, outputs):
+            some = slice(start, start + outputs)
+            mine = self.matrices(some).flatten(1)
+            theirs = mine if other is self else other.matrices(some).flatten(1)
+            total = mine @ theirs.T if total is None else total.addmm_(mine, theirs.T)
+        assert total is not None
+        return total
+
+    def _sums(self) -> Tensor:
+        """The bias's gradients."""
+        return torch.cat([segment.deltas.sum(1) for segment in self.segments])
+
+    def squares(self) -> dict[str, Tensor]:
+        """Squared norms, from the places of each row among themselves."""
+        result = {self.weight: torch.cat([self._squares_of_rows(segment) for segment in self.segments])}
+        if self.bias is not None:
+            result[self.bias] = self._sums().square().sum(1)
+        return result
+
+    def _squares_of_rows(self, segment: Segment) -> Tensor:
+        products = (segment.deltas @ segment.deltas.mT) * self.input_products(segment.inputs, segment.inputs)
+        return products.sum((1, 2)).clamp(min=0)  # rounding can make a square a little negative
+
+    def scaled(self, factors: Tensor) -> Self:
+        """Each δ times its factor."""
+        parts = factors.split([len(segment.deltas) for segment in self.segments])
+        pairs = zip(self.segments, parts, strict=True)
+        return replace(self, segments=tuple(Segment(s.inputs, s.deltas * part[:, None, None]) for s, part in pairs))
+
+    def joined(self, others: Sequence[SequenceGradients]) -> Self:
+        """The rows of these gradients, then those of `others`."""
+        parts: tuple[SequenceGradients, ...] = (self, *others)
+        return replace(self, segments=tuple(segment for part in parts for segment in part.segments))
+
+    def matrices(self, outputs: slice = slice(None)) -> Tensor:
+        """Sums of outer products, `[row, fan-out, fan-in]`, for some of the outputs."""
+        return torch.cat([segment.deltas[..., outputs].mT @ segment.inputs for segment in self.segments])
+
+    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
+        """Row by row, in pieces, see `LayerGradients`.
+
+        Args:
+            left: `[fan-out, fan-out]`.
+            right: `[fan-in, fan-in]`, or one more each where there is a bias.
+
+        Returns:
+            `[fan-out, fan-in]`, or one column more where there is a bias.
+        """
+        total = left.new_zeros(len(left), len(right))
+        for segment in self.segments:
+            for piece in segment.pieces(max(1, PLACE_PAIR_BYTES // total.nbytes)):
+                inputs = functional.pad(piece.inputs, (0, int(self.bias is not None)), value=1.0)  # the bias's input
+                total += ((piece.deltas @ left).mT @ (inputs @ right)).square().sum(0)
+        return total
+
+
+@dataclass(frozen=True)
+class LinearSequenceGradients(SequenceGradients):
+    """A linear layer that is applied at several places of each row."""
+
+    @staticmethod
+    def supports(module: nn.Module) -> bool:
+        """Linear layers, not classes derived from them."""
+        return type(module) is nn.Linear
+
+    @staticmethod
+    def is_cheaper(module: nn.Linear, inputs: Tensor, outputs: Tensor) -> bool:
+        """Where the factors of `PLACES` places are smaller than the weight.
+
+        Args:
+            module: the layer.
+            inputs: of a call, `[row, …, fan-in]`.
+            outputs: of that call, `[row, …, fan-out]`.
+
+        Returns:
+            Whether PLACES (fan-in + fan-out) < fan-in · fan-out, and the inputs have places.
+        """
+        both = module.in_features + module.out_features
+        return inputs.dim() > 2 and PLACES * both < module.in_features * module.out_features
+
+    @classmethod
+    def of(cls, name: str, module: nn.Linear, inputs: Tensor, deltas: Tensor) -> Self:
+        """All axes between the first and the last are places.
+
+        Args:
+            name: of the module.
+            module: the layer.
+            inputs: a, `[row, …, fan-in]`.
+            deltas: δ, `[row, …, fan-out]`.
+
+        Returns:
+            A gradient for each row.
+        """
+        segment = Segment(inputs.flatten(1, -2), deltas.flatten(1, -2))
+        return cls(*parameter_names(name, module), (segment,), module.in_features)

@@ -1,0 +1,132 @@
+"""The cheapest right way to a problem's per-example gradients, and a few means over its training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import torch
+
+from fimo.gradients.base import Gradients
+from fimo.gradients.cotangents import Cotangents, of_loss
+from fimo.gradients.dense import per_example_gradients
+from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
+from fimo.gradients.footprint import activation_bytes
+from fimo.memory import BLOCK_BYTES
+from fimo.problem import Problem
+from fimo.rows import Rows
+
+
+class GradientSource:
+    """Gradients as factors of each layer where most parameters are in such layers, as they are (dense) otherwise.
+
+    The factorisation is read off the modules; a network that uses a layer's weight behind the module's back would pass
+    that reading, so both forms are compared on two rows before factors are taken.
+
+    Args:
+        problem: network, objective and rows.
+        factored: False for dense gradients in any case.
+        block_bytes: bound on the memory of one block of gradients.
+    """
+
+    def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
+        self.problem = problem
+        self.factorisation = checked_factorisation(problem) if factored else None
+        extra = problem.size * problem.dtype.itemsize if self.factorisation is None else self.factorisation.extra_bytes
+        self.row_bytes = activation_bytes(problem) + extra  # while a row's gradient is made
+        self.block_rows = max(1, block_bytes // self.row_bytes)
+
+    @property
+    def factored(self) -> bool:
+        """Whether gradients come in factors."""
+        return self.factorisation is not None
+
+    @cached_property
+    def lambda_0(self) -> float:
+        """The mean over training rows and parameters of the squared gradient: the paper's unit of damping."""
+        return mean_square(self)
+
+    def __call__(self, rows: Rows, cotangents: Cotangents = of_loss) -> Gradients:
+        """Gradients of the loss, or of other scalars, at all `rows`.
+
+        Args:
+            rows: the examples.
+            cotangents: of the scalars that are differentiated, the loss by default.
+
+        Returns:
+            Row after row; where an example has several scalars they follow each other.
+        """
+        if self.factorisation is None:
+            return per_example_gradients(self.problem, rows, cotangents)
+        return layer_gradients(self.problem, rows, self.factorisation, cotangents)
+
+    def blocks(self, rows: Rows, cotangents: Cotangents = of_loss, at_most: int | None = None) -> Iterator[Gradients]:
+        """Gradients as `__call__` gives them, block by block, each of as many rows as fit into `block_bytes`.
+
+        Args:
+            rows: the examples.
+            cotangents: of the scalars that are differentiated, the loss by default.
+            at_most: number of gradients in a block at the most.
+
+        Returns:
+            The blocks, which are made when they are asked for.
+        """
+        size = max(1, min(self.block_rows, at_most or self.block_rows) // self.scalars(cotangents))
+        for start in range(0, len(rows), size):
+            yield self(rows.keep(slice(start, start + size)), cotangents)
+
+    @torch.no_grad()
+    def scalars(self, cotangents: Cotangents) -> int:
+        """Gradients for each row."""
+        problem, row = self.problem, self.problem.train.keep(slice(0, 1))
+        outputs = problem.outputs(problem.parameters, row.inputs)
+        return cotangents(problem.objective, outputs, row.targets).shape[-1]
+
+
+def checked_factorisation(problem: Problem) -> Factorisation | None:
+    """How `layer_gradients` has to take the problem's network apart, or None where it can't.
+
+    Gradients in factors are compared with dense ones on two rows: a weight may be used where no module is called.
+    """
+    few = problem.train.keep(slice(0, 2))
+    factorisation = factorisation_of(problem.network, few.inputs)
+    if factorisation is None:
+        return None
+    dense = per_example_gradients(problem, few)
+    in_factors = layer_gradients(problem, few, factorisation)
+    errors = (in_factors.inner(layer_gradients(problem, few, factorisation)) - dense.inner(dense)).abs()
+    largest = dense.norms()[:, None] * dense.norms()
+    return factorisation if bool((errors <= 1e-4 * largest).all()) else None
+
+
+def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> dict[str, float]:
+    """Mean over training rows and entries of the squared gradient, by parameter tensor.
+
+    With `of_curvature` it is the mean eigenvalue of the Gauss–Newton matrix's block for each tensor.
+
+    Args:
+        source: of the gradients.
+        cotangents: of the scalars that are differentiated, the loss by default.
+
+    Returns:
+        By name, in squared units of the gradient.
+    """
+    problem, totals = source.problem, dict.fromkeys(source.problem.parameters, 0.0)
+    for block in source.blocks(problem.train, cotangents):
+        for name, squares in block.squares().items():
+            totals[name] += float(squares.sum())
+    return {name: total / (len(problem.train) * problem.parameters[name].numel()) for name, total in totals.items()}
+
+
+def mean_square(source: GradientSource, cotangents: Cotangents = of_loss) -> float:
+    """Mean over training rows and all parameters of the squared gradient.
+
+    Args:
+        source: of the gradients.
+        cotangents: of the scalars that are differentiated, the loss by default.
+
+    Returns:
+        In squared units of the gradient.
+    """
+    parameters, means = source.problem.parameters, mean_squares(source, cotangents)
+    return sum(mean * parameters[name].numel() for name, mean in means.items()) / source.problem.size

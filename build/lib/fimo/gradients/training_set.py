@@ -1,0 +1,75 @@
+"""Gradients of all training rows at once against vectors: a backward or a forward pass, whatever the network."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from fimo.errors import UserError
+from fimo.gradients.cotangents import Cotangents, of_loss
+from fimo.gradients.footprint import activation_bytes
+from fimo.memory import BLOCK_BYTES
+from fimo.problem import Parameters, Problem
+
+
+def vjp_over_training_set(
+    problem: Problem, weights: Tensor, cotangents: Cotangents = of_loss, block_bytes: int = BLOCK_BYTES
+) -> Parameters:
+    """Σ_k w_k g_k over the gradients of all training rows, by parameter.
+
+    Args:
+        problem: its training rows, at its network's parameters.
+        weights: `[gradient]`, as many for each row as there are scalars.
+        cotangents: of the scalars that are differentiated, the loss by default.
+        block_bytes: bound on the memory of a block of rows.
+
+    Returns:
+        The sum, by parameter.
+    """
+    parameters, rows = dict(problem.network.named_parameters()), len(problem.train)
+    total = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
+    by_row = weights.reshape(rows, -1).to(problem.device, problem.dtype)
+    for some in torch.arange(rows).split(max(1, block_bytes // activation_bytes(problem))):
+        inputs, targets = problem.train[some]
+        with torch.enable_grad():
+            outputs = problem.network(inputs)
+        vectors = cotangents(problem.objective, outputs.detach(), targets) @ by_row[some, :, None]
+        gradients = torch.autograd.grad(outputs, list(parameters.values()), vectors[..., 0], materialize_grads=True)
+        for name, part in zip(total, gradients, strict=True):
+            total[name] += part
+    return total
+
+
+@torch.no_grad()
+def jvp_over_training_set(
+    problem: Problem, vector: Parameters, cotangents: Cotangents = of_loss, block_bytes: int = BLOCK_BYTES
+) -> Tensor:
+    """g_k · v for the gradients of all training rows, `[gradient]`, by forward differentiation.
+
+    Args:
+        problem: its training rows, at its network's parameters.
+        vector: v, by parameter.
+        cotangents: of the scalars that are differentiated, the loss by default.
+        block_bytes: bound on the memory of a block of rows.
+
+    Returns:
+        The products, `[gradient]`.
+
+    Raises:
+        UserError: where torch can't differentiate the network forward.
+    """
+    products = []
+    for some in torch.arange(len(problem.train)).split(max(1, block_bytes // activation_bytes(problem))):
+        inputs, targets = problem.train[some]
+        try:
+            outputs, tangents, *_ = jvp(partial(problem.outputs, inputs=inputs), (problem.parameters,), (vector,))
+        except NotImplementedError as reason:
+            raise UserError(
+                f"The drift of the network {type(problem.network).__name__} can't be estimated: torch has no forward "
+                f"derivative for a part of it ({str(reason).splitlines()[0]}); choose moved=none."
+            ) from reason
+        products.append((tangents[:, None, :] @ cotangents(problem.objective, outputs, targets)).flatten())
+    return torch.cat(products)

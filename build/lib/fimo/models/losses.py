@@ -1,0 +1,11 @@
+"""The losses that there are, by name, and those of each task."""
+
+from __future__ import annotations
+
+from fimo.models.classification import BinaryCrossEntropy, CrossEntropy
+from fimo.models.objective import Objective
+from fimo.models.regression import AbsoluteError, Huber, SquaredError
+
+__all__ = ["OBJECTIVES", "AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "Huber", "SquaredError"]
+
+OBJECTIVES: dict[str, Objective] = {"regression": SquaredError(), "classification": CrossEntropy()}

@@ -1,0 +1,214 @@
+"""Objectives: a loss per example, which training lowers. The mean over a batch is taken by the caller."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import hessian, vmap
+
+from fimo.errors import UserError
+
+
+class Objective(ABC):
+    """The loss that a network is trained for, with what the methods have to know of it.
+
+    A subclass needs `loss`; for the rest there are answers that hold for any loss.
+    """
+
+    # Torch's module for the mean of the loss over a batch, where curvlinops knows it.
+    criterion: nn.Module | None = None
+    # The Hessian in the outputs is the curvature as it is: nothing is cut off, and nothing put in its place.
+    positive_hessian = False
+    # Targets are real numbers, one for each output, so that integers are made such.
+    real_targets = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Loss of each example.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row]`, in the dtype of the outputs.
+        """
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Measures of a model's quality beside its mean loss: none.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            Each measure by its name, over all rows.
+        """
+        return {}
+
+    def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The output function that TRAK linearises: the outputs themselves.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row, scalar]`.
+        """
+        return outputs
+
+    def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """A root R of the positive part of the loss's Hessian in the outputs, R Rᵀ = (∂²ℓ/∂f²)₊.
+
+        It is the symmetric one, which is continuous in the outputs, so that it may be made again in other blocks.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            R, `[row, output, rank]`.
+        """
+        values, vectors = torch.linalg.eigh(self.hessian(outputs, targets))
+        return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """∂²ℓ/∂f², `[row, output, output]`.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+        """
+        return vmap(hessian(lambda output, target: self.loss(output[None], target[None])[0]))(outputs, targets)
+
+    def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
+        """What a reader of scores has to know of the curvature: where a part of it was cut off.
+
+        Args:
+            outputs: f at some rows, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            A sentence without its full stop, or None.
+        """
+        if self.positive_hessian:
+            return None
+        values = torch.linalg.eigvalsh(self.hessian(outputs, targets))
+        cut = int((values[:, 0] < -1e-6 * values.abs().amax(1)).sum())
+        what = "the curvature is the positive part of the loss's Hessian in the outputs, which has a negative one too"
+        return f"{what} at {cut} of {len(outputs)} rows that were looked at" if cut else None
+
+    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:  # noqa: B027  (any targets are right here)
+        """Refuse targets that the loss would take for others: none, where nothing is known of it.
+
+        Args:
+            outputs: of the network at some rows, `[row, output]`.
+            targets: those of `Rows`, of all rows.
+
+        Raises:
+            UserError: naming their form, and that of the outputs.
+        """
+
+
+def cholesky_root(hessians: Tensor, rank: int) -> Tensor:
+    """Cholesky's root of positive semidefinite matrices of a known rank, continuous in them.
+
+    Args:
+        hessians: `[row, output, output]`.
+        rank: of each; where it is less than its size, its first so many rows are independent.
+
+    Returns:
+        R with R Rᵀ = the matrices, `[row, output, rank]`.
+    """
+    left, columns = hessians, []
+    for place in range(rank):
+        pivot = left[:, place, place].clamp(min=0)[:, None]
+        column = torch.where(pivot > 0, left[:, :, place] / torch.where(pivot > 0, pivot, 1.0).sqrt(), 0.0)
+        left = left - column[:, :, None] * column[:, None, :]
+        columns.append(column)
+    return torch.stack(columns, -1)
+
+
+class OwnObjective(Objective):
+    """A caller's loss: a function of outputs and targets, or what has such a `loss`.
+
+    Args:
+        given: `loss(outputs, targets) -> [row]`, or an object with it.
+    """
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+        self._loss = given.loss if hasattr(given, "loss") else given
+
+    def __repr__(self) -> str:
+        """Without an address in memory, so that it is the same in another process."""
+        if isinstance(self.given, partial):
+            return f"{OwnObjective(self.given.func)!r}{self.given.args}{self.given.keywords}"
+        if hasattr(self.given, "__qualname__"):
+            return str(self.given.__qualname__)
+        settings = ", ".join(f"{key}={value!r}" for key, value in vars(self.given).items())
+        return f"{type(self.given).__qualname__}({settings})"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The caller's.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row]`.
+        """
+        return self._loss(outputs, targets)
+
+
+def own_part(objective: Objective) -> Any:
+    """The class, or the function of a caller's, in which an objective's loss is written."""
+    given = objective.given if isinstance(objective, OwnObjective) else objective
+    given = given.func if isinstance(given, partial) else given
+    return given if hasattr(given, "__qualname__") else type(given)
+
+
+def as_objective(given: Any) -> Objective:
+    """An objective as it is, or a caller's own loss as one.
+
+    Args:
+        given: an `Objective`; a function `loss(outputs, targets) -> [row]`; or an object with such a `loss`.
+
+    Raises:
+        UserError: for anything else.
+    """
+    if isinstance(given, Objective):
+        return given
+    if not isinstance(given, type) and (callable(getattr(given, "loss", None)) or callable(given)):
+        return OwnObjective(given)
+    raise UserError(
+        "The objective must be one of fimo's (fimo.CrossEntropy()), a function loss(outputs, targets) that gives a "
+        f"loss for each row, or an object with such a loss, found {given!r}."
+    )
+
+
+def require_number_for_each_output(name: str, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse targets that are not one real number for each output.
+
+    Args:
+        name: of the objective.
+        outputs: f, `[row, output]`.
+        targets: y, of all rows.
+
+    Raises:
+        UserError: naming their form, and that of the outputs.
+    """
+    if not targets.is_floating_point() or targets.shape[1:] != outputs.shape[1:]:
+        raise UserError(
+            f"Targets of {name} must be real numbers [row, {outputs.shape[1]}] like the outputs, found "
+            f"{list(targets.shape)} of {targets.dtype}."
+        )

@@ -1,0 +1,212 @@
+"""What a network has to be: a deterministic function of one row at a time, without effect on its own state.
+
+All of it is looked at on a few rows, before anything is trained or computed. Each refusal says what was seen and what
+usually causes it.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fimo.errors import UserError, short
+from fimo.models.function_of_rows import outputs_at, require_same_outputs, require_same_state
+from fimo.models.interface import adapt, unwrapped
+from fimo.models.objective import Objective
+from fimo.rows import Rows
+
+logger = logging.getLogger(__name__)
+
+# Rows that are looked at: spread over the training rows.
+LOOKED_AT = 4
+
+
+def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | None = None) -> nn.Module:
+    """A network that can be asked what its training examples did, or a sentence that says why it can't.
+
+    Args:
+        network: the final model, or one that is to be trained. It is put into eval mode, and adapted in place.
+        objective: the loss per example.
+        train: the training rows.
+        outputs: how many each row needs, where the data say so.
+
+    Returns:
+        The network; the one inside where it came in a wrapper.
+
+    Raises:
+        UserError: where it is no deterministic function of one row at a time, changes its own state, has parameters
+            that are no real numbers, or has no gradient.
+    """
+    require_real_parameters(network)
+    few = train.keep(spread(len(train), LOOKED_AT))
+    with torch.random.fork_rng():  # what is drawn here is drawn by nobody else
+        network, wrappers = unwrapped(network.eval(), few.inputs)
+        if wrappers:
+            logger.info("the network %s is taken out of its %s", type(network).__name__, ", ".join(wrappers))
+        network = adapt(network, few.inputs)
+        require_outputs(network, few, outputs)
+        require_same_state(network, few.inputs)
+        require_same_outputs(network, few.inputs)
+        require_gradients(network, objective, few, train)
+        copy_of(network)  # once it has been differentiated
+    return network
+
+
+def spread(rows: int, count: int) -> Tensor:
+    """Positions of so many rows, from the first to the last, evenly spaced.
+
+    Args:
+        rows: how many there are.
+        count: how many are wanted.
+    """
+    return torch.linspace(0, rows - 1, min(rows, count)).round().long()
+
+
+def require_real_parameters(network: nn.Module) -> None:
+    """Refuse what is no network, and parameters that are no real numbers, or not there yet.
+
+    Args:
+        network: as a caller has it.
+
+    Raises:
+        UserError: naming the parameter.
+    """
+    kind = type(network).__name__
+    if not isinstance(network, nn.Module):
+        raise UserError(f"The network must be a torch.nn.Module, found a {kind}.")
+    parameters = dict(network.named_parameters())
+    if not parameters:
+        raise UserError(f"The network {kind} has no parameters, so nothing depends on its data.")
+    for name, parameter in parameters.items():
+        if is_lazy(parameter):
+            raise UserError(
+                f"The parameter {name} of the network {kind} has no size yet: call a lazy network once with a few rows "
+                "before it comes here."
+            )
+        if not parameter.is_floating_point():
+            raise UserError(
+                f"The parameters of the network {kind} must be real numbers, found {name} of {parameter.dtype}: "
+                "quantised and complex parameters have no further training here."
+            )
+
+
+def require_outputs(network: nn.Module, few: Rows, outputs: int | None = None) -> None:
+    """Refuse outputs that are not `[row, output]` real numbers on the network's device.
+
+    Args:
+        network: in eval mode.
+        few: some rows.
+        outputs: how many each row needs, None for any number.
+
+    Raises:
+        UserError: for such outputs.
+    """
+    kind, device, returned = type(network).__name__, next(network.parameters()).device, outputs_at(network, few.inputs)
+    expected = f"outputs [row, {'output' if outputs is None else outputs}]"
+    if returned.dim() != 2 or len(returned) != len(few) or outputs not in (None, returned.shape[1]):
+        raise UserError(
+            f"The network {kind} must give {expected} for these data, found the shape {list(returned.shape)} for "
+            f"{len(few)} rows: change its forward or choose another network."
+        )
+    if not returned.is_floating_point() or returned.device != device:
+        raise UserError(
+            f"The network {kind} must give real numbers on the device of its parameters, {device}, found "
+            f"{returned.dtype} on {returned.device}."
+        )
+
+
+def require_gradients(network: nn.Module, objective: Objective, few: Rows, train: Rows) -> None:
+    """Refuse targets that the objective does not take, and a network without a gradient.
+
+    Args:
+        network: in eval mode.
+        objective: the loss per example.
+        few: some rows.
+        train: all rows, whose targets are looked at.
+
+    Raises:
+        UserError: for such targets or such a network.
+    """
+    kind, parameters = type(network).__name__, dict(network.named_parameters())
+    advice = "The usual cause is torch.no_grad() or detach() in its forward."
+    with torch.enable_grad(), _all_differentiated(network), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="None of the inputs have requires_grad")  # reentrant checkpointing
+        try:
+            outputs = network(few.inputs)
+            objective.require_targets(outputs.detach(), train.targets)
+            loss = objective.loss(outputs, few.targets)
+            if loss.shape != (len(few),):
+                raise UserError(
+                    f"The objective {objective!r} must give a loss for each row, [{len(few)}], found "
+                    f"{list(loss.shape)}: take no mean over the rows."
+                )
+            if not loss.requires_grad:
+                raise UserError(f"The loss of the network {kind} has no gradient. {advice}")
+            gradients = torch.autograd.grad(loss.sum(), list(parameters.values()), allow_unused=True)
+        except (RuntimeError, UserWarning) as reason:
+            remedy = "The usual cause is torch.utils.checkpoint without use_reentrant=False."
+            checkpointed = "heckpoint" in str(reason) or isinstance(reason, UserWarning)
+            raise UserError(
+                f"The network {kind} can't be differentiated ({short(reason)}). {remedy if checkpointed else advice}"
+            ) from reason
+    without = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+    if without:
+        logger.info("the loss has no gradient in %s: it counts as zero", ", ".join(without))
+
+
+@torch.no_grad()
+def require_measurement(network: nn.Module, measurement: Objective, test: Rows) -> None:
+    """Refuse a measurement that is no number for each row.
+
+    Args:
+        network: in eval mode.
+        measurement: what is watched at test examples.
+        test: the test examples.
+
+    Raises:
+        UserError: naming the form that it has.
+    """
+    few = test.keep(spread(len(test), LOOKED_AT))
+    outputs = outputs_at(network, few.inputs)
+    measurement.require_targets(outputs, test.targets)
+    measured = measurement.loss(outputs, few.targets)
+    if measured.shape != (len(few),):
+        raise UserError(
+            f"The measurement {measurement!r} must give a number for each row, [{len(few)}], found "
+            f"{list(measured.shape)}."
+        )
+
+
+def copy_of(network: nn.Module) -> nn.Module:
+    """A copy of a network; a trainer that it is attached to is not copied.
+
+    Raises:
+        UserError: where torch can't copy it.
+    """
+    trainer = getattr(network, "_trainer", None)  # of a Lightning module
+    try:
+        return copy.deepcopy(network, {} if trainer is None else {id(trainer): None})
+    except (RuntimeError, TypeError) as reason:
+        raise UserError(
+            f"The network {type(network).__name__} can't be copied ({short(reason)}). The usual cause is the old "
+            "torch.nn.utils.weight_norm or spectral_norm: take those of torch.nn.utils.parametrizations."
+        ) from reason
+
+
+@contextmanager
+def _all_differentiated(network: nn.Module) -> Iterator[None]:
+    """All parameters are part of θ here, as in every problem."""
+    before = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    network.requires_grad_()
+    try:
+        yield
+    finally:
+        for parameter, needed in before.items():
+            parameter.requires_grad_(needed)

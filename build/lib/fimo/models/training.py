@@ -1,0 +1,193 @@
+"""Training the final model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
+from torch.utils.data import DataLoader, Dataset
+
+from fimo.errors import UserError, short
+from fimo.models.fitting import fit
+from fimo.models.objective import Objective
+from fimo.models.requirements import copy_of
+from fimo.rows import Rows, map_inputs
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+# What becomes of the learning rate over so many steps: nothing, or it goes to 0, which it is after the last.
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int], LRScheduler] | None] = {
+    "constant": None,
+    "linear": lambda optimizer, steps: LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps),
+    "cosine": CosineAnnealingLR,
+}
+
+KEEP = ("last", "best")
+# Rows of one forward pass when a network is evaluated, which bounds the memory of a text model's activations.
+EVALUATION_ROWS = 1024
+
+
+class FinalTraining(pl.LightningModule):
+    """Ordinary training of one network on batches of `Rows`.
+
+    Args:
+        network: trained in place.
+        objective: its mean over the batch is descended.
+        optimizer: `sgd`, `adam` or `adamw`, with torch's settings apart from learning rate and weight decay.
+        lr: learning rate.
+        weight_decay: of the optimiser.
+        clip: bound on the gradient's norm, or none.
+        augment: called on the inputs of each batch, or None.
+        validation_rows: rows on which the network is evaluated after each epoch; the parameters of the best epoch
+            (highest accuracy, or lowest loss where there is none; the first of equals) are then those of the final
+            model. None takes the last epoch's.
+        schedule: of the learning rate, one of `SCHEDULES`. Where it goes to 0 the noise of the batches does too, and
+            the network ends close to where the mean training gradient is zero.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        optimizer: str,
+        lr: float,
+        weight_decay: float = 0.0,
+        clip: float | None = None,
+        augment: Callable[[Any], Any] | None = None,
+        validation_rows: Rows | None = None,
+        schedule: str = "constant",
+    ) -> None:
+        super().__init__()
+        self.network, self.objective = network, objective
+        self.optimizer_class, self.lr, self.weight_decay = OPTIMIZERS[optimizer], lr, weight_decay
+        self.clip, self.augment, self.schedule = clip, augment, SCHEDULES[schedule]
+        self.validation_rows = validation_rows
+        self.best_epoch, self.best_value = 0, -torch.inf
+        self.best_state: dict[str, Tensor] = {}
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser of all parameters, with the schedule of its learning rate over the steps of all epochs."""
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        optimizer = self.optimizer_class(self.network.parameters(), **settings)
+        if self.schedule is None:
+            return optimizer
+        scheduler = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
+        """Mean loss of a batch.
+
+        Args:
+            batch: inputs and targets.
+            batch_idx: it doesn't matter.
+
+        Returns:
+            The mean, a scalar.
+        """
+        inputs, targets = batch
+        if self.augment is not None:
+            inputs = self.augment(inputs)
+        return self.objective.loss(self.network(inputs), targets).mean()
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient."""
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+
+    def on_train_epoch_end(self) -> None:
+        """Stop at once where training diverged; remember the parameters where they are the best so far.
+
+        Raises:
+            UserError: where a parameter is no longer a finite number.
+        """
+        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+            raise UserError(
+                f"Training the final model diverged in epoch {self.current_epoch + 1} (its parameters are no longer "
+                f"finite): lower final.lr, found {self.lr}."
+            )
+        if self.validation_rows is None:
+            return
+        measured = metrics(self.network, self.objective, self.validation_rows)
+        self.network.train()
+        value = measured.get("accuracy", -measured["loss"])
+        if value > self.best_value:
+            self.best_value, self.best_epoch = value, self.current_epoch + 1
+            self.best_state = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def on_train_end(self) -> None:
+        """Go back to the best epoch, where there are validation rows."""
+        if self.best_state:
+            self.network.load_state_dict(self.best_state)
+
+
+def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, device: torch.device) -> None:
+    """Train a network in place.
+
+    Args:
+        module: the network and how it is trained.
+        rows: all training rows.
+        order: yields batches of row positions, anew each epoch (see `fimo.further_training.order.Order`).
+        epochs: passes over the training rows; 0 leaves the network as it is.
+        device: a CPU or one GPU.
+
+    Raises:
+        UserError: where training diverges.
+    """
+    if epochs == 0:
+        return
+    dataset: Dataset = rows  # type: ignore[assignment]
+    loader: DataLoader = DataLoader(dataset, sampler=order, batch_size=None)
+    module.train()  # Lightning leaves the mode as it finds it
+    fit(module, epochs, device, loader)
+
+
+def require_variance(network: nn.Module, rows: Rows, batch_size: int) -> None:
+    """Refuse, before the first epoch, a last batch of one row that batch normalisation can't train on.
+
+    Args:
+        network: it is copied, since its statistics change.
+        rows: all training rows.
+        batch_size: rows in a batch.
+
+    Raises:
+        UserError: naming the number of rows and the size of batches.
+    """
+    if len(rows) % batch_size != 1 and batch_size != 1:
+        return
+    device = next(network.parameters()).device
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            copy_of(network).train()(map_inputs(lambda t: t.to(device), rows[slice(0, 1)][0]))
+    except ValueError as reason:  # "Expected more than 1 value per channel when training"
+        raise UserError(
+            f"Batch normalisation can't train on one row, but {len(rows)} training rows in batches of {batch_size} "
+            f"leave a last batch of one: choose another final.batch_size ({short(reason)})."
+        ) from reason
+
+
+@torch.no_grad()
+def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, float]:
+    """Mean loss and the objective's measures of a network, in eval mode and float64.
+
+    Args:
+        network: left in eval mode.
+        objective: of which the loss and the measures are.
+        rows: to evaluate it on.
+
+    Returns:
+        `loss`, and the objective's measures by their names.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    parts = range(0, len(rows), EVALUATION_ROWS)
+    batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + EVALUATION_ROWS)][0]) for s in parts)
+    outputs = torch.cat([network(inputs).double().cpu() for inputs in batches])
+    targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
+    return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}

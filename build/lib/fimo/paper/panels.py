@@ -1,0 +1,150 @@
+"""The runs behind a figure of several data sets: each is made, or found, once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from fimo.comparison.tables import Comparison
+from fimo.errors import Unavailable, UserError
+from fimo.paper.damping_grid import damped_scores
+from fimo.pipeline import artifacts, results, stages
+from fimo.pipeline.figures import measured
+from fimo.pipeline.run import Run
+from fimo.pipeline.run_all import run_all
+from fimo.pipeline.seed_files import SeedFiles
+
+logger = logging.getLogger(__name__)
+# Below the folder of the results: the figures, and below these the results folders of their panels.
+PAPER, RUNS = "paper", "runs"
+
+
+@dataclass
+class Panel:
+    """A finished run.
+
+    Attributes:
+        run: what was asked for.
+        folder: its results.
+        published_dir: the numbers that the paper prints, a file for each experiment.
+    """
+
+    run: Run
+    folder: Path
+    published_dir: Path
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Its tables."""
+        return results.read(self.folder)
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """The claims about it."""
+        return pd.read_csv(self.folder / artifacts.CLAIMS)
+
+    @cached_property
+    def damped(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Scores with many dampings, and the matched one at each step."""
+        return damped_scores(self.run)
+
+    @property
+    def measured(self) -> str:
+        """What stands over it: `SGD, 3 seeds`, and the size where it is not the default."""
+        size = "" if self.run.size == "laptop" else f" (size={self.run.size})"
+        return f"{measured(self.run, self.comparison)}{size}"
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Its run.json."""
+        return artifacts.read_run(self.folder) or {}
+
+    @cached_property
+    def scores(self) -> stages.Scores:
+        """The scores by label."""
+        return stages.read_scores(self.run)
+
+    @cached_property
+    def seeds(self) -> SeedFiles:
+        """The files of the seeds; `Panels` closes them."""
+        return SeedFiles(self.run)
+
+    @property
+    def losses(self) -> list[xr.Dataset]:
+        """The losses of each seed."""
+        return list(self.seeds.finished().values())
+
+    def close(self) -> None:
+        """Close the files of the seeds, where they were opened."""
+        if "seeds" in vars(self):
+            self.seeds.close()
+
+
+@dataclass
+class Panels:
+    """All runs that the figures of one call need.
+
+    Attributes:
+        make_run: the run of some overrides, or `Unavailable`.
+        overrides: of all panels, as on the command line.
+        results_dir: where results lie.
+        published_dir: the numbers that the paper prints, a file for each experiment.
+        size: of all panels, part of the name of every file.
+    """
+
+    make_run: Callable[[Sequence[str]], Run]
+    overrides: Sequence[str]
+    results_dir: str | Path
+    published_dir: Path
+    size: str = "laptop"
+    made: dict[tuple[str, ...], Panel | str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where the figures lie."""
+        return Path(self.results_dir) / PAPER
+
+    def get(self, experiment: str, *more: str) -> Panel | str:
+        """The run of an experiment, made where it isn't there; or why there can't be one, in a sentence.
+
+        Args:
+            experiment: its name.
+            more: overrides of this panel.
+        """
+        key = (experiment, *more)
+        if key not in self.made:
+            self.made[key] = self._make(*key)
+        return self.made[key]
+
+    def _make(self, experiment: str, *more: str) -> Panel | str:
+        logger.info("\n%s", " ".join((experiment, *more)))
+        try:
+            # What a figure shows has the last word.
+            run = self.make_run([f"experiment={experiment}", *self.overrides, *more])
+        except Unavailable as reason:
+            return _empty(experiment, reason)
+        run = replace(run, results_dir=self.folder / RUNS)
+        try:
+            run.dataset  # noqa: B018  (loaded, or not to be had)
+        except UserError as reason:
+            return _empty(experiment, reason)
+        run_all(run, show_table=False)
+        return Panel(run, results.folder_of(run), self.published_dir)
+
+    def close(self) -> None:
+        """Close the files that panels opened."""
+        for panel in self.made.values():
+            if isinstance(panel, Panel):
+                panel.close()
+
+
+def _empty(experiment: str, reason: UserError) -> str:
+    logger.info("%s stays empty: %s", experiment, reason)
+    return str(reason)

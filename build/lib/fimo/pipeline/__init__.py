@@ -1,0 +1,1 @@
+"""One run through its stages, resumable: addresses, artifacts, workers, results."""

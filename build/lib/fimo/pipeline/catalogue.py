@@ -1,0 +1,65 @@
+"""The methods by name, as conf/method/ has them: for callers from Python, who have no config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fimo.errors import UserError
+from fimo.pipeline.methods import NOT_DISPLACED, Method
+from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.conjugate_gradients import ConjugateGradients
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
+from fimo.preconditioners.identity import Identity
+from fimo.preconditioners.kronecker_factors import KroneckerFactors
+from fimo.preconditioners.mean_of_inverses import MeanOfInverses
+from fimo.preconditioners.neumann_series import NeumannSeries
+from fimo.preconditioners.random_projection import RandomProjection
+from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
+
+# λ of CG, LiSSA and Exact-GN, and of DataInf and EK-FAC (arXiv 2412.03906).
+DAMPING, SHARE_OF_MEAN = Damping(100, "lambda_0"), Damping(0.1, "mean_eigenvalue")
+LISSA_DEPTH, LISSA_SCALES, LISSA_BATCH = 5000, (10, 20, 50, 100, 150, 200, 500), 32
+
+
+def _lissa(label: str, curvature: str, batch_size: int) -> NeumannSeries:
+    return NeumannSeries(label, curvature, DAMPING, LISSA_DEPTH, batch_size, list(LISSA_SCALES))
+
+
+CATALOGUE: dict[str, Callable[[int], Preconditioner]] = {
+    "grad_dot": lambda batch: Identity("Grad-Dot", phi="raw"),
+    "grad_cos": lambda batch: Identity("Grad-Cos", phi="unit_length"),
+    "datainf": lambda batch: MeanOfInverses("DataInf", SHARE_OF_MEAN),
+    "cg": lambda batch: ConjugateGradients("CG", DAMPING),
+    "lissa": lambda batch: _lissa("LiSSA", "gauss_newton", batch),
+    "lissa_h": lambda batch: _lissa("LiSSA-H", "hessian", batch),
+    "ekfac": lambda batch: KroneckerFactors("EK-FAC", SHARE_OF_MEAN),
+    "trak": lambda batch: RandomProjection("TRAK", projections=5),
+    "exact_gn": lambda batch: ExactGaussNewton("Exact-GN", DAMPING),
+    "unrolled_gn": lambda batch: UnrolledGaussNewton("Unrolled-GN"),
+    "matched_gn": lambda batch: MatchedGaussNewton("Matched-GN"),
+    "unrolled_gn_moved": lambda batch: UnrolledGaussNewton("Unrolled-GN (moved)"),
+}
+DISPLACED = {"unrolled_gn_moved": "both"}
+
+
+def method_named(name: str, batch_size: int = LISSA_BATCH) -> Method:
+    """A method with the settings of conf/method/.
+
+    Args:
+        name: as on the command line, `cg`.
+        batch_size: rows of LiSSA's batches: those of further training.
+
+    Raises:
+        UserError: for another name.
+    """
+    if name not in CATALOGUE:
+        raise UserError(f"{name!r} is no method: expected {', '.join(CATALOGUE)}, or a Preconditioner or Method.")
+    preconditioner = CATALOGUE[name](batch_size)
+    sides = DISPLACED.get(name, NOT_DISPLACED)
+    return Method(name, preconditioner.label, preconditioner, preconditioner.dtype, sides=sides)
+
+
+def method_of(preconditioner: Preconditioner) -> Method:
+    """A method of a preconditioner of one's own."""
+    return Method(preconditioner.label, preconditioner.label, preconditioner, preconditioner.dtype)

@@ -1,0 +1,114 @@
+"""Stage 1: the final model, trained here or taken from a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from fimo.errors import Diverged, UserError
+from fimo.models.checkpoint import load_weights
+from fimo.models.requirements import ready
+from fimo.pipeline import addresses, formats
+from fimo.pipeline.artifacts import METRICS, MODEL, Artifact
+from fimo.pipeline.specification import RunSpecification
+from fimo.problem import Problem
+
+logger = logging.getLogger(__name__)
+
+
+def final_problem(run: RunSpecification) -> Problem:
+    """The run's rows with its final model.
+
+    Args:
+        run: whose final model is stored, or is made now by one process while others wait.
+
+    Raises:
+        UserError: where the data, the network or the checkpoint can't be had, or training diverges.
+    """
+    network = untrained_network(run)
+    artifact = addresses.final_model(run)
+    with artifact.lock(MODEL):
+        if artifact.has(MODEL):
+            load_weights(network, formats.read_weights(artifact.path(MODEL)), artifact.folder)
+        else:
+            _make(run, network, artifact)
+    return _problem(run, network)
+
+
+def untrained_problem(run: RunSpecification) -> Problem:
+    """The run's rows with the network as the final model began."""
+    return _problem(run, untrained_network(run))
+
+
+def untrained_network(run: RunSpecification) -> nn.Module:
+    """The network before training, the same for the same seed."""
+    data = run.dataset
+    torch.manual_seed(run.final.seed)  # nothing is drawn before the network: its randomness is part of the recipe
+    network = run.network(data)
+    return ready(network, run.objective, data.train, data.outputs)
+
+
+def _problem(run: RunSpecification, network: nn.Module) -> Problem:
+    network.eval().requires_grad_()  # all parameters are θ, frozen ones too
+    data = run.dataset
+    examples = data.train, data.test, data.left_out
+    return Problem(network, run.objective, *examples, measurement=run.measurement).to(run.execution.device)
+
+
+def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None:
+    """Make the final model in place, and store it with its metrics."""
+    from fimo.models.training import metrics  # Lightning, which a stored model doesn't need
+
+    start, data, final = time.perf_counter(), run.dataset, run.final
+    about: dict[str, Any] = {}
+    if final.checkpoint is not None:
+        logger.info("final model: taken from %s", final.checkpoint)
+        load_weights(network, formats.read_weights(final.checkpoint), final.checkpoint)
+    elif final.epochs == 0:
+        logger.info("final model: the network as it is, nothing is trained (final.epochs=0)")
+    else:
+        logger.info("final model: training, %d epochs", final.epochs)
+        about = _train(run, network)
+    by_split = {
+        split: metrics(network, run.objective, rows) for split, rows in (("train", data.train), ("test", data.test_all))
+    }
+    seconds = round(time.perf_counter() - start, 2)
+    artifact.write(METRICS, json.dumps({**by_split, **about}, indent=1).encode(), seconds=seconds)
+    artifact.write(MODEL, formats.from_weights(network.state_dict()), seconds=seconds)
+    on_test = ", ".join(f"{name} {value:.4g}" for name, value in by_split["test"].items())
+    logger.info("final model: test %s (%.0f s), in %s", on_test, seconds, artifact.folder)
+
+
+def _train(run: RunSpecification, network: nn.Module) -> dict[str, Any]:
+    """Train the network in place; what there is to report beside its metrics."""
+    from fimo.further_training.order import Order
+    from fimo.models.training import FinalTraining, require_variance, train_final
+
+    final, data = run.final, run.dataset
+    validation_rows = data.test_all if final.keep == "best" else None
+    module = FinalTraining(
+        network,
+        run.objective,
+        final.optimizer,
+        final.lr,
+        final.weight_decay,
+        final.clip,
+        final.augment,
+        validation_rows,
+        final.schedule,
+    )
+    require_variance(network, data.train, final.batch_size)
+    order = Order(len(data.train), final.batch_size, final.seed)
+    try:
+        train_final(module, data.train, order, final.epochs, run.execution.device)
+    except UserError as error:  # of training itself: it left the finite numbers
+        raise Diverged(str(error)) from error
+    network.cpu()
+    if validation_rows is None:
+        return {}
+    return {"kept": {"epoch": module.best_epoch, "of": final.epochs, "by": "the test split"}}

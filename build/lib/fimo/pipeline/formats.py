@@ -1,0 +1,68 @@
+"""Formats: arrays and weights as the bytes of a file, and back. What files are called is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import xarray as xr
+from safetensors import SafetensorError
+from safetensors.torch import load_file as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from fimo.errors import UserError
+
+
+def from_dataset(dataset: xr.Dataset) -> bytes:
+    """A NetCDF file (h5netcdf, zlib level 4), in chunks of one step: steps are what is read apart from each other."""
+    encoding = {
+        name: {
+            "zlib": True,
+            "complevel": 4,
+            "chunksizes": tuple(1 if d == "step" else n for d, n in array.sizes.items()),
+        }
+        for name, array in dataset.data_vars.items()
+    }
+    return bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+
+
+def open_dataset(path: Path) -> xr.Dataset:
+    """The Dataset in a NetCDF file; values are read when they are asked for."""
+    return xr.open_dataset(path, engine="h5netcdf")
+
+
+def read_dataset(path: Path) -> xr.Dataset:
+    """The Dataset in a NetCDF file with its values; the file is closed."""
+    with open_dataset(path) as dataset:
+        return dataset.load()
+
+
+def from_weights(weights: Mapping[str, torch.Tensor]) -> bytes:
+    """A safetensors file."""
+    return save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Weights that a user brings: safetensors, or a state dict written by torch (which is never unpickled freely).
+
+    Raises:
+        UserError: where the file isn't there or is neither.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"final.checkpoint must be a file of weights, found nothing at {path}.")
+    try:
+        return load_safetensors(path)
+    except SafetensorError:
+        pass  # not safetensors, so it has to be torch's own format
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as reason:  # pickle's, zip's and torch's own errors all come through here
+        raise UserError(
+            f"{path} is neither safetensors nor a torch state dict without code ({type(reason).__name__}): write "
+            "one by torch.save(model.state_dict(), PATH)."
+        ) from reason
+    if not isinstance(weights, Mapping) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise UserError(f"{path} must hold a state dict (names and tensors), found a {type(weights).__name__}.")
+    return dict(weights)

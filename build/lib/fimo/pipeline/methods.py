@@ -1,0 +1,141 @@
+"""A method as a run has it: its preconditioner, where its gradients are taken, and what it is told of training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import xarray as xr
+
+from fimo.attribution import Views, attribute
+from fimo.errors import UserError
+from fimo.further_training.settings import FurtherTraining
+from fimo.optimizers import LinearisedSGD, linearised
+from fimo.preconditioners.base import Preconditioner
+from fimo.problem import Problem
+from fimo.unrolled.base import DependsOnTraining
+from fimo.unrolled.displaced import DisplacedGradients
+from fimo.unrolled.trajectory import Trajectory
+from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
+
+NOT_DISPLACED = "none"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores, and what there is to report of how they came about.
+
+    Attributes:
+        values: `[test, left_out]`, or `[step, test, left_out]`.
+        diagnostics: residuals, dampings, scales, by name.
+        notes: sentences for the reader of the scores.
+    """
+
+    values: xr.DataArray
+    diagnostics: dict[str, Any]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a run.
+
+    Attributes:
+        name: under which it was chosen, `cg`.
+        label: in legends and files, the base with the variant in brackets: `CG (λ = 10 λ0)`.
+        preconditioner: φ and P, not fitted to anything; it is copied before it is.
+        dtype: that gradients are computed in.
+        curvature_rows: P is fitted to so many evenly spaced training rows; None for all.
+        sides: whose gradients are taken where further training has got to: `none`, `train` or `both`.
+        trajectory: whether they are taken along one full run instead.
+        estimate: estimates the displacement for a method that knows nothing of further training.
+    """
+
+    name: str
+    label: str
+    preconditioner: Preconditioner
+    dtype: torch.dtype = torch.float64
+    curvature_rows: int | None = None
+    sides: str = NOT_DISPLACED
+    trajectory: bool = False
+    estimate: UnrolledGaussNewton | None = None
+
+    @property
+    def follows_training(self) -> bool:
+        """Whether the scores depend on how much further training there is."""
+        return isinstance(self.preconditioner, DependsOnTraining) or self.sides != NOT_DISPLACED
+
+    def scores(self, problem: Problem, training: FurtherTraining | None = None, seed: int = 0) -> Scored:
+        """The scores of all left-out examples for all test examples.
+
+        Args:
+            problem: in the method's dtype, or in another where its network takes no other.
+            training: the further training that the scores are to predict, for a method that follows it.
+            seed: of the full run that a trajectory follows.
+
+        Raises:
+            UserError: where the network doesn't suit the method, or the training is not known to it.
+        """
+        method, views = copy.deepcopy(self.preconditioner), None
+        if self.follows_training:
+            views = self._views(method, problem, require_training(self.label, training), seed)
+        values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)
+        if self.trajectory:
+            method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
+        if problem.dtype != self.dtype:
+            own, wanted = (str(dtype).removeprefix("torch.") for dtype in (problem.dtype, self.dtype))
+            method.note("precision", f"gradients in {own}, since the network does not take {wanted}")
+        return Scored(values, method.diagnostics, list(method.notes.values()))
+
+    def _views(self, method: Preconditioner, problem: Problem, training: FurtherTraining, seed: int) -> Views | None:
+        """Where the equation is evaluated; a method that depends on further training learns of it."""
+        recursion = training_recursion(training, problem)
+        if isinstance(method, DependsOnTraining):
+            method.for_training(recursion)
+        if self.trajectory:
+            from fimo.further_training.full_run import full_run  # Lightning, which other methods don't need
+
+            return Trajectory(list(full_run(problem, training, seed)))
+        if self.sides == NOT_DISPLACED:
+            return None
+        return DisplacedGradients(self.sides, self._estimate(method).for_training(recursion))
+
+    def _estimate(self, method: Preconditioner) -> UnrolledGaussNewton:
+        if isinstance(method, UnrolledGaussNewton):
+            return method
+        if self.estimate is None:
+            return UnrolledGaussNewton("the displacement's estimate", self.curvature_rows)
+        return copy.deepcopy(self.estimate)
+
+
+def require_training(label: str, training: FurtherTraining | None) -> FurtherTraining:
+    """The further training that a method asks for.
+
+    Args:
+        label: of the method.
+        training: what was handed over.
+
+    Raises:
+        UserError: where there is none.
+    """
+    if training is None:
+        raise UserError(
+            f"{label} depends on how much further training there is: hand over a FurtherTraining beside the methods."
+        )
+    return training
+
+
+def training_recursion(training: FurtherTraining, problem: Problem) -> LinearisedSGD:
+    """Further training on a quadratic model: learning rates, evaluated steps and what else the optimiser does.
+
+    Args:
+        training: what further training is.
+        problem: whose training rows make its steps.
+
+    Raises:
+        Unavailable: for an optimiser without a linear recursion.
+    """
+    return linearised(training.optimizer, training.evaluation_steps(problem), training.batch_size)

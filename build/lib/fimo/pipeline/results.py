@@ -1,0 +1,96 @@
+"""`results/<name>/`: which folder a run's results go to, whether they are there, and what they say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fimo.pipeline import addresses, artifacts
+from fimo.pipeline.run import Run
+from fimo.pipeline.seed_files import SeedFiles
+from fimo.pipeline.stages import Scores
+
+if TYPE_CHECKING:
+    from fimo.comparison.tables import Comparison
+
+logger = logging.getLogger(__name__)
+
+
+def folder_of(run: Run) -> Path:
+    """`results/<name>`, with a short hash where a run that compared something else has that name."""
+    folder, own = run.results_dir / run.name, addresses.inputs(run)
+    previous = artifacts.read_run(folder)
+    if previous is None or previous.get("inputs") == own:
+        return folder
+    return folder.with_name(f"{folder.name}-{artifacts.short_hash(own)}")
+
+
+@contextmanager
+def reserved(run: Run) -> Iterator[Path]:
+    """The results folder; inside, nobody else decides on its name or writes into it."""
+    plain_name = run.results_dir / run.name
+    with artifacts.results_lock(plain_name):
+        folder = folder_of(run)
+        if folder != plain_name:
+            logger.info("%s holds the results of another config: these go to %s", plain_name, folder)
+        yield folder
+
+
+def finished(run: Run, folder: Path) -> dict[str, Any] | None:
+    """What `run.json` says where the results are complete, else None.
+
+    Args:
+        run: whose seeds all have to be compared.
+        folder: whose files all have to be there.
+    """
+    record = artifacts.read_run(folder)
+    if record is None or record["compared"] != list(run.seeds.all):
+        return None
+    return record if all((folder / name).is_file() for name in record["files"]) else None
+
+
+def read(folder: Path) -> Comparison:
+    """The tables of a finished run."""
+    import pandas as pd
+
+    from fimo.comparison.tables import Comparison
+
+    return Comparison(
+        *(pd.read_csv(folder / name) for name in (artifacts.CURVES, artifacts.SEEDS, artifacts.RELIABILITY))
+    )
+
+
+def table(folder: Path) -> str:
+    """The table of a finished run, for people."""
+    return (folder / artifacts.TABLE).read_text()
+
+
+def compared(
+    run: Run, scores: Scores, seeds: SeedFiles, seconds: dict[str, float], anew: bool = False
+) -> tuple[Path, list[str]]:
+    """Stage 4 into the results folder, unless it is finished.
+
+    Args:
+        run: the run.
+        scores: of its methods, by label.
+        seeds: the files of its seeds.
+        seconds: of the stages before, for `run.json`.
+        anew: compare even where the folder is finished.
+
+    Returns:
+        The folder, and the runs that diverged.
+
+    Raises:
+        UserError: where all seeds are missing, or files belong to other examples than are asked for.
+    """
+    with reserved(run) as folder:
+        record = finished(run, folder)
+        if record is not None and not anew:
+            logger.info("comparison: found in %s", folder)
+            return folder, record["diverged"]
+        from fimo.pipeline.results_files import compare_and_write  # drawing, which found results don't need
+
+        return folder, compare_and_write(run, folder, scores, seeds.finished(), seconds)

@@ -1,0 +1,169 @@
+"""Stage 4: the comparison, and the files of a results folder."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from fimo.comparison.claims import claims
+from fimo.comparison.influential import GOLD, rankings
+from fimo.comparison.own_claims import own_claims
+from fimo.comparison.tables import Comparison, compare
+from fimo.pipeline import addresses, artifacts
+from fimo.pipeline.artifacts import Artifact
+from fimo.pipeline.figures import figures
+from fimo.pipeline.run import Run
+from fimo.pipeline.stages import Scores, check_comparable, diverged_runs, timed
+from fimo.report.claims import claims_markdown
+from fimo.report.figures import figure_files, to_bytes
+from fimo.report.index import RunEntry, index_markdown
+from fimo.report.influential import influential_figure, influential_markdown
+from fimo.report.markdown import markdown_table
+
+PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "scipy", "xarray", "hydra-core")
+
+
+def compare_and_write(
+    run: Run, folder: Path, scores: Scores, losses: Mapping[int, xr.Dataset], seconds: dict[str, float]
+) -> list[str]:
+    """Compare scores with the gold standard, and write the results folder.
+
+    Args:
+        run: the run.
+        folder: its results folder.
+        scores: by label.
+        losses: of each finished seed.
+        seconds: of the stages before, for `run.json`.
+
+    Returns:
+        The runs that diverged, which are left out.
+
+    Raises:
+        UserError: where there is no seed, or files belong to other examples than are asked for.
+    """
+    check_comparable(run, scores, losses)
+    seeds = list(losses.values())
+    with timed(seconds, "compare"):
+        comparison = compare(scores, seeds)
+        papers = claims(scores, seeds, np.random.default_rng(0))
+        verdicts = pd.concat([papers, own_claims(scores, seeds, comparison.reliability)], ignore_index=True)
+    diverged = diverged_runs(losses)
+    methods = {method.label: scores_record(addresses.scores(run, name)) for name, method in run.methods.items()}
+    notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
+    files = {
+        artifacts.CURVES: _csv(comparison.curves),
+        artifacts.SEEDS: _csv(comparison.seeds),
+        artifacts.RELIABILITY: _csv(comparison.reliability),
+        artifacts.ALL_SCORES: _csv(_score_rows(scores)),
+        artifacts.TABLE: markdown_table(comparison, methods, notes).encode(),
+        artifacts.CLAIMS: _csv(verdicts),
+        artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode(),
+        **_influential(run, scores, seeds),
+        **_figures(run, comparison),
+    }
+    record = _record(run, methods, list(losses), diverged, seconds)
+    artifacts.write_results(folder, files, record)
+    write_index(run.results_dir)
+    return diverged
+
+
+def write_index(results_dir: Path) -> None:
+    """Write `index.md`, the list of all finished runs in a folder of results."""
+    with artifacts.lock_at(results_dir / ".index.lock"):
+        artifacts.write(results_dir / artifacts.INDEX, index_markdown(_finished_runs(results_dir)).encode())
+
+
+def _finished_runs(results_dir: Path) -> list[RunEntry]:
+    folders = sorted(path.parent for path in results_dir.glob(f"*/{artifacts.RUN}"))
+    return [_entry(folder, record) for folder in folders if (record := artifacts.read_run(folder))]
+
+
+def _entry(folder: Path, record: Mapping[str, Any]) -> RunEntry:
+    curves = folder / artifacts.CURVES
+    return RunEntry(folder.name, record, pd.read_csv(curves) if curves.is_file() else None)
+
+
+def _figures(run: Run, comparison: Comparison) -> dict[str, bytes]:
+    return {
+        f"{name}.{kind}": content
+        for name, figure in figures(run, comparison).items()
+        for kind, content in figure_files(figure).items()
+    }
+
+
+def _influential(run: Run, scores: Scores, seeds: list[xr.Dataset]) -> dict[str, bytes]:
+    """The examples that helped and harmed most, for people: text, and a picture where they are images."""
+    ranked, display = rankings(scores, seeds), run.dataset.display
+    watched = None if run.measurement is None else repr(run.measurement)
+    files = {artifacts.INFLUENTIAL: influential_markdown(ranked, display, watched=watched).encode()}
+    gold = [name for name in ranked if name.startswith(GOLD)]
+    if figure := influential_figure(gold[-1], ranked[gold[-1]], display):
+        files[artifacts.INFLUENTIAL_PICTURE] = to_bytes(figure, "png")
+    return files
+
+
+def _record(
+    run: Run,
+    methods: Mapping[str, Mapping[str, Any]],
+    compared: list[int],
+    diverged: list[str],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """What `run.json` says."""
+    return {
+        "name": run.name,
+        "config": dict(run.settings),
+        "overrides": list(run.overrides),
+        "swept": dict(run.swept),
+        "inputs": addresses.inputs(run),
+        "compared": compared,
+        "versions": {package: version(package) for package in PACKAGES},
+        "commit": _commit(),
+        "seconds": seconds,
+        "methods": methods,
+        "device": str(run.execution.device),
+        "threads": torch.get_num_threads(),
+        "diverged": diverged,
+        "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def scores_record(artifact: Artifact) -> dict[str, Any]:
+    """What the manifest says of a method's scores: damping, seconds, residuals, scales, notes."""
+    about_the_file = ("sha256", "process", "host", "written")
+    return {key: value for key, value in artifact.entry(artifacts.SCORES).items() if key not in about_the_file}
+
+
+def _score_rows(scores: Scores) -> pd.DataFrame:
+    """A row for each score; `step` is empty for methods that don't depend on it."""
+    tables = []
+    for label, score in scores.items():
+        table = score.to_dataframe("score").reset_index().assign(method=label)
+        tables.append(table.reindex(columns=["method", "step", "test", "left_out", "score"]))
+    return pd.concat(tables, ignore_index=True).astype({"step": "Int64"})
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False).encode()
+
+
+def _commit() -> str | None:
+    """The commit of the code, with `+` where files were changed since; None outside a checkout, or without git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:  # a machine without git
+        return None
+    if commit.returncode != 0:
+        return None
+    changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout
+    return commit.stdout.strip() + ("+" if changed else "")

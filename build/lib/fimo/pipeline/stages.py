@@ -1,0 +1,176 @@
+"""The four stages: the final model, the methods' scores, further training, the comparison.
+
+Each looks at its address first and computes only what isn't there; two processes never compute the same thing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from fimo.effect import diverged
+from fimo.errors import UserError
+from fimo.memory import peak_memory
+from fimo.pipeline import addresses, formats
+from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, Artifact, seed_file
+from fimo.pipeline.run import Run
+from fimo.pipeline.seed_files import missing_seeds
+
+if TYPE_CHECKING:
+    from fimo.pipeline.methods import Method
+    from fimo.problem import Problem
+
+logger = logging.getLogger(__name__)
+Scores = dict[str, xr.DataArray]
+
+
+def train(run: Run) -> None:
+    """Stage 1, the final model."""
+    artifact = addresses.final_model(run)
+    if artifact.has(MODEL):
+        logger.info("final model: found in %s", artifact.folder)
+    else:
+        run.problem  # noqa: B018  (made when it is first needed)
+
+
+def final_loss(run: Run) -> float:
+    """Mean loss of the final model on the test split."""
+    return json.loads(addresses.final_model(run).path(METRICS).read_text())["test"]["loss"]
+
+
+def attribute(run: Run) -> Scores:
+    """Stage 2, the scores of every method of the run, by label."""
+    typed = cache(lambda dtype: run.problem.in_precision(dtype))
+    scores = {}
+    for name, method in run.methods.items():
+        artifact = addresses.scores(run, name)
+        with artifact.lock(SCORES):
+            if artifact.has(SCORES):
+                logger.info("%s: scores found in %s", method.label, artifact.folder)
+                scores[method.label] = _read_scores(artifact)
+            else:
+                scores[method.label] = _compute_scores(run, artifact, method, typed(method.dtype))
+        for note in artifact.entry(SCORES).get("notes", []):
+            logger.info("%s: %s", method.label, note)
+    return scores
+
+
+def _compute_scores(run: Run, artifact: Artifact, method: Method, problem: Problem) -> xr.DataArray:
+    start = time.perf_counter()
+    with peak_memory(problem.device) as peak:
+        scored = method.scores(problem, run.training, run.seeds.first)
+    seconds = round(time.perf_counter() - start, 3)
+    about: dict[str, Any] = {"seconds": seconds, "start_bytes": peak.before, "peak_bytes": peak.bytes}
+    about |= {**scored.diagnostics, "notes": list(scored.notes)}
+    artifact.write(SCORES, formats.from_dataset(scored.values.to_dataset()), **about)
+    logger.info("%s: scores computed (%.2f s), in %s", method.label, seconds, artifact.folder)
+    return scored.values
+
+
+def read_scores(run: Run) -> Scores:
+    """The scores of every method of the run, by label.
+
+    Raises:
+        UserError: where one has none.
+    """
+    scores = {}
+    for name, method in run.methods.items():
+        artifact = addresses.scores(run, name)
+        if not artifact.has(SCORES):
+            raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
+        scores[method.label] = _read_scores(artifact)
+    return scores
+
+
+def _read_scores(artifact: Artifact) -> xr.DataArray:
+    return formats.read_dataset(artifact.path(SCORES))["score"]
+
+
+def further_train(run: Run, lightning_logger: Any = None, callbacks: Iterable[Any] = ()) -> None:
+    """Stage 3, the gold standard: every seed of this job that isn't there, shared with whoever else computes it.
+
+    Args:
+        run: the run.
+        lightning_logger: of the live curves, or None.
+        callbacks: Lightning callbacks that follow the seeds of this process.
+    """
+    artifact, wanted = addresses.further_training(run), run.seeds.share
+    missing = missing_seeds(artifact, wanted)
+    logger.info(
+        "further training: %d of %d seeds found in %s", len(wanted) - len(missing), len(wanted), artifact.folder
+    )
+    while missing:
+        from fimo.pipeline.seeds import compute_seeds  # Lightning, which finished seeds don't need
+
+        compute_seeds(run, missing, lightning_logger, callbacks)
+        missing = missing_seeds(artifact, missing)
+        if missing:  # another process is at these: wait for the first, and take it over if that process died
+            logger.info("further training: waiting for seeds that another process computes: %s", missing)
+            with artifact.lock(seed_file(missing[0])):
+                pass
+
+
+def diverged_runs(losses: Mapping[int, xr.Dataset]) -> list[str]:
+    """`seed 3, left-out 17` for each run that diverged."""
+    return [f"seed {seed}, {run}" for seed, dataset in losses.items() for run in diverged(dataset)]
+
+
+def check_comparable(run: Run, scores: Scores, losses: Mapping[int, xr.Dataset]) -> None:
+    """Refuse files of other examples than the data have now, and seeds that were evaluated after other steps.
+
+    Args:
+        run: the run.
+        scores: of its methods, by label.
+        losses: of its finished seeds.
+
+    Raises:
+        UserError: naming the file; also where there is no seed at all.
+    """
+    gold = addresses.further_training(run).folder
+    if not losses:
+        raise UserError(f"{gold} has no seeds: run experiments/further_train.py with the same options.")
+    if len(losses) < len(run.seeds.all):
+        logger.info("comparison: with the %d of %d seeds that are there", len(losses), len(run.seeds.all))
+    data, steps = run.dataset, next(iter(losses.values()))["step"].values.tolist()
+    examples = {"test": data.test.index.tolist(), "left_out": data.train.index[data.left_out].tolist()}
+    files: dict[Path, xr.Dataset | xr.DataArray] = {gold / seed_file(seed): one for seed, one in losses.items()}
+    for name, method in run.methods.items():
+        files[addresses.scores(run, name).folder / SCORES] = scores[method.label]
+    for path, stored in files.items():
+        expected = {**examples, "step": steps} if isinstance(stored, xr.Dataset) else examples
+        for axis, index in expected.items():
+            if axis not in stored.coords or stored[axis].values.tolist() != index:
+                raise UserError(
+                    f"{path} must have the axis {axis} with {len(index)} entries from {index[0]} to {index[-1]}, as "
+                    "the data and the other seeds have it, found another: remove the file, and it is computed again."
+                )
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Measure the seconds spent inside.
+
+    Args:
+        seconds: by stage; one is added.
+        stage: its name.
+    """
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 2)
+
+
+def exit_code(diverged: Sequence[str]) -> int:
+    """3 where runs diverged, with a message that names them; else 0."""
+    if not diverged:
+        return 0
+    more = f" and {len(diverged) - 5} more (a smaller optimizer.lr may help)" if len(diverged) > 5 else ""
+    logger.info("further training diverged and was left out of the comparison: %s%s", "; ".join(diverged[:5]), more)
+    return 3

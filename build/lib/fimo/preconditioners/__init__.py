@@ -1,0 +1,1 @@
+"""The P of the attribution equation: one file per idea."""

@@ -1,0 +1,182 @@
+"""What a gradient-based method is: its choice of φ and P, and a name."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+
+from fimo.errors import UserError
+from fimo.gradients import PHI, Gradients, Vectors
+from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
+from fimo.problem import Problem
+
+
+class MethodWarning(UserWarning):
+    """A method has scores, but they are not what its settings ask for."""
+
+
+# Training rows that are looked at for a note of the loss's curvature.
+ROWS_OF_A_NOTE = 256
+
+
+class Preconditioner(ABC):
+    """The matrix P of score[j, i] = φ(g_j)ᵀ P φ(g_i) / n, with the φ that goes with it.
+
+    Args:
+        label: the method's name in legends and files.
+        phi: what is done to each gradient first, `raw` or `unit_length`.
+
+    Raises:
+        UserError: for another phi.
+
+    Attributes:
+        version: raised when the method's numbers change.
+        kind: of the curvature that P is made of, its name in `fimo.curvature.roots`; `none` for no curvature.
+        factored: whether `@` takes gradients in any form; without it they come as `DenseGradients`. `fit` may set it.
+        dtype: that the problem is wanted in.
+        steps: labels of the matrices that P stands for where it is several, one for each amount of further training;
+            products have a first axis for them then. None for one matrix.
+        metric: of the coordinates that P is written in; None for those of θ itself. `fit` sets it where there is one.
+        diagnostics: residuals, dampings and scales of a fit and its products, by name; they are stored with the scores.
+        notes: sentences for the reader of the scores, by what they are about.
+    """
+
+    version: ClassVar[int] = 1
+    kind: str = "none"
+    factored = True
+    dtype = torch.float64
+    steps: list[int] | None = None
+    metric: DiagonalMetric | None = None
+
+    def __init__(self, label: str, phi: str = "raw") -> None:
+        if phi not in PHI:
+            raise UserError(f"phi of {label} must be one of {', '.join(PHI)}, found {phi!r}.")
+        self.label = label
+        self._phi = PHI[phi]
+        self.diagnostics: dict[str, Any] = {}
+        self.notes: dict[str, str] = {}
+
+    def fit(self, problem: Problem) -> Self:
+        """Do what is done once for a problem; overrides begin with this one, which forgets diagnostics and notes."""
+        self.diagnostics, self.notes, self.metric = {}, {}, None
+        return self
+
+    def fit_to(self, problem: Problem, rows: int | None) -> Self:
+        """`fit` to evenly spaced training rows, with a note of it.
+
+        Args:
+            problem: with all training rows.
+            rows: how many of them P is fitted to; None for all.
+
+        Returns:
+            Itself.
+        """
+        self.fit(problem.sampled(rows))
+        if rows is not None and rows < len(problem.train):
+            self.note("rows", f"curvature over {rows} of {len(problem.train)} training rows")
+        return self
+
+    @torch.no_grad()
+    def note_curvature(self, problem: Problem) -> None:
+        """Tell of a loss whose curvature is not its whole Hessian in the outputs.
+
+        Args:
+            problem: at a few of its training rows.
+        """
+        if self.kind == "gauss_newton":
+            few = problem.train.keep(slice(0, ROWS_OF_A_NOTE))
+            outputs = problem.outputs(problem.parameters, few.inputs)
+            if text := problem.objective.curvature_note(outputs, few.targets):
+                self.note("curvature", text)
+
+    def phi(self, gradients: Any) -> Gradients:
+        """φ(g), and D^½ φ(g) in the coordinates of a metric D (see `DiagonalMetric`)."""
+        gradients = self._phi(gradients)
+        return self.metric.gradients(gradients) if self.metric else gradients
+
+    @property
+    def T(self) -> Preconditioner:
+        """The transpose Pᵀ: P itself where P is symmetric, and only then."""
+        return self
+
+    @abstractmethod
+    def __matmul__(self, gradients: Gradients) -> Vectors:
+        """P times each φ(g)."""
+
+    def note(self, about: str, text: str, warn: bool = False) -> None:
+        """Keep a sentence for the reader, in place of an earlier one about the same.
+
+        Args:
+            about: what the sentence is about.
+            text: the sentence.
+            warn: whether it is a warning, too.
+        """
+        self.notes[about] = text
+        if warn:
+            warnings.warn(f"{self.label}: {text}", MethodWarning, stacklevel=3)
+
+
+Kind = TypeVar("Kind")
+
+
+def require_instance(kind: type[Kind], name: str, value: object) -> Kind:
+    """`value`, which has to be of a class.
+
+    Args:
+        kind: the class.
+        name: of the setting, for the error.
+        value: of the setting.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: where it is of another class.
+    """
+    if not isinstance(value, kind):
+        settings = " and ".join(field.name for field in fields(kind)) if is_dataclass(kind) else "its settings"
+        raise UserError(f"{name} must be a {kind.__name__} with {settings}, found {value!r}.")
+    return value
+
+
+def require_metric(name: str, value: object) -> AdamMetric | None:
+    """A metric, or None.
+
+    Args:
+        name: of the setting, for the error.
+        value: of the setting; `none` and None are no metric.
+
+    Returns:
+        The metric.
+
+    Raises:
+        UserError: where it is something else.
+    """
+    if value is None or value == "none":
+        return None
+    if not isinstance(value, AdamMetric):
+        raise UserError(f"{name} must be none or adam, found {value!r}.")
+    return value
+
+
+def require_whole(name: str, value: object, least: int = 1) -> int:
+    """A whole number of at least `least`.
+
+    Args:
+        name: of the setting, for the error.
+        value: of the setting.
+        least: the smallest number that is allowed.
+
+    Returns:
+        The number.
+
+    Raises:
+        UserError: where `value` is something else.
+    """
+    if type(value) is not int or value < least:
+        raise UserError(f"{name} must be a whole number of at least {least}, found {value!r}.")
+    return value

@@ -1,0 +1,132 @@
+"""P = (C + λI)⁻¹ by conjugate gradients, all columns at once."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fimo.curvature.products import LinearSystem, curvature
+from fimo.curvature.roots import damping_root, require_curvature
+from fimo.errors import UserError
+from fimo.gradients import Gradients, Vectors
+from fimo.gradients.diagonal_metric import AdamMetric
+from fimo.memory import DUAL_BYTES
+from fimo.preconditioners.base import Preconditioner, require_instance, require_metric, require_whole
+from fimo.preconditioners.damping import Damping
+from fimo.problem import Problem
+
+# In float32 the residual that conjugate gradients follow parts from the true one: they start anew from that.
+ROUNDS = 4
+
+
+class ConjugateGradients(Preconditioner):
+    """Conjugate gradients for (G + λI) x = g, G the mean Gauss–Newton matrix.
+
+    It starts from x = g/λ, which is right outside the range of G: all residuals then lie in that range, where the dual
+    (of n·rank rows) takes the very same steps as the primal without losing digits.
+
+    Args:
+        label: the method's name.
+        damping: λ.
+        tolerance: on each column's residual, ‖g − (G + λI)x‖ ≤ tolerance·‖g‖.
+        max_iterations: steps at the most; columns that miss the tolerance then are counted in a note.
+        dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
+        phi: see `Preconditioner`.
+        curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
+        metric: solve (D^½ G D^½ + λI) x = D^½ g in the coordinates of this metric D, over the rows that G is over;
+            None or `none` for θ itself. λ0 is the mean squared gradient in the same coordinates.
+
+    Raises:
+        UserError: for a setting that it does not take.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        damping: Damping,
+        tolerance: float = 1e-5,
+        max_iterations: int = 1000,
+        dual_bytes: int = DUAL_BYTES,
+        phi: str = "raw",
+        curvature: str = "gauss_newton",
+        metric: AdamMetric | str | None = None,
+    ) -> None:
+        super().__init__(label, phi)
+        self.metric_settings = require_metric(f"metric of {label}", metric)
+        self.kind = require_curvature(f"curvature of {label}", curvature)
+        if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
+            raise UserError(f"tolerance of {label} must be between 0 and 1, found {tolerance!r}.")
+        self.damping, self.tolerance = require_instance(Damping, f"damping of {label}", damping), float(tolerance)
+        self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
+        self.max_iterations = require_whole(f"max_iterations of {label}", max_iterations)
+
+    def fit(self, problem: Problem) -> Self:
+        """The curvature's products, and λ."""
+        super().fit(problem)
+        if self.metric_settings:
+            self.metric = self.metric_settings.of(problem)
+            problem = self.metric.rescaled(problem)
+        self.curvature = curvature(problem, self.kind, self.dual_bytes, factored=not self.metric)
+        self.factored = self.curvature.source.factored
+        self.value = self.damping.of_curvature(self.curvature.source, self.diagnostics, damping_root(self.kind))
+        if self.curvature.narrow:
+            self.note("path", self.curvature.path)
+        self.diagnostics |= {"path": self.curvature.path, "residuals": [], "iterations": 0}
+        return self
+
+    def __matmul__(self, gradients: Gradients) -> Vectors:
+        """P times each gradient; each column's residual goes to `diagnostics`."""
+        system = self.curvature.system(gradients)
+        solution = system.rhs / self.value
+        residual = -system.matvec(solution)  # g − (G + λI)g/λ
+        norms = system.norms(system.rhs)
+        iterations = 0
+        for _ in range(ROUNDS):
+            correction, taken = self._solve(system, residual, norms, self.max_iterations - iterations)
+            solution, iterations = solution + correction, iterations + taken
+            residual = residual - self._damped(system, correction)
+            relative = system.norms(residual) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
+            if iterations == self.max_iterations or not (relative > self.tolerance).any():
+                break
+        self.diagnostics["residuals"] += relative.tolist()
+        self.diagnostics["iterations"] = max(self.diagnostics["iterations"], iterations)
+        self._note_residuals()
+        return system.to_gradients(solution)
+
+    def _note_residuals(self) -> None:
+        """Note how many of all columns so far miss the tolerance."""
+        residuals, iterations = self.diagnostics["residuals"], self.diagnostics["iterations"]
+        if missed := sum(not residual <= 1.1 * self.tolerance for residual in residuals):
+            self.note(
+                "residuals",
+                f"{missed} of {len(residuals)} gradients miss the relative residual {self.tolerance:g} after "
+                f"{iterations} iterations, the worst with {max(residuals):.1e}: raise max_iterations or the damping",
+                warn=True,
+            )
+
+    def _damped(self, system: LinearSystem, vectors: Tensor) -> Tensor:
+        return system.matvec(vectors) + self.value * vectors
+
+    def _solve(self, system: LinearSystem, residual: Tensor, norms: Tensor, limit: int) -> tuple[Tensor, int]:
+        """The solution of (G + λI) x = residual, and how many steps it took; finished columns take no part."""
+        solution = torch.zeros_like(residual)
+        active = torch.arange(residual.shape[1], device=residual.device)
+        some, x, r = system, torch.zeros_like(residual), residual
+        direction, square = r, some.inner(r, r)
+        for iteration in range(limit + 1):
+            keep = square > (self.tolerance * norms[active]).square()
+            if not keep.all():
+                solution[:, active] = x
+                active, some = active[keep], some.select(keep)
+                x, r, direction, square = x[:, keep], r[:, keep], direction[:, keep], square[keep]
+            if len(active) == 0 or iteration == limit:
+                break
+            image = self._damped(some, direction)
+            step = square / some.inner(image, direction)
+            x, r = x + step * direction, r - step * image
+            square, previous = some.inner(r, r), square
+            direction = r + (square / previous) * direction
+        solution[:, active] = x
+        return solution, iteration

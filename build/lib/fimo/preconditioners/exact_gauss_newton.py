@@ -1,0 +1,95 @@
+"""P = (C + λI)⁻¹, exact: one eigendecomposition serves every λ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fimo.errors import UserError
+from fimo.gradients import GradientSource
+from fimo.memory import DUAL_BYTES
+from fimo.preconditioners.base import require_instance
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.spectral_filters import GaussNewtonFilter
+
+
+class ExactGaussNewton(GaussNewtonFilter):
+    """(C + λI)⁻¹, the filter 1/(σ + λ) of a curvature's eigenvalues σ; what CG and LiSSA approximate.
+
+    Always in the dual, of n·rank rows, also where there are fewer parameters than rows; where it doesn't fit into
+    memory, it stops.
+
+    Args:
+        label: the method's name.
+        damping: λ.
+        dual_bytes: bound on the memory of the dual's Gram matrix and its rows.
+        phi: see `Preconditioner`.
+        curvature: C, `gauss_newton` or `empirical_fisher`.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        damping: Damping,
+        dual_bytes: int = DUAL_BYTES,
+        phi: str = "raw",
+        curvature: str = "gauss_newton",
+    ) -> None:
+        super().__init__(label, None, dual_bytes, phi, curvature)
+        self.damping = require_instance(Damping, f"damping of {label}", damping)
+
+    def filters(self, eigenvalues: Tensor) -> Tensor:
+        """1/(σ + λ), `[eigenvalue]`."""
+        return 1 / (eigenvalues.double() + self.value)
+
+    def damped(self, damping: Damping) -> Self:
+        """The same fit with another λ; it costs nothing but what the unit of the damping needs."""
+        self._set_value(damping)
+        self._apply_filters()
+        return self
+
+    def _set_value(self, damping: Damping) -> None:
+        self.value = damping.of_curvature(self.source, self.diagnostics, self.root)
+        lost = torch.finfo(torch.float64).eps * float(self.spectrum.eigenvalues[-1]) / self.value
+        if lost > 1e-6:  # (g − …)/λ is a difference of nearly equal vectors then
+            self.note("digits", f"λ is so small beside G's largest eigenvalue that scores are exact to {lost:.0e} only")
+
+    def _check(self, largest: float) -> None:
+        """λ is known before the filters are."""
+        self._set_value(self.damping)
+
+    def _fit_polynomials(self, source: GradientSource, needed: int) -> None:
+        """Refuse: there is no polynomial of small degree for a small λ.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            f"{self.label} needs {needed / 2**30:.3g} GiB for the dual of {len(source.problem.train)} training rows, "
+            f"more than dual_bytes allows ({self.dual_bytes / 2**30:.3g} GiB): raise it, or keep fewer rows with "
+            "data.train_rows."
+        )
+
+
+class DampingGrid(GaussNewtonFilter):
+    """(G + λI)⁻¹ for several λ, which stand where other methods have steps: number k is λ_k.
+
+    Args:
+        label: a name.
+        dampings: λ, absolute.
+        curvature_rows: see `GaussNewtonFilter`.
+        dual_bytes: see `GaussNewtonFilter`.
+    """
+
+    def __init__(
+        self, label: str, dampings: Sequence[float], curvature_rows: int | None = None, dual_bytes: int = DUAL_BYTES
+    ) -> None:
+        super().__init__(label, curvature_rows, dual_bytes)
+        self.dampings, self.steps = torch.tensor(dampings, dtype=torch.float64), list(range(len(dampings)))
+
+    def filters(self, eigenvalues: Tensor) -> Tensor:
+        """1/(σ + λ), `[damping, eigenvalue]`."""
+        return 1 / (eigenvalues.double() + self.dampings[:, None].to(eigenvalues.device))

@@ -1,0 +1,81 @@
+"""Covariances of a layer's inputs and of the gradients at its outputs, for losses that curvlinops does not know.
+
+Their eigenvectors are the bases of Kronecker factors. A layer is applied to one vector for each place: a row's
+features, a position of a sequence, a patch of an image. The gradients are those of the columns of the root of the
+loss's curvature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from fimo.gradients.convolution import patches
+from fimo.gradients.cotangents import of_curvature
+from fimo.problem import Problem
+
+Covariances = dict[str, tuple[Tensor, Tensor]]
+LinearLayer = nn.Linear | nn.Conv2d
+
+
+def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batches: Iterable[Tensor]) -> Covariances:
+    """Sums over all places and training rows of δδᵀ and aaᵀ, a with a last 1 where the layer has a bias.
+
+    Args:
+        problem: network, objective and training rows.
+        layers: linear layers and convolutions, by path.
+        batches: positions of training rows that go through the network together.
+
+    Returns:
+        `[out, out]` and `[in, in]` by path, for the layers that are called.
+    """
+    covariances: Covariances = {}
+    for batch in batches:
+        inputs, targets = problem.train[batch]
+        calls: list[tuple[str, Tensor, Tensor]] = []
+
+        hooks = [layer.register_forward_hook(partial(_record, calls, path)) for path, layer in layers.items()]
+        try:
+            with torch.enable_grad():
+                outputs = problem.network(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        root = of_curvature(problem.objective, outputs.detach(), targets)
+        results = [output for _, _, output in calls]
+        for path, given, _ in calls:
+            _add(covariances, path, layers[path], 1, _features(layers[path], given))
+        for column in root.unbind(-1):
+            options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+            deltas = torch.autograd.grad(outputs, results, column, **options)
+            for (path, _, _), delta in zip(calls, deltas, strict=True):
+                _add(covariances, path, layers[path], 0, _by_place(layers[path], delta))
+    return covariances
+
+
+def _record(
+    calls: list[tuple[str, Tensor, Tensor]], path: str, layer: nn.Module, arguments: tuple[Tensor], output: Tensor
+) -> Tensor:
+    calls.append((path, arguments[0].detach(), output))
+    return output.clone()  # what follows may work in place
+
+
+def _features(layer: LinearLayer, inputs: Tensor) -> Tensor:
+    """A of all rows and places, `[place, in]`."""
+    places = patches(layer, inputs).mT.flatten(0, 1) if isinstance(layer, nn.Conv2d) else inputs.flatten(0, -2)
+    return places if layer.bias is None else torch.cat([places, torch.ones_like(places[:, :1])], 1)
+
+
+def _by_place(layer: LinearLayer, delta: Tensor) -> Tensor:
+    """δ of all rows and places, `[place, out]`."""
+    return delta.flatten(2).mT.flatten(0, 1) if isinstance(layer, nn.Conv2d) else delta.flatten(0, -2)
+
+
+def _add(covariances: Covariances, path: str, layer: LinearLayer, side: int, vectors: Tensor) -> None:
+    if path not in covariances:
+        fan_out, fan_in = len(layer.weight), layer.weight[0].numel() + (layer.bias is not None)
+        covariances[path] = vectors.new_zeros(fan_out, fan_out), vectors.new_zeros(fan_in, fan_in)
+    covariances[path][side].add_(vectors.T @ vectors)

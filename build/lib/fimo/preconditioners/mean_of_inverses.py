@@ -1,0 +1,92 @@
+"""DataInf (Kwon et al. 2024): the mean of damped inverses of rank one, in place of the inverse of the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fimo.gradients import Gradients, GradientSource, Vectors
+from fimo.gradients.base import LinearCombination
+from fimo.gradients.source import mean_squares
+from fimo.memory import KEPT_GRADIENT_BYTES
+from fimo.preconditioners.base import Preconditioner, require_instance
+from fimo.preconditioners.damping import Damping, vanishing
+from fimo.problem import Problem
+
+
+class MeanOfInverses(Preconditioner):
+    """P is block-diagonal, P_l = mean over training rows k of (g_kl g_klᵀ + λ_l I)⁻¹ for each parameter tensor l.
+
+    By Sherman–Morrison P_l g_l = (g_l − mean over k of g_kl (g_kl·g_l) / (λ_l + ‖g_kl‖²)) / λ_l, all training rows.
+
+    Args:
+        label: the method's name.
+        damping: λ_l; `mean_eigenvalue` is the mean of g_l² over training rows and entries, tensor by tensor.
+        phi: see `Preconditioner`.
+    """
+
+    def __init__(self, label: str, damping: Damping, phi: str = "raw") -> None:
+        super().__init__(label, phi)
+        self.damping = require_instance(Damping, f"damping of {label}", damping)
+
+    def fit(self, problem: Problem) -> Self:
+        """The dampings of all tensors."""
+        super().fit(problem)
+        self.source = GradientSource(problem)
+        self.n = len(problem.train)
+        means = mean_squares(self.source)
+        zero = vanishing(means, problem.dtype)
+        self.values = {
+            name: self.damping.value(self.source, partial(float, mean))
+            for name, mean in means.items()
+            if name not in zero
+        }
+        if zero:
+            names = ", ".join(sorted(zero))
+            self.note("left out", f"P = 0 for parameters whose gradient is zero but for rounding ({names})")
+        self.diagnostics |= {"damping": str(self.damping), "damping_value": self.values}
+        return self
+
+    def __matmul__(self, gradients: Gradients) -> Vectors:
+        """P times each gradient."""
+        if self.source.factored and self.n * self.source.row_bytes > KEPT_GRADIENT_BYTES:
+            return Streamed(self, gradients)
+        terms = self.terms(gradients)
+        result = next(terms)
+        for term in terms:
+            result = result + term
+        return result
+
+    def terms(self, gradients: Gradients) -> Iterator[LinearCombination]:
+        """What P times each gradient is the sum of: one term of its own, and one for each block of training rows."""
+        yield gradients.linear_combination(dict(self._own(gradients)))
+        for block in self.source.blocks(self.source.problem.train):
+            yield block.linear_combination(dict(self._weights(block, gradients)))
+
+    def _own(self, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
+        for name, squares in gradients.squares().items():
+            yield name, torch.diag(torch.full_like(squares, 1 / self.values.get(name, torch.inf)))
+
+    def _weights(self, block: Gradients, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
+        squares = block.squares()
+        for name, products in gradients.inner_per_parameter(block).items():
+            value = self.values.get(name, torch.inf)
+            yield name, products / (value + squares[name]) / (-self.n * value)  # 0 where λ is infinite: P = 0
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """P times gradients whose terms don't fit into memory together."""
+
+    method: MeanOfInverses
+    gradients: Gradients
+
+    def inner(self, gradients: Gradients) -> Tensor:
+        """Inner products over all parameters, `[row of self, row of gradients]`."""
+        first, *others = (term.inner(gradients) for term in self.method.terms(self.gradients))
+        return sum(others, first)

@@ -1,0 +1,142 @@
+"""P = f(G) for functions f of the mean Gauss–Newton matrix, or of another curvature: one or several at once."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from fimo.curvature.chebyshev import Polynomials, coefficients
+from fimo.curvature.gauss_newton_factor import dual_memory
+from fimo.curvature.products import PrimalCurvature, ritz_values
+from fimo.curvature.roots import damping_root, require_curvature
+from fimo.curvature.spectrum import SpectralFunctions, Spectrum
+from fimo.gradients import GradientSource, Vectors
+from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.memory import DUAL_BYTES
+from fimo.preconditioners.base import Preconditioner, require_whole
+from fimo.problem import Parameters, Problem
+
+ZERO = torch.zeros(1)
+# The largest Ritz value lies below the largest eigenvalue by less than this share of it.
+MARGIN = 0.05
+
+
+class Functions(Protocol):
+    """Functions of G."""
+
+    def __matmul__(self, gradients: Any) -> Vectors:
+        """Times each gradient."""
+        ...
+
+    def single(self, place: int) -> Functions:
+        """One of them."""
+        ...
+
+    def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
+        """Each times one vector; `problem` is what G was fitted to.
+
+        Args:
+            vector: by parameter.
+            problem: what G was fitted to.
+        """
+        ...
+
+
+class GaussNewtonFilter(Preconditioner):
+    """f(G) for one f or several: by one eigendecomposition in the dual, of n·rank rows, or by polynomials (Chebyshev).
+
+    Args:
+        label: the method's name.
+        curvature_rows: G is the mean over so many evenly spaced training rows; None for all.
+        dual_bytes: bound on the memory of the dual; beyond it are polynomials, with products of G and all columns.
+        phi: see `Preconditioner`.
+        curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        curvature_rows: int | None = None,
+        dual_bytes: int = DUAL_BYTES,
+        phi: str = "raw",
+        curvature: str = "gauss_newton",
+    ) -> None:
+        super().__init__(label, phi)
+        self.curvature_rows = curvature_rows
+        if curvature_rows is not None:
+            require_whole(f"curvature_rows of {label}", curvature_rows)
+        self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
+        self.kind = require_curvature(f"curvature of {label}", curvature)
+        self.root = damping_root(self.kind)
+
+    @abstractmethod
+    def filters(self, eigenvalues: Tensor) -> Tensor:
+        """f(σ), `[eigenvalue]`, or `[function, eigenvalue]` of several functions."""
+
+    def fit(self, problem: Problem) -> Self:
+        """The eigendecomposition, or the polynomials."""
+        return self.fit_to(problem, None)
+
+    def fit_to(self, problem: Problem, rows: int | None) -> Self:
+        """The same with G over so many evenly spaced training rows, where `curvature_rows` are not fewer.
+
+        Args:
+            problem: with all training rows.
+            rows: see `Preconditioner.fit_to`.
+
+        Returns:
+            Itself.
+        """
+        super().fit(problem)
+        bounds = [count for count in (rows, self.curvature_rows) if count is not None]
+        some = problem.sampled(min(bounds, default=None))
+        if (fitted := len(some.train)) < len(problem.train):
+            self.note("rows", f"curvature over {fitted} of {len(problem.train)} training rows")
+        self.metric = self._metric(problem)
+        self.fitted = self.metric.rescaled(some) if self.metric else some
+        self.source = GradientSource(self.fitted, factored=not self.metric)  # factors are those of θ itself
+        if (needed := dual_memory(self.source, root=self.root)) > self.dual_bytes:
+            self._fit_polynomials(self.source, needed)
+            return self
+        self.spectrum, self.factored = Spectrum.of(self.source, self.root), self.source.factored
+        largest = float(self.spectrum.eigenvalues[-1])
+        self.diagnostics |= {"largest_eigenvalue": largest, "path": "dual"}
+        self._check(largest)
+        self._apply_filters()
+        return self
+
+    def _apply_filters(self) -> None:
+        """f(G) by the eigendecomposition."""
+        filters, outside = self.filters(self.spectrum.eigenvalues), self.filters(ZERO)
+        self.P: Functions = SpectralFunctions(self.spectrum, filters, outside)
+
+    def _fit_polynomials(self, source: GradientSource, needed: int) -> None:
+        """f(G) where the dual, which needs so many bytes, doesn't fit."""
+        curvature, self.factored = PrimalCurvature(source.problem, self.kind), False
+        largest = float(ritz_values(curvature)[-1]) * (1 + MARGIN)
+        self._check(largest)  # f has to be small up to where it is interpolated
+        self.P = Polynomials(curvature, coefficients(self.filters, largest), largest)
+        degree = self.P.weights.shape[1] - 1
+        self.diagnostics |= {"largest_eigenvalue": largest, "path": f"polynomials of degree {degree}"}
+
+    def _metric(self, problem: Problem) -> DiagonalMetric | None:
+        """Of the coordinates that G is written in; `problem` has all training rows."""
+        return None
+
+    def _check(self, largest: float) -> None:
+        """Refuse what has no meaning with G's largest eigenvalue."""
+
+    def __matmul__(self, gradients: Any) -> Vectors:
+        """Each function times each gradient: products have a first axis for it."""
+        return self.P @ gradients
+
+    def single(self, place: int) -> Self:
+        """One of the functions, fitted; products have a first axis of 1."""
+        one = copy.copy(self)
+        one.P = self.P.single(place)
+        return one

@@ -1,0 +1,249 @@
+"""The one question that the gold standard and every gradient-based method answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fimo.errors import UserError
+from fimo.models.function_of_rows import same_when_cut
+from fimo.models.interface import cast
+from fimo.models.objective import Objective, as_objective
+from fimo.models.requirements import copy_of, ready, require_measurement, require_real_parameters
+from fimo.rows import Inputs, Rows, row_numbers
+
+logger = logging.getLogger(__name__)
+
+Parameters = dict[str, Tensor]
+
+# Networks that problems have copied, so that no problem made of another copies them again.
+_copies: WeakSet[nn.Module] = WeakSet()
+
+
+@dataclass(frozen=True, init=False)
+class Problem:
+    """How sensitive is a final model's loss at test examples to each of some training examples.
+
+    `losses` and `measured` are the only ways from parameters to numbers.
+
+    Args:
+        network: the final model; all its parameters are θ_f, frozen ones too. Maps inputs `[row, …]` to outputs
+            `[row, output]`, each row by itself; of a tuple or mapping of outputs the first, or `logits`, is taken. It
+            is copied and never changed; the copy is in eval mode.
+        objective: the loss per example: one of `fimo.models.losses`, a function `loss(outputs, targets) -> [row]`, or
+            an object with such a `loss`.
+        train: all training rows, D: `Rows`, a pair of inputs and targets (tensors or arrays, the inputs possibly a
+            mapping or a tuple of them), or a torch `Dataset` of such pairs. All but `Rows` go to the network's device
+            and dtype. A mapping goes into the network by keyword where it has such arguments, else as one argument; a
+            tuple by position.
+        test: the test examples whose losses are watched, likewise.
+        left_out: row numbers of the examples of `train` that are left out in turn: a range, list, array or tensor.
+        parameters: which parameters are θ; only "all" so far.
+        measurement: what is watched at a test example, in the forms that the objective may have (`fimo.margin`,
+            `fimo.probability`, a function of your own); None for the objective's loss.
+
+    Attributes:
+        network: a copy of the final model, in eval mode; objective, measurement, train and test are as above.
+        left_out: `[left_out]`, positions in `train`, 64-bit integers.
+
+    Raises:
+        UserError: for rows or row numbers of another form, for row numbers that `train` does not have, and for a
+            network that is no deterministic function of one row at a time.
+    """
+
+    network: nn.Module
+    objective: Objective
+    measurement: Objective | None
+    train: Rows
+    test: Rows
+    left_out: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Any,
+        train: Any,
+        test: Any,
+        left_out: Sequence[int] | Tensor,
+        parameters: str = "all",
+        measurement: Any = None,
+    ) -> None:
+        if not (isinstance(parameters, str) and parameters == "all"):
+            raise UserError('Problem takes only parameters="all" so far: leave it out.')
+        require_real_parameters(network)
+        objective = as_objective(objective)
+        examples = {"train": rows_for(network, objective, train, "train")}
+        examples["test"] = rows_for(network, objective, test, "test")
+        if network not in _copies:
+            network = ready(copy_of(network), objective, examples["train"]).requires_grad_()
+            _copies.add(network)
+            if not same_when_cut(network, examples["train"]):
+                logger.info("sequences keep all of their padding: it changes the outputs of %s", type(network).__name__)
+                examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
+        if measurement is not None:
+            measurement = as_objective(measurement)
+            require_measurement(network, measurement, examples["test"])
+        numbers = row_numbers(left_out, len(examples["train"]))
+        settings = {"network": network, "objective": objective, "measurement": measurement, "left_out": numbers}
+        for name, value in {**settings, **examples}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def parameters(self) -> Parameters:
+        """θ_f by name, detached."""
+        return {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+
+    @property
+    def watched(self) -> Objective:
+        """What is watched at a test example: the measurement, or the objective."""
+        return self.objective if self.measurement is None else self.measurement
+
+    @property
+    def device(self) -> torch.device:
+        """Where the final model and all rows are."""
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def coordinates(self) -> dict[str, Tensor]:
+        """Positions in the full splits that label the axes `test` and `left_out` of every result."""
+        return {"test": self.test.index, "left_out": self.train.index[self.left_out]}
+
+    def outputs(self, parameters: Parameters, inputs: Inputs) -> Tensor:
+        """Outputs of the network with other parameters in place of θ_f.
+
+        Args:
+            parameters: θ by name.
+            inputs: of some rows, `[row, …]`.
+
+        Returns:
+            `[row, output]`.
+        """
+        return functional_call(self.network, parameters, (inputs,))
+
+    def losses(self, parameters: Parameters, rows: Rows) -> Tensor:
+        """The objective, what training lowers, at some rows.
+
+        Args:
+            parameters: θ by name.
+            rows: the examples.
+
+        Returns:
+            ℓ of each row, `[row]`.
+        """
+        return self.objective.loss(self.outputs(parameters, rows.inputs), rows.targets)
+
+    def measured(self, parameters: Parameters, rows: Rows) -> Tensor:
+        """The measurement, what is watched at test examples, at some rows.
+
+        Args:
+            parameters: θ by name.
+            rows: the examples.
+
+        Returns:
+            The measurement at each row, `[row]`.
+        """
+        return self.watched.loss(self.outputs(parameters, rows.inputs), rows.targets)
+
+    def sampled(self, rows: int | None) -> Problem:
+        """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.
+
+        What is left out is no part of it: `left_out` names the first row. Sequences are put in the order of their
+        lengths, so that blocks of them need little padding.
+        """
+        n = len(self.train)
+        kept = torch.arange(n) if rows is None or rows >= n else torch.arange(rows) * n // rows
+        if self.train.lengths is not None:
+            kept = kept[self.train.lengths[kept].argsort(stable=True)]
+        elif len(kept) == n:
+            return self
+        return replace(self, train=self.train.keep(kept), left_out=torch.tensor([0]))
+
+    def in_precision(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Problem:
+        """A copy in a precision, or in the one that it has where the network does not take the other.
+
+        Args:
+            dtype: that is wanted.
+            device: None for where it is.
+
+        Returns:
+            The copy.
+        """
+        other = self.to(device, dtype)
+        return other if dtype == self.dtype or works_in_its_precision(other) else self.to(device)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Problem:
+        """A copy on another device or in another precision; the network is copied too.
+
+        Args:
+            device: None for where it is.
+            dtype: of all real numbers, None for what they are.
+
+        Returns:
+            The copy.
+        """
+        return replace(
+            self,
+            network=cast(copied(self.network), device, dtype),
+            train=self.train.to(device, dtype),
+            test=self.test.to(device, dtype),
+        )
+
+
+def works_in_its_precision(problem: Problem) -> bool:
+    """Whether the network takes its rows in the precision of its parameters, and gives outputs in it.
+
+    A network that makes tensors of a precision of its own (`.float()`, tables made in its forward) does not.
+
+    Args:
+        problem: in some precision.
+    """
+    try:
+        with torch.no_grad():
+            return problem.outputs(problem.parameters, problem.train[slice(0, 2)][0]).dtype == problem.dtype
+    except RuntimeError:  # "mat1 and mat2 must have the same dtype"
+        return False
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A copy of a network that problems take as it is, without another copy."""
+    network = copy_of(network)
+    _copies.add(network)
+    return network
+
+
+def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str) -> Rows:
+    """Rows that fit a network and an objective.
+
+    Args:
+        network: whose device and dtype the rows get.
+        objective: some need targets that are real numbers, `[row, output]`, where integers were given.
+        examples: what `Rows.of` takes; `Rows` stay as they are.
+        name: what errors call them.
+
+    Returns:
+        The rows.
+    """
+    if isinstance(examples, Rows):
+        return examples
+    first = next(network.parameters())
+    rows = Rows.of(examples, name).to(first.device, first.dtype)
+    if objective.real_targets and not rows.targets.is_floating_point():
+        return replace(rows, targets=rows.targets.to(first.dtype).reshape(len(rows), -1))
+    return rows

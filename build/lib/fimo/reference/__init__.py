@@ -1,0 +1,1 @@
+"""The slow, obvious twins of what the package computes, in float64."""

@@ -1,0 +1,225 @@
+"""Rows: examples as tensors, the type that data hands to everything else, made of what a caller has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, default_collate
+
+from fimo.errors import UserError
+
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+def map_inputs(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    """Inputs with every tensor replaced by a function of it.
+
+    Args:
+        function: of a tensor.
+        inputs: the tensor, or the mapping of tensors, that a network takes.
+
+    Returns:
+        Inputs of the same form.
+    """
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    return {name: function(tensor) for name, tensor in inputs.items()}
+
+
+def is_positional(inputs: Inputs) -> bool:
+    """Whether inputs are several without names, which a network takes by position: their keys are 0, 1 and so on."""
+    return not isinstance(inputs, Tensor) and list(inputs) == [str(place) for place in range(len(inputs))]
+
+
+def rows_of(inputs: Inputs) -> int:
+    """Number of rows."""
+    return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples with a common first axis.
+
+    Attributes:
+        inputs: what the network takes, a tensor or a mapping of tensors, each `[row, …]`.
+        targets: `[row, output]` real numbers for regression, `[row]` class numbers for classification.
+        index: `[row]`, each row's position in its split. It differs from 0, 1, … where only some rows are kept.
+        lengths: `[row]`, for sequences `[row, place, …]` that are padded at their end: how many places of each row are
+            its own. Whatever rows are taken are cut to the longest among them. None for inputs of one size.
+
+    Raises:
+        UserError: where they are not equally many.
+    """
+
+    inputs: Inputs
+    targets: Tensor
+    index: Tensor
+    lengths: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        parts = [self.inputs] if isinstance(self.inputs, Tensor) else list(self.inputs.values())
+        others = (self.targets, self.index) if self.lengths is None else (self.targets, self.index, self.lengths)
+        counts = [len(part) for part in (*parts, *others)]
+        if len(set(counts)) > 1:
+            raise UserError(f"Inputs, targets and index of rows must be equally many, found {counts}.")
+
+    def __repr__(self) -> str:
+        parts = {"inputs": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
+        shapes = (f"{name} {[*part.shape]}" for name, part in {**parts, "targets": self.targets}.items())
+        return f"Rows({', '.join(shapes)})"
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: Tensor | slice) -> tuple[Inputs, Tensor]:
+        """Inputs and targets at `index`, of any shape: `[…]` gives `[…, feature]`."""
+        return self.take(index, self.longest(index))
+
+    def take(self, index: Tensor | slice, length: int | None) -> tuple[Inputs, Tensor]:
+        """Inputs and targets at `index`, sequences cut to a length.
+
+        Args:
+            index: positions, of any shape `[…]`.
+            length: places that are kept of each sequence; None for inputs of one size.
+
+        Returns:
+            Inputs `[…, feature]` and targets `[…]` or `[…, output]`.
+        """
+        places = ... if length is None else (slice(None), slice(length))
+        return map_inputs(lambda tensor: tensor[places][index], self.inputs), self.targets[index]
+
+    def longest(self, index: Tensor | slice) -> int | None:
+        """Length of the longest sequence at `index`; None for inputs of one size."""
+        if self.lengths is None:
+            return None
+        return int(self.lengths[index.cpu() if isinstance(index, Tensor) else index].max())
+
+    def keep(self, index: Tensor | slice) -> Rows:
+        """The rows at `index`, which remember their position in the split."""
+        inputs, targets = self[index]
+        return Rows(inputs, targets, self.index[index], None if self.lengths is None else self.lengths[index])
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Rows:
+        """The rows on a device; real numbers are cast, class and token numbers stay integers.
+
+        Args:
+            device: None for where they are.
+            dtype: of real numbers, None for what they are.
+
+        Returns:
+            Rows that share their memory with these where nothing changes.
+        """
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+        return Rows(map_inputs(move, self.inputs), move(self.targets), self.index, self.lengths)
+
+    @classmethod
+    def of(cls, examples: Any, name: str = "rows") -> Rows:
+        """Rows of what a caller has.
+
+        Targets that are real numbers with one axis become `[row, 1]`; class numbers become 64-bit integers.
+
+        Args:
+            examples: `Rows`; a pair of inputs and targets, tensors or arrays, the inputs possibly a mapping or a tuple
+                of them; or a torch `Dataset` of such pairs for single examples.
+            name: what errors call them.
+
+        Returns:
+            The rows; `index` is 0, 1, ….
+
+        Raises:
+            UserError: for anything else, or where inputs and targets are not equally many.
+        """
+        if isinstance(examples, Rows):
+            return examples
+        if isinstance(examples, Dataset):
+            examples = _collated(examples, name)
+        if not isinstance(examples, (tuple, list)) or len(examples) != 2:
+            raise UserError(
+                f"{name} must be Rows, a pair of inputs and targets (tensors or arrays; inputs may be a mapping or a "
+                f"tuple of them), or a torch Dataset of such pairs, found {_described(examples)}."
+            )
+        inputs, targets = examples
+        if isinstance(inputs, tuple) and all(hasattr(part, "shape") for part in inputs):
+            inputs = {str(place): part for place, part in enumerate(inputs)}
+        if isinstance(inputs, Mapping):
+            inputs = {key: _tensor(part, f"the inputs {key} of {name}") for key, part in inputs.items()}
+        else:
+            inputs = _tensor(inputs, f"the inputs of {name}")
+        targets = _tensor(targets, f"the targets of {name}")
+        targets = targets if targets.is_floating_point() else targets.to(torch.int64)
+        parts = inputs if isinstance(inputs, Mapping) else {"inputs": inputs}
+        counts = {key: len(part) for key, part in {**parts, "targets": targets}.items()}
+        if len(set(counts.values())) > 1 or not len(targets):
+            described = ", ".join(f"{count} {key}" for key, count in counts.items())
+            raise UserError(f"{name} must have as many inputs as targets and at least one, found {described}.")
+        if targets.is_floating_point() and targets.dim() == 1:
+            targets = targets[:, None]
+        return cls(inputs, targets, torch.arange(len(targets)))
+
+
+_EXPECTED = "left_out must be whole numbers from 0 to {} in a list, one for each left-out training row"
+
+
+def row_numbers(left_out: Any, rows: int) -> Tensor:
+    """Row numbers of what is left out, as a tensor.
+
+    Args:
+        left_out: a range, list, array or tensor of integers.
+        rows: number of training rows.
+
+    Returns:
+        `[left_out]`, 64-bit integers.
+
+    Raises:
+        UserError: for groups of rows, for anything else that is no row number, and for rows that there are not.
+    """
+    try:
+        numbers = torch.as_tensor(list(left_out) if isinstance(left_out, range) else left_out)
+    except (TypeError, ValueError, RuntimeError) as reason:
+        raise UserError(f"{_EXPECTED.format(rows - 1)}, found {left_out!r}.") from reason
+    if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers) or numbers.dtype == torch.bool:
+        raise UserError(f"{_EXPECTED.format(rows - 1)}, found {list(numbers.shape)} numbers of {numbers.dtype}.")
+    if len(numbers) == 0 or not 0 <= int(numbers.min()) <= int(numbers.max()) < rows:
+        raise UserError(f"left_out must name training rows from 0 to {rows - 1}, found {numbers.tolist()}.")
+    return numbers.to(torch.int64)
+
+
+def _collated(examples: Dataset[Any], name: str) -> Any:
+    """All examples of a dataset, stacked."""
+    indexed: Any = examples
+    try:
+        collated = default_collate(
+            list(indexed) if isinstance(examples, IterableDataset) else [indexed[row] for row in range(len(indexed))]
+        )
+    except (RuntimeError, TypeError, IndexError) as reason:  # of unequal sizes, of unknown types, none at all
+        first = str(reason).splitlines()[0]
+        raise UserError(f"{name} must be a Dataset whose examples can be stacked, found: {first}.") from reason
+    if isinstance(collated, list) and len(collated) == 2 and isinstance(collated[0], list):
+        collated[0] = tuple(collated[0])  # several inputs of each example
+    return collated
+
+
+def _tensor(values: Any, name: str) -> Tensor:
+    """A tensor of a tensor, an array or a list of numbers."""
+    if not isinstance(values, Tensor):
+        flags = getattr(values, "flags", None)
+        try:  # a copy where torch would warn that it could write into what is read-only
+            values = torch.as_tensor(values.copy() if flags is not None and not flags.writeable else values)
+        except (TypeError, ValueError, RuntimeError) as reason:
+            raise UserError(f"{name} must be a tensor or an array of numbers, found {_described(values)}.") from reason
+    if values.dim() == 0:
+        raise UserError(f"{name} must have an axis of rows, found a single number.")
+    return values.detach()
+
+
+def _described(values: Any) -> str:
+    if isinstance(values, (tuple, list)):
+        return f"a {type(values).__name__} of {len(values)}"
+    return f"a {type(values).__name__}"

@@ -1,0 +1,4 @@
+"""Methods that know how much further training there was."""
+
+# Raise it when numbers change.
+VERSION = 1

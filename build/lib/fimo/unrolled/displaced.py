@@ -1,0 +1,128 @@
+"""How far further training goes from θ_f by itself, because the mean training gradient there is not zero."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from fimo.attribution import View
+from fimo.errors import UserError
+from fimo.gradients.footprint import activation_bytes
+from fimo.memory import BLOCK_BYTES
+from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.spectral_filters import GaussNewtonFilter
+from fimo.problem import Parameters, Problem
+from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
+
+SIDES = ("train", "both")
+# A displacement that raises the loss is halved so often; then nothing of it is taken.
+HALVINGS = 10
+
+
+@dataclass(frozen=True)
+class DisplacedGradients:
+    """Views with gradients where further training has got to after each evaluated step, θ_f + Δ_t; P is that of θ_f.
+
+    Where Δ_t would raise the mean training loss, the fraction of it is taken that doesn't (see `backtracking`).
+
+    Attributes:
+        sides: `train`, the gradients of training examples alone (arXiv 2412.03906, Proposition 1); or `both`.
+        estimate: of Δ_t; it may be the method itself.
+
+    Raises:
+        UserError: for other sides.
+    """
+
+    sides: str
+    estimate: UnrolledGaussNewton
+
+    def __post_init__(self) -> None:
+        if self.sides not in SIDES:
+            raise UserError(f"moved must be one of none, {', '.join(SIDES)}, found {self.sides!r}.")
+
+    def __call__(self, P: Preconditioner, problem: Problem) -> Iterator[View]:
+        """One view for each evaluated step.
+
+        Args:
+            P: fitted; its diagnostics and notes say what was taken of the drifts.
+            problem: at θ_f.
+
+        Yields:
+            The views.
+        """
+        estimate = self.estimate if self.estimate is P else self.estimate.fit(problem)
+        fractions: list[float] = []
+        for place, (step, drift) in enumerate(zip(estimate.recursion.steps, estimate.drifts(problem), strict=True)):
+            elsewhere, fraction = backtracking(problem, drift, estimate.recursion.loss_decay)
+            fractions.append(fraction)
+            single = P.single(place) if isinstance(P, GaussNewtonFilter) and P.steps else P
+            yield View(single, elsewhere if self.sides == "both" else problem, elsewhere, [step])
+        P.diagnostics |= {"share_of_drift": fractions, "mean_gradient_norm": estimate.diagnostics["mean_gradient_norm"]}
+        if estimate is not P and "rows" in estimate.notes:
+            P.note("rows of the drift", f"the drift's estimate has its {estimate.notes['rows']}")
+        if short := sum(fraction < 1 for fraction in fractions):
+            P.note(
+                "drift",
+                f"the estimated drift raises the training loss after {short} of {len(fractions)} evaluated "
+                f"steps, where as little as {min(fractions):.2g} of the way was gone",
+            )
+
+
+def backtracking(problem: Problem, drift: Parameters, weight_decay: float = 0.0) -> tuple[Problem, float]:
+    """The problem at θ_f + s Δ, and s: 1, or the first of ½, ¼, … with which the training loss is not raised.
+
+    The quadratic model that Δ comes from holds no further. The loss is the mean over rows, and what weight decay adds.
+
+    Args:
+        problem: at θ_f.
+        drift: Δ, by parameter.
+        weight_decay: half of it times the squared norm of the parameters belongs to the loss.
+
+    Returns:
+        The problem at the other parameters, and the fraction s; θ_f and 0 where every fraction raises the loss.
+    """
+    before = training_loss(problem, weight_decay)
+    for step_fraction in (0.5**halvings for halvings in range(HALVINGS + 1)):
+        elsewhere = displaced(problem, {name: step_fraction * part for name, part in drift.items()})
+        if training_loss(elsewhere, weight_decay) <= before:
+            return elsewhere, step_fraction
+    return problem, 0.0
+
+
+def displaced(problem: Problem, displacement: Parameters) -> Problem:
+    """The problem with other parameters, θ_f plus a displacement.
+
+    Args:
+        problem: at θ_f; it is not changed.
+        displacement: by parameter.
+
+    Returns:
+        The problem with a network of its own.
+    """
+    network = copy.deepcopy(problem.network)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.add_(displacement[name])
+    return replace(problem, network=network)
+
+
+@torch.no_grad()
+def training_loss(problem: Problem, weight_decay: float) -> float:
+    """Mean loss of all training rows, plus half the decay times the squared norm of all parameters.
+
+    Args:
+        problem: its training rows, at its network's parameters.
+        weight_decay: the decay.
+
+    Returns:
+        The sum of both.
+    """
+    total = 0.0
+    for some in torch.arange(len(problem.train)).split(max(1, BLOCK_BYTES // activation_bytes(problem))):
+        inputs, targets = problem.train[some]
+        total += float(problem.objective.loss(problem.network(inputs), targets).double().sum())
+    squares = sum(float(parameter.double().square().sum()) for parameter in problem.parameters.values())
+    return total / len(problem.train) + weight_decay / 2 * squares

@@ -1,0 +1,82 @@
+"""P = P_t, what t steps of further training make of a left-out example's gradient on the quadratic model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from fimo.errors import UserError
+from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.gradients.training_set import vjp_over_training_set
+from fimo.optimizers import LinearisedAdam, LinearisedSGD
+from fimo.preconditioners.spectral_filters import GaussNewtonFilter
+from fimo.problem import Parameters, Problem
+
+
+class UnrolledGaussNewton(GaussNewtonFilter):
+    """P_t = η Σ_{k<t} (I − ηG)^k, G the mean Gauss–Newton matrix: scores for every amount t of further training.
+
+    P_t is a function f_t of G (see `LinearisedSGD`, which knows momentum and decay too). t = 1 is Grad-Dot; t → ∞ is
+    the undamped influence function. Nothing is left to choose. It neglects how G and the gradients change on the way,
+    that a batch's G isn't that of all rows, clipping of gradients, and everything of second order in the left-out
+    example's weight. Under Adam P_t = D^½ f_t(D^½ G D^½) D^½, D from the batch gradients at θ_f: it neglects also that
+    Adam's mean of their squares changes (see `LinearisedAdam`).
+    """
+
+    def for_training(self, recursion: LinearisedSGD) -> Self:
+        """Set what further training does; it is needed before `fit`."""
+        self.recursion, self.steps = recursion, list(recursion.steps)
+        return self
+
+    def filters(self, eigenvalues: Tensor) -> Tensor:
+        """f_t(σ), `[step, eigenvalue]`."""
+        return self.recursion.filters(eigenvalues)
+
+    def _check(self, largest: float) -> None:
+        """Refuse further training that would diverge, along the eigenvector of the largest eigenvalue."""
+        if self.recursion.spectral_radius(largest) >= 1 and largest > 0:
+            rate = float(self.recursion.learning_rates.max())
+            raise UserError(
+                f"{self.label} needs further training that is stable, but with optimizer.lr = η = {rate:.3g} and "
+                f"{self.recursion.matrix}'s largest eigenvalue σ = {largest:.3g}, ησ = {rate * largest:.3g} (below 2 "
+                "without momentum): choose a smaller optimizer.lr."
+            )
+
+    def _metric(self, problem: Problem) -> DiagonalMetric | None:
+        """None under SGD; that of Adam's division by the root of its mean of squares."""
+        if not isinstance(self.recursion, LinearisedAdam):
+            return None
+        return DiagonalMetric.of_batches(problem, self.recursion.batch_size, self.recursion.epsilon)
+
+    def drifts(self, problem: Problem) -> Iterator[Parameters]:
+        """Δ_t = −P_t ∇R(θ_f) for every step, R the mean training loss with what weight decay adds.
+
+        AdamW's decay of θ_f is a constant force too, for which its momentum makes no difference.
+        """
+        n, metric = len(problem.train), self.metric
+        gradient = vjp_over_training_set(problem, torch.full((n,), 1 / n, dtype=torch.float64))
+        self.diagnostics["mean_gradient_norm"] = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
+        gradient = metric.gradient(gradient) if metric else gradient
+        parameters = metric.rescaled(problem).parameters if metric else problem.parameters
+        force = {name: part + self.recursion.weight_decay * parameters[name] for name, part in gradient.items()}
+        for product in self.P.vectors(force, self.fitted):
+            drift = {name: -part for name, part in product.items()}
+            yield metric.back(drift) if metric else drift
+
+
+class MatchedGaussNewton(UnrolledGaussNewton):
+    """P_t = (G + λI)⁻¹ with the damping of so much further training: λ = 1/(ηt), so that P_t of σ = 0 is ηt as well.
+
+    With momentum, decay, Adam or a schedule of rates 1/λ is what a force of 1 comes to where there is no curvature.
+    """
+
+    def filters(self, eigenvalues: Tensor) -> Tensor:
+        """1/(σ + 1/(ηt)), `[step, eigenvalue]`."""
+        reach = self.recursion.filters(eigenvalues.new_zeros(1))
+        return reach / (1 + eigenvalues.double() * reach)
+
+    def _check(self, largest: float) -> None:
+        """It exists for every η."""
