@@ -1,1 +1,0 @@
-"""Where scores meet the gold standard: agreement, tables, figures."""

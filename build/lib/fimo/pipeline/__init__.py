@@ -1,1 +1,0 @@
-"""One run through its stages, resumable: addresses, artifacts, workers, results."""

@@ -1,1 +1,0 @@
-"""The P of the attribution equation: one file per idea."""

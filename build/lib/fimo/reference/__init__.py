@@ -1,1 +1,0 @@
-"""The slow, obvious twins of what the package computes, in float64."""

@@ -1,1 +1,0 @@
-"""Pictures and files of a comparison: figures, Markdown, CSV, LaTeX; no statistics."""
