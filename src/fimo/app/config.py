@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -21,11 +21,11 @@ from fimo.app.errors import CONFIG_DIR
 from fimo.app.fingerprints import fingerprints_of
 from fimo.app.methods import methods_of, unrolled_rows
 from fimo.app.objective import measurement_of, objective_of
-from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, optimizer_name, plain
+from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, imported, optimizer_name, plain
 from fimo.data.base import Data
 from fimo.devices import device_named
 from fimo.dtypes import DTYPES
-from fimo.errors import Unavailable, UserError, short
+from fimo.errors import Unavailable, UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.optimizers import derivative_of
 from fimo.pipeline.run import Run
@@ -176,14 +176,7 @@ def _network(cfg: DictConfig) -> NetworkFromConfig:
     """
     model = plain(cfg.model)
     target = model.pop("_target_")
-    try:
-        maker = get_object(target)
-    except Exception as reason:  # importing a file of the user's may raise anything
-        why = short(reason.__cause__ or reason)
-        raise UserError(
-            f"model._target_ must name a class that can be imported, as in my_model.Net, found {target!r} ({why}): "
-            "my_model.py lies in the working directory, is installed, or is on PYTHONPATH."
-        ) from reason
+    maker = imported("model._target_", target, "a class", "my_model.Net")
     if not inspect.isclass(maker) and not inspect.isfunction(maker):
         raise UserError(f"model._target_ must name a class or a function, found {target!r}, a {type(maker).__name__}.")
     given = {"inputs": 1, "outputs": 1, **{key: value for key, value in model.items() if not key.startswith("_")}}

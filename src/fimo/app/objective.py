@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from functools import partial
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from fimo.app.settings import plain, without
-from fimo.errors import UserError, short
+from fimo.app.settings import imported, plain, without
 from fimo.models.losses import OBJECTIVES
 from fimo.models.objective import Objective, as_objective
 
@@ -36,14 +35,7 @@ def _target_of(cfg: DictConfig, key: str) -> Objective | None:
     target = cfg[key]._target_
     if target is None:
         return None
-    try:
-        thing = get_object(target)
-    except Exception as reason:  # importing a file of the user's may raise anything
-        raise UserError(
-            f"{key}._target_ must name a function or class that can be imported, as in my_file.my_function, found "
-            f"{target!r} ({short(reason.__cause__ or reason)}): my_file.py lies in the working directory, is "
-            "installed, or is on PYTHONPATH."
-        ) from reason
+    thing = imported(f"{key}._target_", target, "a function or class", "my_file.my_function")
     if inspect.isclass(thing):
         return as_objective(instantiate(cfg[key], _convert_="all"))
     settings = without(plain(cfg[key]), "_target_")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+
+from fimo.errors import UserError, short
 
 # `further.gold`: every run begins at the final model, or as the final model began; or one run, and its tangents. The
 # last is the same with an optimiser whose tangents do not stand for leaving out.
@@ -18,6 +21,28 @@ SHARED = ("curvature_rows", "dtype")
 def plain(node: DictConfig) -> dict[str, Any]:
     """A config node as plain Python, interpolations resolved."""
     return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def imported(key: str, target: str, what: str, example: str) -> Any:
+    """What a target names, which may stand in a file of the user's.
+
+    Args:
+        key: of the target, for the error.
+        target: `module.name`.
+        what: it should be, for the error.
+        example: of a target in a file of the user's.
+
+    Raises:
+        UserError: where it can't be imported.
+    """
+    try:
+        return get_object(target)
+    except Exception as reason:  # importing a file of the user's may raise anything
+        raise UserError(
+            f"{key} must name {what} that can be imported, as in {example}, found {target!r} "
+            f"({short(reason.__cause__ or reason)}): {example.partition('.')[0]}.py lies in the working directory, is "
+            "installed, or is on PYTHONPATH."
+        ) from reason
 
 
 def without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -99,8 +99,6 @@ class Objective(ABC):
         Returns:
             A sentence without its full stop, or None.
         """
-        if self.positive_hessian:
-            return None
         values = torch.linalg.eigvalsh(self.hessian(outputs, targets))
         cut = int((values[:, 0] < -1e-6 * values.abs().amax(1)).sum())
         what = "the curvature is the positive part of the loss's Hessian in the outputs, which has a negative one too"

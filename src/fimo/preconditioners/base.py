@@ -87,7 +87,7 @@ class Preconditioner(ABC):
         Args:
             problem: at a few of its training rows.
         """
-        if self.kind == "gauss_newton":
+        if self.kind == "gauss_newton" and not problem.objective.positive_hessian:
             few = problem.train.keep(slice(0, ROWS_OF_A_NOTE))
             outputs = problem.outputs(problem.parameters, few.inputs)
             if text := problem.objective.curvature_note(outputs, few.targets):
