@@ -15,6 +15,7 @@ from benchmarks.timing import Line, measured, seconds
 from fimo.attribution import attribute
 from fimo.gradients import per_example_gradients
 from fimo.gradients.source import GradientSource
+from fimo.groups import Groups
 from fimo.pipeline.run import Run
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
@@ -82,7 +83,7 @@ def exact(problem: Problem, scales: Sequence[float]) -> None:
     """Scores with several dampings from one fit."""
     method = ExactGaussNewton("Exact-GN", Damping(1)).fit(problem)
     source = GradientSource(problem)
-    test, left_out = source(problem.test), source(problem.train.keep(problem.left_out))
+    test, left_out = source(problem.test), source(problem.train.keep(problem.left_out.rows))
     for scale in scales:
         (method.damped(Damping(scale, "lambda_0")) @ test).inner(left_out)
 
@@ -95,7 +96,7 @@ def _first_gradient(problem: Problem) -> torch.Tensor:
 def _part(problem: Problem) -> tuple[Problem, float]:
     """A problem with so few rows that a loop can go through them, and how many times more there are."""
     rows = min(ROWS, len(problem.train))
-    part = replace(problem, train=problem.train.keep(slice(0, rows)), left_out=torch.tensor([0]))
+    part = replace(problem, train=problem.train.keep(slice(0, rows)), left_out=Groups.of([0], rows))
     return part, len(problem.train) / rows
 
 

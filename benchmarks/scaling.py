@@ -17,6 +17,7 @@ from benchmarks.timing import Line, machine, seconds
 from benchmarks.training import lockstep
 from fimo.attribution import attribute
 from fimo.comparison.tables import compare
+from fimo.groups import Groups
 from fimo.pipeline.run import Run
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
@@ -48,7 +49,7 @@ def _training(make_run: Callable[..., Run]) -> Iterator[Line]:
     few = replace(training, epochs=2)
 
     def of_runs(runs: int) -> Problem:
-        return replace(problem, left_out=torch.arange(runs - 1))
+        return replace(problem, left_out=Groups.of(range(runs - 1), len(problem.train)))
 
     yield grown("further training", "runs", {runs: partial(lockstep, of_runs(runs), few) for runs in RUNS})
     yield grown(
@@ -75,7 +76,7 @@ def _scores(make_run: Callable[..., Run]) -> Iterator[Line]:
 
     def of(rows: int, tests: int) -> Problem:
         test, train = problem.test.keep(slice(0, tests)), problem.train.keep(slice(0, rows))
-        return replace(problem, train=train, test=test, left_out=torch.arange(100))
+        return replace(problem, train=train, test=test, left_out=Groups.of(range(100), len(train)))
 
     for label, method in methods.items():
         yield grown(label, "training rows", {n: partial(attribute, of(n, TESTS[0]), method) for n in ROWS})

@@ -19,7 +19,7 @@ from fimo.memory import peak_memory
 from fimo.pipeline.run import Run
 from fimo.problem import Problem
 from fimo.randomness import seed_of
-from fimo.reference import gradients as reference
+from fimo.reference import further_training as reference
 
 # Measured whole, on a GPU.
 WHOLE = ("energy", "folktables")
@@ -136,7 +136,7 @@ def _loop(problem: Problem, training: FurtherTraining, loops: int) -> float:
     settled = (training.epochs, training.batch_size, training.leave_out, 0)
 
     def runs() -> None:
-        for left_out in problem.left_out[:loops].tolist():
+        for left_out in problem.left_out.lists[:loops]:
             reference.further_training(problem, training.optimizer, *settled, left_out, **options)
 
     return seconds(runs) / loops * (1 + len(problem.left_out))

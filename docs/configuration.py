@@ -18,7 +18,7 @@ comments in `conf/` by `make docs`: edit those, not this page.
 A key is set on the command line by its dotted name, `further.seeds=10`; a choice of a group by the group's name,
 `optimizer=adam`. A default such as `${facts.clip}` is read from another key, which an experiment or a size fills in.
 """
-# In this order. conf/paper.yaml and conf/published/ are no settings of a run.
+# In this order. conf/paper.yaml and conf/published/ are no settings of a run, conf/papers_rows/ long lists of numbers.
 GROUPS = (
     "experiment",
     "size",

@@ -110,9 +110,7 @@ def problem(task="regression", network="mlp", rows=23, tests=4, left_out=(0, 3, 
     everything = Rows(inputs, targets, torch.arange(rows + tests))
     test = everything.keep(slice(rows, None))
     test = Rows(test.inputs, test.targets, torch.arange(tests))
-    return Problem(net.eval(), OBJECTIVES[task], everything.keep(slice(0, rows)), test, torch.tensor(left_out)).to(
-        dtype=dtype
-    )
+    return Problem(net.eval(), OBJECTIVES[task], everything.keep(slice(0, rows)), test, left_out).to(dtype=dtype)
 
 
 def text_problem(network=Sentences, rows=17, tests=4, left_out=(0, 9, 15), dtype=torch.float64, seed=0, classes=3):
@@ -132,7 +130,7 @@ def text_problem(network=Sentences, rows=17, tests=4, left_out=(0, 9, 15), dtype
     test = everything.keep(slice(rows, None))
     test = Rows(test.inputs, test.targets, torch.arange(tests), test.lengths)
     train = everything.keep(slice(0, rows))
-    return Problem(net.eval(), OBJECTIVES["classification"], train, test, torch.tensor(left_out)).to(dtype=dtype)
+    return Problem(net.eval(), OBJECTIVES["classification"], train, test, left_out).to(dtype=dtype)
 
 
 class Own(nn.Module):

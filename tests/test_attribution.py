@@ -42,7 +42,7 @@ def test_equals_the_explicit_matrix(name, task, network):
     method, asked = METHODS[name], problem(task, network)
     scores = attribute(asked, method.make())
     assert scores.dims == ("test", "left_out") and scores.dtype == np.float64
-    assert scores["left_out"].values.tolist() == asked.left_out.tolist()
+    assert scores["left_out"].values.tolist() == asked.left_out.rows.tolist()
     expected = reference.scores(asked, method.matrix(asked), method.unit)
     np.testing.assert_allclose(scores, expected, rtol=method.rtol, atol=method.rtol * np.abs(expected).max())
 

@@ -12,6 +12,7 @@ LEAVES = {
     "devices",
     "dtypes",
     "errors",
+    "groups",
     "hub",
     "labels",
     "memory",

@@ -12,6 +12,7 @@ from problems import problem
 import fimo
 from fimo.attribution import attribute
 from fimo.problem import Problem
+from fimo.reference import further_training as training_reference
 from fimo.reference import gradients as reference
 from fimo.reference import tangents as reference_tangents
 
@@ -52,7 +53,7 @@ def test_the_gold_standard_watches_it_and_trains_as_before(name):
     one = question(name)
     training = fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=2, batch_size=8, dtype=torch.float64)
     gold = fimo.further_train(one, training, seeds=1)
-    loop = reference.gold_standard(one, SGD, 2, 8, "every_step", seed=0)
+    loop = training_reference.gold_standard(one, SGD, 2, 8, "every_step", seed=0)
     for values, expected in zip((gold["loss_before"], gold["loss_full"], gold["loss_left_out"]), loop, strict=True):
         np.testing.assert_allclose(values[0], expected, rtol=1e-11)
     plain = one.watched.loss(one.outputs(one.parameters, one.test.inputs), one.test.targets)

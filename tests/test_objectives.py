@@ -15,6 +15,7 @@ from fimo.attribution import attribute
 from fimo.gradients.cotangents import of_curvature
 from fimo.preconditioners.kronecker_factors import layer_bases
 from fimo.problem import Problem
+from fimo.reference import further_training as training_reference
 from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 from fimo.rows import Rows
@@ -80,7 +81,7 @@ def test_further_training_equals_the_plain_loop(name, scheme):
     one = question(name)
     settings = {"epochs": 2, "batch_size": 8, "leave_out": scheme, "dtype": torch.float64}
     gold = fimo.further_train(one, fimo.FurtherTraining(torch.optim.SGD, lr=0.05, **settings), seeds=1)
-    loop = reference.gold_standard(one, SGD, 2, 8, scheme, seed=0)
+    loop = training_reference.gold_standard(one, SGD, 2, 8, scheme, seed=0)
     for losses, expected in zip((gold["loss_before"], gold["loss_full"], gold["loss_left_out"]), loop, strict=True):
         np.testing.assert_allclose(losses[0], expected, rtol=1e-12)
 

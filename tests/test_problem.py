@@ -66,7 +66,7 @@ def test_rows_of_all_forms_are_the_same(form):
         torch.testing.assert_close(rows.inputs, X, rtol=1e-6, atol=0)
         assert rows.targets.dtype == torch.int64 and torch.equal(rows.targets, Y)
         assert rows.index.tolist() == list(range(8)) and rows.lengths is None
-    assert problem.left_out.tolist() == [0, 3, 6]
+    assert problem.left_out.rows.tolist() == [0, 3, 6]
     expected = nn.functional.cross_entropy(problem.network(X), Y, reduction="none")
     for losses in (
         problem.losses(problem.parameters, problem.train),
@@ -93,7 +93,7 @@ def test_real_targets_have_an_axis_of_outputs(targets):
 @pytest.mark.parametrize("left_out", [range(1, 4), [1, 2, 3], np.array([1, 2, 3]), torch.tensor([1, 2, 3])])
 def test_row_numbers(left_out):
     problem = Problem(small(), CrossEntropy(), (X, Y), (X, Y), left_out)
-    assert problem.left_out.tolist() == [1, 2, 3] and problem.left_out.dtype == torch.int64
+    assert problem.left_out.members.tolist() == [[1], [2], [3]] and problem.left_out.names is None
 
 
 def test_the_network_of_the_caller_stays_as_it_is():
@@ -135,11 +135,15 @@ def test_a_network_is_copied_once():
         ({"test": (["a", "b"], Y)}, r"the inputs of test must be a tensor or an array of numbers, found a list of 2\."),
         ({"test": (X, 3)}, r"the targets of test must have an axis of rows, found a single number\."),
         ({"train": TensorDataset(X)}, r"train must be Rows, .* found a list of 1\."),
-        ({"left_out": [[0, 1], [2, 3]]}, r"left_out must be whole numbers from 0 to \d+ in a list, one for each"),
-        ({"left_out": [[0, 1], [2]]}, r"left_out must be whole numbers from 0 to \d+ in a list, one for each"),
         ({"left_out": [0.5]}, r"left_out must be whole numbers .* found \[1\] numbers of torch.float32\."),
-        ({"left_out": [8]}, r"left_out must name training rows from 0 to 7, found \[8\]\."),
-        ({"left_out": []}, r"left_out must name training rows from 0 to 7, found \[\]\."),
+        ({"left_out": [8]}, r"left_out must name training rows from 0 to 7, found 8\."),
+        ({"left_out": []}, r"left_out must name training rows from 0 to 7, found none\."),
+        ({"left_out": [[0, 1], [8]]}, r"left_out must name training rows from 0 to 7 in group 1, found 8\."),
+        ({"left_out": [[0, 1], []]}, r"left_out must name training rows from 0 to 7 in group 1, found none\."),
+        ({"left_out": [[0, 1], 2]}, r"left_out must be whole numbers from 0 to 7 in group 1, .* found \[\] numbers"),
+        ({"left_out": {"a": [3, 1, 3]}}, r"left_out must name each training row of a once, found 3 twice\."),
+        ({"left_out": [[0], range(8)]}, r"left_out must leave some training rows, found all 8 of them in group 1\."),
+        ({"left_out": "some"}, r"left_out must be whole numbers from 0 to 7, .* found 'some'\."),
         ({"parameters": ["head.*"]}, r'takes only parameters="all" so far'),
         ({"measurement": SquaredError()}, r"Targets of SquaredError must be real numbers \[row, 2\]"),
         ({"network": nn.ReLU()}, r"The network ReLU has no parameters"),

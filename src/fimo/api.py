@@ -25,6 +25,7 @@ from fimo.models.objective import own_part
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import Artifact, bytes_digest, digest, seed_file
 from fimo.pipeline.catalogue import method_named, method_of
+from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.methods import Method
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
@@ -67,6 +68,7 @@ def further_train(
     if artifact is not None:
         stored = {seed: artifact.path(seed_file(seed)) for seed in wanted if artifact.has(seed_file(seed))}
         losses = {seed: formats.read_dataset(path) for seed, path in stored.items()}
+        write_groups(artifact, problem.left_out, problem.train.index)
     missing = [seed for seed in wanted if seed not in losses]
     if missing:
         placed = problem.to(device=device_named(device))
@@ -172,7 +174,7 @@ def _artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Arti
         "measurement": {"repr": repr(problem.watched), "code": _code(own_part(problem.watched))},
         "train": _rows_digest(problem.train),
         "test": _rows_digest(problem.test),
-        "left_out": problem.left_out.tolist(),
+        "left_out": problem.left_out.described(problem.train.index) or problem.left_out.rows.tolist(),
         "training": {part.name: repr(getattr(training, part.name)) for part in fields(training)},
         "versions": {"further_training": VERSION, "models": models.VERSION},
     }

@@ -61,7 +61,7 @@ def attribute(
 
     g_j is the gradient at θ_f of the measurement, usually the loss, at test example j, g_i that of the loss at training
     example i, n = |D|. A positive score says that leaving i out raises what is measured at j. The sign and the 1/n are
-    fixed here for every method.
+    fixed here for every method. The score of a group is the sum of its examples' scores.
 
     Args:
         problem: in the dtype that the scores are wanted in; float64 is right for small networks.
@@ -97,7 +97,8 @@ def _evaluate(view: View, block_bytes: int) -> Tensor:
     """
     P, phi, n = view.P, view.P.phi, len(view.at_train.train)
     test = view.at_test, view.at_test.test, partial(of_measurement, view.at_test.watched)
-    left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out), of_loss
+    groups = view.at_train.left_out
+    left_out = view.at_train, view.at_train.train.keep(groups.rows), of_loss
     from_left_out = view.products is not None or P.T is P and len(left_out[1]) < len(test[1])
     matrix, one, other = (P, left_out, test) if from_left_out else (P.T, test, left_out)
     (at_rows, rows, of_rows), (at_others, others, of_others) = one, other
@@ -108,14 +109,13 @@ def _evaluate(view: View, block_bytes: int) -> Tensor:
         products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
     scores = [torch.cat([P_g.inner(phi(g)) / n for g in source.blocks(others, of_others)], dim=-1) for P_g in products]
     joined = torch.cat(scores, dim=-2)
-    joined = joined.mT if from_left_out else joined
+    joined = groups.summed(joined.mT if from_left_out else joined)
     return joined.reshape(-1, *joined.shape[-2:])
 
 
 def _labelled(problem: Problem, values: Tensor, steps: Sequence[int]) -> xr.DataArray:
     """Values `[matrix, test, left_out]` with their axes; without steps there is one matrix, and no axis for it."""
-    coordinates = {axis: np.asarray(index) for axis, index in problem.coordinates.items()}
-    coordinates = {"step": np.asarray(steps), **coordinates} if steps else coordinates
+    coordinates = {"step": np.asarray(steps), **problem.coordinates} if steps else problem.coordinates
     values = values if steps else values.squeeze(0)
     return xr.DataArray(values.to(torch.float64).cpu().numpy(), coordinates, list(coordinates), name="score")
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.errors import UserError
+from fimo.groups import Groups
 from fimo.models.function_of_rows import same_when_cut
 from fimo.models.interface import cast
 from fimo.models.objective import Objective, as_objective
 from fimo.models.requirements import copy_of, ready, require_measurement, require_real_parameters
-from fimo.rows import Inputs, Rows, row_numbers
+from fimo.rows import Inputs, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -44,18 +45,19 @@ class Problem:
             and dtype. A mapping goes into the network by keyword where it has such arguments, else as one argument; a
             tuple by position.
         test: the test examples whose losses are watched, likewise.
-        left_out: row numbers of the examples of `train` that are left out in turn: a range, list, array or tensor.
+        left_out: what of `train` is left out in turn: row numbers in a range, list, array or tensor, or "all"; or
+            groups, each left out as one: a list of such lists, or a mapping of them by name.
         parameters: which parameters are θ; only "all" so far.
         measurement: what is watched at a test example, in the forms that the objective may have (`fimo.margin`,
             `fimo.probability`, a function of your own); None for the objective's loss.
 
     Attributes:
         network: a copy of the final model, in eval mode; objective, measurement, train and test are as above.
-        left_out: `[left_out]`, positions in `train`, 64-bit integers.
+        left_out: the groups; a single row is a group of one.
 
     Raises:
-        UserError: for rows or row numbers of another form, for row numbers that `train` does not have, and for a
-            network that is no deterministic function of one row at a time.
+        UserError: for rows or row numbers of another form or that `train` does not have, and for a network that is
+            no deterministic function of one row at a time.
     """
 
     network: nn.Module
@@ -63,7 +65,7 @@ class Problem:
     measurement: Objective | None
     train: Rows
     test: Rows
-    left_out: Tensor
+    left_out: Groups
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Problem:
         objective: Any,
         train: Any,
         test: Any,
-        left_out: Sequence[int] | Tensor,
+        left_out: Any,
         parameters: str = "all",
         measurement: Any = None,
     ) -> None:
@@ -90,8 +92,8 @@ class Problem:
         if measurement is not None:
             measurement = as_objective(measurement)
             require_measurement(network, measurement, examples["test"])
-        numbers = row_numbers(left_out, len(examples["train"]))
-        settings = {"network": network, "objective": objective, "measurement": measurement, "left_out": numbers}
+        groups = Groups.of(left_out, len(examples["train"]))
+        settings = {"network": network, "objective": objective, "measurement": measurement, "left_out": groups}
         for name, value in {**settings, **examples}.items():
             object.__setattr__(self, name, value)
 
@@ -121,9 +123,9 @@ class Problem:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
-    def coordinates(self) -> dict[str, Tensor]:
-        """Positions in the full splits that label the axes `test` and `left_out` of every result."""
-        return {"test": self.test.index, "left_out": self.train.index[self.left_out]}
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """Labels of the axes `test` and `left_out` of every result: positions in the entire splits; groups' numbers."""
+        return {"test": self.test.index.numpy(), "left_out": self.left_out.labels(self.train.index)}
 
     def outputs(self, parameters: Parameters, inputs: Inputs) -> Tensor:
         """Outputs of the network with other parameters in place of θ_f.
@@ -164,8 +166,7 @@ class Problem:
     def sampled(self, rows: int | None) -> Problem:
         """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.
 
-        What is left out is no part of it: `left_out` names the first row. Sequences are put in the order of their
-        lengths, so that blocks of them need little padding.
+        `left_out` is its first row. Sequences are in the order of their lengths, so that blocks need little padding.
         """
         n = len(self.train)
         kept = torch.arange(n) if rows is None or rows >= n else torch.arange(rows) * n // rows
@@ -173,7 +174,7 @@ class Problem:
             kept = kept[self.train.lengths[kept].argsort(stable=True)]
         elif len(kept) == n:
             return self
-        return replace(self, train=self.train.keep(kept), left_out=torch.tensor([0]))
+        return replace(self, train=self.train.keep(kept), left_out=Groups.of([0], len(kept)))
 
     def in_precision(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Problem:
         """A copy in a precision, or in the one that it has where the network does not take the other.

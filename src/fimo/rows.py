@@ -164,33 +164,6 @@ class Rows:
         return cls(inputs, targets, torch.arange(len(targets)))
 
 
-_EXPECTED = "left_out must be whole numbers from 0 to {} in a list, one for each left-out training row"
-
-
-def row_numbers(left_out: Any, rows: int) -> Tensor:
-    """Row numbers of what is left out, as a tensor.
-
-    Args:
-        left_out: a range, list, array or tensor of integers.
-        rows: number of training rows.
-
-    Returns:
-        `[left_out]`, 64-bit integers.
-
-    Raises:
-        UserError: for groups of rows, for anything else that is no row number, and for rows that there are not.
-    """
-    try:
-        numbers = torch.as_tensor(list(left_out) if isinstance(left_out, range) else left_out)
-    except (TypeError, ValueError, RuntimeError) as reason:
-        raise UserError(f"{_EXPECTED.format(rows - 1)}, found {left_out!r}.") from reason
-    if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers) or numbers.dtype == torch.bool:
-        raise UserError(f"{_EXPECTED.format(rows - 1)}, found {list(numbers.shape)} numbers of {numbers.dtype}.")
-    if len(numbers) == 0 or not 0 <= int(numbers.min()) <= int(numbers.max()) < rows:
-        raise UserError(f"left_out must name training rows from 0 to {rows - 1}, found {numbers.tolist()}.")
-    return numbers.to(torch.int64)
-
-
 def _collated(examples: Dataset[Any], name: str) -> Any:
     """All examples of a dataset, stacked."""
     indexed: Any = examples

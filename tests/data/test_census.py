@@ -36,7 +36,7 @@ def people():
 def test_counts(data):
     assert (len(data.train), len(data.test_all), len(data.test)) == (30085, 10029, 100)
     assert (data.inputs, data.outputs, len(data.left_out)) == (784, 2, 100)
-    assert data.left_out[-1] == 29450 and data.left_out[1] == 359
+    assert data.left_out.rows[-1] == 29450 and data.left_out.rows[1] == 359
     targets = np.concatenate([data.train.targets, data.test_all.targets])
     assert round(targets.mean(), 5) == 0.46844
 

@@ -59,7 +59,7 @@ class TestCifar:
     def test_fewer_rows_keep_their_positions_and_the_whole_splits_statistics(self):
         every = whole("cifar10_subset", DATA, left_out=[3, 5000])
         some = whole("cifar10_subset", DATA, left_out=[3, 5000], train_rows=50, test_count=4)
-        assert len(some.train) == 50 and some.train.index[some.left_out].tolist() == [3, 5000]
+        assert len(some.train) == 50 and some.train.index[some.left_out.rows].tolist() == [3, 5000]
         np.testing.assert_array_equal(some.train.inputs, every.train.inputs[some.train.index])
         np.testing.assert_array_equal(some.test.inputs, every.test.inputs[:4])
         assert len(some.test_all) == 1017

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from fimo.data.features import Features
-from fimo.data.splits import kept_rows, left_out_rows, read_left_out
+from fimo.data.left_out import kept_rows, listed_groups, read_left_out
 from fimo.data.tables import Bundled, Table, cell_text
 from fimo.data.tabular import TabularData
 from fimo.errors import UserError
@@ -40,7 +40,7 @@ def test_the_papers_splits_of_the_real_workbooks(name):
     train, test, left_out = REAL[name]
     data = data_module(name, DATA).load()
     assert (len(data.train), len(data.test), data.inputs, data.outputs) == (train, test, 8, 1)
-    assert data.left_out.tolist() == list(left_out) and data.train.index.tolist() == list(range(train))
+    assert data.left_out.rows.tolist() == list(left_out) and data.train.index.tolist() == list(range(train))
     for values in (data.train.inputs, data.train.targets):
         np.testing.assert_allclose(values.mean(0), 0, atol=1e-5)
         np.testing.assert_allclose(values.std(0, correction=0), 1, rtol=1e-5)
@@ -97,7 +97,7 @@ def test_embedded_tables(name, rows, features, outputs, tmp_path):
 def test_fewer_training_rows_keep_the_left_out_ones_and_their_numbers(tmp_path):
     whole = data_module("diabetes", tmp_path, left_out=[3, 100, 352]).load()
     part = data_module("diabetes", tmp_path, left_out=[3, 100, 352], train_rows=20).load()
-    assert len(part.train) == 20 and part.train.index[part.left_out].tolist() == [3, 100, 352]
+    assert len(part.train) == 20 and part.train.index[part.left_out.rows].tolist() == [3, 100, 352]
     np.testing.assert_array_equal(part.train.inputs, whole.train.inputs[part.train.index])
     np.testing.assert_array_equal(part.test.inputs, whole.test.inputs)
     assert len(data_module("diabetes", tmp_path, train_rows=10**6).load().train) == len(whole.train)
@@ -112,11 +112,12 @@ def test_test_count_takes_the_first(tmp_path):
 
 
 def test_left_out_as_count_list_and_file(tmp_path):
-    assert left_out_rows(4, 10) == [0, 2, 5, 7]
-    assert left_out_rows([7, 1], 10) == [7, 1]
+    assert listed_groups(4, 10).rows.tolist() == [0, 2, 5, 7]
+    assert listed_groups([7, 1], 10).rows.tolist() == [7, 1]
     (tmp_path / "a.json").write_text("[7, 1]")
     (tmp_path / "a.txt").write_text("7\n1\n")
-    assert left_out_rows(str(tmp_path / "a.json"), 10) == left_out_rows(str(tmp_path / "a.txt"), 10) == [7, 1]
+    for file in ("a.json", "a.txt"):
+        assert listed_groups(str(tmp_path / file), 10).rows.tolist() == [7, 1]
     assert kept_rows(10, 4, [9, 0]).tolist() == [0, 1, 5, 9]
     with pytest.raises(UserError, match="data.train_rows must be at least the 3 left-out examples, found 2"):
         kept_rows(10, 2, [1, 2, 3])
@@ -134,12 +135,12 @@ def test_left_out_as_count_list_and_file(tmp_path):
         (1.5, "data.left_out must hold integers, found 1.5"),
         ([], "data.left_out must hold integers, found 'none'"),
         (None, "data.left_out must hold integers, found None"),
-        ("nowhere.json", "readable file of them, found 'nowhere.json'"),
+        ("nowhere.json", "readable file of row numbers or groups, found 'nowhere.json'"),
     ],
 )
 def test_bad_left_out(wanted, text):
     with pytest.raises(UserError, match=text):
-        left_out_rows(wanted, 10)
+        listed_groups(wanted, 10)
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ class TestSST2:
         assert data.display("train", 184) == "with color and depth , and rather a good time (positive)"
         assert data.display("test", 1) == "unflinchingly bleak and desperate (negative)"
         assert data.display("train", 67348).endswith("be a serious contender for the title . (negative)")
-        assert data.train.index[data.left_out].tolist()[:3] == [184, 360, 557] and len(data.left_out) == 50
-        assert data.train.targets[data.left_out[0]] == 1 and data.train.index.max() > 60_000
+        assert data.train.index[data.left_out.rows].tolist()[:3] == [184, 360, 557] and len(data.left_out) == 50
+        assert data.train.targets[data.left_out.rows[0]] == 1 and data.train.index.max() > 60_000
         assert data.test_all.targets.sum() == 444 and data.test_all.index.tolist() == list(range(872))
 
     def test_only_kept_rows_are_tokenised(self, monkeypatch):
@@ -82,7 +82,7 @@ class TestSST2:
     def test_minilms_tokenizer(self):
         data = data_module("sst2", DATA, "experiment=sst2", "size=laptop").load()
         assert len(data.train) == 2000 and len(data.left_out) == 8 and data.inputs == 30522
-        row = data.left_out[:1]
+        row = data.left_out.rows[:1]
         tokens = data.train[row][0]["input_ids"][0].tolist()
         assert tokens[0] == 101 and tokens[-1] == 102 and len(tokens) == 12  # [CLS] … [SEP], nothing padded
 
@@ -221,7 +221,7 @@ class TestTokens:
                 return Corpus(("no", "yes"), Sentences(text[:30], labels[:30]), Sentences(text[30:], labels[30:]))
 
         data = TextData("x", 4, Source(), "classification", ".", None, 8, [3, 29], train_rows=6, test_count=2).load()
-        assert len(data.train) == 6 and data.train.index[data.left_out].tolist() == [3, 29]
+        assert len(data.train) == 6 and data.train.index[data.left_out.rows].tolist() == [3, 29]
         assert data.train.targets.tolist() == (data.train.index % 2).tolist()
         assert data.display("train", 29) == "word29 (yes)" and data.display("test", 0) == "word30 (no)"
         assert data.inputs == 4 + 6  # words of the rows that are kept

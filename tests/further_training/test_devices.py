@@ -8,10 +8,11 @@ from problems import problem
 
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.evaluation import blocks
-from fimo.further_training.leave_out import FULL
+from fimo.further_training.leave_out import full_and
 from fimo.further_training.module import LockstepBatches
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
+from fimo.groups import NOBODY
 from fimo.rows import Rows
 
 
@@ -21,8 +22,8 @@ def test_a_step_reads_nothing_back_from_the_device(scheme, optimizer):
     """Tensors without values stand for those of a device: what the host asks of one raises."""
     question = problem("classification", rows=22, left_out=(0, 3, 11, 21)).to("meta")
     plan = FurtherTraining(OPTIMIZERS[optimizer], 1, 7, leave_out=scheme, clip=0.5)
-    runs = torch.cat([torch.tensor([FULL]), question.left_out])
-    groups = runs.ne(FULL).repeat(2)  # with drop, runs that leave a row out skip the last step
+    runs = full_and(question.left_out.members)
+    groups = runs[:, 0].ne(NOBODY).repeat(2)  # with drop, runs that leave a row out skip the last step
     ensemble = Ensemble(question, groups, plan.optimizer, 2, plan.clip)
     for batch in LockstepBatches(question, plan, [0, 1], runs):
         assert batch.rows.device.type == batch.weight.device.type == "meta"

@@ -11,7 +11,7 @@ from fimo.errors import UserError
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
 from fimo.randomness import seed_of
-from fimo.reference import gradients as reference
+from fimo.reference import further_training as reference
 
 OPTIMIZERS = {
     "sgd": partial(torch.optim.SGD, lr=0.05),

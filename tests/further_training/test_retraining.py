@@ -11,7 +11,7 @@ from configs import app, make_run
 from fimo.errors import UserError
 from fimo.models.training import metrics
 from fimo.pipeline import addresses
-from fimo.reference import gradients as reference
+from fimo.reference import further_training as reference
 
 BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=5")
 

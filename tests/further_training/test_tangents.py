@@ -14,7 +14,7 @@ from problems import Sentences, problem, text_problem
 from fimo import vmapping
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.ensemble import Ensemble
-from fimo.further_training.leave_out import FULL
+from fimo.further_training.leave_out import FULL_RUN
 from fimo.further_training.module import LockstepBatches, differs_in_training
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
@@ -170,7 +170,7 @@ def test_a_step_reads_nothing_back_from_the_device(optimizer):
     plan = FurtherTraining(OPTIMIZERS[optimizer], 1, 8, clip=0.5, tangents=True)
     ensemble = Ensemble(question, torch.zeros(2), plan.optimizer, 2, plan.clip)
     tangents = Tangents(question, ensemble, plan.optimizer, 3, plan.clip)
-    for batch in LockstepBatches(question, plan, [0, 1], torch.tensor([FULL])):
+    for batch in LockstepBatches(question, plan, [0, 1], FULL_RUN):
         tangents.step(batch)
     assert not vmapping._refused.get(question.network)
     assert tangents.followed[1].columns[0].tangents.shape == (2, question.size)

@@ -71,7 +71,7 @@ NETWORKS |= OTHERS | {"unused": Unused}
 def test_both_ways_equal_autograd(task, network):
     question = problem(task, network)
     test, train = reference.gradients(question)
-    rows = question.train.keep(question.left_out)
+    rows = question.train.keep(question.left_out.rows)
     source = GradientSource(question)
     mostly_linear = ["convolutional", "sequence"] if task == "classification" else []  # their heads are larger then
     assert source.factored == (network in [*LINEAR, "dropout", "vmap-shy", *mostly_linear])

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 import fimo
 from fimo.gradients import GradientSource
+from fimo.reference import further_training as training_reference
 from fimo.reference import gradients as reference
 
 
@@ -49,7 +50,7 @@ def test_padding_rows_of_an_embedding_have_no_gradient(factored):
         seeds=1,
     )
     np.testing.assert_allclose(runs["loss_left_out"], alone["loss_left_out"], rtol=1e-12)
-    loop = reference.gold_standard(one, partial(torch.optim.SGD, lr=0.1), 2, 8, "every_step", seed=0)
+    loop = training_reference.gold_standard(one, partial(torch.optim.SGD, lr=0.1), 2, 8, "every_step", seed=0)
     np.testing.assert_allclose(runs["loss_left_out"][0], loop[2], rtol=1e-12)
 
 
@@ -106,7 +107,7 @@ def test_parametric_relu_is_as_autograd_has_it():
     scores = fimo.attribute(one, ["grad_dot", "cg", "ekfac"])
     np.testing.assert_allclose(scores["Grad-Dot"], reference.scores(one, None), rtol=1e-10)
     training = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, epochs=2, batch_size=8, dtype=torch.float64)
-    loop = reference.gold_standard(one, partial(torch.optim.SGD, lr=0.1), 2, 8, "every_step", seed=0)
+    loop = training_reference.gold_standard(one, partial(torch.optim.SGD, lr=0.1), 2, 8, "every_step", seed=0)
     np.testing.assert_allclose(fimo.further_train(one, training, seeds=1)["loss_left_out"][0], loop[2], rtol=1e-12)
 
 

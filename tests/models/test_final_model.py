@@ -20,7 +20,7 @@ from fimo.models.mlp import MLP
 from fimo.models.requirements import require_outputs
 from fimo.models.training import FinalTraining, train_final
 from fimo.pipeline.formats import read_weights
-from fimo.reference import gradients as reference
+from fimo.reference import further_training as reference
 from fimo.rows import Rows
 
 

@@ -75,7 +75,7 @@ def test_one_decomposition_serves_every_damping():
     question = problem("classification")
     method = ExactGaussNewton("Exact-GN", HALF).fit(question)
     source = GradientSource(question)
-    test, train = source(question.test), source(question.train.keep(question.left_out))
+    test, train = source(question.test), source(question.train.keep(question.left_out.rows))
     for damping in (0.01, 0.1, 3.0):
         scores = (method.damped(Damping(damping)) @ test).inner(train) / len(question.train)
         expected = reference.scores(question, dense.damped_inverse(dense.gauss_newton(question), damping))

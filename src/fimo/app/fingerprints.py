@@ -22,7 +22,7 @@ import fimo.models
 import fimo.unrolled
 from fimo import hub
 from fimo.app.settings import SHARED, TANGENT, TANGENTS, without
-from fimo.data.splits import read_left_out
+from fimo.data.left_out import is_described, read_left_out
 from fimo.pipeline.artifacts import digest, short_hash
 from fimo.pipeline.methods import Method
 from fimo.pipeline.specification import Fingerprints
@@ -60,7 +60,7 @@ def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
     source = without(data["source"], "url", "page")
     source |= _content(data["source"], Path(data["data_dir"]))
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
-    chosen = _left_out(data) if data["train_rows"] else {}
+    chosen = _left_out(data) if data["train_rows"] and not is_described(data["left_out"]) else {}
     rows = without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")
     targets = {"model": model, "data": data, "source": source, "augment": final["augment"]}
     config = {

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from fimo.data.splits import LeftOut, kept_rows, left_out_rows
+from fimo.data.left_out import LeftOut, described_groups, is_described, kept_rows, listed_groups
 from fimo.errors import UserError
+from fimo.groups import Groups
 from fimo.rows import Rows
 
 # An example as people read it: ("train" or "test", position in that split) gives a line of text, or an image
 # [height, width, channel], uint8.
 Display = Callable[[str, int], str | np.ndarray]
+Columns = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Data:
         train: training rows.
         test: the test examples that are evaluated.
         test_all: the entire test split, for the final model's metrics.
-        left_out: `[left_out]`, int64, positions in `train`.
+        left_out: groups of positions in `train`.
         inputs: what a network's first layer is as wide as: features of a table, channels of an image, words of a
             vocabulary.
         outputs: number of outputs of a network for this task.
@@ -36,7 +37,7 @@ class Data:
     train: Rows
     test: Rows
     test_all: Rows
-    left_out: Tensor
+    left_out: Groups
     inputs: int
     outputs: int
     display: Display
@@ -47,9 +48,8 @@ class Choice:
     """Which rows of the splits are used; the last fields of every kind of data.
 
     Attributes:
-        left_out: rows of the training split to leave out in turn: their positions, a count of evenly spaced ones, or
-            a file of positions.
-        left_out_first: keep so many of them, from the first; None for all.
+        left_out: what of the training split is left out in turn (see `fimo.data.left_out`): rows or groups of rows.
+        left_out_first: of rows that are listed or counted, keep so many from the first; None for all.
         train_rows: keep at most so many training rows, the left-out ones among them.
         test_count: evaluate so many test examples, from the first; None for all.
     """
@@ -65,9 +65,12 @@ class Choice:
         Raises:
             UserError: where the split has no such left-out rows, or they are more than the rows to keep.
         """
-        return kept_rows(rows, self.train_rows, self._left_out(rows))
+        listed = [] if is_described(self.left_out) else self._listed(rows).rows.tolist()
+        return kept_rows(rows, self.train_rows, listed)
 
-    def of(self, train: Rows, test: Rows, inputs: int, outputs: int, display: Display) -> Data:
+    def of(
+        self, train: Rows, test: Rows, inputs: int, outputs: int, display: Display, columns: Columns | None = None
+    ) -> Data:
         """The chosen rows of two entire splits.
 
         Args:
@@ -76,14 +79,24 @@ class Choice:
             inputs: what a network's first layer is as wide as (see `Data`).
             outputs: number of outputs of a network for this task.
             display: an example as people read it.
+            columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
 
         Raises:
             UserError: where the splits have no such rows.
         """
         kept = train.keep(torch.from_numpy(self.training_rows(len(train))))
-        return self.of_kept(kept, len(train), test, inputs, outputs, display)
+        return self.of_kept(kept, len(train), test, inputs, outputs, display, columns)
 
-    def of_kept(self, kept: Rows, rows: int, test: Rows, inputs: int, outputs: int, display: Display) -> Data:
+    def of_kept(
+        self,
+        kept: Rows,
+        rows: int,
+        test: Rows,
+        inputs: int,
+        outputs: int,
+        display: Display,
+        columns: Columns | None = None,
+    ) -> Data:
         """The same where the training rows were selected before, by `training_rows`.
 
         Args:
@@ -93,6 +106,7 @@ class Choice:
             inputs: what a network's first layer is as wide as (see `Data`).
             outputs: number of outputs of a network for this task.
             display: an example as people read it.
+            columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
 
         Raises:
             UserError: where the splits have no such rows.
@@ -104,11 +118,17 @@ class Choice:
             train=kept,
             test=test.keep(slice(0, count)),
             test_all=test,
-            left_out=torch.searchsorted(kept.index, torch.tensor(self._left_out(rows))),
+            left_out=self._left_out(kept, rows, columns or {}),
             inputs=inputs,
             outputs=outputs,
             display=display,
         )
 
-    def _left_out(self, rows: int) -> list[int]:
-        return left_out_rows(self.left_out, rows)[: self.left_out_first]
+    def _listed(self, rows: int) -> Groups:
+        groups = listed_groups(self.left_out, rows)
+        return Groups(groups.members[: self.left_out_first]) if groups.names is None else groups
+
+    def _left_out(self, kept: Rows, rows: int, columns: Columns) -> Groups:
+        if is_described(self.left_out):
+            return described_groups(self.left_out, len(kept), {name: c[kept.index] for name, c in columns.items()})
+        return self._listed(rows).at(kept.index)

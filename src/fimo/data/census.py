@@ -56,19 +56,21 @@ class Income:
         """
         files = self.files(data_dir)
         source = ACSDataSource(str(self.year), self.horizon, "person", root_dir=str(data_dir / self.folder))
-        people = []
+        people, sizes = [], []
         for state, path in zip(self.states, files, strict=True):
             try:
                 sheet = source.get_data(states=[state])
             except (ValueError, StopIteration) as reason:  # no text, no table, rows of different lengths, no line
                 raise UserError(_unreadable(path, reason)) from reason
             people.append(_workers(sheet, state, path))
+            sizes.append(len(people[-1]))
         values, over, _ = ACSIncome.df_to_numpy(pd.concat(people, ignore_index=True))
         inputs = pd.DataFrame(values, columns=ACSIncome.features)
         if unknown := [name for name in self.categorical if name not in inputs]:
             raise UserError(f"data.source.categorical must name columns of {list(inputs)}, found '{unknown[0]}'.")
         categories = {name: np.unique(inputs[name]) for name in self.categorical}
-        return Table(inputs, over.astype("int64"), "income above 50,000", categories)
+        others = {"state": np.repeat(list(self.states), sizes)}
+        return Table(inputs, over.astype("int64"), "income above 50,000", categories, others)
 
     def files(self, data_dir: Path) -> list[Path]:
         """Each state's file, downloaded where it is missing.

@@ -63,7 +63,8 @@ class TableFile:
         columns = {name: _column(column, name in self.categorical, path) for name, column in inputs.items()}
         categories = dict.fromkeys(str(name) for name, column in columns.items() if column.dtype.kind not in "f")
         categories |= dict.fromkeys(self.categorical)
-        return Table(pd.DataFrame(columns), _target(sheet[self.target], path), self.target, categories)
+        others = {name: table[name].to_numpy() for name in self.drop}
+        return Table(pd.DataFrame(columns), _target(sheet[self.target], path), self.target, categories, others)
 
     def _check_sha256(self, path: Path) -> None:
         if self.sha256 is not None and (digest := hashlib.sha256(path.read_bytes()).hexdigest()) != self.sha256:

@@ -11,7 +11,7 @@ import torch
 
 from fimo.data.base import Choice, Data
 from fimo.data.image_sources import Images
-from fimo.data.splits import LeftOut
+from fimo.data.left_out import LeftOut
 from fimo.errors import UserError
 from fimo.rows import Rows
 
@@ -73,7 +73,8 @@ class ImageData:
         choice = Choice(self.left_out, self.left_out_first, self.train_rows, self.test_count)
         train = _rows(images.train, images.train_labels)
         test = _rows(images.test, images.test_labels)
-        chosen = choice.of(train, test, images.train.shape[-1], images.classes, display)
+        columns = {"label": images.train_labels}
+        chosen = choice.of(train, test, images.train.shape[-1], images.classes, display, columns)
         test_all = normalised(chosen.test_all)
         return replace(
             chosen, train=normalised(chosen.train), test=test_all.keep(slice(0, len(chosen.test))), test_all=test_all

@@ -35,12 +35,20 @@ class Table:
         targets: `[row]`, numbers or labels of classes (text, whole numbers, booleans).
         target: what the targets are called.
         categories: the categorical columns, each with its categories in order, or None for those of the training split.
+        others: columns that are no inputs, by which rows can be grouped all the same, `[row]` each.
     """
 
     inputs: pd.DataFrame
     targets: np.ndarray
     target: str = "target"
     categories: Mapping[str, np.ndarray | None] = field(default_factory=dict)
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """All columns by name, the target too, `[row]` each."""
+        inputs = {str(name): column.to_numpy() for name, column in self.inputs.items()}
+        return {**inputs, **self.others, self.target: self.targets}
 
     def display(self, row: int) -> str:
         """A row as people read it, in its own units: `Y1: 15.55; X1 0.98, X2 514.5, …`, categories as `COW=1`."""

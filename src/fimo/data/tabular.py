@@ -11,7 +11,7 @@ import torch
 
 from fimo.data.base import Choice, Data
 from fimo.data.features import Features
-from fimo.data.splits import LeftOut
+from fimo.data.left_out import LeftOut
 from fimo.data.tables import Table, cell_text
 from fimo.errors import UserError
 from fimo.rows import Rows, map_inputs
@@ -80,7 +80,8 @@ class TabularData:
             left_out = min(left_out, len(train)) if isinstance(left_out, int) else left_out
             test_count = min(test_count, len(test)) if isinstance(test_count, int) else test_count
         choice = Choice(left_out, self.left_out_first, self.train_rows, test_count)
-        return choice.of(rows(train), rows(test), len(features.names), outputs, display)
+        columns = {name: column[train] for name, column in table.columns.items()}
+        return choice.of(rows(train), rows(test), len(features.names), outputs, display, columns)
 
     def _split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.model_selection import train_test_split

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from fimo.data.base import Choice, Data
-from fimo.data.splits import LeftOut
+from fimo.data.left_out import LeftOut
 from fimo.data.tokens import build_vocabulary, pretrained_tokenisation
 from fimo.errors import UserError
 
@@ -115,6 +115,7 @@ class TextData:
             tokenisation.size,
             len(corpus.classes),
             display,
+            {"label": np.array(corpus.classes)[splits["train"].labels]},
         )
 
     def _splits(self, corpus: Corpus) -> tuple[Sentences, Sentences]:

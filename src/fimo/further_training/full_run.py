@@ -8,7 +8,7 @@ from itertools import chain, repeat
 import torch
 
 from fimo.further_training.ensemble import Ensemble
-from fimo.further_training.leave_out import FULL
+from fimo.further_training.leave_out import FULL_RUN
 from fimo.further_training.module import LockstepBatches, is_stochastic, randomness
 from fimo.further_training.settings import FurtherTraining
 from fimo.problem import Parameters, Problem
@@ -25,7 +25,7 @@ def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator
     Yields:
         The parameters after each evaluated step, which later steps leave as they are.
     """
-    problem, alone = problem.to(dtype=settings.dtype), torch.tensor([FULL])
+    problem, alone = problem.to(dtype=settings.dtype), FULL_RUN
     evaluation_steps = settings.evaluation_steps(problem)
     updated = settings.batch_norm == "updated"
     ensemble = Ensemble(problem, torch.zeros(1), settings.optimizer, 1, settings.clip, updated, settings.autocast)

@@ -15,11 +15,12 @@ from torch import Tensor
 from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
-from fimo.further_training.leave_out import FULL, SCHEMES, Batch
+from fimo.further_training.leave_out import SCHEMES, Batch, full_and
 from fimo.further_training.modes import require_no_other_state, rng_seeded, training_mode
 from fimo.further_training.order import Order
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
+from fimo.groups import NOBODY
 from fimo.problem import Problem, works_in_its_precision
 from fimo.randomness import seed_of
 
@@ -57,8 +58,8 @@ class FurtherTrainingModule(pl.LightningModule):
                 "further.seeds_at_once must be 1 for a network with dropout, whose masks all runs of a seed share; "
                 f"found {len(self.seeds)} seeds at once."
             )
-        left_out = problem.left_out[:0] if settings.tangents else problem.left_out
-        self.runs = torch.cat([torch.tensor([FULL]), left_out])  # of one seed: what each leaves out
+        left_out = problem.left_out.members
+        self.runs = full_and(left_out[:0] if settings.tangents else left_out)  # of one seed: what each leaves out
         self.evaluation_steps = settings.evaluation_steps(problem)
         self.taken = 0  # steps
         # Of the full run, and then those of each left-out run (or the effects that tangents give).
@@ -67,7 +68,7 @@ class FurtherTrainingModule(pl.LightningModule):
         updated = settings.batch_norm == "updated"
         if updated:
             check_smallest_batch(self.problem, settings)
-        groups = self._short_runs(updated).repeat(len(self.seeds))
+        groups = self._unlike_the_full_run(updated).repeat(len(self.seeds))
         together = settings.runs_per_chunk(self.problem, len(groups)), settings.clip, updated, settings.autocast
         self.ensemble = Ensemble(self.problem, groups, settings.optimizer, *together)
         self.tangents = self._tangents() if settings.tangents else None
@@ -79,14 +80,17 @@ class FurtherTrainingModule(pl.LightningModule):
         training = self.random or differs_in_training(self.problem)
         return Tangents(self.problem, self.ensemble, self.settings.optimizer, together, self.settings.clip, training)
 
-    def _short_runs(self, updated: bool) -> Tensor:
-        """Which runs of a seed can't share a chunk with its full run.
+    def _unlike_the_full_run(self, updated: bool) -> Tensor:
+        """A number for each run of a seed, 0 for the full run's; runs of different numbers can't share a chunk.
 
-        With `drop` they skip the last step of an epoch where n ≡ 1 mod batch size, and have one row less in it
-        elsewhere, which statistics of the batch must not hide.
+        With `drop` a left-out run skips the steps at the end of an epoch for which it has no rows, and has fewer rows
+        than others in the step before, which statistics of the batch must not hide.
         """
-        skips = self.settings.leave_out == "drop" and (len(self.problem.train) - 1) % self.settings.batch_size == 0
-        return self.runs.ne(FULL) & (skips or updated)
+        n, size = len(self.problem.train), 1 if updated else self.settings.batch_size
+        if self.settings.leave_out != "drop":
+            return torch.zeros(len(self.runs), dtype=torch.int64)
+        rows = n - self.runs.ne(NOBODY).sum(1)
+        return -(-n // size) + (-rows // size)
 
     def train_dataloader(self) -> LockstepBatches:
         """Rows and weights of every run, step by step."""
@@ -148,7 +152,7 @@ class FurtherTrainingModule(pl.LightningModule):
             coords={
                 "step": step,
                 "epoch": ("step", step / self.settings.steps_per_epoch(self.problem)),
-                **{axis: np.asarray(index) for axis, index in self.problem.coordinates.items()},
+                **self.problem.coordinates,
             },
         )
 
@@ -160,7 +164,7 @@ class LockstepBatches:
         problem: its training rows.
         settings: what further training is.
         seeds: of the orders of rows.
-        runs: `[run]` of one seed: the row that each run leaves out, or `FULL`.
+        runs: `[run, member]` of one seed: the rows that each run leaves out, filled with `NOBODY`.
     """
 
     def __init__(self, problem: Problem, settings: FurtherTraining, seeds: Sequence[int], runs: Tensor) -> None:
@@ -234,6 +238,6 @@ def check_smallest_batch(problem: Problem, settings: FurtherTraining) -> None:
     except ValueError as reason:  # "Expected more than 1 value per channel when training"
         raise UserError(
             f"further.batch_norm=updated needs the variance of every batch, but {len(problem.train)} training rows "
-            f"(one less without the left-out) in batches of {settings.batch_size} make one of {rows} row: choose "
+            f"(fewer without what is left out) in batches of {settings.batch_size} make one of {rows} row: choose "
             f"another data.batch_size, or further.batch_norm=frozen ({reason})."
         ) from reason

@@ -196,8 +196,9 @@ class FurtherTraining:
         return sorted(set(self.evaluate_every))
 
     def smallest_batch(self, problem: Problem) -> int:
-        """Rows in the smallest batch that any run sees; with `drop` a left-out run has one row less in an epoch."""
-        rows = [len(problem.train), len(problem.train) - (self.leave_out == "drop")]
+        """Rows in the smallest batch that any run sees; with `drop` a left-out run has fewer rows in an epoch."""
+        sizes = problem.left_out.sizes.unique().tolist() if self.leave_out == "drop" else []
+        rows = [len(problem.train) - size for size in (0, *sizes)]
         return min(min(n, n % self.batch_size or self.batch_size) for n in rows)
 
     def runs_per_chunk(self, problem: Problem, runs: int) -> int:
@@ -216,7 +217,8 @@ class FurtherTraining:
         if self.runs_at_once is not None:
             return self.runs_at_once
         budget = CPU_CHUNK_BYTES if problem.device.type == "cpu" else free_memory(problem.device) // 2
-        return max(1, min(runs, budget // run_bytes(problem, self.batch_size, self.dtype)))
+        more = problem.left_out.largest - 1 if self.leave_out == "every_step" else 0  # rows beside those of a batch
+        return max(1, min(runs, budget // run_bytes(problem, self.batch_size + more, self.dtype)))
 
     def seeds_per_ensemble(self, problem: Problem, runs: int) -> int:
         """Seeds that one ensemble can hold.

@@ -14,9 +14,10 @@ from torch.func import grad, vjp
 from fimo.compat import differentiable_attention
 from fimo.further_training.ensemble import Ensemble, clipped
 from fimo.further_training.evaluation import blocks
-from fimo.further_training.leave_out import Batch
+from fimo.further_training.leave_out import Batch, full_and
 from fimo.further_training.modes import rng_seeded, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
+from fimo.groups import NOBODY
 from fimo.models.objective import Objective
 from fimo.optimizers.derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of
 from fimo.problem import Problem
@@ -29,12 +30,12 @@ class Columns:
     """Some of a run's tangents, which go through the network together.
 
     Attributes:
-        examples: `[left_out]`, positions in the training rows.
+        members: `[left_out, member]`, positions in the training rows, filled with `NOBODY`.
         tangents: u, `[left_out, param]`, in units of the parameters.
         memory: of the optimiser's derivative.
     """
 
-    examples: Tensor
+    members: Tensor
     tangents: Tensor
     memory: Memory = field(default_factory=dict)
 
@@ -60,10 +61,10 @@ class Followed:
 
 
 class Tangents:
-    """Derivatives of runs on all examples, of each with respect to the weight of each left-out example.
+    """Derivatives of runs on all examples, of each with respect to the weight of each group of left-out examples.
 
     `every_step` takes the example's ℓ_i/n from the loss of every step; with ε ℓ_i/n in its place and θ_t(ε) what
-    further training leads to, u_i = dθ_t/dε at ε = 0. By SGD
+    further training leads to, u_i = dθ_t/dε at ε = 0 (a group's is the sum of its examples'). By SGD
 
         u_i ← u_i − η (H u_i − ∇ℓ_i(θ_t)/n),    u_i = 0 at first,
 
@@ -99,24 +100,24 @@ class Tangents:
         self.tangents_per_chunk = tangents_per_chunk
         self.names = list(problem.parameters)
         self.shapes = [parameter.shape for parameter in problem.parameters.values()]
-        left_out = problem.left_out.cpu()
+        members = problem.left_out.members
         # As long as in the runs of the ensemble, which take the first row where nothing is left out: dropout masks
         # depend on it.
-        self.length = problem.train.longest(torch.cat([torch.tensor([0]), left_out]))
-        chunks = -(-len(left_out) // tangents_per_chunk)
+        self.length = problem.train.longest(full_and(members).clamp(min=0))
+        chunks = -(-len(members) // tangents_per_chunk)
         self.followed = [
             Followed(
                 [parameter.detach()[place] for parameter in chunk.parameters.values()],
                 derivative_of(optimizer([torch.zeros(1, device=problem.device, requires_grad=True)])),
-                [self._columns(examples) for examples in left_out.tensor_split(chunks)],
+                [self._columns(some) for some in members.tensor_split(chunks)],
             )
             for chunk in ensemble.chunks
             for place in range(len(chunk.runs))
         ]
 
-    def _columns(self, examples: Tensor) -> Columns:
-        zeros = torch.zeros(len(examples), self.problem.size, dtype=self.problem.dtype, device=self.problem.device)
-        return Columns(examples.to(self.problem.device), zeros)
+    def _columns(self, members: Tensor) -> Columns:
+        zeros = torch.zeros(len(members), self.problem.size, dtype=self.problem.dtype, device=self.problem.device)
+        return Columns(members.to(self.problem.device), zeros)
 
     def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
         """One step of all tangents, before the runs take theirs.
@@ -142,7 +143,7 @@ class Tangents:
         run.update.follow(parameters, applied)
         for columns in run.columns:
             changes = self._each("tangents of further training", lambda tangent: hessian(tangent)[0], columns.tangents)
-            own = self._gradients(parameters, self.problem.train, columns.examples, self.length, seeds[1])
+            own = self._gradients(parameters, self.problem.train, columns.members, self.length, seeds[1])
             changes.sub_(own, alpha=1 / len(self.problem.train))
             if self.clip is not None:
                 changes = clipped_changes(changes, gradient, self.clip)
@@ -165,17 +166,18 @@ class Tangents:
         self,
         parameters: Tensor,
         rows: Rows,
-        places: Tensor,
+        groups: Tensor,
         length: int | None,
         seed: int | None = None,
         objective: Objective | None = None,
     ) -> Tensor:
-        """Gradients of the losses, or of another objective, at some rows `[row, param]`; sequences are cut."""
+        """Gradients `[group, param]` of the loss, or of another objective, summed over the rows `[group, member]`."""
 
-        def gradient(place: Tensor) -> Tensor:
-            return grad(self._loss(*rows.take(place[None], length), parameters.new_ones(1), objective))(parameters)
+        def gradient(members: Tensor) -> Tensor:
+            weights = members.ne(NOBODY).to(parameters.dtype)
+            return grad(self._loss(*rows.take(members.clamp(min=0), length), weights, objective))(parameters)
 
-        return self._each("gradients of examples in further training", gradient, places, seed)
+        return self._each("gradients of examples in further training", gradient, groups, seed)
 
     @torch.no_grad()
     def effects(self) -> Tensor:
@@ -189,7 +191,7 @@ class Tangents:
                 for some in (some for block in blocks(test) for some in block.split(self.tangents_per_chunk)):
                     places = some.to(self.problem.device)
                     gradients = self._gradients(
-                        parameters, test, places, test.longest(some), objective=self.problem.watched
+                        parameters, test, places[:, None], test.longest(some), objective=self.problem.watched
                     )
                     parts = [columns.tangents @ gradients.T for columns in run.columns]
                     effects[number, :, places] = torch.cat(parts).to(effects.dtype)

@@ -18,15 +18,17 @@ from fimo.comparison.claims import claims
 from fimo.comparison.influential import GOLD, rankings
 from fimo.comparison.own_claims import own_claims
 from fimo.comparison.tables import Comparison, compare
+from fimo.data.base import Data
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.figures import figures
+from fimo.pipeline.groups_file import groups_json
 from fimo.pipeline.run import Run
 from fimo.pipeline.stages import Scores, check_comparable, diverged_runs, timed
 from fimo.report.claims import claims_markdown
 from fimo.report.figures import figure_files, to_bytes
 from fimo.report.index import RunEntry, index_markdown
-from fimo.report.influential import influential_figure, influential_markdown
+from fimo.report.influential import DescribeRow, influential_figure, influential_markdown
 from fimo.report.markdown import markdown_table
 
 PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "scipy", "xarray", "hydra-core")
@@ -59,6 +61,11 @@ def compare_and_write(
     diverged = diverged_runs(losses)
     methods = {method.label: scores_record(addresses.scores(run, name)) for name, method in run.methods.items()}
     notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
+    groups = run.dataset.left_out
+    if groups.names is not None:
+        sizes = groups.sizes
+        rows = f"{sizes.min()} to {sizes.max()}" if sizes.min() < sizes.max() else f"{sizes.max()}"
+        notes.append(f"Left out: {len(groups)} groups of {rows} training rows each ({artifacts.GROUPS}).")
     files = {
         artifacts.CURVES: _csv(comparison.curves),
         artifacts.SEEDS: _csv(comparison.seeds),
@@ -69,6 +76,7 @@ def compare_and_write(
         artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode(),
         **_influential(run, scores, seeds),
         **_figures(run, comparison),
+        **_groups(run.dataset),
     }
     record = _record(run, methods, list(losses), diverged, seconds)
     artifacts.write_results(folder, files, record)
@@ -102,13 +110,33 @@ def _figures(run: Run, comparison: Comparison) -> dict[str, bytes]:
 
 def _influential(run: Run, scores: Scores, seeds: list[xr.Dataset]) -> dict[str, bytes]:
     """The examples that helped and harmed most, for people: text, and a picture where they are images."""
-    ranked, display = rankings(scores, seeds), run.dataset.display
-    watched = None if run.measurement is None else repr(run.measurement)
-    files = {artifacts.INFLUENTIAL: influential_markdown(ranked, display, watched=watched).encode()}
+    ranked, display = rankings(scores, seeds), _describe_row(run.dataset)
+    watched, names = None if run.measurement is None else repr(run.measurement), run.dataset.left_out.names
+    files = {artifacts.INFLUENTIAL: influential_markdown(ranked, display, watched=watched, names=names).encode()}
     gold = [name for name in ranked if name.startswith(GOLD)]
-    if figure := influential_figure(gold[-1], ranked[gold[-1]], display):
+    if figure := influential_figure(gold[-1], ranked[gold[-1]], display, names=names):
         files[artifacts.INFLUENTIAL_PICTURE] = to_bytes(figure, "png")
     return files
+
+
+def _groups(data: Data) -> dict[str, bytes]:
+    content = groups_json(data.left_out, data.train.index)
+    return {} if content is None else {artifacts.GROUPS: content}
+
+
+def _describe_row(data: Data) -> DescribeRow:
+    """Examples as people read them; a group of training rows by its size and its first row."""
+    groups = data.left_out.described(data.train.index)
+
+    def describe_group(split: str, number: int) -> str | np.ndarray:
+        if split == "test":
+            return data.display(split, number)
+        assert groups is not None
+        rows = groups[number]["rows"]
+        first = data.display("train", rows[0])
+        return f"{len(rows)} training rows, the first of them {first}" if isinstance(first, str) else first
+
+    return data.display if groups is None else describe_group
 
 
 def _record(

@@ -15,6 +15,7 @@ from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import Artifact, seed_file
+from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import missing_seeds
 from fimo.pipeline.workers import Workers
@@ -35,6 +36,7 @@ def compute_seeds(
     """
     artifact, progress = addresses.further_training(run), Progress(len(wanted), log_interval=30)
     together, computed = seeds_together(run, len(wanted)), []
+    write_groups(artifact, run.initial_problem.left_out, run.initial_problem.train.index)
     with SeedClaims(artifact) as claims, Workers(run, len(wanted), together) as workers, progress:
         progress.share(len(wanted), 1 + len(workers.running))
         for seed, seconds in claims.computed(run, wanted, together, lightning_logger, [*callbacks, progress]):

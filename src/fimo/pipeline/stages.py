@@ -21,6 +21,7 @@ from fimo.errors import UserError
 from fimo.memory import peak_memory
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, Artifact, seed_file
+from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import missing_seeds
 
@@ -70,6 +71,7 @@ def _compute_scores(run: Run, artifact: Artifact, method: Method, problem: Probl
     seconds = round(time.perf_counter() - start, 3)
     about: dict[str, Any] = {"seconds": seconds, "start_bytes": peak.before, "peak_bytes": peak.bytes}
     about |= {**scored.diagnostics, "notes": list(scored.notes)}
+    write_groups(artifact, problem.left_out, problem.train.index)
     artifact.write(SCORES, formats.from_dataset(scored.values.to_dataset()), **about)
     logger.info("%s: scores computed (%.2f s), in %s", method.label, seconds, artifact.folder)
     return scored.values
@@ -140,7 +142,7 @@ def check_comparable(run: Run, scores: Scores, losses: Mapping[int, xr.Dataset])
     if len(losses) < len(run.seeds.all):
         logger.info("comparison: with the %d of %d seeds that are there", len(losses), len(run.seeds.all))
     data, steps = run.dataset, next(iter(losses.values()))["step"].values.tolist()
-    examples = {"test": data.test.index.tolist(), "left_out": data.train.index[data.left_out].tolist()}
+    examples = {"test": data.test.index.tolist(), "left_out": data.left_out.labels(data.train.index).tolist()}
     files: dict[Path, xr.Dataset | xr.DataArray] = {gold / seed_file(seed): one for seed, one in losses.items()}
     for name, method in run.methods.items():
         files[addresses.scores(run, name).folder / SCORES] = scores[method.label]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fimo.problem import Problem
-from fimo.reference.gradients import Array, further_training
+from fimo.reference.further_training import Array, further_training
 
 
 def effects(
@@ -30,16 +30,16 @@ def effects(
         batch_size: in rows.
         seed: of the order of rows.
         distance: of the two weights from that of the full run, in examples.
-        options: see `fimo.reference.gradients.further_training`.
+        options: see `fimo.reference.further_training.further_training`.
 
     Returns:
         `[step, test, left_out]`, in units of the loss.
     """
     columns = []
-    for i in problem.left_out:
+    for group in problem.left_out.lists:
         heavier, lighter = (
             further_training(
-                problem, optimizer, epochs, batch_size, "every_step", seed, left_out=int(i), weight=weight, **options
+                problem, optimizer, epochs, batch_size, "every_step", seed, left_out=group, weight=weight, **options
             )
             for weight in (distance, -distance)
         )
@@ -74,7 +74,7 @@ def least_squares(problem: Problem, lr: float, steps: int) -> Array:
 
     gradients = 2 * (test @ theta(steps) - aims)[:, None] * test
     columns = []
-    for i in problem.left_out:
+    for i in problem.left_out.rows:
         u = sum(
             torch.linalg.matrix_power(A, steps - 1 - s) @ (2 * X[i] * (X[i] @ theta(s) - y[i])) for s in range(steps)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median_low
 from typing import Any
 
 import pandas as pd
@@ -56,9 +57,9 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
 
 
 def decimals_for(errors: Iterable[float]) -> int:
-    """Decimals that a column shares: three, or as many as its smallest error needs to be seen, at most six."""
-    smallest = min((error for error in errors if error > 0), default=1.0)
-    return min(MOST_DECIMALS, max(DECIMALS, -math.floor(math.log10(smallest))))
+    """Decimals that a column shares: three, or as many as half of its errors need to be seen, at most six."""
+    typical = median_low([error for error in errors if error > 0] or [1.0])
+    return min(MOST_DECIMALS, max(DECIMALS, -math.floor(math.log10(typical))))
 
 
 def with_error(value: float, error: float, decimals: int = DECIMALS) -> str:

@@ -183,6 +183,6 @@ def left_out_gradients(problem: Problem, factored: bool) -> Gradients:
     Returns:
         The gradients, a row for each left-out example.
     """
-    rows = problem.train.keep(problem.left_out)
+    rows = problem.train.keep(problem.left_out.rows)
     first, *others = GradientSource(problem, factored).blocks(rows)
     return first.joined(others)

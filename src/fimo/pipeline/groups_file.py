@@ -1,0 +1,36 @@
+"""`groups.json`: which training rows each group on the axis `left_out` is, beside every file that has this axis."""
+
+from __future__ import annotations
+
+import json
+
+from torch import Tensor
+
+from fimo.groups import Groups
+from fimo.pipeline.artifacts import GROUPS, Artifact
+
+
+def groups_json(groups: Groups, index: Tensor) -> bytes | None:
+    """The content of the file, a list of names and rows, group after group; None where single rows are left out.
+
+    Args:
+        groups: what is left out.
+        index: position of each training row in its entire split, `[row]`.
+    """
+    described = groups.described(index)
+    return None if described is None else json.dumps(described, ensure_ascii=False).encode() + b"\n"
+
+
+def write_groups(artifact: Artifact, groups: Groups, index: Tensor) -> None:
+    """Write the file beside scores or seeds, once.
+
+    Args:
+        artifact: where these lie.
+        groups: what is left out.
+        index: position of each training row in its entire split, `[row]`.
+    """
+    content = groups_json(groups, index)
+    if content is not None:
+        with artifact.lock(GROUPS):
+            if not artifact.has(GROUPS):
+                artifact.write(GROUPS, content)
