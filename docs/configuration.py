@@ -185,7 +185,7 @@ def page() -> str:
     """The whole page."""
     files = [read(path) for group in GROUPS for path in sorted((CONF / group).rglob("*.yaml"))]
     top = read(CONF / "config.yaml")
-    lines = [HEAD, *section(top, {})]
+    lines = [HEAD, f"Groups: {', '.join(f'[{group}](#{group})' for group in GROUPS)}.", "", *section(top, {})]
     for group in GROUPS:
         lines += [f"## {group}", "", INTRODUCTIONS[group], ""]
         members = [file for file in files if file.group == group]

@@ -169,6 +169,26 @@ def test_scores_of_other_examples_are_refused(problem, training):
         fimo.compare({"Grad-Dot": scores["Grad-Dot"].isel(left_out=slice(3))}, gold)
 
 
+def test_divergence_is_told(caplog):
+    inputs, _ = rows(60, 1)
+    targets = inputs.sum(1)
+    problem = fimo.Problem(nn.Linear(5, 1), fimo.SquaredError(), (inputs, targets), (inputs, targets), range(0, 60, 10))
+    training = fimo.FurtherTraining(torch.optim.SGD, lr=1e30, epochs=2, batch_size=16)
+    gold = fimo.further_train(problem, training, seeds=1)
+    assert "further training diverged with seed 0: the full run, left-out 0, " in caplog.text
+    with pytest.raises(fimo.UserError, match="No seed can be compared: all full runs of further training left"):
+        fimo.compare(fimo.attribute(problem, "grad_dot"), gold)
+
+
+def test_a_figure_of_a_measurement_names_it_on_its_axis(problem, training, network):
+    watched = fimo.Problem(network, problem.objective, problem.train, problem.test, [3, 4], measurement=fimo.margin)
+    comparison = fimo.compare(
+        fimo.attribute(watched, ["grad_dot"], training), fimo.further_train(watched, training, seeds=1)
+    )
+    assert comparison.figure().axes[0].get_ylabel() == "cosine similarity (effects on the margin, centred)"
+    assert fimo.further_train(problem, training, seeds=1).attrs == {}
+
+
 def test_the_names_are_there_and_a_wrong_one_is_not():
     assert set(fimo.__all__) <= set(dir(fimo)) and all(getattr(fimo, name) for name in fimo.__all__)
     with pytest.raises(AttributeError, match="module 'fimo' has no attribute 'attribut'"):

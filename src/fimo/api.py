@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ import xarray as xr
 from fimo import models
 from fimo.comparison import tables
 from fimo.devices import device_named
+from fimo.effect import diverged
 from fimo.errors import UserError
 from fimo.further_training import VERSION
 from fimo.further_training.progress import Progress
@@ -33,6 +35,8 @@ from fimo.rows import Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 
 def further_train(
@@ -54,8 +58,9 @@ def further_train(
 
     Returns:
         `loss_before [seed, test]`, `loss_full [seed, step, test]` and `loss_left_out [seed, step, test, left_out]` in
-        float64 (tangents give `effect` in place of the last), with the coordinate `epoch` beside `step`. A run that
-        diverged is NaN.
+        float64 (tangents give `effect` in place of the last), with the coordinate `epoch` beside `step`. With a
+        measurement, that is what the losses are, and `attrs["watched"]` names it. A run that diverged is NaN, with a
+        warning.
 
     Raises:
         UserError: for seeds that are none, and where the network does not suit the training.
@@ -76,10 +81,14 @@ def further_train(
             callbacks = [progress] if sys.stderr.isatty() else []
             for seed, computed, seconds in train_seeds(placed, training, missing, _every_seed, callbacks=callbacks):
                 losses[seed] = computed
+                logger.info("further training: seed %d (%.1f s)", seed, seconds)
+                if runs := diverged(computed):
+                    logger.warning("further training diverged with seed %d: %s", seed, ", ".join(runs))
                 if artifact is not None:
                     with artifact.lock(seed_file(seed)):
                         artifact.write(seed_file(seed), formats.from_dataset(computed), seconds=round(seconds, 2))
-    return xr.concat([losses[seed] for seed in wanted], "seed", join="exact").assign_coords(seed=wanted)
+    gold = xr.concat([losses[seed] for seed in wanted], "seed", join="exact").assign_coords(seed=wanted)
+    return gold if problem.measurement is None else gold.assign_attrs(watched=repr(problem.measurement))
 
 
 def attribute(
@@ -131,13 +140,16 @@ class Comparison(tables.Comparison):
         curves: a row for each method, adjustment and step.
         seeds: a row for each method, adjustment and number of seeds.
         reliability: a row for each adjustment and step.
+        watched: what is measured at the test examples; None for their loss.
     """
+
+    watched: str | None = None
 
     def figure(self, title: str = "") -> Figure:
         """Cosine similarity (centred) against the amount of further training, a line for each method."""
         from fimo.report.figures import curves_figure
 
-        return curves_figure(self, title)
+        return curves_figure(self, title, watched=self.watched)
 
 
 def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
@@ -148,15 +160,20 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
         gold: as `further_train` gives it.
 
     Raises:
-        UserError: where they are about other examples.
+        UserError: where they are about other examples, or all further training diverged.
     """
     seeds = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
     for label, score in scores.items():
         for axis in ("test", "left_out"):
             if score[axis].values.tolist() != gold[axis].values.tolist():
                 raise UserError(f"The scores of {label} and the gold standard must be about the same {axis} examples.")
+    if all(bool(losses["loss_full"].isnull().any()) for losses in seeds):
+        raise UserError(
+            "No seed can be compared: all full runs of further training left the finite numbers. A smaller learning "
+            "rate may help."
+        )
     compared = tables.compare(scores, seeds)
-    return Comparison(compared.curves, compared.seeds, compared.reliability)
+    return Comparison(compared.curves, compared.seeds, compared.reliability, gold.attrs.get("watched"))
 
 
 def _every_seed(seed: int) -> bool:

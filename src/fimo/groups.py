@@ -153,13 +153,13 @@ def _is_list(value: Any) -> bool:
 def _numbers(left_out: Any, rows: int, group: str | None = None) -> Tensor:
     """Row numbers as a tensor, 64-bit integers."""
     of_group = "" if group is None else f" in {group}"
-    expected = (
-        f"left_out must be whole numbers from 0 to {rows - 1}{of_group}, in a list (or lists of them, for groups)"
-    )
+    expected = f"left_out must be whole numbers from 0 to {rows - 1}{of_group} in a list, or lists of them for groups"
     try:
         numbers = torch.as_tensor(list(left_out) if isinstance(left_out, range) else left_out)
     except (TypeError, ValueError, RuntimeError) as reason:
         raise UserError(f"{expected}, found {left_out!r}.") from reason
+    if numbers.dim() == 0:
+        raise UserError(f"{expected}, found the single number {numbers}: write [{numbers}].")
     if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers) or numbers.dtype == torch.bool:
         raise UserError(f"{expected}, found {list(numbers.shape)} numbers of {numbers.dtype}.")
     if len(numbers) == 0 or not 0 <= int(numbers.min()) <= int(numbers.max()) < rows:

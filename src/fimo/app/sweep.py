@@ -48,7 +48,9 @@ def _finished(folders: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     """`run.json` of each folder in which a run has finished."""
     records = {}
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
-        if (record := read_run(folder)) is None:
+        if not folder.is_dir():
+            logger.info("%s: there is no such folder (a pattern in quotes stays a pattern)", folder)
+        elif (record := read_run(folder)) is None:
             logger.info("%s: no run has finished there", folder)
         else:
             records[folder] = record

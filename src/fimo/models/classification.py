@@ -112,7 +112,7 @@ class CrossEntropy(Objective):
         if targets.is_floating_point() or targets.dim() != 1:
             raise UserError(
                 f"Targets of a cross-entropy must be class numbers [row], found {list(targets.shape)} of "
-                f"{targets.dtype}: take targets.long() for classes, or the squared error for real numbers."
+                f"{targets.dtype}: take classes (data.task=classification, or targets.long()) or the squared error."
             )
         if classes == 1:
             raise UserError(

@@ -31,6 +31,8 @@ COLOURS = {
     "Unrolled-GN (moved)": "#CC3311",
 }
 MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X8"), strict=False))
+# Of methods of one's own, by their place among them.
+OWN_COLOURS, OWN_MARKERS = ("#8B4513", "#117733", "#FF69B4", "#6699CC"), "spDv"
 CEILING = "reliability ceiling"
 # From one marker of a line to its next, in diagonals of the axes.
 MARKED = 0.15
@@ -47,13 +49,19 @@ STYLE: dict = {
 
 
 @matplotlib.rc_context(STYLE)
-def curves_figure(comparison: Comparison, title: str, amount: str = "amount of further training (epochs)") -> Figure:
+def curves_figure(
+    comparison: Comparison,
+    title: str,
+    amount: str = "amount of further training (epochs)",
+    watched: str | None = None,
+) -> Figure:
     """Cosine similarity against the amount of further training, as in the paper's Figure 2.
 
     Args:
         comparison: the run's tables.
         title: over the figure, the run's name first; any length.
         amount: label of the horizontal axis.
+        watched: what is measured at the test examples; None for their loss.
 
     Returns:
         One panel with its legend below.
@@ -61,17 +69,18 @@ def curves_figure(comparison: Comparison, title: str, amount: str = "amount of f
     figure, axes = _figure(title)
     draw_curves(axes, comparison)
     axes.set_xlabel(amount)
-    axes.set_ylabel("cosine similarity (centred)")
+    axes.set_ylabel(f"cosine similarity ({_of(watched)}centred)")
     return _finished(figure, axes)
 
 
 @matplotlib.rc_context(STYLE)
-def seeds_figure(comparison: Comparison, title: str) -> Figure:
+def seeds_figure(comparison: Comparison, title: str, watched: str | None = None) -> Figure:
     """Cosine similarity at the best step against the number of seeds averaged, as in the paper's Figure 3.
 
     Args:
         comparison: the run's tables.
         title: over the figure, the run's name first; any length.
+        watched: what is measured at the test examples; None for their loss.
 
     Returns:
         One panel with its legend below.
@@ -79,8 +88,12 @@ def seeds_figure(comparison: Comparison, title: str) -> Figure:
     figure, axes = _figure(title)
     draw_seeds(axes, comparison)
     axes.set_xlabel("seeds averaged")
-    axes.set_ylabel("cosine, best step (centred)")
+    axes.set_ylabel(f"cosine, best step ({_of(watched)}centred)")
     return _finished(figure, axes)
+
+
+def _of(watched: str | None) -> str:
+    return "" if watched is None else f"effects on the {watched}, "
 
 
 def draw_curves(axes: Axes, comparison: Comparison, adjustment: str = "centred", measure: str = "cosine") -> None:
@@ -195,7 +208,8 @@ def draw_line(
         style: of the line.
     """
     base = label if label in COLOURS else Label.parse(label).base
-    colour, marker = COLOURS.get(base, "#444444"), MARKERS.get(base, ".")
+    own = len({line.get_label() for line in axes.lines} - set(COLOURS)) % len(OWN_COLOURS)
+    colour, marker = COLOURS.get(base, OWN_COLOURS[own]), MARKERS.get(base, OWN_MARKERS[own])
     axes.plot(x, mean, style, color=colour, marker=marker, markevery=every, markersize=size, label=label)
     axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.12, linewidth=0)
 

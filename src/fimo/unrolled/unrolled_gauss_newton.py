@@ -40,9 +40,9 @@ class UnrolledGaussNewton(GaussNewtonFilter):
         if self.recursion.spectral_radius(largest) >= 1 and largest > 0:
             rate = float(self.recursion.learning_rates.max())
             raise UserError(
-                f"{self.label} needs further training that is stable, but with optimizer.lr = η = {rate:.3g} and "
+                f"{self.label} needs further training that is stable, but with the learning rate η = {rate:.3g} and "
                 f"{self.recursion.matrix}'s largest eigenvalue σ = {largest:.3g}, ησ = {rate * largest:.3g} (below 2 "
-                "without momentum): choose a smaller optimizer.lr."
+                "without momentum): choose a smaller learning rate (optimizer.lr)."
             )
 
     def _metric(self, problem: Problem) -> DiagonalMetric | None:
