@@ -20,7 +20,7 @@ def test_the_limit_is_the_products_of_a_step():
     ensemble = Ensemble(
         problem(), torch.zeros(5, dtype=torch.long), lambda p: torch.optim.SGD(p, lr=0.1), runs_per_chunk=5
     )
-    (batch, *_) = every_step(torch.arange(23)[None], 23, torch.tensor([-1, 0, 3, 11, 22]))
+    (batch, *_) = every_step(torch.arange(23)[None], 23, torch.tensor([[-1], [0], [3], [11], [22]]))
     with timing.MatrixProducts() as products:
         ensemble.step(batch)
     assert len(products.calls) == 3 + 3 + 2 + 2
