@@ -11,7 +11,8 @@ from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
-from fimo.preconditioners.random_projection import RandomProjection, RandomSigns
+from fimo.preconditioners.projections import RandomSigns
+from fimo.preconditioners.random_projection import RandomProjection
 from fimo.randomness import seed_of
 from fimo.reference import methods as dense
 

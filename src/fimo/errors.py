@@ -9,6 +9,10 @@ class Unavailable(UserError):
     """What is wanted can't be had for this data set, or not on this machine; for others it may be."""
 
 
+class MethodFailed(UserError):
+    """A method can't be applied to this network and data: its own failure, the other methods have scores."""
+
+
 class Diverged(UserError):
     """Training the final model left the finite numbers: in a search for its settings, the worst that can be."""
 

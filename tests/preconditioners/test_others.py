@@ -11,18 +11,19 @@ from problems import NoLayers, problem
 from torch import nn
 
 from fimo.attribution import attribute
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.source import mean_square, mean_squares
-from fimo.preconditioners import random_projection
+from fimo.preconditioners import projections as random_projections
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.neumann_series import NeumannSeries
-from fimo.preconditioners.random_projection import RandomProjection, RandomSigns, SparseSigns, automatic_size
+from fimo.preconditioners.projections import RandomSigns, SparseSigns
+from fimo.preconditioners.random_projection import RandomProjection, automatic_size
 from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
 
@@ -165,7 +166,7 @@ class TestRandomProjection:
         assert len(set(drawn)) == 10
 
     def test_a_large_projection_is_sparse(self, monkeypatch):
-        monkeypatch.setattr(random_projection, "DENSE_PROJECTION_ENTRIES", 0)
+        monkeypatch.setattr(random_projections, "DENSE_PROJECTION_ENTRIES", 0)
         question = problem("classification")
         method = RandomProjection("TRAK", SIZE).fit(question)
         ((projection, _),) = method.factors
@@ -185,6 +186,27 @@ class TestRandomProjection:
         with pytest.raises(UserError, match=text):
             attribute(problem(), RandomProjection("TRAK", 40))
         attribute(problem(), RandomProjection("TRAK", 40, ridge=Damping(0.01, "mean_eigenvalue")))
+
+    @pytest.mark.parametrize("distinct, size", [(10, 8), (3, 2), (1, 1)])
+    def test_the_automatic_size_follows_the_rank(self, distinct, size):
+        """Few distinct rows: the scores are those of the size that fits, to the bit, and a note says so."""
+        question = problem(rows=40, left_out=(0, 13))
+        repeated = question.train.keep(torch.arange(40) % distinct)
+        question = replace(question, train=replace(repeated, index=torch.arange(40)))
+        method = RandomProjection("TRAK", projections=2)
+        scores = attribute(question, method)
+        np.testing.assert_array_equal(scores, attribute(question, RandomProjection("TRAK", size, projections=2)))
+        assert method.diagnostics["projection"] == size < automatic_size(40, question.size)
+        assert method.notes["rank"].startswith(f"projection size {size}, since the features of the training rows have")
+        with pytest.raises(MethodFailed, match=f"singular with projection size {2 * size},"):
+            attribute(question, RandomProjection("TRAK", 2 * size))
+
+    def test_features_that_are_all_zero_have_no_size(self):
+        question = problem(network="linear")
+        zero = replace(question.train, inputs=torch.zeros_like(question.train.inputs))
+        network = nn.Linear(5, 1, bias=False).double().eval()
+        with pytest.raises(MethodFailed, match="singular with projection size 1,"):
+            attribute(replace(question, network=network, train=zero), RandomProjection("TRAK"))
 
     def test_too_many_parameters_for_none(self):
         question = replace(problem(), network=nn.Sequential(nn.Linear(5, 2000), nn.Linear(2000, 1)).double().eval())

@@ -12,7 +12,7 @@ from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
 from fimo.curvature.linear_system import LinearSystem
 from fimo.curvature.matrix_products import matrix_product
 from fimo.curvature.roots import CURVATURES
-from fimo.errors import UserError
+from fimo.errors import MethodFailed
 from fimo.gradients.dense import DenseGradients
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.source import GradientSource
@@ -109,7 +109,7 @@ class PrimalCurvature:
         try:
             return self._product(*self.problem.train[rows], *columns)
         except NotImplementedError as reason:
-            raise UserError(
+            raise MethodFailed(
                 f"The curvature ({self.kind}) of the network {type(self.problem.network).__name__} can't be multiplied "
                 f"by a vector: torch has no derivative for a part of it ({str(reason).splitlines()[0]}); choose a "
                 "method without curvature products."
@@ -176,7 +176,7 @@ def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> T
         seed: of the vector.
 
     Raises:
-        UserError: where the products are those of no symmetric matrix, so that torch's second derivatives are wrong.
+        MethodFailed: where the products are those of no symmetric matrix: torch's second derivatives are wrong then.
     """
     problem = curvature.problem
     generator = torch.Generator().manual_seed(seed)
@@ -195,7 +195,7 @@ def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> T
         images = torch.cat([images, vector], 1)
     projected = basis.T @ images
     if (projected - projected.T).abs().max() > eps**0.4 * projected.abs().max():
-        raise UserError(
+        raise MethodFailed(
             f"torch's second derivatives of the network {type(problem.network).__name__} are wrong: its "
             "Hessian isn't symmetric. Choose a method without the Hessian."
         )

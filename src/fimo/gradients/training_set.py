@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from fimo.errors import UserError
+from fimo.errors import MethodFailed
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.footprint import activation_bytes
 from fimo.memory import BLOCK_BYTES
@@ -59,7 +59,7 @@ def jvp_over_training_set(
         The products, `[gradient]`.
 
     Raises:
-        UserError: where torch can't differentiate the network forward.
+        MethodFailed: where torch can't differentiate the network forward.
     """
     products = []
     for some in torch.arange(len(problem.train)).split(max(1, block_bytes // activation_bytes(problem))):
@@ -67,7 +67,7 @@ def jvp_over_training_set(
         try:
             outputs, tangents, *_ = jvp(partial(problem.outputs, inputs=inputs), (problem.parameters,), (vector,))
         except NotImplementedError as reason:
-            raise UserError(
+            raise MethodFailed(
                 f"The drift of the network {type(problem.network).__name__} can't be estimated: torch has no forward "
                 f"derivative for a part of it ({str(reason).splitlines()[0]}); choose moved=none."
             ) from reason

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.source import mean_square
@@ -49,7 +49,7 @@ class Damping:
             λ, above 0.
 
         Raises:
-            UserError: where λ is 0, because the unit is (all gradients are zero).
+            MethodFailed: where λ is 0, because the unit is (all gradients are zero).
         """
         units: dict[str, Callable[[], float]] = {
             "absolute": partial(float, 1),
@@ -59,7 +59,7 @@ class Damping:
         value = self.scale * units[self.unit]()
         if not value > 0:
             why = "all gradients vanish" if value == 0 else "gradients are not finite"
-            raise UserError(f"a damping of {self} is {value}, since {why}: set damping.unit=absolute.")
+            raise MethodFailed(f"a damping of {self} is {value}, since {why}: set damping.unit=absolute.")
         return value
 
     def of_curvature(

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.errors import UserError
+from fimo.errors import MethodFailed
 from fimo.gradients import GradientSource
 from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import require_instance
@@ -65,9 +65,9 @@ class ExactGaussNewton(GaussNewtonFilter):
         """Refuse: there is no polynomial of small degree for a small λ.
 
         Raises:
-            UserError: always.
+            MethodFailed: always.
         """
-        raise UserError(
+        raise MethodFailed(
             f"{self.label} needs {needed / 2**30:.3g} GiB for the dual of {len(source.problem.train)} training rows, "
             f"more than dual_bytes allows ({self.dual_bytes / 2**30:.3g} GiB): raise it, or keep fewer rows with "
             "data.train_rows."

@@ -12,7 +12,7 @@ import torch
 from curvlinops import KFACLinearOperator
 from torch import Tensor, nn
 
-from fimo.errors import UserError
+from fimo.errors import MethodFailed
 from fimo.gradients import DenseGradients, Gradients, GradientSource
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
@@ -95,12 +95,12 @@ class KroneckerFactors(Preconditioner):
         """Two passes over the training rows, for the bases and for their eigenvalues.
 
         Raises:
-            UserError: where the network has no linear or convolution layer.
+            MethodFailed: where the network has no linear or convolution layer.
         """
         super().fit(problem)
         bases = dict(layer_bases(problem))
         if not bases:
-            raise UserError(
+            raise MethodFailed(
                 f"{self.label} needs a network with linear or two-dimensional convolution layers "
                 f"({type(problem.network).__name__} has none): choose another method."
             )

@@ -2,133 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from fimo.errors import UserError
+from fimo.errors import MethodFailed
 from fimo.gradients import DenseGradients, GradientSource
 from fimo.gradients.cotangents import of_output
-from fimo.memory import BLOCK_BYTES, DENSE_PROJECTION_ENTRIES, DUAL_BYTES
+from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
 from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.projections import Projection, SparseSigns, projection_of
 from fimo.problem import Problem
 from fimo.randomness import seed_of
 
 # The paper's sizes: the first below so many training rows, the second from there on.
 SIZES, MANY_ROWS = (512, 2048), 4096
-
-
-class Projection(ABC):
-    """S, `[param, size]`, random with E[S Sᵀ] = I, so that Sᵀ keeps inner products on average.
-
-    Args:
-        parameters: rows of S.
-        size: columns of S.
-        seed: of its entries.
-    """
-
-    def __init__(self, parameters: int, size: int, seed: int) -> None:
-        self.size = size
-        # Drawn on the CPU, so that S is the same wherever the rest is computed.
-        self.draw(parameters, torch.Generator().manual_seed(seed))
-
-    @abstractmethod
-    def draw(self, parameters: int, generator: torch.Generator) -> None:
-        """Draw S.
-
-        Args:
-            parameters: rows of S.
-            generator: of random numbers, on the CPU.
-        """
-
-    @abstractmethod
-    def project(self, rows: Tensor) -> Tensor:
-        """Rows `[row, param]`, float32, times S, `[row, size]`."""
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Rows `[row, param]` times S, multiplied in float32, `[row, size]`, float64."""
-        return self.project(rows.float()).double()
-
-
-class RandomSigns(Projection):
-    """Independent entries ±1/√size."""
-
-    def draw(self, parameters: int, generator: torch.Generator) -> None:
-        """A byte for each entry.
-
-        Args:
-            parameters: rows of S.
-            generator: of random numbers, on the CPU.
-        """
-        self.signs = torch.randint(2, (parameters, self.size), generator=generator, dtype=torch.int8)
-
-    def project(self, rows: Tensor) -> Tensor:
-        """In blocks of S."""
-        total, block = rows.new_zeros(len(rows), self.size), max(1, BLOCK_BYTES // (16 * self.size))
-        for some, signs in zip(rows.split(block, 1), self.signs.split(block), strict=True):
-            total.addmm_(some, (signs.to(rows.device) * 2 - 1) * self.size**-0.5)
-        return total
-
-
-class SparseSigns(Projection):
-    """One entry ±1 in a random column of each row: as good where the gradients have very many entries (a CountSketch).
-
-    Charikar, Chen and Farach-Colton (2002). It costs one addition for each entry of a gradient, whatever its size.
-    """
-
-    def draw(self, parameters: int, generator: torch.Generator) -> None:
-        """Five bytes for each row of S.
-
-        Args:
-            parameters: rows of S.
-            generator: of random numbers, on the CPU.
-        """
-        self.columns = torch.randint(self.size, (parameters,), generator=generator, dtype=torch.int32)
-        self.signs = torch.randint(2, (parameters,), generator=generator, dtype=torch.int8)
-
-    def project(self, rows: Tensor) -> Tensor:
-        """Each entry of a row is added to its column, or subtracted."""
-        signed = rows * (self.signs.to(rows.device) * 2 - 1)
-        columns = self.columns.to(rows.device).long()  # five times as fast as with short integers
-        return rows.new_zeros(len(rows), self.size).index_add_(1, columns, signed)
-
-
-class NoProjection(Projection):
-    """S = I."""
-
-    def draw(self, parameters: int, generator: torch.Generator) -> None:
-        """Nothing to draw.
-
-        Args:
-            parameters: rows of S.
-            generator: of random numbers, on the CPU.
-        """
-
-    def project(self, rows: Tensor) -> Tensor:
-        """As they are."""
-        return rows
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """As they are, in float64."""
-        return rows.double()
-
-
-def projection_of(parameters: int, size: int | None, seed: int) -> Projection:
-    """S, dense where it isn't too large; None for S = I.
-
-    Args:
-        parameters: rows of S.
-        size: columns of S; None for S = I.
-        seed: of its entries.
-    """
-    if size is None:
-        return NoProjection(parameters, parameters, seed)
-    return (RandomSigns if parameters * size <= DENSE_PROJECTION_ENTRIES else SparseSigns)(parameters, size, seed)
 
 
 @dataclass(frozen=True)
@@ -143,13 +35,35 @@ class Projected:
         return torch.stack([solved @ projection(rows).T for projection, solved in self.terms]).mean(0)
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """SᵀJᵀJS/n + λI of one projection.
+
+    Attributes:
+        projection: S.
+        damped: the matrix, `[size, size]`, float64.
+        ridge: λ.
+    """
+
+    projection: Projection
+    damped: Tensor
+    ridge: float
+
+    @cached_property
+    def rank(self) -> int:
+        """How many eigenvalues are more than rounding: features are products in float32."""
+        eigenvalues = torch.linalg.eigvalsh(self.damped)
+        return len(eigenvalues) - int((eigenvalues <= torch.finfo(torch.float32).eps * eigenvalues[-1]).sum())
+
+
 class RandomProjection(Preconditioner):
     """P = S (SᵀJᵀJS/n + λI)⁻¹ Sᵀ, J the Jacobian of the output function, S random; mean over several S.
 
     Args:
         label: the method's name.
         projection: columns of S; `auto` for the paper's, 512 or 2048 (halved until it is below the number of training
-            rows and at most half that of parameters, since the kernel would be singular); None for S = I.
+            rows, at most half that of parameters, and at most the rank of the features, since the kernel would be
+            singular); None for S = I.
         ridge: λ, `mean_eigenvalue` being the kernel's; None for none.
         projections: how many S are averaged: the scores of one are mostly noise.
         seed: of the S.
@@ -180,20 +94,43 @@ class RandomProjection(Preconditioner):
         """The kernels of all projections, factored.
 
         Raises:
-            UserError: where one is singular, or S = I and there are too many parameters for that.
+            MethodFailed: where one is singular, or S = I and there are too many parameters for that.
         """
         super().fit(problem)
-        source, n = GradientSource(problem, factored=False), len(problem.train)
-        parameters = problem.size
-        size = automatic_size(n, parameters) if isinstance(self.size, str) else self.size
-        seeds = [seed_of(self.seed, number) for number in range(self.projections)]
-        projections = [projection_of(parameters, size, seed) for seed in seeds]
+        source = GradientSource(problem, factored=False)
+        size: int | None
+        if isinstance(self.size, str):
+            size, kernels = self._automatic(source)
+        else:
+            size, kernels = self.size, self._kernels(source, self.size)
+        self.factors = [(kernel.projection, self._factor(kernel, len(problem.train))) for kernel in kernels]
+        if isinstance(kernels[0].projection, SparseSigns):
+            self.note("sparse", "S is sparse, one entry ±1 in each row")
+        self.diagnostics |= {"projection": size, "projections": self.projections, "damping": str(self.ridge or 0)}
+        return self
+
+    def _automatic(self, source: GradientSource) -> tuple[int, list[Kernel]]:
+        """The automatic size and its kernels; the size is halved as long as they are singular."""
+        size = automatic_size(len(source.problem.train), source.problem.size)
+        kernels = self._kernels(source, size)
+        while size > 1 and (rank := min(kernel.rank for kernel in kernels)) < size:
+            size = halved(size, rank)
+            self.note("rank", f"projection size {size}, since the features of the training rows have rank {rank} only")
+            kernels = self._kernels(source, size)
+        return size, kernels
+
+    def _kernels(self, source: GradientSource, size: int | None) -> list[Kernel]:
+        """The kernels of all projections to a size, with the ridge on them."""
+        problem = source.problem
+        parameters, n = problem.size, len(problem.train)
         if size is None and (needed := parameters**2 * torch.float64.itemsize) > DUAL_BYTES:
-            raise UserError(
+            raise MethodFailed(
                 f"{self.label} without projection needs a kernel of {needed / 2**30:.1f} GiB for {parameters} "
                 "parameters: choose a projection."
             )
         shape = (size or parameters,) * 2
+        seeds = [seed_of(self.seed, number) for number in range(self.projections)]
+        projections = [projection_of(parameters, size, seed) for seed in seeds]
         kernels = [torch.zeros(shape, dtype=torch.float64, device=problem.device) for _ in projections]
         for block in source.blocks(problem.train, of_output):
             assert isinstance(block, DenseGradients)
@@ -201,27 +138,25 @@ class RandomProjection(Preconditioner):
             for projection, kernel in zip(projections, kernels, strict=True):
                 features = projection(rows)
                 kernel.addmm_(features.T, features, alpha=1 / n)
-        self.factors = [(p, self._factor(kernel, source)) for p, kernel in zip(projections, kernels, strict=True)]
-        if isinstance(projections[0], SparseSigns):
-            self.note("sparse", "S is sparse, one entry ±1 in each row")
-        self.diagnostics |= {"projection": size, "projections": self.projections, "damping": str(self.ridge or 0)}
-        return self
+        return [
+            self._damped(projection, kernel, source) for projection, kernel in zip(projections, kernels, strict=True)
+        ]
 
-    def _factor(self, kernel: Tensor, source: GradientSource) -> Tensor:
-        """Cholesky factor of the kernel with the ridge on it."""
+    def _damped(self, projection: Projection, kernel: Tensor, source: GradientSource) -> Kernel:
         ridge = 0.0
         if self.ridge is not None:
             ridge = self.ridge.value(source, partial(float, kernel.diagonal().mean()))
-        damped = kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
-        eigenvalues = torch.linalg.eigvalsh(damped)
-        # Features are products in float32, so smaller eigenvalues are rounding.
-        if eigenvalues[0] <= torch.finfo(torch.float32).eps * eigenvalues[-1]:
-            raise UserError(
-                f"The kernel of {self.label} is singular with projection size {len(kernel)}, "
-                f"n = {len(source.problem.train)} training rows and ridge {ridge:g}: choose a smaller projection or a "
-                "larger ridge."
+        identity = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+        return Kernel(projection, kernel + ridge * identity, ridge)
+
+    def _factor(self, kernel: Kernel, n: int) -> Tensor:
+        """Cholesky factor of a kernel of n training rows."""
+        if kernel.rank < len(kernel.damped):
+            raise MethodFailed(
+                f"The kernel of {self.label} is singular with projection size {len(kernel.damped)}, n = {n} training "
+                f"rows and ridge {kernel.ridge:g}: choose a smaller projection or a larger ridge."
             )
-        return torch.linalg.cholesky(damped)
+        return torch.linalg.cholesky(kernel.damped)
 
     def __matmul__(self, gradients: DenseGradients) -> Projected:  # type: ignore[override]
         """P times each gradient."""
@@ -240,7 +175,16 @@ def automatic_size(n: int, parameters: int) -> int:
         n: training rows.
         parameters: their number.
     """
-    size = SIZES[n >= MANY_ROWS]
-    while size > 1 and (size >= n or size > parameters // 2):
+    return halved(SIZES[n >= MANY_ROWS], min(n - 1, parameters // 2))
+
+
+def halved(size: int, most: int) -> int:
+    """A size, halved until it is at most `most`; at least 1.
+
+    Args:
+        size: to begin with.
+        most: the bound.
+    """
+    while size > max(1, most):
         size //= 2
     return size

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fimo.attribution import View
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 from fimo.gradients import DenseGradients, Gradients, GradientSource
 from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.base import Preconditioner
@@ -115,7 +115,7 @@ class Trajectory:
             The views.
 
         Raises:
-            UserError: under momentum or Adam, whose velocity would have to be kept too; and without the
+            UserError: under momentum or Adam, whose velocity would have to be kept too; `MethodFailed` without the
                 eigendecomposition.
         """
         functions = spectral_functions(P)
@@ -142,12 +142,13 @@ def spectral_functions(P: Preconditioner) -> SpectralFunctions:
     """The functions of G that a fitted method stands for, where a trajectory can use them.
 
     Raises:
-        UserError: where the method's further training has a velocity, or there is no eigendecomposition.
+        UserError: where the method's further training has a velocity; `MethodFailed` where there is no
+            eigendecomposition.
     """
     if not isinstance(P, UnrolledGaussNewton) or P.recursion.momentum or type(P.recursion) is not LinearisedSGD:
         raise UserError(f"path=true of {P.label} needs SGD without momentum: choose moved=both instead.")
     if not isinstance(P.P, SpectralFunctions):
-        raise UserError(
+        raise MethodFailed(
             f"path=true of {P.label} needs the eigendecomposition of the dual, which is larger than dual_bytes allows: "
             "raise it, or choose fewer curvature_rows."
         )

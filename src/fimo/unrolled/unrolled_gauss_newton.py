@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from fimo.errors import UserError
+from fimo.errors import MethodFailed
 from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.gradients.training_set import vjp_over_training_set
 from fimo.optimizers import LinearisedAdam, LinearisedSGD
@@ -39,7 +39,7 @@ class UnrolledGaussNewton(GaussNewtonFilter):
         """Refuse further training that would diverge, along the eigenvector of the largest eigenvalue."""
         if self.recursion.spectral_radius(largest) >= 1 and largest > 0:
             rate = float(self.recursion.learning_rates.max())
-            raise UserError(
+            raise MethodFailed(
                 f"{self.label} needs further training that is stable, but with the learning rate η = {rate:.3g} and "
                 f"{self.recursion.matrix}'s largest eigenvalue σ = {largest:.3g}, ησ = {rate * largest:.3g} (below 2 "
                 "without momentum): choose a smaller learning rate (optimizer.lr)."
