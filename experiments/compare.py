@@ -16,9 +16,10 @@ def main(run: Run) -> int:
     from fimo.pipeline import results, stages
     from fimo.pipeline.seed_files import SeedFiles
 
+    done = stages.read_scores(run)
     with SeedFiles(run) as seeds:
-        folder, diverged = results.compared(run, stages.read_scores(run), seeds, {}, anew=True)
-    code = stages.exit_code(diverged)
+        folder, diverged = results.compared(run, done, seeds, {}, anew=True)
+    code = stages.exit_code(diverged, done.failed)
     print(folder, flush=True)
     return code
 

@@ -7,7 +7,7 @@ from fimo import compat as compat  # first: it mends what torchvision lacks
 
 if TYPE_CHECKING:
     from fimo.api import Comparison, attribute, compare, further_train
-    from fimo.errors import UserError
+    from fimo.errors import MethodFailed, UserError
     from fimo.further_training.settings import FurtherTraining
     from fimo.models.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
     from fimo.models.measurements import logit, margin, probability
@@ -25,6 +25,7 @@ _HOMES = {
     "Huber": "fimo.models.losses",
     "FurtherTraining": "fimo.further_training.settings",
     "Method": "fimo.pipeline.methods",
+    "MethodFailed": "fimo.errors",
     "Preconditioner": "fimo.preconditioners.base",
     "Problem": "fimo.problem",
     "Rows": "fimo.rows",
@@ -46,6 +47,7 @@ __all__ = [
     "FurtherTraining",
     "Huber",
     "Method",
+    "MethodFailed",
     "Preconditioner",
     "Problem",
     "Rows",

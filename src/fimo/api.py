@@ -18,7 +18,7 @@ from fimo import models
 from fimo.comparison import tables
 from fimo.devices import device_named
 from fimo.effect import diverged
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 from fimo.further_training import VERSION
 from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
@@ -27,6 +27,7 @@ from fimo.models.objective import own_part
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import Artifact, bytes_digest, digest, seed_file
 from fimo.pipeline.catalogue import method_named, method_of
+from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.methods import Method
 from fimo.preconditioners.base import Preconditioner
@@ -108,9 +109,10 @@ def attribute(
     Returns:
         By label, `[test, left_out]`, or `[step, test, left_out]` for a method that depends on the amount of further
         training; positive where leaving the example out raises the loss. Notes of a method stand in `attrs["notes"]`.
+        A method that can't be applied to the problem is missing, and a warning of the log says why.
 
     Raises:
-        UserError: for an unknown method, two of one label, and where the network doesn't suit a method.
+        UserError: for an unknown method and two of one label; `MethodFailed` where no method can be applied.
     """
     if isinstance(methods, (str, Preconditioner, Method)):
         methods = [methods]
@@ -118,11 +120,20 @@ def attribute(
     labels = [method.label for method in chosen]
     if len(set(labels)) < len(labels):
         raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
-    target, scores = device_named(device), {}
+    target, scores, failed = device_named(device), {}, {}
     placed = cache(lambda dtype: problem.in_precision(dtype, target))  # methods of one precision share a copy
     for method in chosen:
-        scored = method.scores(placed(method.dtype), training)
-        scores[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
+        try:
+            scored = method.scores(placed(method.dtype), training)
+        except MethodFailed as reason:
+            if len(chosen) == 1:
+                raise
+            failed[method.label] = str(reason)
+        else:
+            scores[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
+    require_scores(scores, failed)
+    for note in failure_notes(failed):
+        logger.warning(note)
     return scores
 
 

@@ -39,8 +39,8 @@ def app(function: Callable[[Run], int | float]) -> Callable[[], None]:
     """Make a Hydra app of a function that takes a run and returns an exit code.
 
     A float in its place is what a search minimises; the code is 0 then.
-    0: done; 2: the user's error, in one sentence; 3: done, but some runs of further training diverged; 130:
-    interrupted.
+    0: done; 2: the user's error, in one sentence; 3: done, but runs of further training diverged or methods have no
+    scores; 130: interrupted.
 
     Raises:
         UserError: in a job of a multirun, for what the user can put right; a single run ends with the sentence instead.

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fimo.paper.panels import Panel
+from fimo.pipeline.failures import failure_notes
 
 # By what a panel is called: its run, or why there is none.
 NamedPanels = Mapping[str, Panel | str]
@@ -83,4 +84,10 @@ def measured(panels: NamedPanels, beside: NamedPanels = MappingProxyType({})) ->
         for name, panel in available(panels)
         if panel.record["diverged"]
     ]
-    return [f"Measured: {'; '.join(titles)}." if titles else "Nothing was measured.", *empty, *diverged]
+    failed = [
+        f"{name}: {note}"
+        for some in (panels, beside)
+        for name, panel in available(some)
+        for note in failure_notes(panel.record.get("failed", {}))
+    ]
+    return [f"Measured: {'; '.join(titles)}." if titles else "Nothing was measured.", *empty, *diverged, *failed]

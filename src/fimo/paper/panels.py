@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from fimo.comparison.tables import Comparison
-from fimo.errors import Unavailable, UserError
+from fimo.errors import MethodFailed, Unavailable, UserError
 from fimo.paper.damping_grid import damped_scores
 from fimo.pipeline import artifacts, results, stages
 from fimo.pipeline.figures import measured
@@ -69,7 +69,7 @@ class Panel:
     @cached_property
     def scores(self) -> stages.Scores:
         """The scores by label."""
-        return stages.read_scores(self.run)
+        return stages.read_scores(self.run).scores
 
     @cached_property
     def seeds(self) -> SeedFiles:
@@ -135,7 +135,10 @@ class Panels:
             run.dataset  # noqa: B018  (loaded, or not to be had)
         except UserError as reason:
             return _empty(experiment, reason)
-        run_all(run, show_table=False)
+        try:
+            run_all(run, show_table=False)
+        except MethodFailed as reason:  # of every method
+            return _empty(experiment, reason)
         return Panel(run, results.folder_of(run), self.published_dir)
 
     def close(self) -> None:

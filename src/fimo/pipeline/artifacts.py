@@ -28,6 +28,7 @@ LAYOUT = 1
 
 MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "scores.nc", "scores.csv"
 GROUPS = "groups.json"
+FAILURE = "failure.txt"  # why a method has no scores: beside them until they can be computed
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
 CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"
 TABLE, CLAIMS_TABLE, INFLUENTIAL, INFLUENTIAL_PICTURE = "table.md", "claims.md", "influential.md", "influential.png"
@@ -131,6 +132,14 @@ class Artifact:
             manifest["files"][name] = entry
             write(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode())
         write(self.folder / name, content)
+
+    def remove(self, name: str) -> None:
+        """Remove one file and its entry in the manifest, where it is there; call it with the file's lock held."""
+        with self.lock(MANIFEST):
+            manifest = self.manifest()
+            if manifest["files"].pop(name, None) is not None:
+                (self.folder / name).unlink(missing_ok=True)
+                write(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode())
 
     def manifest(self) -> dict[str, Any]:
         """`{"layout": …, "files": {name: {sha256, process, host, written, …}}}`.

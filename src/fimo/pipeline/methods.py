@@ -14,6 +14,7 @@ from fimo.attribution import Views, attribute
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.optimizers import LinearisedSGD, linearised
+from fimo.pipeline.failures import own_failure
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 from fimo.unrolled.base import DependsOnTraining
@@ -77,12 +78,14 @@ class Method:
             seed: of the full run that a trajectory follows.
 
         Raises:
-            UserError: where the network doesn't suit the method, or the training is not known to it.
+            UserError: where the training is not known to the method; `MethodFailed` where it can't be applied to the
+                problem.
         """
         method, views = copy.deepcopy(self.preconditioner), None
-        if self.follows_training:
-            views = self._views(method, problem, require_training(self.label, training), seed)
-        values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)
+        with own_failure(self.label):
+            if self.follows_training:
+                views = self._views(method, problem, require_training(self.label, training), seed)
+            values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)
         if self.trajectory:
             method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
         if problem.dtype != self.dtype:

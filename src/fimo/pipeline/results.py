@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
-from fimo.pipeline.stages import Scores
+from fimo.pipeline.stages import Attribution
 
 if TYPE_CHECKING:
     from fimo.comparison.tables import Comparison
@@ -69,13 +69,13 @@ def table(folder: Path) -> str:
 
 
 def compared(
-    run: Run, scores: Scores, seeds: SeedFiles, seconds: dict[str, float], anew: bool = False
+    run: Run, done: Attribution, seeds: SeedFiles, seconds: dict[str, float], anew: bool = False
 ) -> tuple[Path, list[str]]:
     """Stage 4 into the results folder, unless it is finished.
 
     Args:
         run: the run.
-        scores: of its methods, by label.
+        done: scores and failures of its methods.
         seeds: the files of its seeds.
         seconds: of the stages before, for `run.json`.
         anew: compare even where the folder is finished.
@@ -88,9 +88,10 @@ def compared(
     """
     with reserved(run) as folder:
         record = finished(run, folder)
-        if record is not None and not anew:
+        # A method that failed then may have scores now.
+        if record is not None and record.get("failed", {}) == done.failed and not anew:
             logger.info("comparison: found in %s", folder)
             return folder, record["diverged"]
         from fimo.pipeline.results_files import compare_and_write  # drawing, which found results don't need
 
-        return folder, compare_and_write(run, folder, scores, seeds.finished(), seconds)
+        return folder, compare_and_write(run, folder, done, seeds.finished(), seconds)

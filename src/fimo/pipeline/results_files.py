@@ -21,10 +21,11 @@ from fimo.comparison.tables import Comparison, compare
 from fimo.data.base import Data
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.artifacts import Artifact
+from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.figures import figures
 from fimo.pipeline.groups_file import groups_json
 from fimo.pipeline.run import Run
-from fimo.pipeline.stages import Scores, check_comparable, diverged_runs, timed
+from fimo.pipeline.stages import Attribution, Scores, check_comparable, diverged_runs, timed
 from fimo.report.claims import claims_markdown
 from fimo.report.figures import figure_files, to_bytes
 from fimo.report.index import RunEntry, index_markdown
@@ -35,14 +36,14 @@ PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "sc
 
 
 def compare_and_write(
-    run: Run, folder: Path, scores: Scores, losses: Mapping[int, xr.Dataset], seconds: dict[str, float]
+    run: Run, folder: Path, done: Attribution, losses: Mapping[int, xr.Dataset], seconds: dict[str, float]
 ) -> list[str]:
     """Compare scores with the gold standard, and write the results folder.
 
     Args:
         run: the run.
         folder: its results folder.
-        scores: by label.
+        done: scores and failures of its methods.
         losses: of each finished seed.
         seconds: of the stages before, for `run.json`.
 
@@ -52,6 +53,7 @@ def compare_and_write(
     Raises:
         UserError: where there is no seed, or files belong to other examples than are asked for.
     """
+    scores, failed = done.scores, done.failed
     check_comparable(run, scores, losses)
     seeds = list(losses.values())
     with timed(seconds, "compare"):
@@ -59,29 +61,40 @@ def compare_and_write(
         papers = claims(scores, seeds, np.random.default_rng(0))
         verdicts = pd.concat([papers, own_claims(scores, seeds, comparison.reliability)], ignore_index=True)
     diverged = diverged_runs(losses)
-    methods = {method.label: scores_record(addresses.scores(run, name)) for name, method in run.methods.items()}
-    notes = [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
-    groups = run.dataset.left_out
-    if groups.names is not None:
-        sizes = groups.sizes
-        rows = f"{sizes.min()} to {sizes.max()}" if sizes.min() < sizes.max() else f"{sizes.max()}"
-        notes.append(f"Left out: {len(groups)} groups of {rows} training rows each ({artifacts.GROUPS}).")
+    methods = {
+        method.label: {"failed": failed[method.label]}
+        if method.label in failed
+        else scores_record(addresses.scores(run, name))
+        for name, method in run.methods.items()
+    }
     files = {
         artifacts.CURVES: _csv(comparison.curves),
         artifacts.SEEDS: _csv(comparison.seeds),
         artifacts.RELIABILITY: _csv(comparison.reliability),
         artifacts.ALL_SCORES: _csv(_score_rows(scores)),
-        artifacts.TABLE: markdown_table(comparison, methods, notes).encode(),
+        artifacts.TABLE: markdown_table(comparison, methods, _notes(run, failed, diverged)).encode(),
         artifacts.CLAIMS: _csv(verdicts),
         artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode(),
         **_influential(run, scores, seeds),
         **_figures(run, comparison),
         **_groups(run.dataset),
     }
-    record = _record(run, methods, list(losses), diverged, seconds)
+    record = _record(run, methods, list(losses), diverged, seconds) | {"failed": failed}
     artifacts.write_results(folder, files, record)
     write_index(run.results_dir)
     return diverged
+
+
+def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str]:
+    """What stands under the table: methods without scores, runs that diverged, the sizes of groups."""
+    notes = [*failure_notes(failed)]
+    notes += [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
+    groups = run.dataset.left_out
+    if groups.names is not None:
+        sizes = groups.sizes
+        rows = f"{sizes.min()} to {sizes.max()}" if sizes.min() < sizes.max() else f"{sizes.max()}"
+        notes.append(f"Left out: {len(groups)} groups of {rows} training rows each ({artifacts.GROUPS}).")
+    return notes
 
 
 def write_index(results_dir: Path) -> None:

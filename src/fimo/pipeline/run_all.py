@@ -22,7 +22,7 @@ def run_all(run: Run, show_table: bool = True) -> int:
         show_table: whether the table goes to the log too.
 
     Returns:
-        The exit code: 0, or 3 where runs diverged and were left out.
+        The exit code: 0, or 3 where runs diverged or methods failed, and were left out.
     """
     seconds: dict[str, float] = {}
     folder = results.folder_of(run)
@@ -32,16 +32,16 @@ def run_all(run: Run, show_table: bool = True) -> int:
         with timed(seconds, "train"):
             train(run)
         with timed(seconds, "attribute"):
-            scores = attribute(run)
+            done = attribute(run)
         with timed(seconds, "further_train"):
-            further_train(run, log and log.lightning, _live(log, scores, seeds))
-        folder, diverged = results.compared(run, scores, seeds, seconds)
+            further_train(run, log and log.lightning, _live(log, done.scores, seeds))
+        folder, diverged = results.compared(run, done, seeds, seconds)
         if log and log.lightning:
             from fimo.pipeline.figures import figures
 
             comparison = results.read(folder)
             log.results(comparison, figures(run, comparison)["curves"])
-    code = exit_code(diverged)
+    code = exit_code(diverged, done.failed)
     logger.info("\n%s\n%s" if show_table else "%.0s%s", results.table(folder), folder)
     return code
 

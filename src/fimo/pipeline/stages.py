@@ -10,17 +10,20 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from fimo.effect import diverged
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 from fimo.memory import peak_memory
 from fimo.pipeline import addresses, formats
-from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, Artifact, seed_file
+from fimo.pipeline.artifacts import FAILURE, METRICS, MODEL, SCORES, Artifact, seed_file
+from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import missing_seeds
@@ -47,21 +50,46 @@ def final_loss(run: Run) -> float:
     return json.loads(addresses.final_model(run).path(METRICS).read_text())["test"]["loss"]
 
 
-def attribute(run: Run) -> Scores:
-    """Stage 2, the scores of every method of the run, by label."""
+@dataclass(frozen=True)
+class Attribution:
+    """What the methods of a run gave.
+
+    Attributes:
+        scores: by label.
+        failed: why a method has no scores, a sentence by label.
+    """
+
+    scores: Scores = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def attribute(run: Run) -> Attribution:
+    """Stage 2, the scores of every method of the run.
+
+    A method that fails leaves the reason in place of its scores, and is tried again by the next call.
+
+    Raises:
+        MethodFailed: where all fail.
+    """
     typed = cache(lambda dtype: run.problem.in_precision(dtype))
-    scores = {}
+    done = Attribution()
     for name, method in run.methods.items():
         artifact = addresses.scores(run, name)
         with artifact.lock(SCORES):
             if artifact.has(SCORES):
                 logger.info("%s: scores found in %s", method.label, artifact.folder)
-                scores[method.label] = _read_scores(artifact)
+                done.scores[method.label] = _read_scores(artifact)
             else:
-                scores[method.label] = _compute_scores(run, artifact, method, typed(method.dtype))
+                try:
+                    done.scores[method.label] = _compute_scores(run, artifact, method, typed(method.dtype))
+                except MethodFailed as reason:
+                    done.failed[method.label] = str(reason)
+                    artifact.write(FAILURE, str(reason).encode())
+                    logger.info("%s: no scores: %s", method.label, reason)
         for note in artifact.entry(SCORES).get("notes", []):
             logger.info("%s: %s", method.label, note)
-    return scores
+    require_scores(done.scores, done.failed)
+    return done
 
 
 def _compute_scores(run: Run, artifact: Artifact, method: Method, problem: Problem) -> xr.DataArray:
@@ -73,23 +101,28 @@ def _compute_scores(run: Run, artifact: Artifact, method: Method, problem: Probl
     about |= {**scored.diagnostics, "notes": list(scored.notes)}
     write_groups(artifact, problem.left_out, problem.train.index)
     artifact.write(SCORES, formats.from_dataset(scored.values.to_dataset()), **about)
+    artifact.remove(FAILURE)
     logger.info("%s: scores computed (%.2f s), in %s", method.label, seconds, artifact.folder)
     return scored.values
 
 
-def read_scores(run: Run) -> Scores:
-    """The scores of every method of the run, by label.
+def read_scores(run: Run) -> Attribution:
+    """What `attribute` left of every method of the run.
 
     Raises:
-        UserError: where one has none.
+        UserError: where it left nothing of one; `MethodFailed` where all failed.
     """
-    scores = {}
+    done = Attribution()
     for name, method in run.methods.items():
         artifact = addresses.scores(run, name)
-        if not artifact.has(SCORES):
+        if artifact.has(SCORES):
+            done.scores[method.label] = _read_scores(artifact)
+        elif artifact.has(FAILURE):
+            done.failed[method.label] = artifact.path(FAILURE).read_text()
+        else:
             raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
-        scores[method.label] = _read_scores(artifact)
-    return scores
+    require_scores(done.scores, done.failed)
+    return done
 
 
 def _read_scores(artifact: Artifact) -> xr.DataArray:
@@ -145,7 +178,8 @@ def check_comparable(run: Run, scores: Scores, losses: Mapping[int, xr.Dataset])
     examples = {"test": data.test.index.tolist(), "left_out": data.left_out.labels(data.train.index).tolist()}
     files: dict[Path, xr.Dataset | xr.DataArray] = {gold / seed_file(seed): one for seed, one in losses.items()}
     for name, method in run.methods.items():
-        files[addresses.scores(run, name).folder / SCORES] = scores[method.label]
+        if method.label in scores:
+            files[addresses.scores(run, name).folder / SCORES] = scores[method.label]
     for path, stored in files.items():
         expected = {**examples, "step": steps} if isinstance(stored, xr.Dataset) else examples
         for axis, index in expected.items():
@@ -169,10 +203,17 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = round(time.perf_counter() - start, 2)
 
 
-def exit_code(diverged: Sequence[str]) -> int:
-    """3 where runs diverged, with a message that names them; else 0."""
+def exit_code(diverged: Sequence[str], failed: Mapping[str, str] = MappingProxyType({})) -> int:
+    """3 where runs diverged or methods failed, with messages that name them; else 0.
+
+    Args:
+        diverged: runs of further training.
+        failed: why a method has no scores, by label.
+    """
+    for note in failure_notes(failed):
+        logger.info(note)
     if not diverged:
-        return 0
+        return 3 if failed else 0
     more = f" and {len(diverged) - 5} more (a smaller optimizer.lr may help)" if len(diverged) > 5 else ""
     logger.info("further training diverged and was left out of the comparison: %s%s", "; ".join(diverged[:5]), more)
     return 3

@@ -13,6 +13,7 @@ from fimo.comparison.tables import MEASURES, Comparison, best_place
 
 # Of numbers with errors.
 DECIMALS, MOST_DECIMALS = 3, 6
+NO_ROW = " | ".join(4 * "–")  # in place of `_at`'s cells
 
 
 def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
@@ -20,7 +21,8 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
 
     Args:
         comparison: the curves.
-        methods: what is known of each method's scores, by label: `damping`, `seconds`, `notes`.
+        methods: what is known of each method's scores, by label: `damping`, `seconds`, `notes`. Methods without curves
+            have an empty row; a note says why.
         notes: sentences under the table.
 
     Returns:
@@ -35,8 +37,8 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
         "| seconds |",
         f"|---{10 * '|--:'}|",
     ]
-    for label in rows:
-        cells = [_at(row, decimals) for row in rows[label]]
+    for label in [*methods, *(label for label in rows if label not in methods)]:
+        cells = [_at(row, decimals) for row in rows[label]] if label in rows else [NO_ROW, NO_ROW]
         facts = methods.get(label, {})
         seconds = f"{facts['seconds']:.2f}" if "seconds" in facts else "–"
         lines.append(f"| {label} | {' | '.join(cells)} | {facts.get('damping', '–')} | {seconds} |")

@@ -1,0 +1,65 @@
+"""One method's failure is its own: what goes wrong in computing its scores, as an exception of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from fimo.errors import MethodFailed, short
+from fimo.vmapping import is_out_of_memory
+
+
+@contextmanager
+def own_failure(label: str) -> Iterator[None]:
+    """Inside, what torch can't do for a method's problem becomes that method's failure; bugs keep their exception.
+
+    Args:
+        label: of the method.
+
+    Raises:
+        MethodFailed: where a decomposition fails, a derivative is missing or memory runs out.
+    """
+    try:
+        yield
+    except torch.linalg.LinAlgError as reason:
+        raise MethodFailed(
+            f"{label} needs the decomposition of a matrix that has none ({short(reason)}): its entries are not finite, "
+            "or differ too much in size; choose a larger damping, or look at the gradients of the final model."
+        ) from reason
+    except NotImplementedError as reason:
+        raise MethodFailed(
+            f"{label} needs a derivative that torch does not have for a part of the network ({short(reason)}): choose "
+            "another method."
+        ) from reason
+    except (RuntimeError, MemoryError) as reason:
+        if not is_out_of_memory(reason):
+            raise
+        raise MethodFailed(
+            f"{label} ran out of memory ({short(reason)}): choose a smaller method.curvature_rows, or another method."
+        ) from reason
+
+
+def require_scores(scores: Mapping[str, object], failed: Mapping[str, str]) -> None:
+    """Refuse to go on where every method failed.
+
+    Args:
+        scores: by label.
+        failed: why a method has none, by label.
+
+    Raises:
+        MethodFailed: with the reasons.
+    """
+    if failed and not scores:
+        reasons = list(failed.values())
+        raise MethodFailed(reasons[0] if len(reasons) == 1 else f"No method has scores. {' '.join(reasons)}")
+
+
+def failure_notes(failed: Mapping[str, str]) -> Sequence[str]:
+    """A sentence for each method without scores.
+
+    Args:
+        failed: why a method has none, by label.
+    """
+    return [f"{label} has no scores and is not compared: {reason}" for label, reason in failed.items()]
