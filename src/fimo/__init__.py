@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fimo.models.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
     from fimo.models.measurements import logit, margin, probability
     from fimo.pipeline.methods import Method
+    from fimo.pipeline.scorers import Scorer
     from fimo.preconditioners.base import Preconditioner
     from fimo.problem import Problem
     from fimo.rows import Rows
@@ -29,6 +30,7 @@ _HOMES = {
     "Preconditioner": "fimo.preconditioners.base",
     "Problem": "fimo.problem",
     "Rows": "fimo.rows",
+    "Scorer": "fimo.pipeline.scorers",
     "SquaredError": "fimo.models.losses",
     "UserError": "fimo.errors",
     "attribute": "fimo.api",
@@ -51,6 +53,7 @@ __all__ = [
     "Preconditioner",
     "Problem",
     "Rows",
+    "Scorer",
     "SquaredError",
     "UserError",
     "attribute",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,7 @@ from fimo.pipeline.catalogue import method_named, method_of
 from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.methods import Method
+from fimo.pipeline.scorers import AnyMethod, Scorer, ScorerMethod, scorer_method
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -94,7 +95,7 @@ def further_train(
 
 def attribute(
     problem: Problem,
-    methods: Sequence[str | Preconditioner | Method],
+    methods: Sequence[str | Preconditioner | AnyMethod | Scorer | Callable[[Problem], Any]],
     training: FurtherTraining | None = None,
     device: str | torch.device = "auto",
 ) -> dict[str, xr.DataArray]:
@@ -102,7 +103,9 @@ def attribute(
 
     Args:
         problem: the final model, its objective, its rows and the examples that are left out.
-        methods: names as on the command line (`cg`), preconditioners, or methods.
+        methods: names as on the command line (`cg`), preconditioners, methods; or what is no preconditioner: functions
+            `scores(problem) -> [test, left_out]`, whose label is their name, and objects with a `label` and such a
+            method.
         training: the further training that the scores are to predict, for methods that depend on it.
         device: to compute on; `auto` takes a GPU where torch can use one.
 
@@ -114,7 +117,7 @@ def attribute(
     Raises:
         UserError: for an unknown method and two of one label; `MethodFailed` where no method can be applied.
     """
-    if isinstance(methods, (str, Preconditioner, Method)):
+    if not isinstance(methods, Iterable) or isinstance(methods, str):
         methods = [methods]
     chosen = [_method(method, training) for method in methods]
     labels = [method.label for method in chosen]
@@ -137,10 +140,12 @@ def attribute(
     return scores
 
 
-def _method(method: str | Preconditioner | Method, training: FurtherTraining | None) -> Method:
+def _method(method: Any, training: FurtherTraining | None) -> AnyMethod:
     if isinstance(method, str):
         return method_named(method, training.batch_size) if training else method_named(method)
-    return method if isinstance(method, Method) else method_of(method)
+    if isinstance(method, (Method, ScorerMethod)):
+        return method
+    return method_of(method) if isinstance(method, Preconditioner) else scorer_method(method)
 
 
 @dataclass(frozen=True)

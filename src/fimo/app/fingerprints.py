@@ -24,14 +24,15 @@ from fimo import hub
 from fimo.app.settings import SHARED, TANGENT, TANGENTS, without
 from fimo.data.left_out import is_described, read_left_out
 from fimo.pipeline.artifacts import digest, short_hash
-from fimo.pipeline.methods import Method
+from fimo.pipeline.score_files import FileScores
+from fimo.pipeline.scorers import AnyMethod, ScorerMethod
 from fimo.pipeline.specification import Fingerprints
 
 # How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
 
 
-def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, Method]) -> Fingerprints:
+def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, AnyMethod]) -> Fingerprints:
     """What determines each result of a run.
 
     Args:
@@ -111,13 +112,18 @@ def _left_out(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"left_out": read_left_out(data["left_out"]), **({"left_out_first": first} if first else {})}
 
 
-def _method(settings: Mapping[str, Any], method: Method) -> dict[str, Any]:
+def _method(settings: Mapping[str, Any], method: AnyMethod) -> dict[str, Any]:
     """What determines a method's scores beside the problem."""
     every, further = settings["method"], settings["further"]
     own = without(every[method.name], "label")
+    if isinstance(method, ScorerMethod) and isinstance(method.scorer, FileScores):
+        # The content in place of the path; which steps are taken of it depends on further training.
+        steps = {key: further[key] for key in ("epochs", "evaluate_every")}
+        file = {"file_sha256": method.scorer.digest, "version": method.version}
+        return {"method": {**without(own, "path"), **file}, "steps": {**steps, "batch": settings["data"]["batch_size"]}}
     shared = {key: every[key] for key in SHARED if every[key] is not None}
     versions = {
-        "method": method.preconditioner.version,
+        "method": method.version,
         "attribution": fimo.attribution.VERSION,
         "gradients": fimo.gradients.VERSION,
         "curvature": fimo.curvature.VERSION,

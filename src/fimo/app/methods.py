@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fimo.app.errors import CONFIG_DIR
-from fimo.app.settings import RETRAINING, method_names, plain
+from fimo.app.settings import RETRAINING, imported, method_names, plain, without
 from fimo.dtypes import DTYPES
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.settings import FurtherTraining
@@ -19,6 +20,7 @@ from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.labels import Label
 from fimo.optimizers import LinearisedSGD, linearised
 from fimo.pipeline.methods import NOT_DISPLACED, Method
+from fimo.pipeline.scorers import AnyMethod, scorer_method
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping
 from fimo.unrolled.displaced import SIDES
@@ -28,7 +30,7 @@ from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 HOW_SCORED = ("label", "dual_bytes")
 
 
-def methods_of(cfg: DictConfig, training: FurtherTraining) -> dict[str, Method]:
+def methods_of(cfg: DictConfig, training: FurtherTraining) -> dict[str, AnyMethod]:
     """The chosen methods by name.
 
     Args:
@@ -39,20 +41,29 @@ def methods_of(cfg: DictConfig, training: FurtherTraining) -> dict[str, Method]:
         UserError: for settings that a method does not take, or two methods of one label; `Unavailable` where the
             experiment makes it impossible.
     """
-    labels = _labels(cfg)
-    return {name: _method(cfg, name, str(label), training) for name, label in labels.items()}
+    usual = _usual_settings(cfg)
+    methods = {name: _method(cfg, name, usual[name], training) for name in method_names(cfg)}
+    labels = [method.label for method in methods.values()]
+    if len(set(labels)) < len(labels):
+        raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
+    return methods
 
 
-def _method(cfg: DictConfig, name: str, label: str, training: FurtherTraining) -> Method:
+def _method(cfg: DictConfig, name: str, usual: DictConfig, training: FurtherTraining) -> AnyMethod:
     node = copy.deepcopy(cfg.method[name])  # which knows its place in the config, for errors
+    if not OmegaConf.is_dict(node) or "_target_" not in node:
+        raise UserError(f"method.{name} must have a _target_ that names a class or a function, found {node!r}.")
+    target = imported(f"method.{name}._target_", str(node["_target_"]), "a class or a function", "my_methods.my_scores")
     with open_dict(node):
         sides = node.pop("moved", NOT_DISPLACED)
-        trajectory = node.pop("path", False) if "path" in node and _unrolled(node) else False
+        unrolled = isinstance(target, type) and issubclass(target, UnrolledGaussNewton)
+        trajectory = node.pop("path", False) if "path" in node and unrolled else False
         if node.get("metric") == "adam":
             node.metric = _adam_metric(training)
-    preconditioner = instantiate(node, _convert_="all")
+    preconditioner = _made(node, target)
     if not isinstance(preconditioner, Preconditioner):
-        raise UserError(f"method.{name}._target_ must name a Preconditioner, found {node['_target_']!r}.")
+        return scorer_method(preconditioner, name, cfg.method[name].get("label"), DTYPES.get(cfg.method.dtype))
+    label = str(_label({"label": preconditioner.label, **plain(cfg.method[name])}, plain(usual)))
     if sides not in (NOT_DISPLACED, *SIDES):
         raise UserError(f"method.{name}.moved must be one of {NOT_DISPLACED}, {', '.join(SIDES)}, found {sides!r}.")
     own_dtype = node.get("dtype")  # one method's goes before that of all
@@ -78,12 +89,29 @@ def _adam_metric(training: FurtherTraining) -> dict[str, Any]:
     }
 
 
-def _unrolled(node: DictConfig) -> bool:
+def _made(node: DictConfig, target: Any) -> Any:
+    """The object that a node describes; of a function that takes a problem, the function with its other settings."""
+    if not (inspect.isfunction(target) or inspect.isclass(target)):
+        raise UserError(f"{node['_target_']} must be a class or a function, found a {type(target).__name__}.")
+    settings = {str(key): value for key, value in node.items() if key != "_target_"}
+    signature, nameless = inspect.signature(target), without(settings, "label")
+    if not _binds(signature, **settings):
+        scores = inspect.isfunction(target) and _binds(signature, "the problem", **nameless)
+        if scores or _binds(signature, **nameless):  # the label is the method's, and not the scorer's business
+            with open_dict(node):
+                node.pop("label", None)
+        if scores:
+            return instantiate(node, _partial_=True, _convert_="all")
+    return instantiate(node, _convert_="all")
+
+
+def _binds(signature: inspect.Signature, *arguments: Any, **settings: Any) -> bool:
+    """Whether something can be called so."""
     try:
-        target = get_object(node["_target_"])
-    except ImportError:
-        return False  # making it says in a sentence what can't be imported
-    return isinstance(target, type) and issubclass(target, UnrolledGaussNewton)
+        signature.bind(*arguments, **settings)
+    except TypeError:
+        return False
+    return True
 
 
 def _check_trajectory(cfg: DictConfig, method: Method, path: object, recursion: LinearisedSGD) -> None:
@@ -108,25 +136,18 @@ def unrolled_rows(cfg: DictConfig) -> int | None:
     return cfg.facts.unrolled_rows or cfg.method.curvature_rows
 
 
-def _labels(cfg: DictConfig) -> dict[str, Label]:
-    """The label of each chosen method, a variant's with its difference from the method's own config in brackets.
-
-    Raises:
-        UserError: where two are the same.
-    """
-    usual = copy.deepcopy(cfg)  # with every method as its own file has it
+def _usual_settings(cfg: DictConfig) -> DictConfig:
+    """The settings of each chosen method as its own file has them; where it has none, as they are."""
+    usual = copy.deepcopy(cfg)
     OmegaConf.update(usual, "times.damping", 1)
     for name in method_names(cfg):
         if (path := CONFIG_DIR / "method" / f"{name}.yaml").is_file():
             OmegaConf.update(usual, f"method.{name}", OmegaConf.load(path), merge=False)
-    labels = {name: _label(plain(cfg.method[name]), plain(usual.method[name])) for name in method_names(cfg)}
-    if len(set(labels.values())) < len(labels):
-        raise UserError(f"method labels must differ from each other, found {', '.join(map(str, labels.values()))}.")
-    return labels
+    return usual.method
 
 
 def _label(node: Mapping[str, Any], usual: Mapping[str, Any]) -> Label:
-    if node["label"] != usual["label"]:  # the user's own
+    if node["label"] != usual.get("label", node["label"]):  # the user's own
         return Label(str(node["label"]))
     changed = [key for key in node if key not in HOW_SCORED and node[key] != usual.get(key)]
     return Label(str(node["label"]), ", ".join(_describe(key, node[key]) for key in changed))

@@ -12,6 +12,7 @@ import yaml
 from fimo.paper.captions import NamedPanels, available, joined, measured
 from fimo.paper.panels import Panel
 from fimo.paper.tables import at_few_amounts, published_table
+from fimo.pipeline.methods import Method
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.report.tables import table_files
 
@@ -74,5 +75,5 @@ def other_settings(theirs: Mapping[str, Any], panel: Panel) -> list[str]:
 
 def _lissa_depth(panel: Panel) -> int | None:
     """Steps of LiSSA's recursion, where it is among the methods."""
-    methods = [method.preconditioner for method in panel.run.methods.values()]
+    methods = [method.preconditioner for method in panel.run.methods.values() if isinstance(method, Method)]
     return next((method.depth for method in methods if isinstance(method, NeumannSeries)), None)

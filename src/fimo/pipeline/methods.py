@@ -65,6 +65,11 @@ class Method:
     estimate: UnrolledGaussNewton | None = None
 
     @property
+    def version(self) -> int:
+        """The preconditioner's: raised when its numbers change."""
+        return self.preconditioner.version
+
+    @property
     def follows_training(self) -> bool:
         """Whether the scores depend on how much further training there is."""
         return isinstance(self.preconditioner, DependsOnTraining) or self.sides != NOT_DISPLACED

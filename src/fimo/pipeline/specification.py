@@ -14,7 +14,7 @@ from torch import nn
 from fimo.data.base import Data
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import Objective
-from fimo.pipeline.methods import Method
+from fimo.pipeline.scorers import AnyMethod
 
 # `RunSpecification.gold`: every run begins at the final model, or as the final model began; or one run, and its
 # tangents.
@@ -187,7 +187,7 @@ class RunSpecification:
     final: FinalTrainingSettings
     training: FurtherTraining
     gold: str
-    methods: Mapping[str, Method]
+    methods: Mapping[str, AnyMethod]
     seeds: Seeds
     execution: Execution
     output_dir: Path

@@ -29,7 +29,7 @@ from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import missing_seeds
 
 if TYPE_CHECKING:
-    from fimo.pipeline.methods import Method
+    from fimo.pipeline.scorers import AnyMethod
     from fimo.problem import Problem
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def attribute(run: Run) -> Attribution:
     return done
 
 
-def _compute_scores(run: Run, artifact: Artifact, method: Method, problem: Problem) -> xr.DataArray:
+def _compute_scores(run: Run, artifact: Artifact, method: AnyMethod, problem: Problem) -> xr.DataArray:
     start = time.perf_counter()
     with peak_memory(problem.device) as peak:
         scored = method.scores(problem, run.training, run.seeds.first)
