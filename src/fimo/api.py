@@ -30,7 +30,7 @@ from fimo.pipeline.catalogue import method_named, method_of
 from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.methods import Method
-from fimo.pipeline.scorers import AnyMethod, Scorer, ScorerMethod, scorer_method
+from fimo.pipeline.scorers import AnyMethod, Scorer, ScorerMethod, scorer_method, selected
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -176,13 +176,16 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
         gold: as `further_train` gives it.
 
     Raises:
-        UserError: where they are about other examples, or all further training diverged.
+        UserError: where they are about other examples or steps, for one left-out example, and where all further
+            training diverged.
     """
     seeds = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
     for label, score in scores.items():
         for axis in ("test", "left_out"):
             if score[axis].values.tolist() != gold[axis].values.tolist():
                 raise UserError(f"The scores of {label} and the gold standard must be about the same {axis} examples.")
+        if "step" in score.dims:
+            selected(score, {"step": gold["step"].values.tolist()}, f"The scores of {label}")
     if all(bool(losses["loss_full"].isnull().any()) for losses in seeds):
         raise UserError(
             "No seed can be compared: all full runs of further training left the finite numbers. A smaller learning "

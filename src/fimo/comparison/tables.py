@@ -14,6 +14,7 @@ from fimo.comparison.agreement import Mean, pearson, spearman
 from fimo.comparison.reliability import reliability
 from fimo.comparison.seed_products import SeedProducts, stacked
 from fimo.effect import without_diverged
+from fimo.errors import UserError
 
 # The losses of all seeds are read and compared a few steps at a time, so that a hundred seeds fit in memory.
 READ_BYTES, BLOCK_BYTES = 256 * 2**20, 32 * 2**20
@@ -42,7 +43,11 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
 
     Returns:
         The three tables.
+
+    Raises:
+        UserError: for one left-out example.
     """
+    require_several(seeds[0].sizes["left_out"])
     seeds = without_diverged(seeds)
     per_test = xr.concat([_compared(scores, block, random_seed) for block in blocks(seeds)], "step")
     means = {name: _mean(per_test[name]) for name in MEASURES}
@@ -56,6 +61,22 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
         _rows(_at_best_step(per_test["grouped"]), "method", "adjustment", "n_seeds"),
         _rows(ceilings, "adjustment", "step").drop(columns="epoch"),
     )
+
+
+def require_several(left_out: int) -> None:
+    """Refuse a comparison that has no numbers.
+
+    Args:
+        left_out: how many examples are left out.
+
+    Raises:
+        UserError: for one.
+    """
+    if left_out < 2:
+        raise UserError(
+            f"A comparison needs at least two left-out examples, found {left_out}: effects are centred (eq. 13), which "
+            "makes a single one zero; leave more out (data.left_out, data.left_out_first)."
+        )
 
 
 def blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
+from fimo.compat import differentiable_attention
 from fimo.errors import MethodFailed, short
+from fimo.gradients.cotangents import Cotangents, of_loss, of_measurement
+from fimo.gradients.source import GradientSource
+from fimo.problem import Problem
+from fimo.rows import Rows
 from fimo.vmapping import is_out_of_memory
+
+# Rows whose gradients are made at once to find one that is not zero.
+FIRST_LOOK = 8
 
 
 @contextmanager
@@ -41,6 +50,32 @@ def own_failure(label: str) -> Iterator[None]:
         ) from reason
 
 
+def require_gradients(problem: Problem) -> None:
+    """Refuse a final model that has no gradient at all left-out training rows, or at all test examples.
+
+    It looks no further than the first gradient that is not zero.
+
+    Args:
+        problem: the final model with its rows.
+
+    Raises:
+        MethodFailed: for a method that takes gradients there, since all of its scores would be zero.
+    """
+    with differentiable_attention():
+        source = GradientSource(problem)
+        looks: Sequence[tuple[str, Rows, Cotangents]] = (
+            ("left-out training rows", problem.train.keep(problem.left_out), of_loss),
+            ("test examples", problem.test, partial(of_measurement, problem.watched)),
+        )
+        for what, rows, cotangents in looks:
+            if all(bool((block.norms() == 0).all()) for block in source.blocks(rows, cotangents, FIRST_LOOK)):
+                raise MethodFailed(
+                    f"All gradients are zero at the {len(rows)} {what}, and so would all scores be: there the final "
+                    "model's loss is exactly zero, its outputs are saturated or its units are dead; train it less "
+                    "(final.epochs, final.lr), scale its inputs, or choose other rows."
+                )
+
+
 def require_scores(scores: Mapping[str, object], failed: Mapping[str, str]) -> None:
     """Refuse to go on where every method failed.
 
@@ -52,7 +87,7 @@ def require_scores(scores: Mapping[str, object], failed: Mapping[str, str]) -> N
         MethodFailed: with the reasons.
     """
     if failed and not scores:
-        reasons = list(failed.values())
+        reasons = list(dict.fromkeys(failed.values()))
         raise MethodFailed(reasons[0] if len(reasons) == 1 else f"No method has scores. {' '.join(reasons)}")
 
 

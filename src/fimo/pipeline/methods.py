@@ -14,7 +14,7 @@ from fimo.attribution import Views, attribute
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.optimizers import LinearisedSGD, linearised
-from fimo.pipeline.failures import own_failure
+from fimo.pipeline.failures import own_failure, require_gradients
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 from fimo.unrolled.base import DependsOnTraining
@@ -88,6 +88,8 @@ class Method:
         """
         method, views = copy.deepcopy(self.preconditioner), None
         with own_failure(self.label):
+            if self.sides == NOT_DISPLACED and not self.trajectory:
+                require_gradients(problem)
             if self.follows_training:
                 views = self._views(method, problem, require_training(self.label, training), seed)
             values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from fimo.pipeline import results
+from fimo.pipeline.requirements import require_comparison
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
 from fimo.pipeline.stages import Scores, attribute, exit_code, further_train, timed, train
@@ -27,6 +28,8 @@ def run_all(run: Run, show_table: bool = True) -> int:
     seconds: dict[str, float] = {}
     folder = results.folder_of(run)
     with ExitStack() as stack:
+        if results.finished(run, folder) is None:
+            require_comparison(run)
         log = stack.enter_context(run.open_log(folder)) if run.open_log else None
         seeds = stack.enter_context(SeedFiles(run))
         with timed(seconds, "train"):

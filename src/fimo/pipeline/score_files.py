@@ -54,6 +54,14 @@ class FileScores:
 
         Returns:
             `[test, left_out]` or `[step, test, left_out]`.
+        """
+        return self.read()
+
+    def read(self) -> xr.DataArray:
+        """All scores of the file.
+
+        Returns:
+            `[test, left_out]` or `[step, test, left_out]`, in any order of the axes.
 
         Raises:
             UserError: where the file can't be read, or has no such scores.

@@ -26,6 +26,7 @@ from fimo.pipeline.artifacts import FAILURE, METRICS, MODEL, SCORES, Artifact, s
 from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.run import Run
+from fimo.pipeline.scorers import selected
 from fimo.pipeline.seed_files import missing_seeds
 
 if TYPE_CHECKING:
@@ -182,6 +183,8 @@ def check_comparable(run: Run, scores: Scores, losses: Mapping[int, xr.Dataset])
             files[addresses.scores(run, name).folder / SCORES] = scores[method.label]
     for path, stored in files.items():
         expected = {**examples, "step": steps} if isinstance(stored, xr.Dataset) else examples
+        if isinstance(stored, xr.DataArray) and "step" in stored.dims:
+            selected(stored, {"step": steps}, f"The scores in {path}")
         for axis, index in expected.items():
             if axis not in stored.coords or stored[axis].values.tolist() != index:
                 raise UserError(
