@@ -62,6 +62,11 @@ def _method(cfg: DictConfig, name: str, usual: DictConfig, training: FurtherTrai
             node.metric = _adam_metric(training)
     preconditioner = _made(node, target)
     if not isinstance(preconditioner, Preconditioner):
+        if not callable(getattr(preconditioner, "scores", preconditioner)):
+            raise UserError(
+                f"method.{name}._target_ must name a Preconditioner, a function of a problem or a class with "
+                f"scores(problem), found {node['_target_']!r}."
+            )
         return scorer_method(preconditioner, name, cfg.method[name].get("label"), DTYPES.get(cfg.method.dtype))
     label = str(_label({"label": preconditioner.label, **plain(cfg.method[name])}, plain(usual)))
     if sides not in (NOT_DISPLACED, *SIDES):
@@ -94,7 +99,10 @@ def _made(node: DictConfig, target: Any) -> Any:
     if not (inspect.isfunction(target) or inspect.isclass(target)):
         raise UserError(f"{node['_target_']} must be a class or a function, found a {type(target).__name__}.")
     settings = {str(key): value for key, value in node.items() if key != "_target_"}
-    signature, nameless = inspect.signature(target), without(settings, "label")
+    try:
+        signature, nameless = inspect.signature(target), without(settings, "label")
+    except ValueError:  # a class of C code has none
+        return instantiate(node, _convert_="all")
     if not _binds(signature, **settings):
         scores = inspect.isfunction(target) and _binds(signature, "the problem", **nameless)
         if scores or _binds(signature, **nameless):  # the label is the method's, and not the scorer's business
