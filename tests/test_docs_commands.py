@@ -109,6 +109,10 @@ def reader(tmp_path_factory):
     labels = {f"{split}_labels": np.arange(120) % 10 for split in ("train", "test")}
     np.savez(folder / "my.npz", **images, **labels)
     (folder / "my_model.py").write_text(MY_MODEL)
+    (methods,) = [block.code for block in code("python") if block.code.startswith("# my_methods.py")]
+    (folder / "my_methods.py").write_text(methods)
+    pairs = [f"{test},{left_out},{rng.normal()}" for test in range(89) for left_out in range(353)]  # of diabetes
+    (folder / "scores.csv").write_text("\n".join(["test,left_out,score", *pairs]))
     names: dict = {}
     exec(MY_MODEL, names)
     save_file(names["Net"](3, 2).state_dict(), folder / "net.safetensors")
