@@ -22,7 +22,7 @@ FEW = ("experiment=diabetes", "data.test_count=5", "data.left_out=6")
 
 def similar(problem):
     """Inner products of the inputs, a tensor."""
-    return problem.test.inputs @ problem.train.inputs[problem.left_out].T
+    return problem.test.inputs @ problem.train.inputs[problem.left_out.rows].T
 
 
 class Similar:
@@ -36,7 +36,7 @@ class Similar:
 
 
 def labelled(values, coordinates):
-    return xr.DataArray(values, {axis: index.numpy() for axis, index in coordinates.items()}, ("test", "left_out"))
+    return xr.DataArray(values, coordinates, ("test", "left_out"))
 
 
 def test_a_function_beside_a_named_method_and_what_an_object_may_give():
@@ -111,12 +111,12 @@ def test_what_is_no_scores(scorer, error, text):
 OWN = """
 import torch
 def similar(problem, power=1):
-    return (problem.test.inputs @ problem.train.inputs[problem.left_out].T) ** power
+    return (problem.test.inputs @ problem.train.inputs[problem.left_out.rows].T) ** power
 class Far:
     def __init__(self, sign=-1):
         self.sign = sign
     def scores(self, problem):
-        return self.sign * torch.cdist(problem.test.inputs, problem.train.inputs[problem.left_out])
+        return self.sign * torch.cdist(problem.test.inputs, problem.train.inputs[problem.left_out.rows])
 """
 
 

@@ -64,7 +64,7 @@ def require_gradients(problem: Problem) -> None:
     with differentiable_attention():
         source = GradientSource(problem)
         looks: Sequence[tuple[str, Rows, Cotangents]] = (
-            ("left-out training rows", problem.train.keep(problem.left_out), of_loss),
+            ("left-out training rows", problem.train.keep(problem.left_out.rows), of_loss),
             ("test examples", problem.test, partial(of_measurement, problem.watched)),
         )
         for what, rows, cotangents in looks:

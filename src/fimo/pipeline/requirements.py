@@ -19,7 +19,7 @@ def require_comparison(run: RunSpecification) -> None:
     """
     data = run.dataset
     require_several(len(data.left_out))
-    examples = {"test": data.test.index.tolist(), "left_out": data.train.index[data.left_out].tolist()}
+    examples = {"test": data.test.index.tolist(), "left_out": data.left_out.labels(data.train.index).tolist()}
     for method in run.methods.values():
         if isinstance(method, ScorerMethod) and isinstance(method.scorer, FileScores):
             selected(method.scorer.read(), examples, f"The scores of {method.label}")
