@@ -1,6 +1,7 @@
 """Methods that are no preconditioner: functions and objects of one's own."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from problems import problem
 
 import fimo
 from fimo.app.errors import sentence
+from fimo.groups import Groups
 from fimo.pipeline import addresses
 from fimo.pipeline.scorers import scorer_method
 
@@ -59,6 +61,16 @@ def test_a_function_beside_a_named_method_and_what_an_object_may_give():
         xr.testing.assert_equal(fimo.attribute(question, Similar(form))["Similar inputs"], expected), name
     half = fimo.attribute(question, Similar(lambda values, at: values.bfloat16()))["Similar inputs"]
     np.testing.assert_allclose(half, expected, rtol=1e-2, atol=1e-2)
+
+
+def test_groups_of_rows_have_a_score_each():
+    question = problem()
+    groups = replace(question, left_out=Groups.of([[0, 11], [3], [22, 3]], len(question.train)))
+    singly = similar(question).numpy()  # of the rows 0, 3, 11 and 22
+    expected = np.stack([singly[:, 0] + singly[:, 2], singly[:, 1], singly[:, 1] + singly[:, 3]], 1)
+    scores = fimo.attribute(groups, ["grad_dot", lambda problem: problem.left_out.summed(similar(problem))])
+    np.testing.assert_allclose(scores["<lambda>"], expected)
+    np.testing.assert_array_equal(scores["<lambda>"]["left_out"], scores["Grad-Dot"]["left_out"])
 
 
 def test_what_a_scorer_does_to_its_network_stays_there():
