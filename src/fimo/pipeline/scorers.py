@@ -64,7 +64,8 @@ class ScorerMethod:
     @property
     def version(self) -> int:
         """The scorer's, where it has one: raised when its numbers change."""
-        return getattr(self.scorer, "version", 1)
+        version = getattr(self.scorer, "version", 1)
+        return version if isinstance(version, int) else 1  # an own object may call something else so
 
     def scores(self, problem: Problem, training: FurtherTraining | None = None, seed: int = 0) -> Scored:
         """What the scorer gives, checked and labelled.
@@ -115,7 +116,9 @@ class ScorerMethod:
 AnyMethod = Method | ScorerMethod
 
 
-def scorer_method(scorer: Any, name: str | None = None, label: str | None = None, dtype: Any = None) -> ScorerMethod:
+def scorer_method(
+    scorer: Any, name: str | None = None, label: str | None = None, dtype: torch.dtype | None = None
+) -> ScorerMethod:
     """A method of a function or an object with `scores`.
 
     Args:
@@ -132,8 +135,9 @@ def scorer_method(scorer: Any, name: str | None = None, label: str | None = None
             "A method must be a name, a Preconditioner, a Method, a function scores(problem) -> [test, left_out] or an "
             f"object with such a method, found {scorer!r}."
         )
-    label = label or getattr(scorer, "label", None) or _own_name(scorer)
-    return ScorerMethod(name or label, label, scorer, dtype or getattr(scorer, "dtype", torch.float64))
+    label, own_dtype = str(label or getattr(scorer, "label", None) or _own_name(scorer)), getattr(scorer, "dtype", None)
+    wanted = dtype or (own_dtype if isinstance(own_dtype, torch.dtype) else torch.float64)
+    return ScorerMethod(name or label, label, scorer, wanted)
 
 
 def selected(scores: xr.DataArray, coordinates: Mapping[str, Sequence[int]], what: str) -> xr.DataArray:
