@@ -96,7 +96,7 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
         ),
         (
             "method.grad_dot._target_=own_networks.Missing",
-            "method.grad_dot: own_networks.Missing can't be made with these settings (ImportError: ",
+            "method.grad_dot._target_ must name a class or a function that can be imported, as in my_methods.my_scores",
         ),
         ("model._target_=own_networks.no_network", "The network must be a torch.nn.Module, found a list."),
         (
