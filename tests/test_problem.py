@@ -131,7 +131,7 @@ def test_a_network_is_copied_once():
         ({"test": ({"a": X, "b": X[:4]}, Y)}, r"test must have as many inputs as .* found 8 a, 4 b, 8 targets\."),
         ({"train": (X[:0], Y[:0])}, r"at least one, found 0 inputs, 0 targets\."),
         ({"train": X}, r"train must be Rows, a pair of inputs and targets .* or a torch Dataset .*, found a Tensor\."),
-        ({"test": (X, Y, Y)}, r"test must be Rows, .* found a tuple of 3\."),
+        ({"test": (X, Y, Y)}, r"test must have no weights: they say how often a row counts in training"),
         ({"test": (["a", "b"], Y)}, r"the inputs of test must be a tensor or an array of numbers, found a list of 2\."),
         ({"test": (X, 3)}, r"the targets of test must have an axis of rows, found a single number\."),
         ({"train": TensorDataset(X)}, r"train must be Rows, .* found a list of 1\."),

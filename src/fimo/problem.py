@@ -18,6 +18,7 @@ from fimo.models.function_of_rows import same_when_cut
 from fimo.models.interface import cast
 from fimo.models.objective import Objective, as_objective
 from fimo.models.requirements import copy_of, ready, require_measurement, require_real_parameters
+from fimo.models.weighted import alike, for_rows, rows_for
 from fimo.rows import Inputs, Rows
 
 logger = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ class Problem:
         objective: the loss per example: one of `fimo.models.losses`, a function `loss(outputs, targets) -> [row]`, or
             an object with such a `loss`.
         train: all training rows, D: `Rows`, a pair of inputs and targets (tensors or arrays, the inputs possibly a
-            mapping or a tuple of them), or a torch `Dataset` of such pairs. All but `Rows` go to the network's device
+            mapping or a tuple of them), these two and a weight w ≥ 0 of each row `[row]`, which its loss is multiplied
+            by in all training, or a torch `Dataset` of such pairs or triples. All but `Rows` go to the network's device
             and dtype. A mapping goes into the network by keyword where it has such arguments, else as one argument; a
             tuple by position.
-        test: the test examples whose losses are watched, likewise.
+        test: the test examples whose losses are watched, likewise; a weight means nothing there.
         left_out: what of `train` is left out in turn: row numbers in a range, list, array or tensor, or "all"; or
             groups, each left out as one: a list of such lists, or a mapping of them by name.
         parameters: which parameters are θ; only "all" so far.
@@ -52,7 +54,9 @@ class Problem:
             `fimo.probability`, a function of your own); None for the objective's loss.
 
     Attributes:
-        network: a copy of the final model, in eval mode; objective, measurement, train and test are as above.
+        network: a copy of the final model, in eval mode; objective, measurement, train and test are as above. Where
+            rows have weights their targets carry them, and the objective is that of such rows (see
+            `fimo.models.weighted`).
         left_out: the groups; a single row is a group of one.
 
     Raises:
@@ -81,8 +85,10 @@ class Problem:
             raise UserError('Problem takes only parameters="all" so far: leave it out.')
         require_real_parameters(network)
         objective = as_objective(objective)
-        examples = {"train": rows_for(network, objective, train, "train")}
-        examples["test"] = rows_for(network, objective, test, "test")
+        examples = alike(
+            train=rows_for(network, objective, train, "train"), test=rows_for(network, objective, test, "test")
+        )
+        objective = for_rows(objective, examples["train"])
         if network not in _copies:
             network = ready(copy_of(network), objective, examples["train"]).requires_grad_()
             _copies.add(network)
@@ -91,7 +97,7 @@ class Problem:
                 examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
         if measurement is not None:
             measurement = as_objective(measurement)
-            require_measurement(network, measurement, examples["test"])
+            require_measurement(network, for_rows(measurement, examples["test"], counted=False), examples["test"])
         groups = Groups.of(left_out, len(examples["train"]))
         settings = {"network": network, "objective": objective, "measurement": measurement, "left_out": groups}
         for name, value in {**settings, **examples}.items():
@@ -105,7 +111,8 @@ class Problem:
     @property
     def watched(self) -> Objective:
         """What is watched at a test example: the measurement, or the objective."""
-        return self.objective if self.measurement is None else self.measurement
+        watched = self.objective if self.measurement is None else self.measurement
+        return for_rows(watched, self.test, counted=False)
 
     @property
     def device(self) -> torch.device:
@@ -227,24 +234,3 @@ def copied(network: nn.Module) -> nn.Module:
     network = copy_of(network)
     _copies.add(network)
     return network
-
-
-def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str) -> Rows:
-    """Rows that fit a network and an objective.
-
-    Args:
-        network: whose device and dtype the rows get.
-        objective: some need targets that are real numbers, `[row, output]`, where integers were given.
-        examples: what `Rows.of` takes; `Rows` stay as they are.
-        name: what errors call them.
-
-    Returns:
-        The rows.
-    """
-    if isinstance(examples, Rows):
-        return examples
-    first = next(network.parameters())
-    rows = Rows.of(examples, name).to(first.device, first.dtype)
-    if objective.real_targets and not rows.targets.is_floating_point():
-        return replace(rows, targets=rows.targets.to(first.dtype).reshape(len(rows), -1))
-    return rows

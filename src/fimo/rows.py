@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, default_collate
+from torch.utils.data import Dataset
 
 from fimo.errors import UserError
+from fimo.examples import as_tensor, collated, described
+from fimo.row_weights import packed, require_weights, unpacked
 
 Inputs = Tensor | Mapping[str, Tensor]
 
@@ -46,10 +48,12 @@ class Rows:
 
     Attributes:
         inputs: what the network takes, a tensor or a mapping of tensors, each `[row, …]`.
-        targets: `[row, output]` real numbers for regression, `[row]` class numbers for classification.
+        targets: `[row, output]` real numbers for regression, `[row]` class numbers for classification; of rows with
+            weights each row's targets in one axis and its weight behind them (see `weighted_by`).
         index: `[row]`, each row's position in its split. It differs from 0, 1, … where only some rows are kept.
         lengths: `[row]`, for sequences `[row, place, …]` that are padded at their end: how many places of each row are
             its own. Whatever rows are taken are cut to the longest among them. None for inputs of one size.
+        target_shape: of one row's targets, where its weight stands behind them; None for rows without weights.
 
     Raises:
         UserError: where they are not equally many.
@@ -59,6 +63,7 @@ class Rows:
     targets: Tensor
     index: Tensor
     lengths: Tensor | None = None
+    target_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         parts = [self.inputs] if isinstance(self.inputs, Tensor) else list(self.inputs.values())
@@ -101,7 +106,34 @@ class Rows:
     def keep(self, index: Tensor | slice) -> Rows:
         """The rows at `index`, which remember their position in the split."""
         inputs, targets = self[index]
-        return Rows(inputs, targets, self.index[index], None if self.lengths is None else self.lengths[index])
+        lengths = None if self.lengths is None else self.lengths[index]
+        return replace(self, inputs=inputs, targets=targets, index=self.index[index], lengths=lengths)
+
+    @property
+    def weights(self) -> Tensor | None:
+        """How often each row counts in training, `[row]`; None where each counts once."""
+        return None if self.target_shape is None else unpacked(self.targets, self.target_shape)[1]
+
+    @property
+    def plain(self) -> Rows:
+        """The rows without weights."""
+        if self.target_shape is None:
+            return self
+        return replace(self, targets=unpacked(self.targets, self.target_shape)[0], target_shape=None)
+
+    def weighted_by(self, weights: Tensor | None) -> Rows:
+        """The rows with weights, which the targets carry: no loss is taken without them, see `fimo.models.weighted`.
+
+        Args:
+            weights: w ≥ 0, `[row]`, in place of those that the rows have; None for none.
+
+        Returns:
+            The rows.
+        """
+        plain = self.plain
+        if weights is None:
+            return plain
+        return replace(plain, targets=packed(plain.targets, weights), target_shape=tuple(plain.targets.shape[1:]))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Rows:
         """The rows on a device; real numbers are cast, class and token numbers stay integers.
@@ -117,7 +149,7 @@ class Rows:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
-        return Rows(map_inputs(move, self.inputs), move(self.targets), self.index, self.lengths)
+        return replace(self, inputs=map_inputs(move, self.inputs), targets=move(self.targets))
 
     @classmethod
     def of(cls, examples: Any, name: str = "rows") -> Rows:
@@ -127,72 +159,46 @@ class Rows:
 
         Args:
             examples: `Rows`; a pair of inputs and targets, tensors or arrays, the inputs possibly a mapping or a tuple
-                of them; or a torch `Dataset` of such pairs for single examples.
+                of them; the two and weights w ≥ 0 `[row]`, how often each row counts in training; or a torch `Dataset`
+                of such pairs or triples for single examples.
             name: what errors call them.
 
         Returns:
             The rows; `index` is 0, 1, ….
 
         Raises:
-            UserError: for anything else, or where inputs and targets are not equally many.
+            UserError: for anything else, or where inputs, targets and weights are not equally many.
         """
         if isinstance(examples, Rows):
             return examples
         if isinstance(examples, Dataset):
-            examples = _collated(examples, name)
-        if not isinstance(examples, (tuple, list)) or len(examples) != 2:
+            examples = collated(examples, name)
+        if not isinstance(examples, (tuple, list)) or len(examples) not in (2, 3):
             raise UserError(
                 f"{name} must be Rows, a pair of inputs and targets (tensors or arrays; inputs may be a mapping or a "
-                f"tuple of them), or a torch Dataset of such pairs, found {_described(examples)}."
+                "tuple of them) with weights of the rows as a third where they have some, or a torch Dataset of such "
+                f"pairs, found {described(examples)}."
             )
-        inputs, targets = examples
+        inputs, targets, *weights = examples
         if isinstance(inputs, tuple) and all(hasattr(part, "shape") for part in inputs):
             inputs = {str(place): part for place, part in enumerate(inputs)}
         if isinstance(inputs, Mapping):
-            inputs = {key: _tensor(part, f"the inputs {key} of {name}") for key, part in inputs.items()}
+            inputs = {key: as_tensor(part, f"the inputs {key} of {name}") for key, part in inputs.items()}
         else:
-            inputs = _tensor(inputs, f"the inputs of {name}")
-        targets = _tensor(targets, f"the targets of {name}")
+            inputs = as_tensor(inputs, f"the inputs of {name}")
+        targets = as_tensor(targets, f"the targets of {name}")
         targets = targets if targets.is_floating_point() else targets.to(torch.int64)
         parts = inputs if isinstance(inputs, Mapping) else {"inputs": inputs}
         counts = {key: len(part) for key, part in {**parts, "targets": targets}.items()}
         if len(set(counts.values())) > 1 or not len(targets):
-            described = ", ".join(f"{count} {key}" for key, count in counts.items())
-            raise UserError(f"{name} must have as many inputs as targets and at least one, found {described}.")
+            listed = ", ".join(f"{count} {key}" for key, count in counts.items())
+            raise UserError(f"{name} must have as many inputs as targets and at least one, found {listed}.")
         if targets.is_floating_point() and targets.dim() == 1:
             targets = targets[:, None]
-        return cls(inputs, targets, torch.arange(len(targets)))
+        rows = cls(inputs, targets, torch.arange(len(targets)))
+        if not weights:
+            return rows
+        what = f"the weights of {name}"
+        return rows.weighted_by(require_weights(what, as_tensor(weights[0], what), len(rows)))
 
 
-def _collated(examples: Dataset[Any], name: str) -> Any:
-    """All examples of a dataset, stacked."""
-    indexed: Any = examples
-    try:
-        collated = default_collate(
-            list(indexed) if isinstance(examples, IterableDataset) else [indexed[row] for row in range(len(indexed))]
-        )
-    except (RuntimeError, TypeError, IndexError) as reason:  # of unequal sizes, of unknown types, none at all
-        first = str(reason).splitlines()[0]
-        raise UserError(f"{name} must be a Dataset whose examples can be stacked, found: {first}.") from reason
-    if isinstance(collated, list) and len(collated) == 2 and isinstance(collated[0], list):
-        collated[0] = tuple(collated[0])  # several inputs of each example
-    return collated
-
-
-def _tensor(values: Any, name: str) -> Tensor:
-    """A tensor of a tensor, an array or a list of numbers."""
-    if not isinstance(values, Tensor):
-        flags = getattr(values, "flags", None)
-        try:  # a copy where torch would warn that it could write into what is read-only
-            values = torch.as_tensor(values.copy() if flags is not None and not flags.writeable else values)
-        except (TypeError, ValueError, RuntimeError) as reason:
-            raise UserError(f"{name} must be a tensor or an array of numbers, found {_described(values)}.") from reason
-    if values.dim() == 0:
-        raise UserError(f"{name} must have an axis of rows, found a single number.")
-    return values.detach()
-
-
-def _described(values: Any) -> str:
-    if isinstance(values, (tuple, list)):
-        return f"a {type(values).__name__} of {len(values)}"
-    return f"a {type(values).__name__}"

@@ -6,11 +6,11 @@ A root is a cotangent function (see `fimo.gradients.cotangents`); dual, primal a
 from __future__ import annotations
 
 from fimo.errors import UserError
-from fimo.gradients.cotangents import Cotangents, of_curvature, of_loss
+from fimo.gradients.cotangents import Cotangents, of_curvature, of_fisher
 
 CURVATURES: dict[str, Cotangents | None] = {
     "gauss_newton": of_curvature,
-    "empirical_fisher": of_loss,
+    "empirical_fisher": of_fisher,
     "hessian": None,  # it has no root where it is indefinite
 }
 

@@ -39,6 +39,17 @@ def of_measurement(measurement: Objective, objective: Objective, outputs: Tensor
     return of_loss(measurement, outputs, targets)
 
 
+def of_fisher(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The root of the empirical Fisher matrix, one scalar: ∂ℓ/∂f, times √w for a row of weight w.
+
+    Args:
+        objective: with the loss ℓ.
+        outputs: f, `[row, output]`.
+        targets: `[row, …]`.
+    """
+    return objective.fisher_root(outputs, targets)
+
+
 def of_curvature(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     """A root R of the loss's curvature in the outputs; the Gauss–Newton matrix is the mean of JᵀRRᵀJ.
 

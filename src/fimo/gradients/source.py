@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from fimo.gradients.base import Gradients
-from fimo.gradients.cotangents import Cotangents, of_loss
+from fimo.gradients.cotangents import Cotangents, of_fisher, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
 from fimo.gradients.footprint import activation_bytes
@@ -99,14 +99,14 @@ def checked_factorisation(problem: Problem) -> Factorisation | None:
     return factorisation if bool((errors <= 1e-4 * largest).all()) else None
 
 
-def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> dict[str, float]:
+def mean_squares(source: GradientSource, cotangents: Cotangents = of_fisher) -> dict[str, float]:
     """Mean over training rows and entries of the squared gradient, by parameter tensor.
 
     With `of_curvature` it is the mean eigenvalue of the Gauss–Newton matrix's block for each tensor.
 
     Args:
         source: of the gradients.
-        cotangents: of the scalars that are differentiated, the loss by default.
+        cotangents: of the scalars that are differentiated, those of the empirical Fisher matrix by default.
 
     Returns:
         By name, in squared units of the gradient.
@@ -118,12 +118,12 @@ def mean_squares(source: GradientSource, cotangents: Cotangents = of_loss) -> di
     return {name: total / (len(problem.train) * problem.parameters[name].numel()) for name, total in totals.items()}
 
 
-def mean_square(source: GradientSource, cotangents: Cotangents = of_loss) -> float:
+def mean_square(source: GradientSource, cotangents: Cotangents = of_fisher) -> float:
     """Mean over training rows and all parameters of the squared gradient.
 
     Args:
         source: of the gradients.
-        cotangents: of the scalars that are differentiated, the loss by default.
+        cotangents: of the scalars that are differentiated, those of the empirical Fisher matrix by default.
 
     Returns:
         In squared units of the gradient.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import hessian, vmap
+from torch.func import grad, hessian, vmap
 
 from fimo.errors import UserError
 
@@ -79,6 +79,19 @@ class Objective(ABC):
         """
         values, vectors = torch.linalg.eigh(self.hessian(outputs, targets))
         return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+
+    def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """∂ℓ/∂f, the root of the empirical Fisher matrix.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row, output, 1]`.
+        """
+        single = grad(lambda output, target: self.loss(output[None], target[None])[0])
+        return vmap(single)(outputs, targets)[..., None]
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """∂²ℓ/∂f², `[row, output, output]`.
@@ -170,7 +183,9 @@ class OwnObjective(Objective):
 
 def own_part(objective: Objective) -> Any:
     """The class, or the function of a caller's, in which an objective's loss is written."""
-    given = objective.given if isinstance(objective, OwnObjective) else objective
+    given: Any = objective
+    while isinstance(given, Objective) and hasattr(given, "given"):  # a caller's, that of rows with weights
+        given = given.given
     given = given.func if isinstance(given, partial) else given
     return given if hasattr(given, "__qualname__") else type(given)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.func import grad, vmap
 from torch.nn import functional
 
 from fimo.errors import UserError
@@ -105,8 +104,7 @@ class AbsoluteError(Regression):
         Returns:
             `[row, output, 1]`.
         """
-        single = grad(lambda output, target: self.loss(output[None], target[None])[0])
-        return vmap(single)(outputs, targets)[..., None]
+        return self.fisher_root(outputs, targets)
 
     def curvature_note(self, outputs: Tensor, targets: Tensor) -> str:
         """That the curvature is not the loss's own.

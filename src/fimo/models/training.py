@@ -15,6 +15,7 @@ from fimo.errors import UserError, short
 from fimo.models.fitting import fit
 from fimo.models.objective import Objective
 from fimo.models.requirements import copy_of
+from fimo.models.weighted import for_rows
 from fimo.rows import Rows, map_inputs
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -179,12 +180,13 @@ def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, f
     Args:
         network: left in eval mode.
         objective: of which the loss and the measures are.
-        rows: to evaluate it on.
+        rows: to evaluate it on; where they have weights the loss does.
 
     Returns:
         `loss`, and the objective's measures by their names.
     """
     network.eval()
+    objective = for_rows(objective, rows)
     device = next(network.parameters()).device
     parts = range(0, len(rows), EVALUATION_ROWS)
     batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + EVALUATION_ROWS)][0]) for s in parts)

@@ -13,6 +13,7 @@ from torch import nn
 from fimo.errors import Diverged, UserError
 from fimo.models.checkpoint import load_weights
 from fimo.models.requirements import ready
+from fimo.models.weighted import for_rows
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import METRICS, MODEL, Artifact
 from fimo.pipeline.specification import RunSpecification
@@ -50,7 +51,7 @@ def untrained_network(run: RunSpecification) -> nn.Module:
     data = run.dataset
     torch.manual_seed(run.final.seed)  # nothing is drawn before the network: its randomness is part of the recipe
     network = run.network(data)
-    return ready(network, run.objective, data.train, data.outputs)
+    return ready(network, for_rows(run.objective, data.train), data.train, data.outputs)
 
 
 def _problem(run: RunSpecification, network: nn.Module) -> Problem:
@@ -93,7 +94,7 @@ def _train(run: RunSpecification, network: nn.Module) -> dict[str, Any]:
     validation_rows = data.test_all if final.keep == "best" else None
     module = FinalTraining(
         network,
-        run.objective,
+        for_rows(run.objective, data.train),
         final.optimizer,
         final.lr,
         final.weight_decay,

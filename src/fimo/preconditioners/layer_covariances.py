@@ -24,6 +24,8 @@ LinearLayer = nn.Linear | nn.Conv2d
 def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batches: Iterable[Tensor]) -> Covariances:
     """Sums over all places and training rows of δδᵀ and aaᵀ, a with a last 1 where the layer has a bias.
 
+    A row of weight w counts w times in both: the root that δ belongs to has √w already.
+
     Args:
         problem: network, objective and training rows.
         layers: linear layers and convolutions, by path.
@@ -33,6 +35,7 @@ def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batch
         `[out, out]` and `[in, in]` by path, for the layers that are called.
     """
     covariances: Covariances = {}
+    weights = problem.train.weights
     for batch in batches:
         inputs, targets = problem.train[batch]
         calls: list[tuple[str, Tensor, Tensor]] = []
@@ -47,7 +50,11 @@ def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batch
         root = of_curvature(problem.objective, outputs.detach(), targets)
         results = [output for _, _, output in calls]
         for path, given, _ in calls:
-            _add(covariances, path, layers[path], 1, _features(layers[path], given))
+            features = _features(layers[path], given)
+            if weights is not None:
+                factors = weights[batch].to(features).sqrt()
+                features = features * factors.repeat_interleave(len(features) // len(batch))[:, None]
+            _add(covariances, path, layers[path], 1, features)
         for column in root.unbind(-1):
             options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
             deltas = torch.autograd.grad(outputs, results, column, **options)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.base import LinearCombination
+from fimo.gradients.cotangents import of_fisher
 from fimo.gradients.source import mean_squares
 from fimo.memory import KEPT_GRADIENT_BYTES
 from fimo.preconditioners.base import Preconditioner, require_instance
@@ -23,6 +24,9 @@ class MeanOfInverses(Preconditioner):
     """P is block-diagonal, P_l = mean over training rows k of (g_kl g_klᵀ + λ_l I)⁻¹ for each parameter tensor l.
 
     By Sherman–Morrison P_l g_l = (g_l − mean over k of g_kl (g_kl·g_l) / (λ_l + ‖g_kl‖²)) / λ_l, all training rows.
+
+    Where rows have weights w_k it is the weighted mean of (g_kl g_klᵀ + λ_l/w̄ I)⁻¹, divided by w̄ = mean of w_k, as the
+    curvature that it stands for, the mean of w_k g_k g_kᵀ, is w̄ times a weighted mean.
 
     Args:
         label: the method's name.
@@ -38,7 +42,9 @@ class MeanOfInverses(Preconditioner):
         """The dampings of all tensors."""
         super().fit(problem)
         self.source = GradientSource(problem)
-        self.n = len(problem.train)
+        self.n, weights = len(problem.train), problem.train.weights
+        # w̄/w_k, which takes ‖√w_k g_k‖² to w̄ ‖g_k‖². Any number does where both are 0.
+        self.ratios = None if weights is None else torch.where(weights > 0, weights.mean() / weights, 1.0)
         means = mean_squares(self.source)
         zero = vanishing(means, problem.dtype)
         self.values = {
@@ -65,15 +71,19 @@ class MeanOfInverses(Preconditioner):
     def terms(self, gradients: Gradients) -> Iterator[LinearCombination]:
         """What P times each gradient is the sum of: one term of its own, and one for each block of training rows."""
         yield gradients.linear_combination(dict(self._own(gradients)))
-        for block in self.source.blocks(self.source.problem.train):
-            yield block.linear_combination(dict(self._weights(block, gradients)))
+        start = 0
+        for block in self.source.blocks(self.source.problem.train, of_fisher):
+            rows = slice(start, start := start + len(block.norms()))
+            yield block.linear_combination(dict(self._weights(block, gradients, rows)))
 
     def _own(self, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
         for name, squares in gradients.squares().items():
             yield name, torch.diag(torch.full_like(squares, 1 / self.values.get(name, torch.inf)))
 
-    def _weights(self, block: Gradients, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
+    def _weights(self, block: Gradients, gradients: Gradients, rows: slice) -> Iterator[tuple[str, Tensor]]:
         squares = block.squares()
+        if self.ratios is not None:
+            squares = {name: square * self.ratios[rows].to(square) for name, square in squares.items()}
         for name, products in gradients.inner_per_parameter(block).items():
             value = self.values.get(name, torch.inf)
             yield name, products / (value + squares[name]) / (-self.n * value)  # 0 where λ is infinite: P = 0

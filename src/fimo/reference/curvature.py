@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,6 +46,17 @@ def jacobians(problem: Problem) -> Tensor:
     )
 
 
+def row_weights(problem: Problem) -> Tensor:
+    """How often each training row counts, `[row]`: ones where they have no weights."""
+    weights = problem.train.weights
+    return torch.ones(len(problem.train), dtype=torch.float64) if weights is None else weights
+
+
+def unweighted(problem: Problem) -> Problem:
+    """The same question of rows that all count once."""
+    return replace(problem, train=problem.train.plain, test=problem.test.plain)
+
+
 def is_regression(problem: Problem) -> bool:
     """Whether targets are numbers rather than classes."""
     return problem.train.targets.is_floating_point()
@@ -54,7 +66,7 @@ def output_hessian(problem: Problem, k: int) -> Tensor:
     """The loss's curvature in the outputs at one training example: the positive part of its Hessian ∂²ℓ/∂f².
 
     The squared error's and the cross-entropy's by their closed forms; the absolute error's is the outer product of its
-    gradient; any other loss's by autograd.
+    gradient; any other loss's by autograd. All times the row's weight.
 
     Args:
         problem: with any objective.
@@ -63,6 +75,8 @@ def output_hessian(problem: Problem, k: int) -> Tensor:
     Returns:
         `[output, output]`.
     """
+    if problem.train.weights is not None:
+        return problem.train.weights[k] * output_hessian(unweighted(problem), k)
     row, target = problem.train[k : k + 1]
     with torch.no_grad():
         f = problem.network(row)[0]
@@ -96,16 +110,16 @@ def gauss_newton(problem: Problem, rows: Sequence[int] | None = None) -> Tensor:
 
 
 def empirical_fisher(problem: Problem, rows: Sequence[int] | None = None) -> Tensor:
-    """Empirical Fisher matrix: the mean over training rows of g_k g_kᵀ, g_k the gradient of the loss.
+    """Empirical Fisher matrix: the mean over training rows of w_k g_k g_kᵀ, g_k the gradient of the loss.
 
     Args:
-        problem: gives g_k.
+        problem: gives g_k, and weights w_k where rows have some.
         rows: of the training split, all by default; repeated ones count again.
 
     Returns:
         `[param, param]`.
     """
-    g = training_gradients(problem)
+    g = fisher_rows(problem)
     g = g if rows is None else g[list(rows)]
     return g.T @ g / len(g)
 
@@ -131,6 +145,11 @@ def training_gradients(problem: Problem) -> Tensor:
     return torch.stack([gradient(problem, *problem.train[torch.tensor(k)]) for k in range(len(problem.train))])
 
 
+def fisher_rows(problem: Problem) -> Tensor:
+    """Gradients of all training rows times √w, `[row, param]`."""
+    return row_weights(problem).sqrt()[:, None] * training_gradients(unweighted(problem))
+
+
 def mean_gradient(problem: Problem) -> Tensor:
     """The mean training gradient ∇R(θ_f), `[param]`."""
     rows = range(len(problem.train))
@@ -138,8 +157,8 @@ def mean_gradient(problem: Problem) -> Tensor:
 
 
 def lambda_0(problem: Problem) -> float:
-    """The paper's unit of damping λ0, the mean over training rows and parameters of g²."""
-    return training_gradients(problem).square().mean().item()
+    """The paper's unit of damping λ0, the mean over training rows and parameters of w g²."""
+    return fisher_rows(problem).square().mean().item()
 
 
 def damped_inverse(matrix: Tensor, damping: float | Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from fimo.reference.curvature import jacobians as jacobians
 from fimo.reference.curvature import lambda_0 as lambda_0
 from fimo.reference.curvature import mean_gradient as mean_gradient
 from fimo.reference.curvature import output_hessian as output_hessian
+from fimo.reference.curvature import row_weights, unweighted
 from fimo.reference.curvature import training_gradients as training_gradients
 from fimo.reference.unrolled import adam_scale as adam_scale
 from fimo.reference.unrolled import adam_unrolled as adam_unrolled
@@ -35,21 +36,23 @@ def mean_of_inverses(problem: Problem, share: float | None = None, damping: floa
     """DataInf: explicit inverses, tensor by tensor; zero for a tensor whose gradient is nothing but rounding.
 
     Args:
-        problem: gives the training gradients.
+        problem: gives the training gradients, and weights w_k: the mean is the weighted one of the inverses for λ_l/w̄,
+            divided by the mean weight w̄.
         share: λ_l = share · mean(g_l²), where no damping is given.
         damping: one λ for all tensors.
 
     Returns:
         P, `[param, param]`.
     """
-    g = training_gradients(problem)
+    g, w = training_gradients(unweighted(problem)), row_weights(problem)
     blocks = []
     for part in g.split([p.numel() for p in problem.network.parameters()], dim=1):
         if part.abs().max() < 1e-13 * g.abs().max():
             blocks.append(torch.zeros(part.shape[1], part.shape[1], dtype=g.dtype))
             continue
-        value = share * part.square().mean() if damping is None else damping
-        blocks.append(sum((damped_inverse(torch.outer(row, row), value) for row in part), torch.zeros(())) / len(part))
+        value = share * (w[:, None] * part.square()).mean() if damping is None else damping
+        inverses = torch.stack([damped_inverse(torch.outer(row, row), value / w.mean()) for row in part])
+        blocks.append((w[:, None, None] * inverses).sum(0) / w.sum() / w.mean())
     return torch.block_diag(*blocks)
 
 
@@ -109,7 +112,7 @@ def random_projection(problem: Problem, S: Tensor, ridge: float = 0.0) -> Tensor
     """TRAK's P = S(SᵀJᵀJS/n + λI)⁻¹Sᵀ with an explicit S.
 
     Args:
-        problem: gives J, of the outputs or of the margins.
+        problem: gives J, of the outputs or of the margins; a row of weight w has √w J.
         S: `[param, size]`.
         ridge: λ.
 
@@ -117,11 +120,12 @@ def random_projection(problem: Problem, S: Tensor, ridge: float = 0.0) -> Tensor
         `[param, param]`.
     """
     n = len(problem.train)
-    J = jacobians(problem)
+    J = jacobians(problem) * row_weights(problem).sqrt()[:, None, None]
     if is_regression(problem):
         rows = J.flatten(0, 1)
     else:
-        rows = torch.stack([margin_gradient(problem, k) for k in range(n)])
+        margins = torch.stack([margin_gradient(unweighted(problem), k) for k in range(n)])
+        rows = row_weights(problem).sqrt()[:, None] * margins
     features = rows @ S
     return S @ damped_inverse(features.T @ features / n, ridge) @ S.T
 
@@ -177,7 +181,7 @@ def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = Non
         d = torch.stack(
             [torch.autograd.grad(outputs, result, roots[:, :, c], retain_graph=True)[0] for c in range(roots.shape[2])]
         )
-        right = torch.linalg.eigh(a.T @ a / n).eigenvectors
+        right = torch.linalg.eigh(a.T @ (row_weights(problem)[:, None] * a) / n).eigenvectors
         left = torch.linalg.eigh(torch.einsum("cni,cnj->ij", d, d) / n).eigenvectors
         Q = torch.kron(left, right)
         gradients = torch.einsum("cni,nj->cnij", d, a).flatten(2).flatten(0, 1)

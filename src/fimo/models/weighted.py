@@ -1,0 +1,185 @@
+"""Rows that fit a network and an objective, and the objective of rows that have weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fimo.errors import UserError
+from fimo.models.objective import Objective
+from fimo.row_weights import unpacked
+from fimo.rows import Rows
+
+
+class Weighted(Objective):
+    """w_i ℓ_i, for targets that have each row's weight w_i behind them (see `Rows.weighted_by`).
+
+    A row of weight 2 is the row twice, in all that is a sum over rows: the loss and its gradient have the factor w, a
+    root of a curvature (RRᵀ, and the square of what TRAK linearises) has √w.
+
+    Args:
+        given: the objective of rows without weights, ℓ.
+        shape: of one row's targets.
+        counted: False for ℓ itself, whatever the weights: what is watched at test examples.
+    """
+
+    def __init__(self, given: Objective, shape: tuple[int, ...], counted: bool = True) -> None:
+        self.given, self.shape, self.counted = given, shape, counted
+        self.positive_hessian, self.real_targets = given.positive_hessian, given.real_targets
+
+    def __repr__(self) -> str:
+        return repr(self.given)
+
+    def _split(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets as the objective inside takes them, and weights `[row]`."""
+        plain, weights = unpacked(targets, self.shape)
+        return plain, weights if self.counted else torch.ones_like(weights)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Weighted loss of each example.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: with weights, `[row, …]`.
+
+        Returns:
+            w ℓ, `[row]`.
+        """
+        plain, weights = self._split(targets)
+        losses = self.given.loss(outputs, plain)
+        # A mean over rows would be spread over them again: it stays as it is, and is refused for its shape.
+        return losses * weights.to(losses.dtype) if losses.shape == weights.shape else losses
+
+    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        """Measures of a model's quality, in which each row counts once.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: with weights, `[row, …]`.
+
+        Returns:
+            Each measure by its name, over all rows.
+        """
+        return self.given.metrics(outputs, self._split(targets)[0])
+
+    def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """√w times the output function: Jᵀ diag(w) J is then the Gauss–Newton matrix that TRAK projects.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: with weights, `[row, …]`.
+
+        Returns:
+            `[row, scalar]`.
+        """
+        plain, weights = self._split(targets)
+        return self.given.output(outputs, plain) * weights.to(outputs.dtype).sqrt()[:, None]
+
+    def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """√w times a root of the curvature of ℓ.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: with weights, `[row, …]`.
+
+        Returns:
+            `[row, output, rank]`.
+        """
+        plain, weights = self._split(targets)
+        return self.given.curvature_root(outputs, plain) * weights.to(outputs.dtype).sqrt()[:, None, None]
+
+    def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """√w ∂ℓ/∂f: in the empirical Fisher matrix a row of weight 2 is the row twice, not a gradient twice as long.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: with weights, `[row, …]`.
+
+        Returns:
+            `[row, output, 1]`.
+        """
+        plain, weights = self._split(targets)
+        return self.given.fisher_root(outputs, plain) * weights.to(outputs.dtype).sqrt()[:, None, None]
+
+    def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
+        """What a reader of scores has to know of the curvature of ℓ.
+
+        Args:
+            outputs: f at some rows, `[row, output]`.
+            targets: with weights, `[row, …]`.
+        """
+        return self.given.curvature_note(outputs, self._split(targets)[0])
+
+    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse targets that ℓ would take for others.
+
+        Args:
+            outputs: of the network at some rows, `[row, output]`.
+            targets: with weights, of all rows.
+
+        Raises:
+            UserError: naming their form, and that of the outputs.
+        """
+        self.given.require_targets(outputs, self._split(targets)[0])
+
+
+def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objective:
+    """An objective in the form that some rows need: weighted where they have weights, as it is where they have none.
+
+    Args:
+        objective: in either form.
+        rows: whose targets it is for.
+        counted: False for the loss itself, whatever the weights.
+
+    Returns:
+        The objective.
+    """
+    given = objective.given if isinstance(objective, Weighted) else objective
+    return given if rows.target_shape is None else Weighted(given, rows.target_shape, counted)
+
+
+def alike(**splits: Rows) -> dict[str, Rows]:
+    """Rows of one form: with weights where any of them have some, and then ones for the others.
+
+    Args:
+        splits: by name.
+
+    Returns:
+        By name.
+    """
+    if all(rows.target_shape is None for rows in splits.values()):
+        return splits
+    return {
+        name: rows.weighted_by(torch.ones(len(rows), dtype=torch.float64)) if rows.target_shape is None else rows
+        for name, rows in splits.items()
+    }
+
+
+def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str) -> Rows:
+    """Rows that fit a network and an objective.
+
+    Args:
+        network: whose device and dtype the rows get.
+        objective: some need targets that are real numbers, `[row, output]`, where integers were given.
+        examples: what `Rows.of` takes; `Rows` stay as they are.
+        name: what errors call them.
+
+    Returns:
+        The rows.
+
+    Raises:
+        UserError: for weights of test examples that aren't `Rows`.
+    """
+    if isinstance(examples, Rows):
+        return examples
+    first = next(network.parameters())
+    rows = Rows.of(examples, name).to(first.device, first.dtype)
+    if name == "test" and rows.weights is not None:
+        raise UserError("test must have no weights: they say how often a row counts in training, found some.")
+    if objective.real_targets and not rows.targets.is_floating_point():
+        targets = rows.plain.targets.to(first.dtype).reshape(len(rows), -1)
+        return replace(rows.plain, targets=targets).weighted_by(rows.weights)
+    return rows
