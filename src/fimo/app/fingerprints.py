@@ -58,7 +58,8 @@ def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, AnyMethod
 def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What determines the final model."""
     data, model, final = settings["data"], settings["model"], settings["final"]
-    source = without(data["source"], "url", "page")
+    # Without weights it keeps the address that it has always had.
+    source = without(data["source"], "url", "page", *(["weight"] if data["source"].get("weight") is None else []))
     source |= _content(data["source"], Path(data["data_dir"]))
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = _left_out(data) if data["train_rows"] and not is_described(data["left_out"]) else {}

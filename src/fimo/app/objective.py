@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from fimo.app.settings import imported, plain, without
+from fimo.errors import UserError
 from fimo.models.losses import OBJECTIVES
 from fimo.models.objective import Objective, as_objective
 
@@ -17,9 +18,13 @@ def objective_of(cfg: DictConfig) -> Objective:
     """The loss that training lowers; without a target it is that of the data's task.
 
     Raises:
-        UserError: where the target isn't there, does not take its settings, or is no objective.
+        UserError: where the target isn't there, does not take its settings, or is no objective, and for another task.
     """
-    return _target_of(cfg, "objective") or OBJECTIVES[cfg.data.task]
+    if objective := _target_of(cfg, "objective"):
+        return objective
+    if cfg.data.task not in OBJECTIVES:
+        raise UserError(f"data.task must be one of {', '.join(OBJECTIVES)}, found {cfg.data.task!r}.")
+    return OBJECTIVES[cfg.data.task]
 
 
 def measurement_of(cfg: DictConfig) -> Objective | None:

@@ -28,17 +28,24 @@ class TableFile:
 
     Attributes:
         file: path, absolute or below the data folder (of `data=csv`, that is the working directory).
-        target: name of the target column.
+        target: name of the target column, or a list of several.
         categorical: further columns that are categorical, such as codes.
         drop: columns to leave out.
         sha256: of the file, or None to take any.
+        weight: name of a column that is no input but says how often each row counts in training; None for none.
     """
 
     file: str
-    target: str
+    target: str | Sequence[str]
     categorical: Sequence[str] = ()
     drop: Sequence[str] = ()
     sha256: str | None = None
+    weight: str | None = None
+
+    @property
+    def target_names(self) -> list[str]:
+        """Names of the target columns."""
+        return [self.target] if isinstance(self.target, str) else list(self.target)
 
     def read(self, data_dir: Path) -> Table:
         """The table, every column of it checked.
@@ -56,15 +63,27 @@ class TableFile:
         sheet = table.drop(columns=list(self.drop))
         if sheet.empty:
             raise UserError(f"{path} must hold rows below the names of its columns, found none.")
-        if len(sheet.columns) < 2:
-            raise UserError(f"{path} must hold an input column, found the target '{self.target}' alone.")
+        targets = self.target_names
+        inputs = sheet.drop(columns=[*targets, *([] if self.weight is None else [self.weight])])
+        if inputs.columns.empty:
+            raise UserError(
+                f"{path} must hold an input column, found the target{'s' * (len(targets) > 1)} '{', '.join(targets)}' "
+                f"alone{'' if self.weight is None else f', with the weight {self.weight!r}'}."
+            )
         _check_missing(sheet, path)
-        inputs = sheet.drop(columns=self.target)
         columns = {name: _column(column, name in self.categorical, path) for name, column in inputs.items()}
         categories = dict.fromkeys(str(name) for name, column in columns.items() if column.dtype.kind not in "f")
         categories |= dict.fromkeys(self.categorical)
-        others = {name: table[name].to_numpy() for name in self.drop}
-        return Table(pd.DataFrame(columns), _target(sheet[self.target], path), self.target, categories, others)
+        values = {name: _target(sheet[name], path) for name in targets}
+        several = len(targets) > 1
+        return Table(
+            pd.DataFrame(columns),
+            values if several else values[targets[0]],
+            "" if several else targets[0],
+            categories,
+            {name: table[name].to_numpy() for name in self.drop},
+            None if self.weight is None else _weights(sheet[self.weight], path),
+        )
 
     def _check_sha256(self, path: Path) -> None:
         if self.sha256 is not None and (digest := hashlib.sha256(path.read_bytes()).hexdigest()) != self.sha256:
@@ -74,14 +93,22 @@ class TableFile:
 
     def _check_names(self, sheet: pd.DataFrame, path: Path) -> None:
         columns = [str(name) for name in sheet]
-        settings = {"target": [self.target], "drop": self.drop, "categorical": self.categorical}
+        weight, targets = [] if self.weight is None else [self.weight], self.target_names
+        settings = {"target": targets, "drop": self.drop, "categorical": self.categorical, "weight": weight}
         for key, names in settings.items():
             if missing := [name for name in names if name not in columns]:
                 raise UserError(
                     f"data.source.{key} must name columns of {path}, found {missing[0]!r}: it has {', '.join(columns)}."
                 )
-        if self.target in (*self.drop, *self.categorical):
-            raise UserError(f"data.source.drop and data.source.categorical must not name the target, {self.target!r}.")
+        if not targets or len(set(targets)) < len(targets):
+            raise UserError(f"data.source.target must name one column, or several once each, found {targets}.")
+        if both := [name for name in targets if name in (*self.drop, *self.categorical)]:
+            raise UserError(f"data.source.drop and data.source.categorical must not name the target, {both[0]!r}.")
+        if self.weight in (*targets, *self.drop, *self.categorical):
+            raise UserError(
+                f"data.source.weight must name a column that is nothing else, found {self.weight!r}, which is named by "
+                "data.source.target, drop or categorical too."
+            )
         if nameless := [name for name in columns if name.startswith("Unnamed: ") and name not in self.drop]:
             raise UserError(
                 f"{path} has a column without a name (row numbers, perhaps): {DROP.format(nameless[0])}, or name it."
@@ -187,3 +214,19 @@ def _target(column: pd.Series, path: Path) -> np.ndarray:
     plain = _plain(column, path).to_numpy()
     integral = plain.dtype.kind == "f" and (plain == np.round(plain)).all() and (np.abs(plain) < 2**53).all()
     return plain.astype("int64") if integral else plain
+
+
+def _weights(column: pd.Series, path: Path) -> pd.Series:
+    """How often each row counts: numbers of at least 0."""
+    import pandas as pd
+
+    plain = _plain(column, path)
+    wrong = ~(pd.to_numeric(plain, errors="coerce") >= 0)
+    wrong |= plain.dtype == object and not wrong.any()  # numbers that are stored as text
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UserError(
+            f"data.source.weight needs numbers of at least 0, found {cell_text(plain.iloc[row])!r} in data row "
+            f"{row + 1} of column '{column.name}' of {path} ({wrong.sum()} such cells): mend them."
+        )
+    return plain.astype("float64")

@@ -32,31 +32,49 @@ class Table:
 
     Attributes:
         inputs: `[row, column]`; columns of numbers are float64.
-        targets: `[row]`, numbers or labels of classes (text, whole numbers, booleans).
-        target: what the targets are called.
+        targets: `[row]`, numbers or labels of classes (text, whole numbers, booleans); several by their names.
+        target: what the targets are called, where there is one.
         categories: the categorical columns, each with its categories in order, or None for those of the training split.
         others: columns that are no inputs, by which rows can be grouped all the same, `[row]` each.
+        weights: how often each row counts in training, with a name; None where each counts once.
     """
 
     inputs: pd.DataFrame
-    targets: np.ndarray
+    targets: np.ndarray | Mapping[str, np.ndarray]
     target: str = "target"
     categories: Mapping[str, np.ndarray | None] = field(default_factory=dict)
     others: Mapping[str, np.ndarray] = field(default_factory=dict)
+    weights: pd.Series | None = None
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """All columns by name, the target too, `[row]` each."""
+        """All columns by name, the targets too, `[row]` each."""
         inputs = {str(name): column.to_numpy() for name, column in self.inputs.items()}
-        return {**inputs, **self.others, self.target: self.targets}
+        return {**inputs, **self.others, **self.targets_by_name}
 
-    def display(self, row: int) -> str:
-        """A row as people read it, in its own units: `Y1: 15.55; X1 0.98, X2 514.5, …`, categories as `COW=1`."""
+    @property
+    def targets_by_name(self) -> Mapping[str, np.ndarray]:
+        """Each target's values `[row]`."""
+        return {self.target: self.targets} if isinstance(self.targets, np.ndarray) else self.targets
+
+    def display(self, row: int, training: bool = True) -> str:
+        """A row as people read it, in its own units: `Y1: 15.55; X1 0.98, X2 514.5, …`, categories as `COW=1`.
+
+        Several targets come one after the other, and a weight at the end: `a: 1, b: 0; X1 0.98; weight w 2`.
+
+        Args:
+            row: of the table.
+            training: whether the row is trained on, where its weight counts.
+        """
         cells = (
             f"{name}{'=' if name in self.categories else ' '}{cell_text(column.iloc[row])}"
             for name, column in self.inputs.items()
         )
-        return f"{self.target}: {cell_text(self.targets[row])}; {', '.join(cells)}"
+        targets = (f"{name}: {cell_text(values[row])}" for name, values in self.targets_by_name.items())
+        weight = []
+        if training and self.weights is not None:
+            weight = [f"weight {self.weights.name} {cell_text(self.weights.iloc[row])}"]
+        return "; ".join([", ".join(targets), ", ".join(cells), *weight])
 
 
 @dataclass(frozen=True)

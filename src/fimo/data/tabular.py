@@ -16,6 +16,8 @@ from fimo.data.tables import Table, cell_text
 from fimo.errors import UserError
 from fimo.rows import Rows, map_inputs
 
+TASKS = ("regression", "classification", "multilabel")
+
 
 class TableSource(Protocol):
     """Where a table comes from."""
@@ -33,7 +35,7 @@ class TabularData:
         name: of the folder that results on these data go to.
         batch_size: of further training.
         source: where the table comes from.
-        task: `regression` (the target is standardised too) or `classification`.
+        task: `regression` (each target is standardised too), `classification`, or `multilabel`, targets of 0 and 1.
         data_dir: folder of downloaded files.
         test_size: share of the rows that are test examples.
         random_state: of scikit-learn's `train_test_split`.
@@ -64,16 +66,17 @@ class TabularData:
             UserError: where the source can't be read, or the splits have no such rows.
         """
         table = self.source.read(Path(self.data_dir))
-        train, test = self._split(len(table.targets))
+        train, test = self._split(len(table.inputs))
         features = Features.of(table, train)
         inputs = features.sparse() if self.sparse else features.dense()
         targets, outputs = self._targets(table, train)
 
-        def rows(index: np.ndarray) -> Rows:
-            return Rows(map_inputs(lambda tensor: tensor[index], inputs), targets[index], torch.arange(len(index)))
+        def rows(index: np.ndarray, weights: torch.Tensor | None = None) -> Rows:
+            some = Rows(map_inputs(lambda tensor: tensor[index], inputs), targets[index], torch.arange(len(index)))
+            return some.weighted_by(weights)
 
         def display(split: str, row: int) -> str:
-            return table.display({"train": train, "test": test}[split][row])
+            return table.display({"train": train, "test": test}[split][row], training=split == "train")
 
         left_out, test_count = self.left_out, self.test_count
         if self.at_most:
@@ -81,7 +84,8 @@ class TabularData:
             test_count = min(test_count, len(test)) if isinstance(test_count, int) else test_count
         choice = Choice(left_out, self.left_out_first, self.train_rows, test_count)
         columns = {name: column[train] for name, column in table.columns.items()}
-        return choice.of(rows(train), rows(test), len(features.names), outputs, display, columns)
+        train_split = rows(train, _weights(table, train))
+        return choice.of(train_split, rows(test), len(features.names), outputs, display, columns)
 
     def _split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.model_selection import train_test_split
@@ -98,51 +102,84 @@ class TabularData:
         """Targets as `Rows` wants them, and the number of outputs that they need."""
         from sklearn.preprocessing import StandardScaler
 
-        if self.task not in ("regression", "classification"):
-            raise UserError(f"data.task must be regression or classification, found {self.task!r}.")
+        named = table.targets_by_name
+        if self.task not in TASKS:
+            raise UserError(f"data.task must be {', '.join(TASKS[:-1])} or {TASKS[-1]}, found {self.task!r}.")
         if self.task == "classification":
-            classes = _classes(table, train)
+            if len(named) > 1:
+                raise UserError(
+                    f"data.task=classification needs one target, found {', '.join(named)}: choose data.task=multilabel "
+                    "for labels that are 0 or 1, or data.task=regression for numbers."
+                )
+            classes = _classes(table.target, table.targets_by_name[table.target], train)
             return torch.from_numpy(classes), int(classes.max()) + 1
-        column = _real_numbers(table)[:, None]
-        if (column[train] == column[train[0]]).all():
-            raise UserError(f"The target '{table.target}' has one value in all training rows: there is nothing to fit.")
-        return torch.from_numpy(StandardScaler().fit(column[train]).transform(column)).float(), 1
+        read = _labels if self.task == "multilabel" else _real_numbers
+        columns = np.stack([read(name, values) for name, values in named.items()], 1)
+        for name, column in zip(named, columns[train].T, strict=True):
+            if (column == column[0]).all():
+                raise UserError(f"The target '{name}' has one value in all training rows: there is nothing to fit.")
+        if self.task == "regression":
+            columns = StandardScaler().fit(columns[train]).transform(columns)
+        return torch.from_numpy(columns).float(), len(named)
 
 
-def _real_numbers(table: Table) -> np.ndarray:
+def _weights(table: Table, train: np.ndarray) -> torch.Tensor | None:
+    """Weights of the training rows."""
+    if table.weights is None:
+        return None
+    weights = table.weights.to_numpy()[train]
+    if not weights.any():
+        raise UserError(
+            f"data.source.weight needs a number above 0 in some training row, found nothing but 0 in column "
+            f"'{table.weights.name}': choose another column, or null."
+        )
+    return torch.from_numpy(weights)
+
+
+def _real_numbers(target: str, values: np.ndarray) -> np.ndarray:
     """The targets as float64."""
-    if table.targets.dtype.kind in "fiu":
-        return table.targets.astype("float64")
+    if values.dtype.kind in "fiu":
+        return values.astype("float64")
     import pandas as pd
 
-    wrong = table.targets[
-        np.isnan(pd.to_numeric(pd.Series(table.targets, dtype=object), errors="coerce").to_numpy("float64"))
-    ]
-    wrong = wrong if len(wrong) else table.targets  # numbers that are stored as text
+    wrong = values[np.isnan(pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy("float64"))]
+    wrong = wrong if len(wrong) else values  # numbers that are stored as text
     raise UserError(
-        f"data.task=regression needs numbers in the target '{table.target}', found {cell_text(wrong[0])!r} "
-        f"({len(wrong)} of {len(table.targets)} values are not numbers): mend them, or choose data.task=classification."
+        f"data.task=regression needs numbers in the target '{target}', found {cell_text(wrong[0])!r} "
+        f"({len(wrong)} of {len(values)} values are not numbers): mend them, or choose data.task=classification."
     )
 
 
-def _classes(table: Table, train: np.ndarray) -> np.ndarray:
+def _labels(target: str, values: np.ndarray) -> np.ndarray:
+    """The targets, 0 and 1 or false and true, as float64."""
+    wrong = ~np.isin(values, [0, 1]) if values.dtype.kind in "fiub" else np.ones(len(values), dtype=bool)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UserError(
+            f"data.task=multilabel needs 0 or 1 in the target '{target}', found {cell_text(values[row])!r} in data row "
+            f"{row + 1} ({wrong.sum()} of {len(values)} values are something else): mend them, or choose another task."
+        )
+    return values.astype("float64")
+
+
+def _classes(target: str, values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """The targets as class numbers 0, 1, … in the labels' sorted order, int64."""
-    labels, classes = np.unique(table.targets, return_inverse=True)
+    labels, classes = np.unique(values, return_inverse=True)
     if labels.dtype.kind == "f" and not np.array_equal(labels, np.arange(len(labels))):
         raise UserError(
             f"data.task=classification needs targets that are class numbers 0, 1, …, found {labels[0]:g} to "
             f"{labels[-1]:g}: choose data.task=regression."
         )
     if len(labels) == 1:
-        raise UserError(f"The target '{table.target}' has one class, {cell_text(labels[0])!r}: two or more are needed.")
+        raise UserError(f"The target '{target}' has one class, {cell_text(labels[0])!r}: two or more are needed.")
     if len(labels) == len(classes):
         raise UserError(
-            f"The target '{table.target}' has as many classes as rows, {len(labels)}: choose data.task=regression, or "
+            f"The target '{target}' has as many classes as rows, {len(labels)}: choose data.task=regression, or "
             "another data.source.target."
         )
     if len(only_test := np.setdiff1d(classes, classes[train])):
         raise UserError(
-            f"The target '{table.target}' has the class {cell_text(labels[only_test[0]])!r} in test rows only "
+            f"The target '{target}' has the class {cell_text(labels[only_test[0]])!r} in test rows only "
             f"({len(only_test)} such classes): remove these rows, or choose data.task=regression."
         )
     return classes.astype("int64")

@@ -112,7 +112,8 @@ class CrossEntropy(Objective):
         if targets.is_floating_point() or targets.dim() != 1:
             raise UserError(
                 f"Targets of a cross-entropy must be class numbers [row], found {list(targets.shape)} of "
-                f"{targets.dtype}: take classes (data.task=classification, or targets.long()) or the squared error."
+                f"{targets.dtype}: take classes (data.task=classification, or targets.long()), BinaryCrossEntropy for "
+                "labels of 0 and 1, or the squared error for real numbers."
             )
         if classes == 1:
             raise UserError(
@@ -186,6 +187,11 @@ class BinaryCrossEntropy(Objective):
         Raises:
             UserError: naming their form, and that of the outputs.
         """
+        if not targets.is_floating_point():
+            raise UserError(
+                "Targets of BinaryCrossEntropy must be 0 or 1 for each output, found class numbers: choose "
+                "data.task=multilabel, which takes columns of 0 and 1, or CrossEntropy (objective=cross_entropy)."
+            )
         require_number_for_each_output(type(self).__name__, outputs, targets)
         if not bool(((targets == 0) | (targets == 1)).all()):
             raise UserError("Targets of BinaryCrossEntropy must be 0 or 1 for each output, found other numbers.")

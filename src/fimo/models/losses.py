@@ -8,4 +8,8 @@ from fimo.models.regression import AbsoluteError, Huber, SquaredError
 
 __all__ = ["OBJECTIVES", "AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "Huber", "SquaredError"]
 
-OBJECTIVES: dict[str, Objective] = {"regression": SquaredError(), "classification": CrossEntropy()}
+OBJECTIVES: dict[str, Objective] = {
+    "regression": SquaredError(),
+    "classification": CrossEntropy(),
+    "multilabel": BinaryCrossEntropy(),
+}
