@@ -103,6 +103,8 @@ def reader(tmp_path_factory):
     features = rng.normal(size=(80, 3))
     lines = [",".join([*(f"{number:.4f}" for number in row), "yes" if row.sum() > 0 else "no"]) for row in features]
     (folder / "my.csv").write_text("\n".join(["a,b,c,y", *lines]))
+    labelled = [f"{a:.4f},{b:.4f},{int(a > 0)},{int(b > c)},{k % 4}" for k, (a, b, c) in enumerate(features)]
+    (folder / "labels.csv").write_text("\n".join(["a,b,high,heavy,visits", *labelled]))
     words = [("good film", "1"), ("bad film", "0"), ("a fine good story", "1"), ("a dull bad story", "0")]
     (folder / "my.tsv").write_text("".join(f"{text} number {k}\t{label}\n" for k in range(20) for text, label in words))
     images = {f"{split}_images": rng.integers(0, 255, (120, 32, 32, 3), dtype=np.uint8) for split in ("train", "test")}
