@@ -13,9 +13,11 @@ from test_objectives import OBJECTIVES, question
 
 import fimo
 from fimo.attribution import attribute
+from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature, of_fisher, of_loss, of_output
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
+from fimo.problem import Problem
 from fimo.reference import gradients as reference
 from fimo.reference import tangents as reference_tangents
 
@@ -103,6 +105,23 @@ def test_primal_products_know_weights():
     np.testing.assert_allclose(primal, dual, rtol=1e-6, atol=1e-8 * np.abs(dual).max())
 
 
+class Twice(torch.nn.Module):
+    """Its weight is used once more than its module is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(5, 3)
+
+    def forward(self, inputs):
+        return self.head(inputs) + inputs.square() @ self.head.weight.T
+
+
+def test_rows_of_weight_0_hide_no_wrong_factors():
+    one = problem("classification")
+    one = weighted(Problem(Twice().double(), one.objective, one.train, one.test, LEFT_OUT), [0, 0, *[1] * 21])
+    assert not GradientSource(one).factored
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective(name):
     """A loss and its gradient have the factor w, what is squared in a curvature √w."""
@@ -128,6 +147,9 @@ def test_what_is_watched_has_no_weights(measurement):
     torch.testing.assert_close(
         one.measured(one.parameters, one.test), plain.measured(plain.parameters, plain.test), rtol=0, atol=0
     )
+    for rows, of in ((plain.train, one.losses), (plain.test, one.measured)):  # rows without weights
+        alone = plain.losses if rows is plain.train else plain.measured
+        torch.testing.assert_close(of(one.parameters, rows), alone(plain.parameters, rows), rtol=0, atol=0)
     scores = attribute(own, METHODS["Grad-Dot"].make())
     expected = (
         attribute(replace(plain, test=plain.train), METHODS["Grad-Dot"].make()) * FRACTIONS[list(LEFT_OUT)].numpy()

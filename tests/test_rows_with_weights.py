@@ -45,6 +45,15 @@ def test_datasets_of_triples():
     assert one.train.weights.tolist() == [0, 1, 2, 3, 4, 5] and one.test.weights.tolist() == [1, 1]
 
 
+def test_seeds_of_other_weights_are_not_found_again(tmp_path):
+    X, Y, network = torch.randn(8, 2), torch.randn(8, 1), torch.nn.Linear(2, 1)
+    training = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, epochs=1, batch_size=4)
+    for weights in ([], [np.ones(8)], [np.arange(8)]):
+        one = fimo.Problem(network, fimo.SquaredError(), (X, Y, *weights), (X, Y), [1])
+        fimo.further_train(one, training, seeds=1, folder=tmp_path)
+    assert len(list(tmp_path.rglob("seed-00000.nc"))) == 3
+
+
 def mean(outputs, targets):
     return (outputs - targets).square().mean()
 

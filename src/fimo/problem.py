@@ -154,9 +154,9 @@ class Problem:
             rows: the examples.
 
         Returns:
-            ℓ of each row, `[row]`.
+            ℓ of each row, times its weight where it has one, `[row]`.
         """
-        return self.objective.loss(self.outputs(parameters, rows.inputs), rows.targets)
+        return for_rows(self.objective, rows).loss(self.outputs(parameters, rows.inputs), rows.targets)
 
     def measured(self, parameters: Parameters, rows: Rows) -> Tensor:
         """The measurement, what is watched at test examples, at some rows.
@@ -168,7 +168,8 @@ class Problem:
         Returns:
             The measurement at each row, `[row]`.
         """
-        return self.watched.loss(self.outputs(parameters, rows.inputs), rows.targets)
+        watched = for_rows(self.watched, rows, counted=False)
+        return watched.loss(self.outputs(parameters, rows.inputs), rows.targets)
 
     def sampled(self, rows: int | None) -> Problem:
         """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.
