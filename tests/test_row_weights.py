@@ -18,6 +18,7 @@ from fimo.gradients.cotangents import of_curvature, of_fisher, of_loss, of_outpu
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.problem import Problem
+from fimo.reference import further_training as training_reference
 from fimo.reference import gradients as reference
 from fimo.reference import tangents as reference_tangents
 
@@ -191,7 +192,7 @@ def test_batches_of_further_training_equal_the_plain_loop(scheme):
     one = weighted(problem("classification"), FRACTIONS)
     training = fimo.FurtherTraining(torch.optim.Adam, lr=0.01, epochs=2, batch_size=8, leave_out=scheme, clip=0.5)
     gold = fimo.further_train(one, replace(training, dtype=torch.float64), seeds=1)
-    loop = reference.gold_standard(one, partial(torch.optim.Adam, lr=0.01), 2, 8, scheme, seed=0, clip=0.5)
+    loop = training_reference.gold_standard(one, partial(torch.optim.Adam, lr=0.01), 2, 8, scheme, seed=0, clip=0.5)
     for values, expected in zip((gold["loss_before"], gold["loss_full"], gold["loss_left_out"]), loop, strict=True):
         np.testing.assert_allclose(values[0], expected, rtol=1e-11)
 

@@ -200,5 +200,3 @@ class Rows:
             return rows
         what = f"the weights of {name}"
         return rows.weighted_by(require_weights(what, as_tensor(weights[0], what), len(rows)))
-
-
