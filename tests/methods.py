@@ -28,9 +28,8 @@ def batches(problem, size=BATCH):
 
 
 def projections(problem, count=2, size=SIZE):
-    parameters = sum(p.numel() for p in problem.network.parameters())
     for seed in range(count):
-        yield RandomSigns(parameters, size, seed_of(0, seed)).project(torch.eye(parameters)).double()
+        yield RandomSigns(problem.size, size, seed_of(0, seed)).project(torch.eye(problem.size)).double()
 
 
 def trak(problem):

@@ -96,7 +96,10 @@ NETWORKS = {
 }
 
 
-def problem(task="regression", network="mlp", rows=23, tests=4, left_out=(0, 3, 11, 22), dtype=torch.float64, seed=0):
+def problem(
+    task="regression", network="mlp", rows=23, tests=4, left_out=(0, 3, 11, 22), dtype=torch.float64, seed=0,
+    parameters="all",
+):  # fmt: skip
     random = torch.Generator().manual_seed(seed)
     inputs = torch.randn(rows + tests, 5, generator=random)
     hidden = torch.sin(inputs @ torch.randn(5, 3, generator=random))
@@ -110,10 +113,13 @@ def problem(task="regression", network="mlp", rows=23, tests=4, left_out=(0, 3, 
     everything = Rows(inputs, targets, torch.arange(rows + tests))
     test = everything.keep(slice(rows, None))
     test = Rows(test.inputs, test.targets, torch.arange(tests))
-    return Problem(net.eval(), OBJECTIVES[task], everything.keep(slice(0, rows)), test, left_out).to(dtype=dtype)
+    examples = everything.keep(slice(0, rows)), test, left_out
+    return Problem(net.eval(), OBJECTIVES[task], *examples, parameters).to(dtype=dtype)
 
 
-def text_problem(network=Sentences, rows=17, tests=4, left_out=(0, 9, 15), dtype=torch.float64, seed=0, classes=3):
+def text_problem(
+    network=Sentences, rows=17, tests=4, left_out=(0, 9, 15), dtype=torch.float64, seed=0, classes=3, parameters="all"
+):
     """Sentences of 2 to 9 tokens, padded; `network` takes the number of outputs."""
     random = torch.Generator().manual_seed(seed)
     lengths = torch.randint(2, 9, (rows + tests,), generator=random)
@@ -130,7 +136,7 @@ def text_problem(network=Sentences, rows=17, tests=4, left_out=(0, 9, 15), dtype
     test = everything.keep(slice(rows, None))
     test = Rows(test.inputs, test.targets, torch.arange(tests), test.lengths)
     train = everything.keep(slice(0, rows))
-    return Problem(net.eval(), OBJECTIVES["classification"], train, test, left_out).to(dtype=dtype)
+    return Problem(net.eval(), OBJECTIVES["classification"], train, test, left_out, parameters).to(dtype=dtype)
 
 
 class Own(nn.Module):

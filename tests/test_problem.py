@@ -144,7 +144,7 @@ def test_a_network_is_copied_once():
         ({"left_out": {"a": [3, 1, 3]}}, r"left_out must name each training row of a once, found 3 twice\."),
         ({"left_out": [[0], range(8)]}, r"left_out must leave some training rows, found all 8 of them in group 1\."),
         ({"left_out": "some"}, r"left_out must be whole numbers from 0 to 7 in a list, .* found 'some'\."),
-        ({"parameters": ["head.*"]}, r'takes only parameters="all" so far'),
+        ({"parameters": ["head.*"]}, r"Sequential has no parameter head\.\*; its parameters are 0\.weight, 0\.bias,"),
         ({"measurement": SquaredError()}, r"Targets of SquaredError must be real numbers \[row, 2\]"),
         ({"network": nn.ReLU()}, r"The network ReLU has no parameters"),
     ],

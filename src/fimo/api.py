@@ -211,6 +211,7 @@ def _artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Arti
         "train": _rows_digest(problem.train),
         "test": _rows_digest(problem.test),
         "left_out": problem.left_out.described(problem.train.index) or problem.left_out.rows.tolist(),
+        **({"parameters": list(problem.part)} if problem.part else {}),
         "training": {part.name: repr(getattr(training, part.name)) for part in fields(training)},
         "versions": {"further_training": VERSION, "models": models.VERSION},
     }

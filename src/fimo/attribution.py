@@ -128,5 +128,5 @@ def require_ready(problem: Problem) -> None:
     """
     if any(module.training for module in problem.network.modules()):
         raise UserError("Scores are those of a final model in eval mode: call network.eval() first.")
-    if frozen := [name for name, p in problem.network.named_parameters() if not p.requires_grad]:
-        raise UserError(f"All parameters are part of θ, but {frozen[0]} is frozen: call network.requires_grad_().")
+    if frozen := [name for name, parameter in problem.theta.items() if not parameter.requires_grad]:
+        raise UserError(f"{frozen[0]} is part of θ, but frozen: leave problem.network as it is.")

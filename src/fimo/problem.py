@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakSet
@@ -12,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fimo.errors import UserError
 from fimo.groups import Groups
-from fimo.models.function_of_rows import same_when_cut
+from fimo.models.function_of_rows import same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
 from fimo.models.objective import Objective, as_objective
+from fimo.models.parameter_choice import ALL, chosen_names, log_choice, set_theta, theta_of
 from fimo.models.requirements import copy_of, ready, require_measurement, require_real_parameters
 from fimo.models.weighted import alike, for_rows, rows_for
 from fimo.rows import Inputs, Rows
@@ -36,9 +37,9 @@ class Problem:
     `losses` and `measured` are the only ways from parameters to numbers.
 
     Args:
-        network: the final model; all its parameters are θ_f, frozen ones too. Maps inputs `[row, …]` to outputs
-            `[row, output]`, each row by itself; of a tuple or mapping of outputs the first, or `logits`, is taken. It
-            is copied and never changed; the copy is in eval mode.
+        network: the final model. Maps inputs `[row, …]` to outputs `[row, output]`, each row by itself; of a tuple or
+            mapping of outputs the first, or `logits`, is taken. It is copied and never changed; the copy is in eval
+            mode.
         objective: the loss per example: one of `fimo.models.losses`, a function `loss(outputs, targets) -> [row]`, or
             an object with such a `loss`.
         train: all training rows, D: `Rows`, a pair of inputs and targets (tensors or arrays, the inputs possibly a
@@ -49,15 +50,19 @@ class Problem:
         test: the test examples whose losses are watched, likewise; a weight means nothing there.
         left_out: what of `train` is left out in turn: row numbers in a range, list, array or tensor, or "all"; or
             groups, each left out as one: a list of such lists, or a mapping of them by name.
-        parameters: which parameters are θ; only "all" so far.
+        parameters: which parameters are θ, the rest being frozen: `all`, those too that came frozen; `last_layer`;
+            `adapters`; or patterns of their names, such as `["head.*"]` (see `fimo.models.parameter_choice`).
         measurement: what is watched at a test example, in the forms that the objective may have (`fimo.margin`,
             `fimo.probability`, a function of your own); None for the objective's loss.
+        part: names of the parameters in θ, where they are known and not all: what `dataclasses.replace` hands on. It
+            goes before `parameters`.
 
     Attributes:
-        network: a copy of the final model, in eval mode; objective, measurement, train and test are as above. Where
-            rows have weights their targets carry them, and the objective is that of such rows (see
-            `fimo.models.weighted`).
+        network: a copy of the final model, in eval mode, of which θ alone needs gradients; objective, measurement,
+            train and test are as above. Where rows have weights their targets carry them, and the objective is that of
+            such rows (see `fimo.models.weighted`).
         left_out: the groups; a single row is a group of one.
+        part: names of the parameters in θ, in the network's order; None where θ is all of them.
 
     Raises:
         UserError: for rows or row numbers of another form or that `train` does not have, and for a network that is
@@ -70,6 +75,7 @@ class Problem:
     train: Rows
     test: Rows
     left_out: Groups
+    part: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -78,11 +84,11 @@ class Problem:
         train: Any,
         test: Any,
         left_out: Any,
-        parameters: str = "all",
+        parameters: str | Sequence[str] = ALL,
         measurement: Any = None,
+        *,
+        part: Sequence[str] | None = None,
     ) -> None:
-        if not (isinstance(parameters, str) and parameters == "all"):
-            raise UserError('Problem takes only parameters="all" so far: leave it out.')
         require_real_parameters(network)
         objective = as_objective(objective)
         examples = alike(
@@ -90,23 +96,40 @@ class Problem:
         )
         objective = for_rows(objective, examples["train"])
         if network not in _copies:
-            network = ready(copy_of(network), objective, examples["train"]).requires_grad_()
+            network = ready(copy_of(network), objective, examples["train"])
             _copies.add(network)
             if not same_when_cut(network, examples["train"]):
                 logger.info("sequences keep all of their padding: it changes the outputs of %s", type(network).__name__)
                 examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
+        names = tuple(part or chosen_names(network, parameters, examples["train"]))
+        if part is None:
+            log_choice(network, names)
+        if tuple(theta_of(network)) != names:
+            network = set_theta(copied(network), names)
+        part = None if len(names) == len(list(network.parameters())) else names
         if measurement is not None:
             measurement = as_objective(measurement)
             require_measurement(network, for_rows(measurement, examples["test"], counted=False), examples["test"])
         groups = Groups.of(left_out, len(examples["train"]))
         settings = {"network": network, "objective": objective, "measurement": measurement, "left_out": groups}
-        for name, value in {**settings, **examples}.items():
+        for name, value in {**settings, **examples, "part": part}.items():
             object.__setattr__(self, name, value)
 
     @property
     def parameters(self) -> Parameters:
         """θ_f by name, detached."""
-        return {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+        return {name: parameter.detach() for name, parameter in self.theta.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters in θ, in the network's order."""
+        return self.part or tuple(name for name, _ in self.network.named_parameters())
+
+    @property
+    def theta(self) -> dict[str, nn.Parameter]:
+        """θ_f by name, as the network has it: what gradients are taken by."""
+        own = dict(self.network.named_parameters())
+        return {name: own[name] for name in self.names}
 
     @property
     def watched(self) -> Objective:
@@ -126,8 +149,8 @@ class Problem:
 
     @property
     def size(self) -> int:
-        """Number of parameters."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
+        """Number of parameters in θ."""
+        return sum(parameter.numel() for parameter in self.theta.values())
 
     @property
     def coordinates(self) -> dict[str, np.ndarray]:
@@ -195,7 +218,8 @@ class Problem:
             The copy.
         """
         other = self.to(device, dtype)
-        return other if dtype == self.dtype or works_in_its_precision(other) else self.to(device)
+        few = other.train[slice(0, 2)][0]
+        return other if dtype == self.dtype or works_in_its_precision(other.network, few) else self.to(device)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Problem:
         """A copy on another device or in another precision; the network is copied too.
@@ -213,21 +237,6 @@ class Problem:
             train=self.train.to(device, dtype),
             test=self.test.to(device, dtype),
         )
-
-
-def works_in_its_precision(problem: Problem) -> bool:
-    """Whether the network takes its rows in the precision of its parameters, and gives outputs in it.
-
-    A network that makes tensors of a precision of its own (`.float()`, tables made in its forward) does not.
-
-    Args:
-        problem: in some precision.
-    """
-    try:
-        with torch.no_grad():
-            return problem.outputs(problem.parameters, problem.train[slice(0, 2)][0]).dtype == problem.dtype
-    except RuntimeError:  # "mat1 and mat2 must have the same dtype"
-        return False
 
 
 def copied(network: nn.Module) -> nn.Module:

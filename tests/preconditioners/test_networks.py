@@ -173,7 +173,7 @@ def test_a_network_in_training_mode_or_frozen_is_refused():
     with pytest.raises(UserError, match="final model in eval mode: call network.eval"):
         attribute(question, METHODS["Grad-Dot"].make())
     question.network.eval()[0].weight.requires_grad_(False)
-    with pytest.raises(UserError, match="All parameters are part of θ, but 0.weight is frozen"):
+    with pytest.raises(UserError, match="0.weight is part of θ, but frozen: leave problem.network as it is"):
         attribute(question, METHODS["Grad-Dot"].make())
 
 

@@ -156,6 +156,7 @@ def _check_retraining(cfg: DictConfig) -> None:
         ("optimizer.momentum", cfg.optimizer.get("momentum", 0), 0),
         ("further.clip", cfg.further.clip, final.clip),
         ("data.batch_size", cfg.data.batch_size, final.batch_size),
+        ("parameters", cfg.parameters, "all"),
     ):
         if value != needed:
             raise Unavailable(

@@ -60,6 +60,7 @@ def run_of(cfg: DictConfig) -> Run:
         network=network,
         objective=objective_of(cfg),
         measurement=measurement_of(cfg),
+        parameters=settings["parameters"],
         final=_final(cfg),
         training=training,
         gold=TANGENT if further.gold in TANGENTS else further.gold,

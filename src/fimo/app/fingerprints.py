@@ -23,6 +23,7 @@ import fimo.unrolled
 from fimo import hub
 from fimo.app.settings import SHARED, TANGENT, TANGENTS, without
 from fimo.data.left_out import is_described, read_left_out
+from fimo.models.parameter_choice import ALL
 from fimo.pipeline.artifacts import digest, short_hash
 from fimo.pipeline.score_files import FileScores
 from fimo.pipeline.scorers import AnyMethod, ScorerMethod
@@ -49,6 +50,7 @@ def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, AnyMethod
             **_left_out(data),
             "test_count": data["test_count"],
             **_chosen_function(settings, "measurement"),
+            **({} if settings["parameters"] == ALL else {"parameters": settings["parameters"]}),
         },
         methods={name: _method(settings, method) for name, method in methods.items()},
         further=_further(settings),

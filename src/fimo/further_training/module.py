@@ -21,7 +21,8 @@ from fimo.further_training.order import Order
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
 from fimo.groups import NOBODY
-from fimo.problem import Problem, works_in_its_precision
+from fimo.models.function_of_rows import works_in_its_precision
+from fimo.problem import Problem
 from fimo.randomness import seed_of
 
 
@@ -46,7 +47,7 @@ class FurtherTrainingModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.problem, self.settings, self.seeds = problem.to(dtype=settings.dtype), settings, list(seeds)
-        if not works_in_its_precision(self.problem):
+        if not works_in_its_precision(self.problem.network, self.problem.train[slice(0, 2)][0]):
             raise UserError(
                 f"The network {type(problem.network).__name__} does not take {settings.dtype}, since it makes tensors "
                 "of another precision itself: choose further.dtype=float32, or make them like its inputs."

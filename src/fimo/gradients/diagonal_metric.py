@@ -49,7 +49,8 @@ class DiagonalMetric:
 
     def rescaled(self, problem: Problem) -> Problem:
         """The same problem, its network a function of y."""
-        return replace(problem, network=RescaledNetwork(problem.network, self.sqrt_diagonal))
+        network = RescaledNetwork(problem.network, self.sqrt_diagonal)
+        return replace(problem, network=network, part=problem.part and tuple(map(rescaled_name, problem.part)))
 
     def gradients(self, gradients: DenseGradients) -> DenseGradients:
         """D^½ g for each gradient with respect to θ: the gradients with respect to y."""
@@ -87,7 +88,7 @@ def rescaled_name(name: str) -> str:
 
 
 class RescaledNetwork(nn.Module):
-    """A network whose parameters are y = D^(−½)θ.
+    """A network whose parameters in θ are y = D^(−½)θ.
 
     Args:
         network: as a function of θ; it is copied.
@@ -98,13 +99,16 @@ class RescaledNetwork(nn.Module):
         super().__init__()
         self.inside, self.sqrt_diagonal = copy.deepcopy(network), sqrt_diagonal
         with torch.no_grad():
-            for name, parameter in self.inside.named_parameters():
+            for name, parameter in self._theta():
                 parameter.div_(sqrt_diagonal[name])
 
     def forward(self, inputs: Inputs) -> Tensor:
         """The network's outputs at θ = D^½ y."""
-        theta = {name: self.sqrt_diagonal[name] * parameter for name, parameter in self.inside.named_parameters()}
+        theta = {name: self.sqrt_diagonal[name] * parameter for name, parameter in self._theta()}
         return functional_call(self.inside, theta, (inputs,))
+
+    def _theta(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, part) for name, part in self.inside.named_parameters() if name in self.sqrt_diagonal)
 
 
 def batch_second_moments(problem: Problem, batch_size: int) -> Parameters:

@@ -42,7 +42,7 @@ class Factorisation:
 
     Attributes:
         layers: by the names of modules, the kind of layer that each is taken as.
-        others: names of the parameters of all other modules, whose gradients are dense.
+        others: names of all other parameters in θ, whose gradients are dense.
         extra_bytes: memory that one row's gradients take beyond the activations of a backward pass.
     """
 
@@ -88,10 +88,10 @@ def _repeated(inputs: Tensor, scalars: int) -> Tensor:
 
 
 def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None:
-    """What can be kept in factors, or None where that is less than half of the parameters.
+    """What can be kept in factors, or None where that is less than half of θ, the parameters that need gradients.
 
-    A module is taken whose parameters are its own and that is called once, with an input for each row, and for which a
-    kind of layer is cheaper than its gradient as it is.
+    A module is taken whose parameters are its own and all in θ, and that is called once, with an input for each row,
+    and for which a kind of layer is cheaper than its gradient as it is.
 
     Args:
         network: in eval mode.
@@ -105,7 +105,7 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
         name: module
         for name, module in network.named_modules()
         if any(kind.supports(module) for kind in LAYERS)
-        and all(owners[id(p)] == 1 for p in module.parameters(recurse=False))
+        and all(owners[id(p)] == 1 and p.requires_grad for p in module.parameters(recurse=False))
     }
     outputs, calls = _forward(network, candidates, inputs)
     layers: dict[str, type[Layer]] = {}
@@ -115,10 +115,10 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
             layers[name] = kind
             extra += kind.extra_bytes(module, *calls[name][0])
     own = {id(p) for name in layers for p in candidates[name].parameters(recurse=False)}
-    taken = sum(p.numel() for p in network.parameters() if id(p) in own)
-    if 2 * taken < sum(p.numel() for p in network.parameters()):
+    theta = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    others = {name: p for name, p in theta.items() if id(p) not in own}
+    if 2 * sum(p.numel() for p in others.values()) > sum(p.numel() for p in theta.values()):
         return None
-    others = {name: p for name, p in network.named_parameters() if id(p) not in own}
     return Factorisation(layers, tuple(others), extra + sum(p.nbytes for p in others.values()))
 
 

@@ -10,8 +10,8 @@ from fimo.rows import map_inputs
 
 
 def used_parameters(problem: Problem) -> dict[str, nn.Parameter]:
-    """The parameters that the outputs depend on, by name."""
-    parameters = dict(problem.network.named_parameters())
+    """The parameters in θ that the outputs depend on, by name."""
+    parameters = problem.theta
     with torch.enable_grad():
         outputs = problem.network(problem.train[slice(0, 2)][0])
     gradients = torch.autograd.grad(outputs.sum(), list(parameters.values()), allow_unused=True)

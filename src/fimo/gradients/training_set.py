@@ -29,7 +29,7 @@ def vjp_over_training_set(
     Returns:
         The sum, by parameter.
     """
-    parameters, rows = dict(problem.network.named_parameters()), len(problem.train)
+    parameters, rows = problem.theta, len(problem.train)
     total = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     by_row = weights.reshape(rows, -1).to(problem.device, problem.dtype)
     for some in torch.arange(rows).split(max(1, block_bytes // activation_bytes(problem))):

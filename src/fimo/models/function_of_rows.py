@@ -114,6 +114,22 @@ def same_when_cut(network: nn.Module, rows: Rows) -> bool:
     return largest_gap(outputs_at(network, padded), outputs_at(network, rows[shortest][0])) == 0
 
 
+@torch.no_grad()
+def works_in_its_precision(network: nn.Module, inputs: Inputs) -> bool:
+    """Whether a network takes rows in the precision of its parameters, and gives outputs in it.
+
+    A network that makes tensors of a precision of its own (`.float()`, tables made in its forward) does not.
+
+    Args:
+        network: in some precision.
+        inputs: of a few rows, in the same.
+    """
+    try:
+        return network(inputs).dtype == next(network.parameters()).dtype
+    except RuntimeError:  # "mat1 and mat2 must have the same dtype"
+        return False
+
+
 def state_of(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, those too that are not saved."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}

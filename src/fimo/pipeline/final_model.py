@@ -12,6 +12,7 @@ from torch import nn
 
 from fimo.errors import Diverged, UserError
 from fimo.models.checkpoint import load_weights
+from fimo.models.parameter_choice import chosen_names
 from fimo.models.requirements import ready
 from fimo.models.weighted import for_rows
 from fimo.pipeline import addresses, formats
@@ -50,15 +51,16 @@ def untrained_network(run: RunSpecification) -> nn.Module:
     """The network before training, the same for the same seed."""
     data = run.dataset
     torch.manual_seed(run.final.seed)  # nothing is drawn before the network: its randomness is part of the recipe
-    network = run.network(data)
-    return ready(network, for_rows(run.objective, data.train), data.train, data.outputs)
+    network = ready(run.network(data), for_rows(run.objective, data.train), data.train, data.outputs)
+    chosen_names(network, run.parameters, data.train)  # what can't be θ is refused before anything is trained
+    return network
 
 
 def _problem(run: RunSpecification, network: nn.Module) -> Problem:
-    network.eval().requires_grad_()  # all parameters are θ, frozen ones too
     data = run.dataset
     examples = data.train, data.test, data.left_out
-    return Problem(network, run.objective, *examples, measurement=run.measurement).to(run.execution.device)
+    problem = Problem(network.eval(), run.objective, *examples, run.parameters, run.measurement)
+    return problem.to(run.execution.device)
 
 
 def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None:

@@ -19,6 +19,7 @@ from fimo.comparison.influential import GOLD, rankings
 from fimo.comparison.own_claims import own_claims
 from fimo.comparison.tables import Comparison, compare
 from fimo.data.base import Data
+from fimo.models.parameter_choice import ALL
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.failures import failure_notes
@@ -86,8 +87,10 @@ def compare_and_write(
 
 
 def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str]:
-    """What stands under the table: methods without scores, runs that diverged, the sizes of groups."""
-    notes = [*failure_notes(failed)]
+    """What stands under the table: a θ that is not all, methods without scores, runs that diverged, sizes of groups."""
+    theta = theta_record(run)
+    notes = [f"θ: {theta['count']:,} of {theta['of']:,} parameters ({theta['choice']})."] if theta else []
+    notes += failure_notes(failed)
     notes += [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
     groups = run.dataset.left_out
     if groups.names is not None:
@@ -174,8 +177,19 @@ def _record(
         "device": str(run.execution.device),
         "threads": torch.get_num_threads(),
         "diverged": diverged,
+        **({"parameters": theta} if (theta := theta_record(run)) else {}),
         "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def theta_record(run: Run) -> dict[str, Any]:
+    """What a run takes as θ: choice, names, how many parameters of how many; nothing where it is all of them."""
+    if run.parameters == ALL:
+        return {}
+    problem = run.problem
+    sizes = {name: parameter.numel() for name, parameter in problem.network.named_parameters()}
+    choice = run.parameters if isinstance(run.parameters, str) else ", ".join(run.parameters)
+    return {"choice": choice, "count": problem.size, "of": sum(sizes.values()), "names": list(problem.names)}
 
 
 def scores_record(artifact: Artifact) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import nn
 from fimo.data.base import Data
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import Objective
+from fimo.models.parameter_choice import ALL
 from fimo.pipeline.scorers import AnyMethod
 
 # `RunSpecification.gold`: every run begins at the final model, or as the final model began; or one run, and its
@@ -162,6 +163,7 @@ class RunSpecification:
         network: makes the untrained network of the loaded data.
         objective: the loss per example.
         measurement: what is watched at test examples; None for the objective's loss.
+        parameters: which of the final model's are θ, see `fimo.models.parameter_choice`.
         final: how the final model comes about.
         training: what further training is.
         gold: which gold standard, `leave_one_out`, `retraining` or `tangent`.
@@ -194,6 +196,7 @@ class RunSpecification:
     results_dir: Path
     make_fingerprints: Callable[[], Fingerprints]
     measurement: Objective | None = None
+    parameters: str | Sequence[str] = ALL
     unrolled_limits: CurvatureLimits = CurvatureLimits()
     settings: Mapping[str, Any] = field(default_factory=dict)
     size: str = "laptop"

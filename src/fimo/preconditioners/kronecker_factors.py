@@ -126,6 +126,7 @@ class KroneckerFactors(Preconditioner):
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name.removeprefix(rescaled_name("")) for name in problem.parameters if name not in covered]:
             what = "parameters outside linear and two-dimensional convolution layers, or without effect"
+            what += " or the layer's weight in θ" if problem.part else ""
             more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
             self.note("left out", f"P = 0 for {what} ({', '.join(others[:MOST_NAMED])}{more})")
             self.diagnostics["left_out"] = others
@@ -139,7 +140,7 @@ class KroneckerFactors(Preconditioner):
 
 
 def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
-    """The bases of all layers that Kronecker factors exist for and that the outputs depend on, by path."""
+    """The bases of all layers in θ that Kronecker factors exist for and that the outputs depend on, by path."""
     # Of a copy: curvlinops leaves its hooks behind where it raises.
     twin = replace(problem, network=copied(problem.network))
     names = {id(p): name for name, p in used_parameters(twin).items()}
@@ -153,7 +154,7 @@ def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
     for path, layer in layers:
         if path in covariances:  # not where a weight is used without calling its layer
             left, right = (torch.linalg.eigh(covariance)[1] for covariance in covariances[path])
-            own = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
+            own = [p for p in (layer.weight, layer.bias) if id(p) in names]
             yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
 
 
@@ -200,7 +201,7 @@ def supported(network: nn.Module, used: set[int]) -> Iterator[tuple[str, nn.Line
 
     Args:
         network: the network.
-        used: identities (`id`) of the parameters that the outputs depend on.
+        used: identities (`id`) of the parameters in θ that the outputs depend on.
     """
     seen: set[int] = set()
     for path, module in network.named_modules():

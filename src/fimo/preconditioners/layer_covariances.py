@@ -22,7 +22,7 @@ LinearLayer = nn.Linear | nn.Conv2d
 
 
 def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batches: Iterable[Tensor]) -> Covariances:
-    """Sums over all places and training rows of δδᵀ and aaᵀ, a with a last 1 where the layer has a bias.
+    """Sums over all places and training rows of δδᵀ and aaᵀ, a with a last 1 where the layer has a bias in θ.
 
     A row of weight w counts w times in both: the root that δ belongs to has √w already.
 
@@ -73,7 +73,11 @@ def _record(
 def _features(layer: LinearLayer, inputs: Tensor) -> Tensor:
     """A of all rows and places, `[place, in]`."""
     places = patches(layer, inputs).mT.flatten(0, 1) if isinstance(layer, nn.Conv2d) else inputs.flatten(0, -2)
-    return places if layer.bias is None else torch.cat([places, torch.ones_like(places[:, :1])], 1)
+    return torch.cat([places, torch.ones_like(places[:, :1])], 1) if _trains_bias(layer) else places
+
+
+def _trains_bias(layer: LinearLayer) -> bool:
+    return layer.bias is not None and layer.bias.requires_grad
 
 
 def _by_place(layer: LinearLayer, delta: Tensor) -> Tensor:
@@ -83,6 +87,6 @@ def _by_place(layer: LinearLayer, delta: Tensor) -> Tensor:
 
 def _add(covariances: Covariances, path: str, layer: LinearLayer, side: int, vectors: Tensor) -> None:
     if path not in covariances:
-        fan_out, fan_in = len(layer.weight), layer.weight[0].numel() + (layer.bias is not None)
+        fan_out, fan_in = len(layer.weight), layer.weight[0].numel() + _trains_bias(layer)
         covariances[path] = vectors.new_zeros(fan_out, fan_out), vectors.new_zeros(fan_in, fan_in)
     covariances[path][side].add_(vectors.T @ vectors)

@@ -24,13 +24,12 @@ def flat_outputs(problem: Problem, inputs: Any) -> tuple[Callable[[Tensor], Tens
     Returns:
         A function from `[param]` to `[row, output]`, and θ_f `[param]`.
     """
-    names = [name for name, _ in problem.network.named_parameters()]
-    shapes = [p.shape for p in problem.network.parameters()]
-    theta = torch.cat([p.detach().flatten() for p in problem.network.parameters()])
+    shapes = {name: parameter.shape for name, parameter in problem.parameters.items()}
+    theta = torch.cat([parameter.flatten() for parameter in problem.parameters.values()])
 
     def outputs(flat: Tensor) -> Tensor:
-        parts = flat.split([shape.numel() for shape in shapes])
-        blocks = {name: part.reshape(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
+        parts = flat.split([shape.numel() for shape in shapes.values()])
+        blocks = {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
         return torch.func.functional_call(problem.network, blocks, (inputs,))
 
     return outputs, theta

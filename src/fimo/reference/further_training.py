@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, Sampler, TensorDataset
 
+from fimo.models.parameter_choice import theta_of
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows, map_inputs
 
@@ -75,7 +76,7 @@ def further_training(
     generator = torch.Generator().manual_seed(seed)
     removed = left_out if scheme == "drop" else ()
     loader = DataLoader(data, batch_size=batch_size, sampler=Without(rows, generator, removed))
-    update = optimizer(list(network.parameters()))
+    update = optimizer(theta := list(theta_of(network).values()))
     full_steps = -(-rows // batch_size)
 
     def take_step(step: int, index: Tensor) -> None:
@@ -94,7 +95,7 @@ def further_training(
         update.zero_grad()
         loss.backward()
         if clip is not None:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+            torch.nn.utils.clip_grad_norm_(theta, clip)
         update.step()
 
     evaluated = range(full_steps, epochs * full_steps + 1, full_steps) if evaluated is None else evaluated

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fimo.models.objective import Objective
+from fimo.models.parameter_choice import theta_of
 from fimo.problem import Problem
 from fimo.reference.further_training import Array
 from fimo.rows import Inputs, map_inputs
@@ -28,8 +29,8 @@ def gradient(problem: Problem, inputs: Inputs, target: Tensor, objective: Object
     """
     network, objective = copy.deepcopy(problem.network).eval(), objective or problem.objective
     loss = objective.loss(network(map_inputs(lambda tensor: tensor[None], inputs)), target[None]).sum()
-    gradient = torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True)
-    return torch.cat([block.flatten() for block in gradient])
+    theta = list(theta_of(network).values())
+    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, theta, materialize_grads=True)])
 
 
 def gradients(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -82,7 +83,7 @@ def weight_derivative(problem: Problem, rates: Sequence[float], change: float = 
                 network.zero_grad()
                 (weights @ problem.objective.loss(network(problem.train.inputs), problem.train.targets)).backward()
                 with torch.no_grad():
-                    for parameter in network.parameters():
+                    for parameter in theta_of(network).values():
                         assert parameter.grad is not None
                         parameter.sub_(rate * parameter.grad)
             with torch.no_grad():

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fimo.models.parameter_choice import theta_of
 from fimo.problem import Problem
 from fimo.reference.curvature import damped_inverse as damped_inverse
 from fimo.reference.curvature import empirical_fisher as empirical_fisher
@@ -46,7 +47,7 @@ def mean_of_inverses(problem: Problem, share: float | None = None, damping: floa
     """
     g, w = training_gradients(unweighted(problem)), row_weights(problem)
     blocks = []
-    for part in g.split([p.numel() for p in problem.network.parameters()], dim=1):
+    for part in g.split([p.numel() for p in problem.parameters.values()], dim=1):
         if part.abs().max() < 1e-13 * g.abs().max():
             blocks.append(torch.zeros(part.shape[1], part.shape[1], dtype=g.dtype))
             continue
@@ -70,8 +71,7 @@ def neumann_series(problem: Problem, curvature: str, damping: float, scale: floa
         `[param, param]`.
     """
     matrix = {"gauss_newton": gauss_newton, "empirical_fisher": empirical_fisher, "hessian": hessian}[curvature]
-    size = sum(p.numel() for p in problem.network.parameters())
-    g = torch.eye(size, dtype=torch.float64)
+    g = torch.eye(problem.size, dtype=torch.float64)
     h = g.clone()
     for batch in batches:
         C = matrix(problem, None if batch is None else batch.tolist())
@@ -162,7 +162,7 @@ def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = Non
         P, `[param, param]`.
     """
     network, n = copy.deepcopy(problem.network), len(problem.train)
-    layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear) and m.weight.requires_grad]
     calls: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     for layer in layers:
         layer.register_forward_hook(lambda m, args, out: calls.__setitem__(m, (args[0].detach(), out)))
@@ -173,11 +173,11 @@ def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = Non
         values, vectors = torch.linalg.eigh(output_hessian(problem, k))
         of_rows.append(vectors * values.clamp(min=0).sqrt())
     roots = torch.stack(of_rows)
-    blocks, sizes = [], [p.numel() for layer in layers for p in layer.parameters()]
+    blocks, sizes = [], [sum(p.numel() for p in theta_of(layer).values()) for layer in layers]
     scale = torch.ones(sum(sizes), dtype=outputs.dtype) if scale is None else scale
-    for layer, part in zip(layers, scale.split([a + b for a, b in zip(*[iter(sizes)] * 2, strict=True)]), strict=True):
+    for layer, part in zip(layers, scale.split(sizes), strict=True):
         inputs, result = calls[layer]
-        a = torch.cat([inputs, ones], 1)
+        a = torch.cat([inputs, ones], 1) if layer.bias.requires_grad else inputs
         d = torch.stack(
             [torch.autograd.grad(outputs, result, roots[:, :, c], retain_graph=True)[0] for c in range(roots.shape[2])]
         )
@@ -195,5 +195,7 @@ def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = Non
 
 def in_order(layer: nn.Linear) -> Tensor:
     """Where the parameters weight, bias lie among the entries of the matrix whose last column is the bias."""
+    if not layer.bias.requires_grad:  # it is no part of θ, and there is no such column
+        return torch.arange(layer.weight.numel())
     places = torch.arange(layer.out_features * (layer.in_features + 1)).reshape(layer.out_features, -1)
     return torch.cat([places[:, :-1].flatten(), places[:, -1]])

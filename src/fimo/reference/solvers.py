@@ -57,7 +57,7 @@ def conjugate_gradients(problem: Problem, g: Tensor, damping: float, tolerance: 
 
 def training_gradients(problem: Problem) -> list[tuple[Tensor, ...]]:
     """Gradients of all training rows, one row after another, each split into its parameter tensors."""
-    sizes = [p.numel() for p in problem.network.parameters()]
+    sizes = [p.numel() for p in problem.parameters.values()]
     rows = range(len(problem.train))
     return [gradient(problem, *problem.train[torch.tensor(k)]).split(sizes) for k in rows]
 
@@ -74,7 +74,7 @@ def mean_of_inverses(problem: Problem, g: Tensor, gradients: Sequence[Sequence[T
     Returns:
         `[param]`.
     """
-    parts = g.split([p.numel() for p in problem.network.parameters()])
+    parts = g.split([p.numel() for p in problem.parameters.values()])
     solved = []
     for place, part in enumerate(parts):
         rows = [tensors[place] for tensors in gradients]

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from fimo.models.parameter_choice import theta_of
 from fimo.problem import Problem
 from fimo.reference.curvature import training_gradients
 from fimo.reference.gradients import Array, gradients
@@ -120,8 +121,8 @@ def moved_scores(problem: Problem, matrix: Tensor | None, drift: Tensor, moved: 
         `[test, left_out]`.
     """
     network = copy.deepcopy(problem.network)
-    theta = torch.nn.utils.parameters_to_vector(network.parameters())
-    torch.nn.utils.vector_to_parameters(theta + drift, network.parameters())
+    theta = list(theta_of(network).values())
+    torch.nn.utils.vector_to_parameters(torch.nn.utils.parameters_to_vector(theta) + drift, theta)
     (test, _), (test_moved, train_moved) = gradients(problem), gradients(replace(problem, network=network))
     test = test_moved if moved == "both" else test
     if unit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,7 @@ from fimo.gradients.footprint import activation_bytes
 from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
-from fimo.problem import Parameters, Problem
+from fimo.problem import Parameters, Problem, copied
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 SIDES = ("train", "both")
@@ -102,16 +101,16 @@ def displaced(problem: Problem, displacement: Parameters) -> Problem:
     Returns:
         The problem with a network of its own.
     """
-    network = copy.deepcopy(problem.network)
+    elsewhere = replace(problem, network=copied(problem.network))
     with torch.no_grad():
-        for name, parameter in network.named_parameters():
+        for name, parameter in elsewhere.theta.items():
             parameter.add_(displacement[name])
-    return replace(problem, network=network)
+    return elsewhere
 
 
 @torch.no_grad()
 def training_loss(problem: Problem, weight_decay: float) -> float:
-    """Mean loss of all training rows, plus half the decay times the squared norm of all parameters.
+    """Mean loss of all training rows, plus half the decay times the squared norm of θ.
 
     Args:
         problem: its training rows, at its network's parameters.
