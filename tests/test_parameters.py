@@ -58,10 +58,10 @@ class TestEveryChoice:
     def test_theta_is_what_the_patterns_name(self, network, choice, patterns):
         question = problem("classification", network, parameters=choice)
         names = [n for n, _ in question.network.named_parameters() if any(fnmatchcase(n, p) for p in patterns)]
-        assert list(question.parameters) == list(question.names) == names
+        assert list(question.parameters) == list(question.theta) == names
         assert question.size == sum(part.numel() for part in question.parameters.values())
         for other in (question.to(dtype=torch.float32), question.in_precision(torch.float32), question.sampled(5)):
-            assert other.names == question.names
+            assert tuple(other.theta) == tuple(question.theta)
             assert [n for n, p in other.network.named_parameters() if p.requires_grad] == names
 
     def test_the_gold_standard_equals_the_plain_loop(self, network, choice, patterns):
@@ -99,7 +99,7 @@ def test_every_method_equals_its_matrix_over_theta(name, network, choice):
 
 def test_curvature_over_theta_is_a_block_of_that_over_all():
     everything, part = problem("classification"), problem("classification", parameters="*.weight")
-    chosen = torch.cat([torch.full((p.numel(),), name in part.names) for name, p in everything.parameters.items()])
+    chosen = torch.cat([torch.full((p.numel(),), name in part.theta) for name, p in everything.parameters.items()])
     assert 0 < int(chosen.sum()) == part.size < everything.size
     for matrix in (dense.gauss_newton, dense.empirical_fisher, dense.hessian):
         torch.testing.assert_close(matrix(part), matrix(everything)[chosen][:, chosen], rtol=1e-12, atol=1e-14)
@@ -111,7 +111,7 @@ def test_curvature_over_theta_is_a_block_of_that_over_all():
 @pytest.mark.parametrize("choice", [["linear_relu_stack.?.weight", "*.bias"], "*"])
 def test_patterns_that_name_everything_are_all(choice):
     everything, chosen = problem("classification"), problem("classification", parameters=choice)
-    assert chosen.names == everything.names
+    assert tuple(chosen.theta) == tuple(everything.theta)
     for name in ("DataInf", "EK-FAC", "TRAK"):
         scores = [attribute(question, METHODS[name].make()) for question in (everything, chosen)]
         np.testing.assert_array_equal(*scores)

@@ -79,6 +79,8 @@ def attribute(
         UserError: where the network isn't ready, or doesn't suit the method.
     """
     require_ready(problem)
+    if preconditioner.from_training_rows and (curvature_rows is None or curvature_rows >= len(problem.train)):
+        problem = problem.precomputed
     with differentiable_attention():
         P = preconditioner.fit_to(problem, curvature_rows)
         P.note_curvature(problem)
@@ -128,5 +130,6 @@ def require_ready(problem: Problem) -> None:
     """
     if any(module.training for module in problem.network.modules()):
         raise UserError("Scores are those of a final model in eval mode: call network.eval() first.")
-    if frozen := [name for name, parameter in problem.theta.items() if not parameter.requires_grad]:
+    names = problem.part or [name for name, _ in problem.network.named_parameters()]
+    if frozen := [name for name in names if name not in problem.theta]:
         raise UserError(f"{frozen[0]} is part of θ, but frozen: leave problem.network as it is.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.groups import Groups
+from fimo.models.frozen_part import Mode, precomputed
 from fimo.models.function_of_rows import same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
 from fimo.models.objective import Objective, as_objective
@@ -121,15 +123,9 @@ class Problem:
         return {name: parameter.detach() for name, parameter in self.theta.items()}
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the parameters in θ, in the network's order."""
-        return self.part or tuple(name for name, _ in self.network.named_parameters())
-
-    @property
     def theta(self) -> dict[str, nn.Parameter]:
         """θ_f by name, as the network has it: what gradients are taken by."""
-        own = dict(self.network.named_parameters())
-        return {name: own[name] for name in self.names}
+        return theta_of(self.network)
 
     @property
     def watched(self) -> Objective:
@@ -197,15 +193,28 @@ class Problem:
     def sampled(self, rows: int | None) -> Problem:
         """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.
 
-        `left_out` is its first row. Sequences are in the order of their lengths, so that blocks need little padding.
+        What is left out is no part of it: `left_out` names the first row.
         """
-        n = len(self.train)
-        kept = torch.arange(n) if rows is None or rows >= n else torch.arange(rows) * n // rows
-        if self.train.lengths is not None:
-            kept = kept[self.train.lengths[kept].argsort(stable=True)]
-        elif len(kept) == n:
+        train = self.train.sampled(rows)
+        return self if train is self.train else replace(self, train=train, left_out=Groups.of([0], len(train)))
+
+    @cached_property
+    def precomputed(self) -> Problem:
+        """The same, with what is frozen and lies below θ computed once per row; itself where there is no such part."""
+        return self.precomputed_in(None)
+
+    def precomputed_in(self, mode: Mode | None) -> Problem:
+        """`precomputed` for passes in another mode too.
+
+        Args:
+            mode: puts the network into it, and back into eval mode.
+        """
+        made = precomputed(self.network, self.train, self.test, mode) if self.part else None
+        if made is None:
             return self
-        return replace(self, train=self.train.keep(kept), left_out=Groups.of([0], len(kept)))
+        network, train, test = made
+        _copies.add(network)
+        return replace(self, network=network, train=train, test=test)
 
     def in_precision(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Problem:
         """A copy in a precision, or in the one that it has where the network does not take the other.

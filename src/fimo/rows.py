@@ -135,6 +135,23 @@ class Rows:
             return plain
         return replace(plain, targets=packed(plain.targets, weights), target_shape=tuple(plain.targets.shape[1:]))
 
+    def sampled(self, count: int | None) -> Rows:
+        """Evenly spaced rows, for means over them; sequences by their lengths, so that blocks need little padding.
+
+        Args:
+            count: how many; None for all.
+
+        Returns:
+            The rows, themselves where they are all and no sequences.
+        """
+        n = len(self)
+        index = torch.arange(n) if count is None or count >= n else torch.arange(count) * n // count
+        if self.lengths is not None:
+            index = index[self.lengths[index].argsort(stable=True)]
+        elif len(index) == n:
+            return self
+        return self.keep(index)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Rows:
         """The rows on a device; real numbers are cast, class and token numbers stay integers.
 

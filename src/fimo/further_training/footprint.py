@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fimo.models.stored_outputs import stored_bytes
 from fimo.problem import Problem
 
 
@@ -46,4 +47,5 @@ def run_bytes(problem: Problem, batch_size: int, dtype: torch.dtype) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return state_bytes(problem, dtype) + 2 * batch_size * activations * dtype.itemsize
+    rows = batch_size * stored_bytes(problem.train.inputs)  # every run has its own
+    return state_bytes(problem, dtype) + 2 * batch_size * activations * dtype.itemsize + rows

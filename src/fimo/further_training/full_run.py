@@ -9,6 +9,7 @@ import torch
 
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL_RUN
+from fimo.further_training.modes import precomputed
 from fimo.further_training.module import LockstepBatches, is_stochastic, randomness
 from fimo.further_training.settings import FurtherTraining
 from fimo.problem import Parameters, Problem
@@ -25,9 +26,9 @@ def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator
     Yields:
         The parameters after each evaluated step, which later steps leave as they are.
     """
-    problem, alone = problem.to(dtype=settings.dtype), FULL_RUN
+    updated, alone = settings.batch_norm == "updated", FULL_RUN
+    problem = precomputed(problem.to(dtype=settings.dtype), updated, settings.autocast)
     evaluation_steps = settings.evaluation_steps(problem)
-    updated = settings.batch_norm == "updated"
     ensemble = Ensemble(problem, torch.zeros(1), settings.optimizer, 1, settings.clip, updated, settings.autocast)
     epochs, random = repeat(LockstepBatches(problem, settings, [seed], alone)), is_stochastic(problem)
     for step, batch in zip(range(1, evaluation_steps[-1] + 1), chain.from_iterable(epochs), strict=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import nn
@@ -68,6 +69,22 @@ def training_mode(network: nn.Module, training: bool, batch_statistics: bool = F
         yield
     finally:
         network.eval()
+
+
+def precomputed(problem: Problem, batch_statistics: bool, autocast: torch.dtype | None) -> Problem:
+    """The problem with what is frozen and lies below θ computed once per row, where runs don't change it.
+
+    Args:
+        problem: in the dtype and on the device of the training.
+        batch_statistics: whether batch normalisation takes the statistics of each batch, in which nothing is frozen.
+        autocast: dtype of the matrix products in training, if another: what is stored has that of the problem.
+
+    Returns:
+        The problem, itself where nothing can be computed once.
+    """
+    if autocast is not None or batch_statistics and statistics_of(problem.network):
+        return problem
+    return problem.precomputed_in(partial(training_mode, training=True))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import SCHEMES, Batch, full_and
-from fimo.further_training.modes import require_no_other_state, rng_seeded, training_mode
+from fimo.further_training.modes import precomputed, require_no_other_state, rng_seeded, training_mode
 from fimo.further_training.order import Order
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
@@ -53,6 +53,7 @@ class FurtherTrainingModule(pl.LightningModule):
                 "of another precision itself: choose further.dtype=float32, or make them like its inputs."
             )
         require_no_other_state(self.problem)
+        self.problem = precomputed(self.problem, settings.batch_norm == "updated", settings.autocast)
         self.random = is_stochastic(self.problem)
         if self.random and len(self.seeds) > 1:
             raise UserError(

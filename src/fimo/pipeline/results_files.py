@@ -189,7 +189,7 @@ def theta_record(run: Run) -> dict[str, Any]:
     problem = run.problem
     sizes = {name: parameter.numel() for name, parameter in problem.network.named_parameters()}
     choice = run.parameters if isinstance(run.parameters, str) else ", ".join(run.parameters)
-    return {"choice": choice, "count": problem.size, "of": sum(sizes.values()), "names": list(problem.names)}
+    return {"choice": choice, "count": problem.size, "of": sum(sizes.values()), "names": list(problem.theta)}
 
 
 def scores_record(artifact: Artifact) -> dict[str, Any]:

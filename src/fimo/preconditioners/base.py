@@ -36,6 +36,7 @@ class Preconditioner(ABC):
     Attributes:
         version: raised when the method's numbers change.
         kind: of the curvature that P is made of, its name in `fimo.curvature.roots`; `none` for no curvature.
+        from_training_rows: whether P is made of gradients at training rows.
         factored: whether `@` takes gradients in any form; without it they come as `DenseGradients`. `fit` may set it.
         dtype: that the problem is wanted in.
         steps: labels of the matrices that P stands for where it is several, one for each amount of further training;
@@ -47,6 +48,7 @@ class Preconditioner(ABC):
 
     version: ClassVar[int] = 1
     kind: str = "none"
+    from_training_rows = True
     factored = True
     dtype = torch.float64
     steps: list[int] | None = None

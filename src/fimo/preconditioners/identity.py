@@ -12,6 +12,8 @@ from fimo.problem import Problem
 class Identity(Preconditioner):
     """No preconditioning: the first-order effect of one further step (Grad-Dot), or its direction alone (Grad-Cos)."""
 
+    from_training_rows = False
+
     def fit_to(self, problem: Problem, rows: int | None) -> Self:
         """Nothing depends on training rows, so their number makes no difference.
 
