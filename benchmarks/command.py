@@ -1,8 +1,9 @@
 """Speed and memory: `python -m benchmarks`, a JSON object a line.
 
 `python -m benchmarks further_training comparison` measures these parts alone; with `report=FOLDER` the
-tables and the plot are written there, as `make bench` does it in results/. The parts: further_training, methods,
-comparison, precision, scaling; and paper_gpu, all of the paper's further training of energy and folktables, for a GPU.
+tables and the plot are written there, as `make bench` does it in results/. The parts: further_training, last_layer,
+methods, comparison, precision, scaling; and paper_gpu, all of the paper's further training of energy and folktables,
+for a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import comparison, methods, precision, report, scaling, training
+from benchmarks import comparison, last_layer, methods, precision, report, scaling, training
 from benchmarks.timing import Line
 from fimo.app.config import compose_config, run_of
 from fimo.errors import UserError
@@ -24,6 +25,7 @@ from fimo.report.figures import to_bytes
 
 PARTS = {
     "further_training": training.further_training,
+    "last_layer": last_layer.last_layer,
     "methods": methods.methods,
     "comparison": lambda make_run: comparison.comparison(),
     "precision": precision.precision,

@@ -129,6 +129,17 @@ def test_a_folder_keeps_finished_seeds(problem, training, tmp_path, monkeypatch)
     assert computed == [2, 0]
 
 
+def test_a_folder_knows_which_parameters_are_theta(network, training, tmp_path):
+    examples = fimo.CrossEntropy(), rows(60, 1), rows(6, 2), range(0, 60, 10)
+    choices = ["all", "*", "last_layer", ["3.weight", "3.bias"], ["*.weight"]]
+    problems = [fimo.Problem(network, *examples, choice) for choice in choices]
+    losses = [fimo.further_train(problem, training, seeds=1, folder=tmp_path) for problem in problems]
+    assert len(list(tmp_path.glob("python/further/*"))) == 3  # two of the choices are others by another name
+    assert losses[0].equals(losses[1]) and losses[2].equals(losses[3]) and not losses[0].equals(losses[2])
+    scores = [fimo.attribute(problem, "grad_dot")["Grad-Dot"] for problem in problems]
+    assert scores[2].equals(scores[3]) and not np.allclose(scores[0], scores[2])
+
+
 def test_regression_with_adam_in_float64():
     inputs = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
     targets = inputs @ torch.randn(5, 1, generator=torch.Generator().manual_seed(1))

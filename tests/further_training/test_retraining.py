@@ -46,6 +46,7 @@ def test_equals_training_the_final_model_without_each_example(tmp_path, optimize
         ("final.schedule=cosine", "final.schedule must be constant, found cosine"),
         ("optimizer.momentum=0.9", "optimizer.momentum must be 0, found 0.9"),
         ("data.batch_size=7", "data.batch_size must be 32, found 7"),
+        ("parameters=last_layer", "parameters must be all, found last_layer"),
         ("final.checkpoint=mine.pt", "final.checkpoint must be null, found mine.pt"),
     ],
 )

@@ -58,7 +58,7 @@ def precomputed(
         stored, reason = _stored(look)
     if stored is not None:
         needed = sum(output.row_bytes for output in stored.outputs.values()) * (len(train) + len(test))
-        reason = f"would take {needed / 2**30:.1f} GiB"
+        reason = f"would take {needed / 2**20:,.0f} MiB"
         if needed <= STORED_OUTPUT_BYTES:
             ours, reason = with_stored_outputs(network, stored), "differs at some rows"
             held = [_held_where_it_agrees(look, ours, stored, rows) for rows in (train, test)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,10 @@ class Output:
 
     spec: TreeSpec
     pieces: tuple[Piece | None, ...]
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """Itself: nothing in it changes."""
+        return self
 
     @property
     def row_bytes(self) -> int:
