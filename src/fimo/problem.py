@@ -191,10 +191,7 @@ class Problem:
         return watched.loss(self.outputs(parameters, rows.inputs), rows.targets)
 
     def sampled(self, rows: int | None) -> Problem:
-        """The same network with evenly spaced `rows` of the training rows (None: all), for means over them.
-
-        What is left out is no part of it: `left_out` names the first row.
-        """
+        """The same with evenly spaced `rows` of the training rows (None: all), for means; `left_out` is the first."""
         train = self.train.sampled(rows)
         return self if train is self.train else replace(self, train=train, left_out=Groups.of([0], len(train)))
 
@@ -240,12 +237,8 @@ class Problem:
         Returns:
             The copy.
         """
-        return replace(
-            self,
-            network=cast(copied(self.network), device, dtype),
-            train=self.train.to(device, dtype),
-            test=self.test.to(device, dtype),
-        )
+        train, test = self.train.to(device, dtype), self.test.to(device, dtype)
+        return replace(self, network=cast(copied(self.network), device, dtype), train=train, test=test)
 
 
 def copied(network: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -66,7 +66,8 @@ class Look:
             index = torch.cat([index, train.lengths.argmin()[None].to(index)]).unique()
         inputs, targets = train.take(index, None)
         lengths = None if train.lengths is None else train.lengths[index]
-        return cls(network, Rows(inputs, targets, train.index[index], lengths), modes)
+        few = replace(train, inputs=inputs, targets=targets, index=train.index[index], lengths=lengths)
+        return cls(network, few, modes)
 
     @property
     def cut(self) -> int | None:
