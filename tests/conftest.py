@@ -23,6 +23,7 @@ def no_pictures_of_runs(request, monkeypatch):
     """
     if "pictures" not in request.keywords:
         named = {kind: kind.encode() for kind in ("png", "pdf")}
+        monkeypatch.setattr("fimo.pipeline.results_files.figures", lambda *tables: dict.fromkeys(("curves", "seeds")))
         monkeypatch.setattr("fimo.pipeline.results_files.figure_files", lambda figure: named)
 
 

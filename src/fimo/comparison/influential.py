@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
 from fimo.effect import gold_standard, without_diverged
@@ -36,8 +37,10 @@ def extremes(scores: xr.DataArray, count: int) -> Extremes:
     Returns:
         Both ends.
     """
-    ranked = scores.dropna("left_out").sortby(scores.dropna("left_out"), ascending=False)
-    pairs = [(int(row), float(score)) for row, score in zip(ranked["left_out"], ranked, strict=True)]
+    values, rows = scores.values, scores["left_out"].values
+    order = np.argsort(values, kind="stable")[::-1]
+    order = order[~np.isnan(values[order])]
+    pairs = [(int(rows[place]), float(values[place])) for place in order]
     helpful = [pair for pair in pairs[:count] if pair[1] > 0]
     harmful = [pair for pair in pairs[::-1][:count] if pair[1] < 0]
     return Extremes(tuple(helpful), tuple(harmful))
