@@ -18,6 +18,8 @@ from fimo.app.errors import CONFIG_DIR
 from fimo.messages import log_to_stdout, silence_libraries
 
 DATA = os.environ.get("FIMO_DATA_DIR")
+# The experiment, the test and the left-out examples of a run of two seconds.
+QUICK = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
 needs_data = pytest.mark.skipif(DATA is None, reason="FIMO_DATA_DIR is not set")
 
 

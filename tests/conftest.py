@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 import fimo  # noqa: F401  (first: see fimo/compat.py)
@@ -22,9 +24,31 @@ def no_pictures_of_runs(request, monkeypatch):
     test is marked `pictures`.
     """
     if "pictures" not in request.keywords:
-        named = {kind: kind.encode() for kind in ("png", "pdf")}
-        monkeypatch.setattr("fimo.pipeline.results_files.figures", lambda *tables: dict.fromkeys(("curves", "seeds")))
-        monkeypatch.setattr("fimo.pipeline.results_files.figure_files", lambda figure: named)
+        without_pictures(monkeypatch)
+
+
+def without_pictures(monkeypatch):
+    named = {kind: kind.encode() for kind in ("png", "pdf")}
+    monkeypatch.setattr("fimo.pipeline.results_files.figures", lambda *tables: dict.fromkeys(("curves", "seeds")))
+    monkeypatch.setattr("fimo.pipeline.results_files.figure_files", lambda figure: named)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The outputs and results of one run of `configs.QUICK`, which is not changed: see `finished`."""
+    from configs import QUICK, app
+
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        without_pictures(monkeypatch)
+        assert app(folder, *QUICK) == 0
+    return folder
+
+
+@pytest.fixture
+def finished(finished_run, tmp_path):
+    """A copy of it: what a test begins with that is about what comes after a run."""
+    return shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ import json
 import pandas as pd
 import pytest
 import wandb
-from configs import app, make_run
+from configs import QUICK, app, make_run
 from offline_runs import offline_run
 
 from fimo.app.wandb_log import logged_in
 from fimo.errors import UserError
 
-BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
 LABELS = ("Grad-Dot", "Grad-Cos")
 
 
@@ -38,7 +37,7 @@ def history(folder):
 
 
 def test_wandb_offline_without_a_prompt(offline, tmp_path, capsys):
-    assert app(tmp_path, *BASE, "logger=wandb", "further.seeds=2") == 0
+    assert app(tmp_path, *QUICK, "logger=wandb", "further.seeds=2") == 0
     folder = tmp_path / "results/diabetes"
     assert f"Weights & Biases: offline run in {folder}/wandb/offline-run-" in capsys.readouterr().out
     rows, config_keys, metrics = history(folder)
@@ -58,9 +57,8 @@ def test_wandb_offline_without_a_prompt(offline, tmp_path, capsys):
     assert list(folder.glob("wandb/offline-run-*/files/media/images/*.png"))
 
 
-def test_a_cached_run_logs_its_curves_again(offline, tmp_path):
-    assert app(tmp_path, *BASE) == 0
-    assert app(tmp_path, *BASE, "logger=csv") == 0
+def test_a_cached_run_logs_its_curves_again(finished, offline, tmp_path):
+    assert app(tmp_path, *QUICK, "logger=csv") == 0
     logged = pd.read_csv(tmp_path / "results/diabetes/csv/version_0/metrics.csv")
     curves = pd.read_csv(tmp_path / "results/diabetes/curves.csv").query("adjustment == 'centred'")
     assert logged["epoch"].tolist() == [1, 2] and not any(column.startswith("live/") for column in logged)
@@ -71,7 +69,7 @@ def test_a_cached_run_logs_its_curves_again(offline, tmp_path):
 
 
 def test_csv_has_the_live_curves_too(tmp_path):
-    assert app(tmp_path, *BASE, "logger=csv") == 0
+    assert app(tmp_path, *QUICK, "logger=csv") == 0
     logged = pd.read_csv(tmp_path / "results/diabetes/csv/version_0/metrics.csv")
     assert logged["live/cosine/Grad-Dot"].notna().sum() == 4 and logged["cosine/Grad-Dot"].notna().sum() == 2
 

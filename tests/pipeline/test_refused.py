@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import xarray as xr
-from configs import app, make_run
+from configs import QUICK, app, make_run
 
 from fimo.app.errors import CONFIG_DIR
 from fimo.errors import UserError
@@ -14,7 +14,7 @@ from fimo.pipeline import addresses
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.formats import from_dataset, open_dataset
 
-BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8", "method=grad_dot")
+BASE = (*QUICK, "method=grad_dot", "further.epochs=1", "facts.train_rows.smoke=60")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import wandb
-from configs import DATA, app, files, needs_data
+from configs import DATA, QUICK, app, files, needs_data
 
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
@@ -17,32 +17,28 @@ from fimo.pipeline.artifacts import read_run
 from fimo.report.markdown import decimals_for, with_error
 
 ROOT = Path(__file__).parents[2]
-BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
 
 
-def test_results_of_another_config_are_not_overwritten(tmp_path, capsys):
-    assert app(tmp_path, *BASE, "name=mine") == 0
-    before = files(tmp_path / "results/mine")
-    capsys.readouterr()
-    assert app(tmp_path, *BASE, "name=mine", "optimizer=adam") == 0
-    (other,) = tmp_path.glob("results/mine-*")
+def test_results_of_another_config_are_not_overwritten(finished, tmp_path, capsys):
+    before = files(tmp_path / "results/diabetes")
+    assert app(tmp_path, *QUICK, "optimizer=adam") == 0
+    (other,) = tmp_path.glob("results/diabetes-*")
     assert f"holds the results of another config: these go to {other}" in capsys.readouterr().out
-    assert files(tmp_path / "results/mine") == before and (other / "run.json").is_file()
+    assert files(tmp_path / "results/diabetes") == before and (other / "run.json").is_file()
     # How fast and where is no other config.
-    assert app(tmp_path, *BASE, "name=mine", "further.runs_at_once=2", "threads=1") == 0
+    assert app(tmp_path, *QUICK, "further.runs_at_once=2", "threads=1") == 0
     assert len(list((tmp_path / "results").glob("*/run.json"))) == 2
 
 
-def test_results_follow_what_they_were_made_from(tmp_path, capsys):
+def test_results_follow_what_they_were_made_from(finished, tmp_path, capsys):
     """Not "found" after more seeds arrived, another model lay at the same path, or the left-out file was edited."""
-    assert app(tmp_path, *BASE) == 0
-    assert app(tmp_path, *BASE, "further.seeds=3", "name=three", name="compare") == 0  # two of three
-    assert app(tmp_path, *BASE, "further.seeds=3", "name=three") == 0
+    assert app(tmp_path, *QUICK, "further.seeds=3", "name=three", name="compare") == 0  # two of three
+    assert app(tmp_path, *QUICK, "further.seeds=3", "name=three") == 0
     assert set(pd.read_csv(tmp_path / "results/three/curves.csv")["n_seeds"]) == {3}
 
     weights, rows = tmp_path / "mine.pt", tmp_path / "rows.txt"
     rows.write_text("1 2 3")
-    mine = (*BASE[:2], f"data.left_out={rows}", f"final.checkpoint={weights}", "name=mine")
+    mine = (*QUICK[:2], f"data.left_out={rows}", f"final.checkpoint={weights}", "name=mine")
     for seed, listed in ((1, "1 2 3"), (2, "1 2 3"), (2, "4 5 6")):
         torch.manual_seed(seed)
         torch.save(MLP(10, 1, [64, 64]).state_dict(), weights)
@@ -67,15 +63,14 @@ def test_an_edited_workbook_is_another_problem(tmp_path, seeds_computed):
     assert seeds_computed == [0, 1, 0, 1]
 
 
-def test_a_missing_result_file_is_written_again(tmp_path):
-    assert app(tmp_path, *BASE) == 0
+def test_a_missing_result_file_is_written_again(finished, tmp_path):
     (tmp_path / "results/diabetes/curves.csv").unlink()
-    assert app(tmp_path, *BASE) == 0
+    assert app(tmp_path, *QUICK) == 0
     assert (tmp_path / "results/diabetes/curves.csv").is_file()
 
 
 def test_claims_stand_in_the_results_folder(tmp_path):
-    assert app(tmp_path, *BASE, "method=[grad_dot,cg,unrolled_gn,unrolled_gn_moved]") == 0
+    assert app(tmp_path, *QUICK, "method=[grad_dot,cg,unrolled_gn,unrolled_gn_moved]") == 0
     folder = tmp_path / "results/diabetes"
     table = pd.read_csv(folder / "claims.csv").set_index("claim")
     curves = pd.read_csv(folder / "curves.csv").query("adjustment == 'centred' and method == 'Grad-Dot'")
@@ -89,8 +84,7 @@ def test_claims_stand_in_the_results_folder(tmp_path):
     assert {"claims.csv", "claims.md"} <= set(read_run(folder)["files"])
 
 
-def test_results_that_are_written_halfway_are_not_finished(tmp_path, monkeypatch):
-    assert app(tmp_path, *BASE) == 0
+def test_results_that_are_written_halfway_are_not_finished(finished, tmp_path, monkeypatch):
     folder = tmp_path / "results/diabetes"
     run, written = read_run(folder), []
     inner = artifacts.write
@@ -107,11 +101,11 @@ def test_results_that_are_written_halfway_are_not_finished(tmp_path, monkeypatch
     assert read_run(folder) is None
 
 
-def test_what_a_kill_left_half_written_is_removed(tmp_path):
+def test_what_a_kill_left_half_written_is_removed(finished, tmp_path):
     folder = tmp_path / "results/diabetes"
-    folder.mkdir(parents=True)
+    (folder / artifacts.RUN).unlink()
     (folder / ".curves.csv.0f.tmp").write_bytes(b"half")
-    assert app(tmp_path, *BASE) == 0
+    assert app(tmp_path, *QUICK) == 0
     assert list(folder.glob(".*.tmp")) == []
 
 
@@ -125,22 +119,22 @@ def test_make_clean_results_never_touches_the_outputs(tmp_path):
     assert not (tmp_path / "results").exists() and files(tmp_path / "outputs") == before != {}
 
 
-def test_files_that_cannot_be_read(tmp_path):
-    assert app(tmp_path, *BASE) == 0
+def test_files_that_cannot_be_read(finished, tmp_path):
     run = tmp_path / "results/diabetes/run.json"
     run.write_text("{")
     with pytest.raises(UserError, match="run.json can't be read .*: remove it"):
-        app(tmp_path, *BASE)
+        app(tmp_path, *QUICK)
     run.unlink()
     (manifest,) = tmp_path.glob("outputs/diabetes/further/*/manifest.json")
     manifest.write_text("")
     with pytest.raises(UserError, match="manifest.json can't be read .*: remove"):
-        app(tmp_path, *BASE)
+        app(tmp_path, *QUICK)
 
 
-def test_without_git(tmp_path, monkeypatch):
+def test_without_git(finished, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert app(tmp_path, *BASE) == 0
+    (tmp_path / "results/diabetes" / artifacts.RUN).unlink()
+    assert app(tmp_path, *QUICK) == 0
     assert read_run(tmp_path / "results/diabetes")["commit"] is None
 
 

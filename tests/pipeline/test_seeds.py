@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from configs import app, make_run
+from configs import QUICK, app, make_run
 
 from fimo import memory
 from fimo.errors import UserError
@@ -21,7 +21,7 @@ from fimo.further_training.progress import Progress
 from fimo.pipeline import seeds, workers
 from fimo.pipeline.worker import main
 
-BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=8", "further.seeds=4", "method=grad_dot")
+BASE = (*QUICK, "further.seeds=4", "further.epochs=1", "method=grad_dot")
 # Stand-ins for a worker: one that computes nothing and stays, and one that fails.
 IDLE = (sys.executable, "-c", "import sys, time; sys.stdin.read(); time.sleep(600)")
 FAILS = (sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(3)")
