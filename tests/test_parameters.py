@@ -11,6 +11,7 @@ from methods import METHODS
 from problems import Sentences, problem, text_problem
 from torch import nn
 
+import fimo
 from fimo.attribution import attribute
 from fimo.gradients import GradientSource
 from fimo.reference import further_training as training_reference
@@ -140,3 +141,21 @@ def test_sentences_equal_the_plain_loop(scheme, choice):
     plain = frozen_by_hand(text_problem(partial(Sentences, dropout=0.0)), patterns)
     losses = sweep(question, optimizer=DECAYING["adamw"], leave_out=scheme, batch_size=4)[0]
     assert_same(losses, training_reference.gold_standard(plain, DECAYING["adamw"], 3, 4, scheme, seed=0))
+
+
+@pytest.mark.parametrize("network, choice", [("mlp", "*.weight"), ("convolutional", ["head.*"])])
+def test_methods_that_know_further_training(network, choice):
+    """Their coordinates, drifts and displaced gradients are of θ alone, with stored outputs too."""
+    question = problem("classification", network, parameters=choice)
+    G, D = dense.gauss_newton(question), dense.adam_scale(question, 23, 1e-8)
+    expected = {
+        "SGD": dense.unrolled(G, [0.05] * 2),
+        "Adam": dense.adam_unrolled(G, D, [0.05] * 2, 0.9),
+    }
+    for kind, matrices in expected.items():
+        settings = {"epochs": 2, "batch_size": 23, "evaluate_every": 1, "lr": 0.05}
+        training = fimo.FurtherTraining(getattr(torch.optim, kind), **settings)
+        scores = fimo.attribute(question, ["unrolled_gn", "unrolled_gn_moved"], training)
+        values = np.stack([reference.scores(question, matrix) for matrix in matrices])
+        np.testing.assert_allclose(scores["Unrolled-GN"], values, rtol=1e-9, atol=1e-10 * np.abs(values).max())
+        assert np.isfinite(scores["Unrolled-GN (moved)"]).all()
