@@ -16,6 +16,7 @@ from fimo.errors import UserError
 from fimo.gradients import Vectors
 from fimo.gradients.cotangents import of_loss, of_measurement
 from fimo.gradients.source import GradientSource
+from fimo.gradients.verified import factors_or_dense
 from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
@@ -81,7 +82,8 @@ def attribute(
     require_ready(problem)
     if preconditioner.from_training_rows and (curvature_rows is None or curvature_rows >= len(problem.train)):
         problem = problem.precomputed
-    with differentiable_attention():
+
+    def computed() -> xr.DataArray:
         P = preconditioner.fit_to(problem, curvature_rows)
         P.note_curvature(problem)
         scores: list[Tensor] = []
@@ -89,7 +91,10 @@ def attribute(
         for view in views(P, problem) if views else [View(P, problem, problem, P.steps)]:
             scores.append(_evaluate(view, block_bytes))
             steps += view.steps or []
-    return _labelled(problem, torch.cat(scores), steps)
+        return _labelled(problem, torch.cat(scores), steps)
+
+    with differentiable_attention():
+        return factors_or_dense(problem.network, computed)
 
 
 def _evaluate(view: View, block_bytes: int) -> Tensor:

@@ -149,6 +149,8 @@ def _of_one_row(problem: Problem, rows: Rows, row: int, cotangent: Tensor, names
     inputs, _ = rows[slice(row, row + 1)]
     with torch.enable_grad():
         output = problem.outputs(parameters | wanted, inputs).squeeze(0)
+    if not output.requires_grad:  # the row takes a way without these parameters
+        return {name: tensor.new_zeros(cotangent.shape[1], *tensor.shape) for name, tensor in wanted.items()}
     options = {"retain_graph": True, "materialize_grads": True}
     gradients = [torch.autograd.grad(output, list(wanted.values()), vector, **options) for vector in cotangent.T]
     return {name: torch.stack(parts) for name, parts in zip(wanted, zip(*gradients, strict=True), strict=True)}

@@ -97,6 +97,10 @@ class EmbeddingGradients(SequenceGradients):
             result.append(empty.scatter_add_(1, segment.inputs[..., None].expand_as(deltas), deltas))
         return torch.cat(result)
 
+    def _sum_of_pairs(self, segment: Segment) -> Tensor:
+        deltas = segment.deltas.flatten(0, 1)
+        return deltas.new_zeros(self.fan_in, self.fan_out).index_add_(0, segment.inputs.flatten(), deltas)
+
     def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
         """Sum over rows of the squared entries of leftᵀ G right, G with the axes of a linear layer's weight.
 

@@ -22,6 +22,7 @@ from fimo.gradients.layers import Layer
 from fimo.gradients.linear import LayerNormGradients, LinearGradients
 from fimo.gradients.network import NetworkGradients
 from fimo.gradients.sequences import LinearSequenceGradients
+from fimo.gradients.verified import require_right_sums, require_single_calls
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows, rows_of
 
@@ -64,10 +65,15 @@ def layer_gradients(
 
     Returns:
         Row after row; where an example has several scalars they follow each other.
+
+    Raises:
+        FactorsDiffer: where the factors aren't right for all these rows.
     """
     modules = {name: problem.network.get_submodule(name) for name in factorisation.layers}
     outputs, calls = _forward(problem.network, modules, rows.inputs)
+    require_single_calls(problem.network, calls, len(rows))
     inputs, results = zip(*(calls[name][0] for name in modules), strict=True)
+    require_right_sums(problem.network, factorisation.layers, rows.inputs, outputs, inputs, results)
     vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
     # Zero for a layer whose output plays no part.
     options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}

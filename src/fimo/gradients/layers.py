@@ -86,6 +86,10 @@ class Layer(Gradients, ABC):
             A gradient for each row.
         """
 
+    @abstractmethod
+    def row_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows, by the parameter's name, its entries in the order that the parameter has them."""
+
 
 def parameter_names(name: str, module: nn.Module) -> tuple[str, str | None]:
     """Names of the weight and, where there is one, the bias of a module.

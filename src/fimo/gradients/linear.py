@@ -96,6 +96,11 @@ class LinearGradients(LayerGradients):
         """Outer products, `[row, fan-out, fan-in]`."""
         return self.deltas[:, :, None] * self.inputs[:, None, :]
 
+    def row_sums(self) -> dict[str, Tensor]:
+        """Σ δ aᵀ and Σ δ over all rows."""
+        weight = self.deltas.T @ self.inputs
+        return {self.weight: weight, **({self.bias: self.deltas.sum(0)} if self.bias else {})}
+
     def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
         """One product of the squared factors, see `LayerGradients`.
 
@@ -154,3 +159,7 @@ class LayerNormGradients(DenseGradients, Layer):
         places = tuple(range(1, scales.dim() - len(module.normalized_shape)))
         tensors = {weight: scales} if bias is None else {weight: scales, bias: deltas}
         return cls({key: tensor.sum(places) if places else tensor for key, tensor in tensors.items()})
+
+    def row_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows."""
+        return {name: tensor.sum(0) for name, tensor in self.tensors.items()}

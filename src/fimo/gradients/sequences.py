@@ -159,6 +159,17 @@ class SequenceGradients(LayerGradients):
         """Sums of outer products, `[row, fan-out, fan-in]`, for some of the outputs."""
         return torch.cat([segment.deltas[..., outputs].mT @ segment.inputs for segment in self.segments])
 
+    def row_sums(self) -> dict[str, Tensor]:
+        """Sums of outer products and of δ over all places of all rows."""
+        result = {self.weight: torch.stack([self._sum_of_pairs(segment) for segment in self.segments]).sum(0)}
+        if self.bias is not None:
+            result[self.bias] = self._sums().sum(0)
+        return result
+
+    def _sum_of_pairs(self, segment: Segment) -> Tensor:
+        """Σ δ aᵀ over all places of all rows, with the axes of the parameter."""
+        return segment.deltas.flatten(0, 1).T @ segment.inputs.flatten(0, 1)
+
     def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
         """Row by row, in pieces, see `LayerGradients`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
@@ -12,6 +12,7 @@ from fimo.gradients.cotangents import Cotangents, of_fisher, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
 from fimo.gradients.footprint import activation_bytes
+from fimo.gradients.verified import FactorsDiffer, agreed
 from fimo.memory import BLOCK_BYTES
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -20,8 +21,8 @@ from fimo.rows import Rows
 class GradientSource:
     """Gradients as factors of each layer where most parameters are in such layers, as they are (dense) otherwise.
 
-    The factorisation is read off the modules; a network that uses a layer's weight behind the module's back would pass
-    that reading, so both forms are compared on two rows before factors are taken.
+    The factorisation is read off the modules and two rows; that it holds for all others is verified when their
+    gradients are made, see `fimo.gradients.verified`.
 
     Args:
         problem: network, objective and rows.
@@ -31,7 +32,7 @@ class GradientSource:
 
     def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
         self.problem = problem
-        self.factorisation = checked_factorisation(problem) if factored else None
+        self.factorisation = agreed(problem.network, partial(factorisation_for, problem)) if factored else None
         extra = problem.size * problem.dtype.itemsize if self.factorisation is None else self.factorisation.extra_bytes
         self.row_bytes = activation_bytes(problem) + extra  # while a row's gradient is made
         self.block_rows = max(1, block_bytes // self.row_bytes)
@@ -83,22 +84,22 @@ class GradientSource:
         return cotangents(problem.objective, outputs, row.targets).shape[-1]
 
 
-def checked_factorisation(problem: Problem) -> Factorisation | None:
-    """How `layer_gradients` has to take the problem's network apart, or None where it can't.
+def factorisation_for(problem: Problem) -> Factorisation | None:
+    """How the network's gradients at the first two rows can be taken apart, or None where they can't.
 
-    Gradients in factors are compared with dense ones on two rows: a weight may be used where no module is called.
+    Args:
+        problem: network and training rows.
     """
     few = problem.train.keep(slice(0, 2))
     if few.weights is not None:  # a row of weight 0 shows nothing
         few = few.weighted_by(torch.ones(len(few)))
     factorisation = factorisation_of(problem.network, few.inputs)
-    if factorisation is None:
+    try:
+        if factorisation is not None:
+            layer_gradients(problem, few, factorisation)
+    except FactorsDiffer:  # the forms are not mixed yet: nothing has been computed
         return None
-    dense = per_example_gradients(problem, few)
-    in_factors = layer_gradients(problem, few, factorisation)
-    errors = (in_factors.inner(layer_gradients(problem, few, factorisation)) - dense.inner(dense)).abs()
-    largest = dense.norms()[:, None] * dense.norms()
-    return factorisation if bool((errors <= 1e-4 * largest).all()) else None
+    return factorisation
 
 
 def mean_squares(source: GradientSource, cotangents: Cotangents = of_fisher) -> dict[str, float]:
