@@ -16,7 +16,7 @@ from torch.func import functional_call
 
 from fimo.groups import Groups
 from fimo.models.frozen_part import Mode, precomputed
-from fimo.models.function_of_rows import same_when_cut, works_in_its_precision
+from fimo.models.function_of_rows import half_alone, same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
 from fimo.models.objective import Objective, as_objective
 from fimo.models.parameter_choice import ALL, chosen_names, log_choice, set_theta, theta_of
@@ -214,7 +214,7 @@ class Problem:
         return replace(self, network=network, train=train, test=test)
 
     def in_precision(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Problem:
-        """A copy in a precision, or in the one that it has where the network does not take the other.
+        """A copy in a precision, or in its own (float32 for half) where the network does not take the other.
 
         Args:
             dtype: that is wanted.
@@ -223,9 +223,11 @@ class Problem:
         Returns:
             The copy.
         """
-        other = self.to(device, dtype)
-        few = other.train[slice(0, 2)][0]
-        return other if dtype == self.dtype or works_in_its_precision(other.network, few) else self.to(device)
+        for wanted in (dtype, self.dtype if self.dtype.itemsize > 2 else torch.float32):
+            other = self.to(device, wanted)
+            if wanted == self.dtype or works_in_its_precision(other.network, other.train[slice(0, 2)][0]):
+                return other
+        raise half_alone(self.network)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Problem:
         """A copy on another device or in another precision; the network is copied too.

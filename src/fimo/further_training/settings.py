@@ -119,7 +119,7 @@ class FurtherTraining:
                 raise UserError(f"{name} of further training must be one of {', '.join(choices)}, found {choice!r}.")
         if self.clip is not None and not (isinstance(self.clip, int | float) and self.clip > 0):
             raise UserError(f"clip of further training must be a number above 0 or None, found {self.clip!r}.")
-        if not (isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point):
+        if self.dtype not in (torch.float32, torch.float64):
             raise UserError(f"dtype of further training must be torch.float32 or torch.float64, found {self.dtype!r}.")
         self._check_evaluated()
         if self.tangents:

@@ -91,8 +91,6 @@ def factorisation_for(problem: Problem) -> Factorisation | None:
         problem: network and training rows.
     """
     few = problem.train.keep(slice(0, 2))
-    if few.weights is not None:  # a row of weight 0 shows nothing
-        few = few.weighted_by(torch.ones(len(few)))
     factorisation = factorisation_of(problem.network, few.inputs)
     try:
         if factorisation is not None:

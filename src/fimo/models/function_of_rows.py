@@ -130,6 +130,14 @@ def works_in_its_precision(network: nn.Module, inputs: Inputs) -> bool:
         return False
 
 
+def half_alone(network: nn.Module) -> UserError:
+    """The error for a network that takes nothing but half precision, in which no score is computed."""
+    return UserError(
+        f"The network {type(network).__name__} takes {next(network.parameters()).dtype} alone, since it makes tensors "
+        "of it itself, and scores need at least float32: make them like its inputs."
+    )
+
+
 def state_of(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, those too that are not saved."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}

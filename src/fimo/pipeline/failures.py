@@ -12,6 +12,7 @@ from fimo.compat import differentiable_attention
 from fimo.errors import MethodFailed, short
 from fimo.gradients.cotangents import Cotangents, of_loss, of_measurement
 from fimo.gradients.source import GradientSource
+from fimo.gradients.verified import factors_or_dense
 from fimo.problem import Problem
 from fimo.rows import Rows
 from fimo.vmapping import is_out_of_memory
@@ -61,7 +62,8 @@ def require_gradients(problem: Problem) -> None:
     Raises:
         MethodFailed: for a method that takes gradients there, since all of its scores would be zero.
     """
-    with differentiable_attention():
+
+    def look() -> None:
         source = GradientSource(problem)
         looks: Sequence[tuple[str, Rows, Cotangents]] = (
             ("left-out training rows", problem.train.keep(problem.left_out.rows), of_loss),
@@ -74,6 +76,9 @@ def require_gradients(problem: Problem) -> None:
                     "model's loss is exactly zero, its outputs are saturated or its units are dead; train it less "
                     "(final.epochs, final.lr), scale its inputs, or choose other rows."
                 )
+
+    with differentiable_attention():
+        factors_or_dense(problem.network, look)
 
 
 def require_scores(scores: Mapping[str, object], failed: Mapping[str, str]) -> None:

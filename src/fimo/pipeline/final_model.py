@@ -32,9 +32,10 @@ def final_problem(run: RunSpecification) -> Problem:
     Raises:
         UserError: where the data, the network or the checkpoint can't be had, or training diverges.
     """
-    network = untrained_network(run)
     artifact = addresses.final_model(run)
-    with artifact.lock(MODEL):
+    # What is drawn here, from a seed of its own, is drawn by nobody else: neither at the network's making nor later.
+    with torch.random.fork_rng(), artifact.lock(MODEL):
+        network = untrained_network(run)
         if artifact.has(MODEL):
             load_weights(network, formats.read_weights(artifact.path(MODEL)), artifact.folder)
         else:
@@ -44,7 +45,8 @@ def final_problem(run: RunSpecification) -> Problem:
 
 def untrained_problem(run: RunSpecification) -> Problem:
     """The run's rows with the network as the final model began."""
-    return _problem(run, untrained_network(run))
+    with torch.random.fork_rng():
+        return _problem(run, untrained_network(run))
 
 
 def untrained_network(run: RunSpecification) -> nn.Module:
