@@ -40,7 +40,7 @@ BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=5")
 
 
 def draw(seed, step, *place):
-    torch.manual_seed(seed_of(seed, step, *place))
+    torch.default_generator.manual_seed(seed_of(seed, step, *place))
 
 
 def assert_derivative(question, optimizer, tolerance=1e-6, distance=1e-3, batch_size=8, draws=None, **settings):

@@ -48,9 +48,8 @@ def test_another_method_computes_scores_only(finished, tmp_path, seeds_computed,
 
 @pytest.mark.pictures
 def test_each_stage_is_an_app(finished_run, tmp_path, capsys):
-    run = make_run(
-        "size=smoke", *QUICK, f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results"
-    )
+    paths = (f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results")
+    run = make_run("size=smoke", *QUICK, *paths)
     with pytest.raises(UserError, match="has no scores: run experiments/attribute.py"):
         app(tmp_path, *QUICK, name="compare")
     for module, words in ((train, "test loss"), (attribute, "scores computed"), (further_train, "0 of 2 seeds found")):

@@ -121,5 +121,9 @@ def rng_seeded(randomness: int | None) -> Iterator[None]:
         yield
         return
     with torch.random.fork_rng():
-        torch.manual_seed(randomness)
+        # `torch.manual_seed` seeds every kind of device there is, and notes the stack of calls for each that isn't in
+        # use: 3 ms in every step, and memory that is never freed.
+        torch.default_generator.manual_seed(randomness)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(randomness)
         yield

@@ -139,6 +139,22 @@ def hessian(problem: Problem, rows: Sequence[int] | None = None) -> Tensor:
     return torch.autograd.functional.hessian(lambda flat: problem.objective.loss(outputs(flat), targets).mean(), theta)
 
 
+def row_curvatures(problem: Problem, curvature: str) -> Tensor:
+    """The curvature C_k at each training row alone, whose mean over rows is the curvature C.
+
+    Args:
+        problem: gives J_k and H_k, g_k or the loss.
+        curvature: `gauss_newton`, `empirical_fisher` or `hessian`.
+
+    Returns:
+        `[row, param, param]`.
+    """
+    if curvature == "gauss_newton":
+        return torch.stack([J_k.T @ output_hessian(problem, k) @ J_k for k, J_k in enumerate(jacobians(problem))])
+    matrix = {"empirical_fisher": empirical_fisher, "hessian": hessian}[curvature]
+    return torch.stack([matrix(problem, [k]) for k in range(len(problem.train))])
+
+
 def training_gradients(problem: Problem) -> Tensor:
     """Gradients of all training rows, one by one, `[row, param]`."""
     return torch.stack([gradient(problem, *problem.train[torch.tensor(k)]) for k in range(len(problem.train))])

@@ -27,7 +27,8 @@ def gradient(problem: Problem, inputs: Inputs, target: Tensor, objective: Object
     Returns:
         `[param]`.
     """
-    network, objective = copy.deepcopy(problem.network).eval(), objective or problem.objective
+    objective = objective or problem.objective
+    network = copy.deepcopy(problem.network).eval() if problem.network.training else problem.network
     loss = objective.loss(network(map_inputs(lambda tensor: tensor[None], inputs)), target[None]).sum()
     theta = list(theta_of(network).values())
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, theta, materialize_grads=True)])

@@ -24,6 +24,7 @@ from fimo.reference.curvature import jacobians as jacobians
 from fimo.reference.curvature import lambda_0 as lambda_0
 from fimo.reference.curvature import mean_gradient as mean_gradient
 from fimo.reference.curvature import output_hessian as output_hessian
+from fimo.reference.curvature import row_curvatures as row_curvatures
 from fimo.reference.curvature import row_weights, unweighted
 from fimo.reference.curvature import training_gradients as training_gradients
 from fimo.reference.unrolled import adam_scale as adam_scale
@@ -61,7 +62,7 @@ def neumann_series(problem: Problem, curvature: str, damping: float, scale: floa
     """LiSSA's P: the recursion h ← g + h − (C_B h + λh)/s from every unit vector, divided by s, column by column.
 
     Args:
-        problem: gives C.
+        problem: gives C_B, the mean of its rows' C_k.
         curvature: `gauss_newton`, `empirical_fisher` or `hessian`.
         damping: λ.
         scale: s.
@@ -70,11 +71,11 @@ def neumann_series(problem: Problem, curvature: str, damping: float, scale: floa
     Returns:
         `[param, param]`.
     """
-    matrix = {"gauss_newton": gauss_newton, "empirical_fisher": empirical_fisher, "hessian": hessian}[curvature]
-    g = torch.eye(problem.size, dtype=torch.float64)
+    matrices = row_curvatures(problem, curvature)
+    g = torch.eye(matrices.shape[-1], dtype=torch.float64)
     h = g.clone()
     for batch in batches:
-        C = matrix(problem, None if batch is None else batch.tolist())
+        C = (matrices if batch is None else matrices[batch]).mean(0)
         h = g + h - (C @ h + damping * h) / scale
     return h / scale
 
