@@ -151,8 +151,9 @@ def row_curvatures(problem: Problem, curvature: str) -> Tensor:
     """
     if curvature == "gauss_newton":
         return torch.stack([J_k.T @ output_hessian(problem, k) @ J_k for k, J_k in enumerate(jacobians(problem))])
-    matrix = {"empirical_fisher": empirical_fisher, "hessian": hessian}[curvature]
-    return torch.stack([matrix(problem, [k]) for k in range(len(problem.train))])
+    if curvature == "empirical_fisher":
+        return torch.stack([torch.outer(g_k, g_k) for g_k in fisher_rows(problem)])
+    return torch.stack([hessian(problem, [k]) for k in range(len(problem.train))])
 
 
 def training_gradients(problem: Problem) -> Tensor:
