@@ -2,9 +2,10 @@
 
 `vmap_or_loop(function, in_dims, out_dims, randomness, what=…, network=…)` is called like `torch.func.vmap` and gives a
 function of stacked arguments. It tries `vmap` first. Where torch raises because it has no rule for an operation, or
-because the data decide which way the network takes, the function is called once for each entry of the stack instead,
-and that network is not tried again for the same `what`. A warning states the reason and the number of calls, once for
-each architecture. An error that says that memory ran out is never taken for a missing rule: it is raised.
+because the data decide which way the network takes, or where the network raises anything of its own, the function is
+called once for each entry of the stack instead, and that network is not tried again for the same `what`. A warning
+states the reason and the number of calls, once for each architecture. An error that says that memory ran out is never
+taken for a missing rule: it is raised.
 
 `vmap_works(function, arguments, …)` is the same decision alone, for a caller that has to plan with it.
 """
@@ -74,7 +75,7 @@ def vmap_or_loop(
                 if valid(together):
                     return together
                 reason = ValueError("torch's rule for one of its operations gives results of another shape")
-            except (RuntimeError, ValueError) as error:
+            except Exception as error:  # a network of the user's may raise anything where it meets no plain tensor
                 if is_out_of_memory(error):
                     raise
                 reason = error
@@ -130,7 +131,7 @@ def vmap_works(
                 part is None or part.is_meta or torch.allclose(part[0], part[-1], 1e-4, 1e-7) for part in gradients
             ):
                 raise ValueError("torch's rule for one of its operations gives equal entries different gradients")
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # as above
         if is_out_of_memory(error):
             raise
         _refuse(network, what, calls, error)

@@ -76,6 +76,10 @@ def old_weight_norm():
     return network
 
 
+def old_spectral_norm():
+    return nn.Sequential(nn.utils.spectral_norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, 2))
+
+
 REFUSED = {
     "dropout that stays on": (
         AlwaysDropout,
@@ -95,6 +99,7 @@ REFUSED = {
     "complex parameters": (Complex, "must be real numbers, found turn of torch.complex64"),
     "a lazy layer": (lambda: nn.LazyLinear(2), "The parameter weight of the network LazyLinear has no size yet"),
     "a scripted network": (lambda: torch.jit.script(Network()), "The network is scripted"),
+    "old spectral norm": (old_spectral_norm, "can't be copied .*old torch.nn.utils.weight_norm or spectral_norm"),
     "old weight norm": (old_weight_norm, r"can't be copied .*take those of torch.nn.utils.parametrizations"),
     "other inputs": (lambda: nn.Linear(6, 2), r"can't take 4 rows of these data, \[4, 5\] \(RuntimeError: "),
     "no parameters": (nn.Identity, "The network Identity has no parameters"),

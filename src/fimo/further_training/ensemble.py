@@ -194,12 +194,13 @@ class Ensemble:
         network, (inputs, _) = self.problem.network, self.problem.train[slice(0, 2)]
         parameters = copies(self.problem.parameters, 2)
         differentiated = [parameter.requires_grad_() for parameter in parameters.values()]
-        arguments = parameters | copies(self.statistics, 2), inputs
+        # Stacked like those of a step: where the data decide which way a network takes, that is what vmap can't follow.
+        arguments = parameters | copies(self.statistics, 2), map_inputs(lambda part: torch.stack([part] * 2), inputs)
         with training_mode(network, True, bool(self.statistics)), rng_seeded(0):
             return vmap_works(
                 self.problem.outputs,
                 arguments,
-                in_dims=(0, None),
+                in_dims=0,
                 randomness="same",
                 what="runs of further training",
                 network=network,

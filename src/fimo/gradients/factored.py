@@ -96,8 +96,8 @@ def _repeated(inputs: Tensor, scalars: int) -> Tensor:
 def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None:
     """What can be kept in factors, or None where that is less than half of θ, the parameters that need gradients.
 
-    A module is taken whose parameters are its own and all in θ, and that is called once, with an input for each row,
-    and for which a kind of layer is cheaper than its gradient as it is.
+    A module is taken whose parameters are its own and all in θ, and that is called once, with an input for each row and
+    not under `no_grad`, and for which a kind of layer is cheaper than its gradient as it is.
 
     Args:
         network: in eval mode.
@@ -130,7 +130,7 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
 
 def _kind_of(module: nn.Module, inputs: Tensor, outputs: Tensor, rows: int) -> type[Layer] | None:
     """The first kind of layer that supports a module and is cheaper for a call of it."""
-    if len(inputs) != rows or inputs.dim() < 2:
+    if len(inputs) != rows or inputs.dim() < 2 or not outputs.requires_grad:
         return None
     return next((kind for kind in LAYERS if kind.supports(module) and kind.is_cheaper(module, inputs, outputs)), None)
 

@@ -171,6 +171,8 @@ def require_single_calls(network: nn.Module, calls: Mapping[str, Sequence[tuple[
     for name, made in calls.items():
         if len(made) != 1:
             raise FactorsDiffer(network, f"some rows call the layer {name} {len(made)} times and others once")
+        if not made[0][1].requires_grad:
+            raise FactorsDiffer(network, f"the layer {name} has a gradient for some rows and none for others")
         if len(made[0][0]) != rows or len(made[0][1]) != rows:
             raise FactorsDiffer(network, f"the layer {name} is called with {len(made[0][0])} of {rows} rows")
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from fimo.errors import UserError
+from fimo.models.checkpoint import tied
 
 
 def from_dataset(dataset: xr.Dataset) -> bytes:
@@ -39,8 +40,9 @@ def read_dataset(path: Path) -> xr.Dataset:
 
 
 def from_weights(weights: Mapping[str, torch.Tensor]) -> bytes:
-    """A safetensors file."""
-    return save_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    """A safetensors file; a weight that is tied to an earlier one is left out, since it is the same tensor."""
+    same = tied(weights)
+    return save_safetensors({name: t.detach().cpu().contiguous() for name, t in weights.items() if name not in same})
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
