@@ -187,6 +187,23 @@ def test_the_gold_standard_descends_the_weighted_loss(scheme, task):
         np.testing.assert_allclose(gold["loss_left_out"][0, -1, :, place], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("scheme", ["mask", "every_step"])
+def test_leaving_a_row_of_weight_2_out_is_leaving_both_copies_out(scheme):
+    """Full-batch steps; a row of weight 0 has no copy, and leaving it out changes nothing."""
+    one = problem("classification")
+    copies = torch.repeat_interleave(torch.arange(23), torch.tensor(COUNTS))
+    groups = [(copies == row).nonzero().flatten().tolist() for row in LEFT_OUT if COUNTS[row]]
+    twice = replace(repeated(one), left_out=groups)
+    options = {"epochs": 5, "batch_size": 100, "leave_out": scheme, "dtype": torch.float64}
+    gold, expected = (
+        fimo.further_train(rows, fimo.FurtherTraining(torch.optim.SGD, lr=rate, **options), seeds=1)
+        for rows, rate in ((weighted(one, COUNTS), 0.1), (twice, 0.1 * len(copies) / 23))
+    )
+    np.testing.assert_allclose(gold["loss_full"], expected["loss_full"], rtol=1e-12)
+    np.testing.assert_allclose(gold["loss_left_out"][..., [0, 1, 3]], expected["loss_left_out"], rtol=1e-12)
+    np.testing.assert_allclose(gold["loss_left_out"][..., 2], gold["loss_full"], rtol=1e-13)
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_batches_of_further_training_equal_the_plain_loop(scheme):
     one = weighted(problem("classification"), FRACTIONS)
