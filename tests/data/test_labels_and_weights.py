@@ -82,6 +82,11 @@ def test_weights_are_no_input_and_belong_to_training_rows(load, table, task, tar
     assert "visits" not in data.display("test", 0)
 
 
+def test_rows_of_one_weight_are_a_group(load, table):
+    data = load(LABELS, "data.source.weight=visits", "data.left_out={by: visits}")
+    assert len(data.left_out) == table["visits"].nunique()
+
+
 def cell(column, row, value):
     """Change one cell."""
     return lambda table: table.assign(**{column: table[column].astype(object).where(table.index != row, value)})

@@ -48,9 +48,10 @@ class Table:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """All columns by name, the targets too, `[row]` each."""
+        """All columns by name, the targets and the weight too, `[row]` each."""
         inputs = {str(name): column.to_numpy() for name, column in self.inputs.items()}
-        return {**inputs, **self.others, **self.targets_by_name}
+        weights = {} if self.weights is None else {str(self.weights.name): self.weights.to_numpy()}
+        return {**inputs, **self.others, **self.targets_by_name, **weights}
 
     @property
     def targets_by_name(self) -> Mapping[str, np.ndarray]:
