@@ -31,17 +31,18 @@ from fimo.reference import gradients as reference
 VARIANTS = {
     BehindAGate: "inner.weight is also used where its layer is not called",
     BehindABranch: "inner.weight is also used where its layer is not called",
-    Skips: r"the layer inner is called with \d of \d+ rows",
+    Skips: "the layer inner is not called with every row once",
     Twice: "some rows call the layer inner 2 times and others once",
     Never: None,
-    Experts: r"the layer experts.0 is called with \d+ of \d+ rows",
+    Experts: "the layer experts.0 is not called with every row once",
     Sorted: "the layer inner has some rows in the places of others",
     Tied: None,
 }
 
 
 @pytest.mark.parametrize("kind", VARIANTS)
-def test_every_method_is_right_whatever_the_first_rows_are_like(kind, caplog):
+def test_every_method_is_right_whatever_the_first_rows_are_like(kind, caplog, monkeypatch):
+    monkeypatch.setattr(verified, "_warned", set())  # of other tests
     for label in ("Grad-Dot", "DataInf", "CG", "TRAK"):
         one, method = with_classes(kind), METHODS[label]
         scores, expected = attribute(one, method.make()), reference.scores(one, method.matrix(one), method.unit)
@@ -49,7 +50,7 @@ def test_every_method_is_right_whatever_the_first_rows_are_like(kind, caplog):
         np.testing.assert_allclose(scores, expected, rtol=rtol, atol=rtol * np.abs(expected).max(), err_msg=label)
     same_in_both_forms(kind, METHODS["EK-FAC"].make)
     messages = [message for message in caplog.messages if "not in factors" in message]
-    assert bool(messages) is (VARIANTS[kind] is not None)
+    assert len(messages) == (VARIANTS[kind] is not None)
     assert all(re.search(f"network {kind.__name__} .*: {VARIANTS[kind]}", message) for message in messages)
 
 

@@ -45,8 +45,9 @@ TOLERANCE_OTHERWISE = 3e-2  # of half precision
 # Roundings of the terms, where they cancel: the bias of an attention's keys has no gradient but for rounding.
 ROUNDINGS = 100
 
-# Networks whose gradients are taken as they are.
+# Networks whose gradients are taken as they are; and what a warning was written for.
 _dense: WeakSet[nn.Module] = WeakSet()
+_warned: set[tuple[type[nn.Module], str]] = set()
 
 
 @dataclass
@@ -122,10 +123,10 @@ def factors_or_dense(network: nn.Module, compute: Callable[[], Result]) -> Resul
             return compute()
         except FactorsDiffer as reason:
             _dense.add(network)
-            logger.warning(
-                "Gradients of the network %s are taken as they are and not in factors: %s.",
-                type(network).__name__, reason.what,
-            )  # fmt: skip
+            if (key := (type(network), reason.what)) not in _warned:  # copies of the network are met as well
+                _warned.add(key)
+                logger.warning("Gradients of the network %s are taken as they are and not in factors: %s.",
+                               type(network).__name__, reason.what)  # fmt: skip
         finally:
             _computation.reset(token)
     token = _computation.set(Computation({_names(network): None}))
@@ -174,7 +175,7 @@ def require_single_calls(network: nn.Module, calls: Mapping[str, Sequence[tuple[
         if not made[0][1].requires_grad:
             raise FactorsDiffer(network, f"the layer {name} has a gradient for some rows and none for others")
         if len(made[0][0]) != rows or len(made[0][1]) != rows:
-            raise FactorsDiffer(network, f"the layer {name} is called with {len(made[0][0])} of {rows} rows")
+            raise FactorsDiffer(network, f"the layer {name} is not called with every row once")
 
 
 def require_right_sums(
