@@ -16,7 +16,7 @@ from fimo.preconditioners.random_projection import RandomProjection
 from fimo.randomness import seed_of
 from fimo.reference import methods as dense
 
-SCALE, DEPTH, BATCH, SIZE = 20.0, 20, 6, 3
+SCALE, DEPTH, BATCH, SIZE = 20.0, 8, 6, 3
 SHARE, HALF = Damping(0.1, "mean_eigenvalue"), Damping(0.5, "absolute")
 LISSA = {"damping": HALF, "depth": DEPTH, "batch_size": BATCH, "scales": [SCALE]}
 

@@ -21,10 +21,14 @@ from fimo.unrolled.displaced import DisplacedGradients
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 
+# Every kind of SGD with one network, and every network with one of them.
+CASES = [(kind, *PROBLEMS[1]) for kind in SGD]
+CASES += [("momentum", *PROBLEMS[0]), ("Nesterov", *PROBLEMS[2]), ("plain", *PROBLEMS[3])]
+
+
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("task, network", PROBLEMS)
 class TestAgainstTheExplicitSum:
-    @pytest.mark.parametrize("kind", SGD)
+    @pytest.mark.parametrize("kind, task, network", CASES)
     def test_unrolled(self, kind, task, network, path):
         asked = problem(task, network)
         rates = torch.linspace(RATE, RATE / 4, max(STEPS), dtype=torch.float64).numpy()  # a schedule
@@ -38,6 +42,7 @@ class TestAgainstTheExplicitSum:
         for step in STEPS:
             close(scores.sel(step=step), reference.scores(asked, sums[step - 1]))
 
+    @pytest.mark.parametrize("task, network", PROBLEMS)
     def test_matched(self, task, network, path):
         asked = problem(task, network)
         scores = attribute(asked, MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).for_training(recursion()))
@@ -45,6 +50,7 @@ class TestAgainstTheExplicitSum:
             inverse = dense.damped_inverse(dense.gauss_newton(asked), 1 / (RATE * step))
             close(scores.sel(step=step), reference.scores(asked, inverse), rtol=1e-7)
 
+    @pytest.mark.parametrize("task, network", [PROBLEMS[0], PROBLEMS[3]])
     def test_with_fewer_left_out_than_test_examples_and_in_small_blocks(self, task, network, path):
         asked = problem(task, network, tests=5)
         method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion())

@@ -140,20 +140,18 @@ def hessian(problem: Problem, rows: Sequence[int] | None = None) -> Tensor:
 
 
 def row_curvatures(problem: Problem, curvature: str) -> Tensor:
-    """The curvature C_k at each training row alone, whose mean over rows is the curvature C.
+    """What each training row adds to a curvature, J_kᵀ H_k J_k or g_k g_kᵀ; the curvature is the mean over rows.
 
     Args:
-        problem: gives J_k and H_k, g_k or the loss.
-        curvature: `gauss_newton`, `empirical_fisher` or `hessian`.
+        problem: gives J_k and H_k, or g_k.
+        curvature: `gauss_newton` or `empirical_fisher`.
 
     Returns:
         `[row, param, param]`.
     """
     if curvature == "gauss_newton":
         return torch.stack([J_k.T @ output_hessian(problem, k) @ J_k for k, J_k in enumerate(jacobians(problem))])
-    if curvature == "empirical_fisher":
-        return torch.stack([torch.outer(g_k, g_k) for g_k in fisher_rows(problem)])
-    return torch.stack([hessian(problem, [k]) for k in range(len(problem.train))])
+    return torch.stack([torch.outer(g_k, g_k) for g_k in fisher_rows(problem)])
 
 
 def training_gradients(problem: Problem) -> Tensor:

@@ -62,7 +62,7 @@ def neumann_series(problem: Problem, curvature: str, damping: float, scale: floa
     """LiSSA's P: the recursion h ← g + h − (C_B h + λh)/s from every unit vector, divided by s, column by column.
 
     Args:
-        problem: gives C_B, the mean of its rows' C_k.
+        problem: gives C_B.
         curvature: `gauss_newton`, `empirical_fisher` or `hessian`.
         damping: λ.
         scale: s.
@@ -71,11 +71,14 @@ def neumann_series(problem: Problem, curvature: str, damping: float, scale: floa
     Returns:
         `[param, param]`.
     """
-    matrices = row_curvatures(problem, curvature)
-    g = torch.eye(matrices.shape[-1], dtype=torch.float64)
+    if curvature == "hessian":
+        matrices = [hessian(problem, None if batch is None else batch.tolist()) for batch in batches]
+    else:
+        rows = row_curvatures(problem, curvature)
+        matrices = [(rows if batch is None else rows[batch]).mean(0) for batch in batches]
+    g = torch.eye(len(matrices[0]), dtype=torch.float64)
     h = g.clone()
-    for batch in batches:
-        C = (matrices if batch is None else matrices[batch]).mean(0)
+    for C in matrices:
         h = g + h - (C @ h + damping * h) / scale
     return h / scale
 
