@@ -50,6 +50,8 @@ def as_tensor(values: Any, name: str) -> Tensor:
     Raises:
         UserError: for anything else.
     """
+    if hasattr(values, "to_numpy"):  # a data frame or a column
+        values = values.to_numpy()
     if not isinstance(values, Tensor):
         flags = getattr(values, "flags", None)
         try:  # a copy where torch would warn that it could write into what is read-only

@@ -124,9 +124,14 @@ class Groups:
             left_out = left_out.tolist()
         if isinstance(left_out, (list, tuple)) and any(map(_is_list, left_out)):
             left_out = {f"group {number}": group for number, group in enumerate(left_out)}
+        if isinstance(left_out, Mapping) and {"by", "random"} & set(left_out):
+            raise UserError("left_out by a column or at random is for the command line: give a list for each group.")
         if isinstance(left_out, Mapping):
             return cls._named({str(name): _numbers(group, rows, str(name)) for name, group in left_out.items()}, rows)
-        return cls(_numbers(left_out, rows)[:, None])
+        single = _numbers(left_out, rows)
+        if len(twice := single[torch.bincount(single)[single] > 1]):
+            raise UserError(f"left_out must name each training row once, found {int(twice[0])} twice.")
+        return cls(single[:, None])
 
     @classmethod
     def _named(cls, groups: Mapping[str, Tensor], rows: int) -> Groups:
@@ -143,7 +148,7 @@ def _check_group(name: str, members: Sequence[int], rows: int) -> None:
         twice = next(row for row in members if members.count(row) > 1)
         raise UserError(f"left_out must name each training row of {name} once, found {twice} twice.")
     if len(members) == rows:
-        raise UserError(f"left_out must leave some training rows, found all {rows} of them in {name}.")
+        raise UserError(f"left_out must leave some training rows, found all {rows} of them in '{name}'.")
 
 
 def _is_list(value: Any) -> bool:
@@ -159,8 +164,10 @@ def _numbers(left_out: Any, rows: int, group: str | None = None) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as reason:
         raise UserError(f"{expected}, found {left_out!r}.") from reason
     if numbers.dim() == 0:
-        raise UserError(f"{expected}, found the single number {numbers}: write [{numbers}].")
-    if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers) or numbers.dtype == torch.bool:
+        raise UserError(f"{expected}, found the single number {numbers}: write [{numbers}] for this row.")
+    if numbers.dtype == torch.bool:
+        raise UserError(f"{expected}, found {list(numbers.shape)} true or false: write mask.nonzero() for a mask.")
+    if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers):
         raise UserError(f"{expected}, found {list(numbers.shape)} numbers of {numbers.dtype}.")
     if len(numbers) == 0 or not 0 <= int(numbers.min()) <= int(numbers.max()) < rows:
         raise UserError(

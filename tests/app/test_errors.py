@@ -106,7 +106,7 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path):
         ),
         (
             "model._target_=problems.NoLayers ~model.hidden method=ekfac",
-            r"EK-FAC needs a network with linear or two-dimensional convolution layers \(NoLayers has none\): choose",
+            r"EK-FAC needs weights of linear or two-dimensional convolution layers, and θ of the network NoLayers",
         ),
         (
             "method=unrolled_gn optimizer.lr=10",

@@ -36,18 +36,18 @@ def test_the_ends_of_a_ranking():
     assert ends.helpful == ((16, 0.2), (8, 0.1)) and ends.harmful == ()
 
 
-def test_the_gold_standard_is_centred_and_comes_first():
+def test_the_gold_standard_comes_first_with_its_sign_and_centred():
     effects = np.array([[1.0, 2.0, 3.0, 6.0], [0.0, 0.0, 4.0, 0.0]])
     found = rankings({"Grad-Dot": SCORES}, [losses(effects, 0), losses(effects, 1)])
-    assert list(found) == ["a*, epoch 0.5", "a*, epoch 1", "Grad-Dot"]
-    centred = effects - effects.mean(1, keepdims=True)
-    np.testing.assert_allclose(found["a*, epoch 0.5"], centred)
-    np.testing.assert_allclose(found["a*, epoch 1"], 2 * centred)
+    assert list(found) == ["a*, epoch 0.5", "a*, epoch 1", "a* centred, epoch 1", "Grad-Dot"]
+    np.testing.assert_allclose(found["a*, epoch 0.5"], effects + 0.5)  # the mean of the seeds' shifts
+    np.testing.assert_allclose(found["a*, epoch 1"], 2 * effects + 0.5)
+    np.testing.assert_allclose(found["a* centred, epoch 1"], 2 * (effects - effects.mean(1, keepdims=True)))
 
 
 def test_one_evaluated_step_is_one_gold_standard():
     found = rankings({"Grad-Dot": SCORES}, [losses(np.ones((2, 4)), 0).isel(step=[1])])
-    assert [name.startswith(GOLD) for name in found] == [True, False]
+    assert [name.startswith(GOLD) for name in found] == [True, True, False]
 
 
 def test_a_method_that_depends_on_the_step_is_taken_at_the_last():

@@ -20,7 +20,7 @@ from fimo.report.figures import curves_figure
 
 FEW = ("experiment=diabetes", "data.test_count=5", "data.left_out=6")
 NO_LAYERS = (*FEW, "model._target_=problems.NoLayers", "~model.hidden")
-EKFAC = "EK-FAC needs a network with linear or two-dimensional convolution layers (NoLayers has none): choose"
+EKFAC = "EK-FAC needs weights of linear or two-dimensional convolution layers, and θ of the network NoLayers has none"
 
 
 def test_the_others_are_compared_and_the_reason_is_everywhere(tmp_path, capsys):

@@ -20,7 +20,6 @@ from fimo.reference import methods as dense
 from fimo.unrolled.displaced import DisplacedGradients
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
-
 # Every kind of SGD with one network, and every network with one of them.
 CASES = [(kind, *PROBLEMS[1]) for kind in SGD]
 CASES += [("momentum", *PROBLEMS[0]), ("Nesterov", *PROBLEMS[2]), ("plain", *PROBLEMS[3])]

@@ -59,7 +59,8 @@ def sentence(error: Exception) -> str | None:
             "paths.results_dir, and run the same command again."
         )
     if unknown := re.match(r"Could not override '([^']+)'", text):
-        return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups."
+        own = f" A method of your own is +{unknown[1]}=…." if re.fullmatch(r"method\.\w+\._target_", unknown[1]) else ""
+        return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups.{own}"
     if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):
         return (
             f"{several[1]}={several[2]} gives several values: with -m there is one job for each (run.py and the "

@@ -47,19 +47,20 @@ def extremes(scores: xr.DataArray, count: int) -> Extremes:
 
 
 def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
-    """The gold standard after the first and the last evaluated step, then every method: `[test, left_out]` by name.
+    """The gold standard after the first and the last evaluated step, the last centred too, then every method.
 
     Args:
         scores: by label, `[test, left_out]`, or `[step, test, left_out]`, of which the last step is taken.
         seeds: the losses of each seed (see `fimo.effect`).
 
     Returns:
-        By name, the gold standard first.
+        `[test, left_out]` by name, the gold standard first.
     """
     seeds = without_diverged(seeds)
     golds = {}
-    for step in (0, -1):
-        gold = gold_standard(seeds, step)
-        golds[f"{GOLD}, epoch {float(gold['epoch']):.3g}"] = gold
+    for step, adjustment in ((0, "full"), (-1, "full"), (-1, "centred")):
+        gold = gold_standard(seeds, step, adjustment)
+        centred = " centred" if adjustment == "centred" else ""
+        golds[f"{GOLD}{centred}, epoch {float(gold['epoch']):.3g}"] = gold
     last = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
     return {**golds, **last}

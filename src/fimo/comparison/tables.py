@@ -54,7 +54,7 @@ def compare(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset], ran
     curves = xr.merge(
         [mean.rename({"mean": f"{name}_mean", "sem": f"{name}_sem"}) for name, mean in means.items()], compat="override"
     )
-    curves = curves.assign(n_test=means["cosine"]["count"], n_seeds=len(seeds))
+    curves = curves.drop_vars("count").assign(n_test=means["cosine"]["count"], n_seeds=len(seeds))
     ceilings = per_test[["reliability"]].assign(ceiling=np.sqrt(per_test["reliability"]))
     return Comparison(
         _rows(curves, "method", "adjustment", "step"),

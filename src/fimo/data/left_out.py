@@ -153,7 +153,10 @@ def _random_groups(wanted: Mapping[str, Any], rows: int) -> dict[str, list[int]]
         raise UserError(f"{expected} a number of groups of at least 1 and a seed of at least 0, found {dict(wanted)}.")
     size = round(share * rows) if isinstance(share, (int, float)) else 0
     if not 1 <= size < rows:
-        raise UserError(f"{expected} a share that is at least one of {rows} training rows and not all, found {share}.")
+        raise UserError(
+            f"data.left_out={dict(wanted)} needs a share above 0 and below 1 that is at least one of the {rows} "
+            "training rows and not all of them: {random: 50, share: 0.1} draws 50 groups of a tenth."
+        )
     random = np.random.default_rng(seed)
     return {f"random {number}": random.choice(rows, size, replace=False).tolist() for number in range(count)}
 

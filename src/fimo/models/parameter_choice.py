@@ -134,7 +134,7 @@ def _identities(network: nn.Module, pattern: str, inputs: Inputs) -> set[int]:
         what = "no adapters" if pattern == ADAPTERS else f"no parameter {pattern}"
         raise UserError(
             f"parameters={pattern}: the network {type(network).__name__} has {what}; its parameters are "
-            f"{named([*every])}."
+            f"{named([*every])}. Other choices are {ALL}, {LAST_LAYER} and {ADAPTERS}."
         )
     return chosen
 

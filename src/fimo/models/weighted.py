@@ -141,6 +141,13 @@ def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objectiv
     return given if rows.target_shape is None else Weighted(given, rows.target_shape, counted)
 
 
+def _shapes(rows: Rows) -> dict[str, str]:
+    """Size and type of one row's inputs; sequences may be padded to any length."""
+    inputs = {"inputs": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
+    sized = {name: list(part.shape[1:] if rows.lengths is None else part.shape[2:]) for name, part in inputs.items()}
+    return {name: f"{size} of {inputs[name].dtype}" for name, size in sized.items()}
+
+
 def alike(**splits: Rows) -> dict[str, Rows]:
     """Rows of one form: with weights where any of them have some, and then ones for the others.
 
@@ -149,7 +156,13 @@ def alike(**splits: Rows) -> dict[str, Rows]:
 
     Returns:
         By name.
+
+    Raises:
+        UserError: where their inputs have other names, sizes or types.
     """
+    shapes = [_shapes(rows) for rows in splits.values()]
+    if any(other != shapes[0] for other in shapes):
+        raise UserError(f"train and test must have inputs of one form, found {' and '.join(map(str, shapes))}.")
     if all(rows.target_shape is None for rows in splits.values()):
         return splits
     return {
@@ -178,7 +191,10 @@ def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str)
     first = next(network.parameters())
     rows = Rows.of(examples, name).to(first.device, first.dtype)
     if name == "test" and rows.weights is not None:
-        raise UserError("test must have no weights: they say how often a row counts in training, found some.")
+        raise UserError(
+            "test must be inputs and targets, found a third part, which would be weights: they say how often a row "
+            "counts in training. Several inputs are ((a, b), targets)."
+        )
     if objective.real_targets and not rows.targets.is_floating_point():
         targets = rows.plain.targets.to(first.dtype).reshape(len(rows), -1)
         return replace(rows.plain, targets=targets).weighted_by(rows.weights)

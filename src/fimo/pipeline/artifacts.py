@@ -27,7 +27,7 @@ from fimo.pipeline.files import bytes_digest, digest, left_behind, lock_at, shor
 LAYOUT = 1
 
 MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "scores.nc", "scores.csv"
-GROUPS = "groups.json"
+GROUPS, EFFECTS = "groups.json", "effects.csv"
 FAILURE = "failure.txt"  # why a method has no scores: beside them until they can be computed
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
 CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"

@@ -19,6 +19,7 @@ from fimo.comparison.influential import GOLD, rankings
 from fimo.comparison.own_claims import own_claims
 from fimo.comparison.tables import Comparison, compare
 from fimo.data.base import Data
+from fimo.effect import gold_standard, without_diverged
 from fimo.models.parameter_choice import ALL
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.artifacts import Artifact
@@ -33,6 +34,8 @@ from fimo.report.index import RunEntry, index_markdown
 from fimo.report.influential import DescribeRow, influential_figure, influential_markdown
 from fimo.report.markdown import markdown_table
 
+# Of what is left out: centring is then a large part of the effects.
+FEW = 15
 PACKAGES = ("torch", "curvlinops-for-pytorch", "pytorch-lightning", "numpy", "scipy", "xarray", "hydra-core")
 
 
@@ -76,6 +79,7 @@ def compare_and_write(
         artifacts.TABLE: markdown_table(comparison, methods, _notes(run, failed, diverged)).encode(),
         artifacts.CLAIMS: _csv(verdicts),
         artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode(),
+        artifacts.EFFECTS: _csv(_effect_rows(seeds)),
         **_influential(run, scores, seeds),
         **_figures(run, comparison),
         **_groups(run.dataset),
@@ -93,6 +97,11 @@ def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str
     notes += failure_notes(failed)
     notes += [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
     groups = run.dataset.left_out
+    if len(groups) < FEW:
+        notes.append(
+            f"With only {len(groups)} left out, centring takes much of the effects away and nothing of the scores: the "
+            "Pearson correlation, which centres both, says more than the cosine."
+        )
     if groups.names is not None:
         sizes = groups.sizes
         rows = f"{sizes.min()} to {sizes.max()}" if sizes.min() < sizes.max() else f"{sizes.max()}"
@@ -205,6 +214,18 @@ def _score_rows(scores: Scores) -> pd.DataFrame:
         table = score.to_dataframe("score").reset_index().assign(method=label)
         tables.append(table.reindex(columns=["method", "step", "test", "left_out", "score"]))
     return pd.concat(tables, ignore_index=True).astype({"step": "Int64"})
+
+
+def _effect_rows(seeds: list[xr.Dataset]) -> pd.DataFrame:
+    """The gold standard after the first and the last evaluated step, a row for each effect, mean over seeds."""
+    seeds, tables = without_diverged(seeds), []
+    for place in (0, -1):
+        full, centred = (gold_standard(seeds, place, adjustment) for adjustment in ("full", "centred"))
+        table = xr.Dataset({"effect": full, "centred": centred.drop_vars(["step", "epoch"])})
+        tables.append(table.to_dataframe().reset_index())
+    both = pd.concat(tables, ignore_index=True)
+    columns = ["step", "epoch", "test", "left_out", "effect", "centred"]
+    return both[columns].drop_duplicates(columns[:4])
 
 
 def _csv(table: pd.DataFrame) -> bytes:

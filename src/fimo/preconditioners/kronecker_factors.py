@@ -101,8 +101,8 @@ class KroneckerFactors(Preconditioner):
         bases = dict(layer_bases(problem))
         if not bases:
             raise MethodFailed(
-                f"{self.label} needs a network with linear or two-dimensional convolution layers "
-                f"({type(problem.network).__name__} has none): choose another method."
+                f"{self.label} needs weights of linear or two-dimensional convolution layers, and θ of the network "
+                f"{type(problem.network).__name__} has none: choose another method."
             )
         if self.metric_settings:
             self.metric = self.metric_settings.of(problem)

@@ -42,8 +42,8 @@ def influential_markdown(
         f"# Most helpful and most harmful {'training examples' if names is None else 'groups of training examples'}",
         "",
         f"Among the {first.sizes['left_out']} that were left out. Positive scores: leaving the {one} out raises "
-        f"{f'the {watched}' if watched else 'the test loss, so it helped'}. `{GOLD}` is further training, centred, "
-        "mean over seeds.",
+        f"{f'the {watched}' if watched else 'the test loss, so it helped'}. `{GOLD}` is what further training did, "
+        "mean over seeds; centred is minus its mean over all that was left out: above or below that mean.",
     ]
     for test in first["test"].values[:tests]:
         lines += ["", f"## Test example {test}", "", *_quoted(describe_row("test", int(test))), ""]
