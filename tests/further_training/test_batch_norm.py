@@ -118,7 +118,7 @@ def test_a_batch_of_one_row(rows, batch_size):
     settings = {"optimizer": OPTIMIZERS["sgd"], "batch_size": batch_size, **UPDATED}
     question = problem("classification", "features", rows=rows, left_out=(0, 9, 15))
     with pytest.raises(
-        UserError, match=rf"{rows} training rows .one less .* batches of {batch_size} make one of 1 row"
+        UserError, match=rf"{rows} training rows .fewer .* batches of {batch_size} make one of 1 row"
     ) as told:
         sweep(question, **settings)
     assert "\n" not in str(told.value)

@@ -16,7 +16,7 @@ from fimo.models import frozen_part
 from fimo.models.encoder import Encoder
 from fimo.models.stored_outputs import INPUT, OUTPUT, stored_bytes
 from fimo.randomness import seed_of
-from fimo.reference import gradients as reference
+from fimo.reference import further_training as training_reference
 
 # A network, a choice of θ, and of which modules outputs are stored.
 KINDS = NETWORKS | {kind.__name__: kind for kind in frozen_networks.VARIANTS}
@@ -88,7 +88,7 @@ def test_the_gold_standard_is_the_plain_loops(network):
     question = problem("classification", network, parameters=["head.*"])
     before = question.train.inputs.clone()
     losses = sweep(question, optimizer=OPTIMIZERS["adam"], leave_out="drop")[0]
-    assert_same(losses, reference.gold_standard(question, OPTIMIZERS["adam"], 3, 8, "drop", seed=0))
+    assert_same(losses, training_reference.gold_standard(question, OPTIMIZERS["adam"], 3, 8, "drop", seed=0))
     assert torch.equal(question.train.inputs, before)
 
 
@@ -102,7 +102,7 @@ def test_dropout_in_the_frozen_part_is_drawn_in_every_step(scheme):
     )
     losses = sweep(question, seeds=[5], optimizer=OPTIMIZERS["sgd"], leave_out=scheme)[5]
     with torch.random.fork_rng():
-        expected = reference.gold_standard(
+        expected = training_reference.gold_standard(
             question, OPTIMIZERS["sgd"], 3, 8, scheme, seed=5, draw=lambda *place: torch.manual_seed(seed_of(5, *place))
         )
     assert_same(losses, expected)
@@ -139,7 +139,9 @@ def test_sentences(network, choice, names):
     torch.testing.assert_close(*(asked.losses(elsewhere(asked), rows) for asked, rows in few), rtol=1e-12, atol=1e-13)
     assert_same_function(question, stored)
     losses = sweep(question, optimizer=OPTIMIZERS["adam"], batch_size=4, epochs=2)[0]
-    assert_same(losses, reference.gold_standard(question, OPTIMIZERS["adam"], 2, 4, "every_step", seed=0), 1e-11)
+    assert_same(
+        losses, training_reference.gold_standard(question, OPTIMIZERS["adam"], 2, 4, "every_step", seed=0), 1e-11
+    )
 
 
 @pytest.mark.parametrize("form", ["mapping", "tuple"])

@@ -112,7 +112,9 @@ class TestKroneckerFactors:
 
     def test_a_network_without_such_layers(self):
         question = replace(problem(), network=NoLayers(5, 1).double().eval())
-        with pytest.raises(UserError, match=r"EK-FAC needs .* layers \(NoLayers has none\): choose"):
+        with pytest.raises(
+            UserError, match=r"EK-FAC needs weights of .* layers, and θ of the network NoLayers has none: choose"
+        ):
             attribute(question, KroneckerFactors("EK-FAC", HALF))
 
 

@@ -130,7 +130,7 @@ def test_a_metric_that_is_none():
 
 def test_training_that_diverges_is_refused():
     asked = small("regression", "mlp")
-    with pytest.raises(UserError, match=r"optimizer.lr = η = 5 and D\^½ G D\^½'s largest eigenvalue σ = .*, ησ ="):
+    with pytest.raises(UserError, match=r"the learning rate η = 5 and D\^½ G D\^½'s largest eigenvalue σ = .*, ησ ="):
         attribute(asked, UnrolledGaussNewton("Unrolled-GN").for_training(recursion(rate=5.0)))
 
 

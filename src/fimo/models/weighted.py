@@ -141,11 +141,10 @@ def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objectiv
     return given if rows.target_shape is None else Weighted(given, rows.target_shape, counted)
 
 
-def _shapes(rows: Rows) -> dict[str, str]:
-    """Size and type of one row's inputs; sequences may be padded to any length."""
+def _sizes(rows: Rows) -> dict[str, list[int]]:
+    """Of one row's inputs, those that are real numbers: tokens may be padded to any length."""
     inputs = {"inputs": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
-    sized = {name: list(part.shape[1:] if rows.lengths is None else part.shape[2:]) for name, part in inputs.items()}
-    return {name: f"{size} of {inputs[name].dtype}" for name, size in sized.items()}
+    return {name: list(part.shape[1:]) for name, part in inputs.items() if part.is_floating_point()}
 
 
 def alike(**splits: Rows) -> dict[str, Rows]:
@@ -160,9 +159,9 @@ def alike(**splits: Rows) -> dict[str, Rows]:
     Raises:
         UserError: where their inputs have other names, sizes or types.
     """
-    shapes = [_shapes(rows) for rows in splits.values()]
-    if any(other != shapes[0] for other in shapes):
-        raise UserError(f"train and test must have inputs of one form, found {' and '.join(map(str, shapes))}.")
+    sizes = [_sizes(rows) for rows in splits.values() if rows.lengths is None]
+    if any(other != sizes[0] for other in sizes):
+        raise UserError(f"train and test must have inputs of one size, found {' and '.join(map(str, sizes))}.")
     if all(rows.target_shape is None for rows in splits.values()):
         return splits
     return {
