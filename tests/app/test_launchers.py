@@ -130,7 +130,7 @@ def test_jobs_side_by_side_share_what_is_the_same_for_both(tmp_path):
     assert first == second and first.startswith("damping-20")
 
     code, out, err = finish(gather("swept", *folders, tmp_path / "results/nothing"))
-    assert code == 0 and "results/nothing: no run has finished there" in out, err
+    assert code == 0 and "results/nothing: there is no such folder" in out, err
     table = pd.read_csv(tmp_path / "results/swept/sweep.csv")
     assert table["method"].tolist() == ["CG", "Grad-Dot", "CG (λ = 1000 λ0)", "Grad-Dot"]
     assert table["times.damping"].tolist() == [1, 1, 10, 10]
