@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from fimo.effect import gold_standard, without_diverged
+from fimo.effect import centre, gold_standard, without_diverged
 
 # The gold standard's name in rankings.
 GOLD = "a*"
@@ -58,9 +58,9 @@ def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) ->
     """
     seeds = without_diverged(seeds)
     golds = {}
-    for step, adjustment in ((0, "full"), (-1, "full"), (-1, "centred")):
-        gold = gold_standard(seeds, step, adjustment)
-        centred = " centred" if adjustment == "centred" else ""
-        golds[f"{GOLD}{centred}, epoch {float(gold['epoch']):.3g}"] = gold
+    for step in (0, -1):
+        gold = gold_standard(seeds, step, "full")
+        golds[f"{GOLD}, epoch {float(gold['epoch']):.3g}"] = gold
+    golds[f"{GOLD} centred, epoch {float(gold['epoch']):.3g}"] = centre(gold)
     last = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
     return {**golds, **last}

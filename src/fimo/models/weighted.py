@@ -157,7 +157,7 @@ def alike(**splits: Rows) -> dict[str, Rows]:
         By name.
 
     Raises:
-        UserError: where their inputs have other names, sizes or types.
+        UserError: where their inputs that are real numbers have other names or sizes.
     """
     sizes = [_sizes(rows) for rows in splits.values() if rows.lengths is None]
     if any(other != sizes[0] for other in sizes):

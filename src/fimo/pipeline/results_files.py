@@ -19,7 +19,7 @@ from fimo.comparison.influential import GOLD, rankings
 from fimo.comparison.own_claims import own_claims
 from fimo.comparison.tables import Comparison, compare
 from fimo.data.base import Data
-from fimo.effect import gold_standard, without_diverged
+from fimo.effect import centre, gold_standard, without_diverged
 from fimo.models.parameter_choice import ALL
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.artifacts import Artifact
@@ -220,9 +220,8 @@ def _effect_rows(seeds: list[xr.Dataset]) -> pd.DataFrame:
     """The gold standard after the first and the last evaluated step, a row for each effect, mean over seeds."""
     seeds, tables = without_diverged(seeds), []
     for place in (0, -1):
-        full, centred = (gold_standard(seeds, place, adjustment) for adjustment in ("full", "centred"))
-        table = xr.Dataset({"effect": full, "centred": centred.drop_vars(["step", "epoch"])})
-        tables.append(table.to_dataframe().reset_index())
+        full = gold_standard(seeds, place, "full")
+        tables.append(xr.Dataset({"effect": full, "centred": centre(full)}).to_dataframe().reset_index())
     both = pd.concat(tables, ignore_index=True)
     columns = ["step", "epoch", "test", "left_out", "effect", "centred"]
     return both[columns].drop_duplicates(columns[:4])
