@@ -8,7 +8,7 @@ positive effect is a rise of the test loss when the example is left out, so the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -96,11 +96,16 @@ def _is_nan(losses: xr.Dataset) -> np.ndarray:
     return np.isnan(losses[_of_left_out(losses)].isel(step=-1, test=0).values)
 
 
-def diverged(losses: xr.Dataset) -> list[str]:
-    """The runs of one seed that diverged: `left-out 17`, or `the full run`."""
+def diverged(losses: xr.Dataset, label: Callable[[int], str] = str) -> list[str]:
+    """The runs of one seed that diverged: `left-out 17`, or `the full run`.
+
+    Args:
+        losses: of the seed.
+        label: what a row or group on the axis `left_out` is called.
+    """
     bad = losses["left_out"].values[_is_nan(losses)]
     full = ["the full run"] if bool(np.isnan(losses["loss_full"]).any()) else []
-    return full + [f"left-out {number}" for number in bad]
+    return full + [f"left-out {label(int(number))}" for number in bad]
 
 
 def without_diverged(seeds: Sequence[xr.Dataset]) -> list[xr.Dataset]:

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from fimo.comparison.influential import GOLD, extremes, rankings
-from fimo.report.influential import influential_figure, influential_markdown
+from fimo.report.influential import Examples, influential_figure, influential_markdown
 
 
 def ranking(values, **coords):
@@ -57,11 +57,12 @@ def test_a_method_that_depends_on_the_step_is_taken_at_the_last():
 
 
 def test_what_is_written():
-    text = influential_markdown({"Grad-Dot": SCORES}, lambda split, row: f"{split} example {row}", tests=1, count=1)
+    examples = Examples(lambda split, row: f"{split} example {row}")
+    text = influential_markdown({"Grad-Dot": SCORES}, examples, tests=1, count=1)
     assert "## Test example 0\n\n> test example 0" in text and "## Test example 1" not in text
-    assert "| Grad-Dot | 4 (0.3) | 16 (-0.4) |" in text
+    assert "| Grad-Dot | 4: 0.3 | 16: -0.4 |" in text
     assert "- **4** train example 4\n- **16** train example 16" in text and "**15**" not in text
-    assert influential_figure("a*", SCORES, lambda split, row: "text") is None
+    assert influential_figure("a*", SCORES, Examples(lambda split, row: "text")) is None
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3)])
@@ -72,9 +73,9 @@ def test_images_are_drawn(shape):
         drawn.append((split, row))
         return np.full(shape, row, dtype=np.uint8)
 
-    figure = influential_figure("a*", SCORES, shown, tests=2, count=2)
+    figure = influential_figure("a*", SCORES, Examples(shown), tests=2, count=2)
     assert {("test", 0), ("test", 1), ("train", 4), ("train", 16)} <= set(drawn)
     assert sum(len(axes.images) for axes in figure.axes) == 10
     captions = [text.get_text() for axes in figure.axes for text in (axes.title, axes.xaxis.label, *axes.texts)]
     assert captions.count("–") == 2  # nothing harms the second test example
-    assert "(influential.png)" in influential_markdown({"Grad-Dot": SCORES}, shown)
+    assert "(influential.png)" in influential_markdown({"Grad-Dot": SCORES}, Examples(shown))

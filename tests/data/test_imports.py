@@ -7,7 +7,7 @@ HUBS = {"transformers", "tokenizers", "datasets", "torchvision", "huggingface_hu
 TABLES = {"pandas", "sklearn", "pyarrow", "pooch", "requests"}
 
 
-MODULES = ["base", "tabular", "files", "text", "sentences", "images", "image_sources"]
+MODULES = ["base", "tabular", "files", "text", "sentences", "images", "image_sources", "image_folder", "own"]
 
 
 def test_the_modules_import_no_heavy_package():

@@ -9,7 +9,7 @@ import xarray as xr
 from configs import app, make_run
 
 from fimo.errors import UserError
-from fimo.models.training import metrics
+from fimo.models.evaluation import metrics
 from fimo.pipeline import addresses
 from fimo.reference import further_training as reference
 

@@ -14,7 +14,8 @@ from fimo.app.config import run_of
 from fimo.errors import UserError
 from fimo.further_training.order import Order
 from fimo.models import training
-from fimo.models.training import SCHEDULES, FinalTraining, metrics, require_variance, train_final
+from fimo.models.evaluation import metrics
+from fimo.models.training import SCHEDULES, FinalTraining, require_variance, train_final
 from fimo.pipeline import addresses
 
 CPU = torch.device("cpu")
@@ -128,7 +129,7 @@ def test_the_best_epoch_is_kept_and_training_is_the_same(task, measure, sign):
 def test_metrics_do_not_depend_on_how_many_rows_go_at_once(monkeypatch):
     question = problem("classification", tests=30)
     whole = metrics(question.network, question.objective, question.test)
-    monkeypatch.setattr("fimo.models.training.EVALUATION_ROWS", 7)
+    monkeypatch.setattr("fimo.models.evaluation.EVALUATION_ROWS", 7)
     assert metrics(question.network, question.objective, question.test) == pytest.approx(whole, rel=1e-12)
 
 

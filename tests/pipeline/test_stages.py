@@ -82,7 +82,8 @@ def test_files_hold_what_the_contract_says(tmp_path):
     assert curves["step"].unique().tolist() == [10, 20, 24] and curves["epoch"].iloc[-1] == 2
     assert len(curves) == 2 * 3 * 3 and (curves["n_test"] == 6).all()
     scores = pd.read_csv(results / "scores.csv")
-    assert list(scores) == ["method", "step", "test", "left_out", "score"] and scores["step"].isna().all()
+    assert list(scores)[:5] == ["method", "step", "test", "left_out", "score"] and scores["step"].isna().all()
+    assert list(scores)[5:] == ["test_name", "left_out_name"] and scores["left_out_name"].str.match(r"row \d+$").all()
     assert scores["left_out"].unique().tolist() == [353 * k // 8 for k in range(8)]
     told = json.loads((results / "run.json").read_text())
     assert set(told["seconds"]) == {"train", "attribute", "further_train", "compare"} and told["device"] == "cpu"
@@ -121,7 +122,7 @@ def test_a_diverging_run_is_named_kept_out_and_not_computed_again(tmp_path, seed
     assert pd.read_csv(tmp_path / "results/diabetes/curves.csv")["cosine_mean"].notna().all()
     assert "seed 1, left-out 132" in (tmp_path / "results/diabetes/table.md").read_text()
     assert app(tmp_path, *QUICK) == 3 and seeds_computed == [0, 1]
-    assert read_run(tmp_path / "results/diabetes")["diverged"] == ["seed 1, left-out 132"]
+    assert read_run(tmp_path / "results/diabetes")["diverged"] == ["seed 1, left-out 132 (row 181)"]
 
 
 def test_further_training_that_diverges_altogether_still_writes_what_there_is(tmp_path, capsys):

@@ -21,7 +21,8 @@ from fimo.reference import gradients as reference
 
 
 def digits(make, rows=13):
-    data = ImageData("digits", 8, Digits(), ".", left_out=3, train_rows=rows, test_count=2).load()
+    settings = {"left_out": 3, "train_rows": rows, "test_count": 2}
+    data = ImageData(name="digits", batch_size=8, source=Digits(), data_dir=".", **settings).load()
     torch.manual_seed(0)
     network = make(data.inputs, data.outputs)
     network(data.train.inputs)  # in training mode: running statistics that say something

@@ -9,6 +9,7 @@ from fimo.comparison.sorted_scores import EARLY, LATE, early_and_late, profile, 
 from fimo.comparison.tables import compare
 from fimo.paper.tables import at_few_amounts, cost_table, influential_table, methods_table, published_table
 from fimo.report.figures import CEILING, draw_curves, draw_seeds
+from fimo.report.influential import Examples
 from fimo.report.markdown import decimals_for, with_error
 from fimo.report.panels import panels_figure
 from fimo.report.tables import readable_cells, table_files
@@ -97,18 +98,22 @@ def test_costs_that_are_not_known_are_no_numbers():
 
 def test_influential_examples_of_the_first_amount(made):
     seeds = made[1]
-    table = influential_table(seeds, lambda split, row: f"{split} {row}", tests=2)
+    table = influential_table(seeds, Examples(lambda split, row: f"{split} {row}"), tests=2)
     mean = np.mean([s["loss_left_out"].values[0] - s["loss_full"].values[0][:, None] for s in seeds], 0)
     best = seeds[0]["left_out"].values[mean[1].argmax()]
-    row = table.query("`test row` == 1 and `training example is` == 'most helpful'").iloc[0]
+    row = table.query("`test row` == '1' and `training example is` == 'most helpful'").iloc[0]
     assert (
-        row["training row"] == best and row["training example"] == f"train {best}" and row["test example"] == "test 1"
+        row["training row"] == str(best)
+        and row["training example"] == f"train {best}"
+        and row["test example"] == "test 1"
     )
     assert row["effect"] == pytest.approx((mean - mean.mean(1, keepdims=True))[1].max())
 
 
 def test_images_and_bars_in_a_table(made):
-    table = influential_table(made[1], lambda split, row: np.zeros((2, 2, 1)) if split == "test" else "a | b", tests=1)
+    table = influential_table(
+        made[1], Examples(lambda split, row: np.zeros((2, 2, 1)) if split == "test" else "a | b"), tests=1
+    )
     assert table["test example"].tolist() == ["image 0"] * 2
     markdown = table_files(table, table, [])["md"].decode()
     assert r"a \| b" in markdown and len({line.replace(r"\|", "").count("|") for line in markdown.splitlines()}) == 1

@@ -17,6 +17,7 @@ from torch import nn
 
 from fimo.app import multirun
 from fimo.app.checks import check_values
+from fimo.app.data import data_of
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.fingerprints import fingerprints_of
 from fimo.app.methods import methods_of, unrolled_rows
@@ -52,10 +53,11 @@ def run_of(cfg: DictConfig) -> Run:
     training = training_of(cfg)
     methods = methods_of(cfg, training)
     network = _network(cfg)
+    data = data_of(cfg)
     further, settings = cfg.further, plain(cfg)
     return Run(
         name=multirun.run_name(cfg),
-        data=instantiate(cfg.data, _convert_="all"),
+        data=data,
         data_name=cfg.data.name,
         network=network,
         objective=objective_of(cfg),
@@ -69,7 +71,7 @@ def run_of(cfg: DictConfig) -> Run:
         execution=Execution(device, further.processes, further.seeds_at_once),
         output_dir=Path(cfg.paths.output_dir),
         results_dir=Path(cfg.paths.results_dir),
-        make_fingerprints=partial(fingerprints_of, settings, methods),
+        make_fingerprints=partial(fingerprints_of, settings, methods, data),
         unrolled_limits=CurvatureLimits(unrolled_rows(cfg), cfg.facts.dual_bytes),
         settings=settings,
         size=cfg.facts.size,

@@ -29,26 +29,33 @@ from fimo.pipeline.score_files import FileScores
 from fimo.pipeline.scorers import AnyMethod, ScorerMethod
 from fimo.pipeline.specification import Fingerprints
 
+# Settings of data that are no part of what the final model is trained on, or are added in another form.
+ELSEWHERE = ("source", "data_dir", "batch_size", "test_count", "tested", "left_out", "left_out_first")
+# Settings of data that came later than addresses did: at these values they take no part in them.
+ADDED = {"weight": None, "tested": None, "stratify": False, "standardise": True, "layout": None, "at_most": False}
+ADDED |= {"text": None, "label": None}
 # How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
 
 
-def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, AnyMethod]) -> Fingerprints:
+def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, AnyMethod], rows: Any) -> Fingerprints:
     """What determines each result of a run.
 
     Args:
         settings: the whole config, as plain values.
         methods: of the run, by name.
+        rows: the data source.
 
     Raises:
         UserError: where a pretrained network or a list of left-out rows can't be read.
     """
     data = settings["data"]
     return Fingerprints(
-        final=final_fingerprint(settings),
+        final=final_fingerprint(settings, rows),
         problem={
             **_left_out(data),
             "test_count": data["test_count"],
+            **_as_ever({"tested": data.get("tested")}),
             **_chosen_function(settings, "measurement"),
             **({} if settings["parameters"] == ALL else {"parameters": settings["parameters"]}),
         },
@@ -57,21 +64,23 @@ def fingerprints_of(settings: Mapping[str, Any], methods: Mapping[str, AnyMethod
     )
 
 
-def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What determines the final model."""
+def final_fingerprint(settings: Mapping[str, Any], rows: Any) -> dict[str, Any]:
+    """What determines the final model.
+
+    Args:
+        settings: the whole config, as plain values.
+        rows: the data source.
+    """
     data, model, final = settings["data"], settings["model"], settings["final"]
-    # Without weights it keeps the address that it has always had.
-    source = without(data["source"], "url", "page", *(["weight"] if data["source"].get("weight") is None else []))
-    source |= _content(data["source"], Path(data["data_dir"]))
+    source = _source(data, rows)
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = _left_out(data) if data["train_rows"] and not is_described(data["left_out"]) else {}
-    rows = without(data, "source", "data_dir", "batch_size", "test_count", "left_out", "left_out_first")
     targets = {"model": model, "data": data, "source": source, "augment": final["augment"]}
     config = {
-        "data": {**rows, **chosen, "source": source},
+        "data": {**without(_as_ever(data), *ELSEWHERE), **chosen, "source": source},
         "model": model,
         "versions": {"data": fimo.data.VERSION, "models": fimo.models.VERSION},
-        **_own_code({what: node["_target_"] for what, node in targets.items() if node}),
+        **_own_code({what: node["_target_"] for what, node in targets.items() if node and "_target_" in node}),
         **_pretrained(data, model),
         **_chosen_function(settings, "objective"),
     }
@@ -80,6 +89,19 @@ def final_fingerprint(settings: Mapping[str, Any]) -> dict[str, Any]:
     # A constant rate is what every final model had before there were schedules: it keeps that model's address.
     final = without(final, *(["schedule"] if final["schedule"] == "constant" else []))
     return {**config, "final": final, "seed": settings["seed"]}
+
+
+def _as_ever(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that came later and have the value that was meant before."""
+    return {key: value for key, value in node.items() if key not in ADDED or value != ADDED[key]}
+
+
+def _source(data: Mapping[str, Any], rows: Any) -> dict[str, Any]:
+    """Where the rows come from, and a digest of what is there."""
+    if "source" not in data:  # a function of the user's
+        return {"content_sha256": rows.content_digest}
+    source = without(_as_ever(data["source"]), "url", "page")
+    return source | _content(data["source"], Path(data["data_dir"]))
 
 
 def _chosen_function(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -96,7 +118,10 @@ def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:
     if source.get("sha256", ...) is None:
         files = source["files"].values() if "files" in source else [source["file"]]
         return {"file_sha256": [digest(data_dir / file) for file in files]}
-    if hasattr(get_object(source["_target_"]), "files"):  # which these are, the source knows; they may arrive only now
+    kind = get_object(source["_target_"])
+    if hasattr(kind, "content_digest"):
+        return {"content_sha256": instantiate(source, _convert_="all").content_digest(data_dir)}
+    if hasattr(kind, "files"):  # which these are, the source knows; they may arrive only now
         return {"files_sha256": [digest(path) for path in instantiate(source, _convert_="all").files(data_dir)]}
     return {}
 

@@ -47,11 +47,12 @@ class Search(Sweeper):
 
         for folder in (config.paths.output_dir, config.hydra.sweep.dir):
             Path(folder).mkdir(parents=True, exist_ok=True)
+        from fimo.app.data import data_of
         from fimo.app.fingerprints import final_fingerprint
         from fimo.app.settings import plain
 
         cfg, varied = multirun.varied_settings(config)
-        searched = short_hash({**final_fingerprint(plain(cfg)), "varied": varied})
+        searched = short_hash({**final_fingerprint(plain(cfg), data_of(cfg)), "varied": varied})
         settings = {**self.settings, "study_name": f"{self.settings['study_name']}-{searched}"}
         study = optuna.create_study(settings["storage"], study_name=settings["study_name"], load_if_exists=True)
         finished = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,44 +21,92 @@ Columns = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Data:
-    """Rows of both splits, ready for a network.
+class RowNames:
+    """What people call the rows of both splits, for each position: `line 12`, `id A17`.
 
     Attributes:
-        train: training rows.
-        test: the test examples that are evaluated.
-        test_all: the entire test split, for the final model's metrics.
-        left_out: groups of positions in `train`.
+        train, test: a name for each row of the entire split; None where its position says all there is to say.
+    """
+
+    train: Sequence[str] | None = None
+    test: Sequence[str] | None = None
+
+    def of(self, split: str, row: int) -> str | None:
+        """The name of a row, or None where it has no other than its position.
+
+        Args:
+            split: `train` or `test`.
+            row: position in that split.
+        """
+        names = {"train": self.train, "test": self.test}[split]
+        return None if names is None else str(names[row])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataInfo:
+    """What is to know of two entire splits beside their rows.
+
+    Attributes:
         inputs: what a network's first layer is as wide as: features of a table, channels of an image, words of a
             vocabulary.
         outputs: number of outputs of a network for this task.
         display: an example as people read it.
+        names: what people call the rows.
+        classes: names of the classes, by number; None where they have none.
+        columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
+    """
+
+    inputs: int
+    outputs: int
+    display: Display
+    names: RowNames = RowNames()
+    classes: tuple[str, ...] | None = None
+    columns: Columns = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(DataInfo):
+    """Rows of both splits, ready for a network.
+
+    Attributes:
+        train: training rows.
+        test: the test examples that are evaluated; where these are the final model's mistakes, all that it may be.
+        test_all: the entire test split, for the final model's metrics.
+        left_out: groups of positions in `train`.
+        mistakes: of the test examples only so many that the final model gets wrong are evaluated; None for those of
+            `test` as they are.
     """
 
     train: Rows
     test: Rows
     test_all: Rows
     left_out: Groups
-    inputs: int
-    outputs: int
-    display: Display
+    mistakes: int | None = None
 
 
-@dataclass(frozen=True)
+MISCLASSIFIED: Literal["misclassified"] = "misclassified"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which rows of the splits are used; the last fields of every kind of data.
+    """Which rows of the splits are used; every kind of data is one.
 
     Attributes:
         left_out: what of the training split is left out in turn (see `fimo.data.left_out`): rows or groups of rows.
         left_out_first: of rows that are listed or counted, keep so many from the first; None for all.
         train_rows: keep at most so many training rows, the left-out ones among them.
         test_count: evaluate so many test examples, from the first; None for all.
+        tested: evaluate these positions of the test split in place of the first, or, of `misclassified`, the first
+            `test_count` that the final model gets wrong; None for the first `test_count`.
+        at_most: the counts `left_out` and `test_count` are upper bounds, for data whose rows aren't known beforehand.
     """
 
     left_out: LeftOut
     left_out_first: int | None = None
     train_rows: int | None = None
     test_count: int | None = None
+    tested: Sequence[int] | str | None = None
+    at_most: bool = False
 
     def training_rows(self, rows: int) -> np.ndarray:
         """Positions `[kept]`, ascending, of those rows of a training split of `rows` rows that are kept.
@@ -68,64 +117,64 @@ class Choice:
         listed = [] if is_described(self.left_out) else self._listed(rows).rows.tolist()
         return kept_rows(rows, self.train_rows, listed)
 
-    def of(
-        self, train: Rows, test: Rows, inputs: int, outputs: int, display: Display, columns: Columns | None = None
-    ) -> Data:
+    def of(self, train: Rows, test: Rows, info: DataInfo) -> Data:
         """The chosen rows of two entire splits.
 
         Args:
             train: the entire training split.
             test: the entire test split.
-            inputs: what a network's first layer is as wide as (see `Data`).
-            outputs: number of outputs of a network for this task.
-            display: an example as people read it.
-            columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
+            info: what is to know of them.
 
         Raises:
             UserError: where the splits have no such rows.
         """
         kept = train.keep(torch.from_numpy(self.training_rows(len(train))))
-        return self.of_kept(kept, len(train), test, inputs, outputs, display, columns)
+        return self.of_kept(kept, len(train), test, info)
 
-    def of_kept(
-        self,
-        kept: Rows,
-        rows: int,
-        test: Rows,
-        inputs: int,
-        outputs: int,
-        display: Display,
-        columns: Columns | None = None,
-    ) -> Data:
+    def of_kept(self, kept: Rows, rows: int, test: Rows, info: DataInfo) -> Data:
         """The same where the training rows were selected before, by `training_rows`.
 
         Args:
             kept: the training rows that are kept; their `index` is ascending.
             rows: how many rows the entire training split has.
             test: the entire test split.
-            inputs: what a network's first layer is as wide as (see `Data`).
-            outputs: number of outputs of a network for this task.
-            display: an example as people read it.
-            columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
+            info: what is to know of both.
 
         Raises:
             UserError: where the splits have no such rows.
         """
-        count = len(test) if self.test_count is None else self.test_count
-        if not 1 <= count <= len(test):
-            raise UserError(f"data.test_count must be from 1 to {len(test)} (the test examples), found {count}.")
+        evaluated, mistakes = self._test_rows(len(test))
         return Data(
+            **{entry.name: getattr(info, entry.name) for entry in fields(info)},
             train=kept,
-            test=test.keep(slice(0, count)),
+            test=test.keep(evaluated),
             test_all=test,
-            left_out=self._left_out(kept, rows, columns or {}),
-            inputs=inputs,
-            outputs=outputs,
-            display=display,
+            left_out=self._left_out(kept, rows, info.columns),
+            mistakes=mistakes,
         )
 
+    def _test_rows(self, rows: int) -> tuple[torch.Tensor | slice, int | None]:
+        """Which test examples are evaluated, and how many of them at most where they have to be mistakes."""
+        count = rows if self.test_count is None else min(self.test_count, rows) if self.at_most else self.test_count
+        if self.tested is None or self.tested == MISCLASSIFIED:
+            if not 1 <= count <= rows:
+                raise UserError(f"data.test_count must be from 1 to {rows} (the test examples), found {count}.")
+            return (slice(0, count), None) if self.tested is None else (slice(0, rows), count)
+        positions = self.tested
+        if isinstance(positions, str) or not positions or any(type(position) is not int for position in positions):
+            raise UserError(
+                f"data.tested must be positions in the test split, as in [7,12], or {MISCLASSIFIED}, found {positions}."
+            )
+        if wrong := [p for p in positions if not 0 <= p < rows or positions.count(p) > 1]:
+            raise UserError(
+                f"data.tested must name test examples from 0 to {rows - 1}, each once, found {wrong[0]}"
+                f"{' twice' if 0 <= wrong[0] < rows else ''}."
+            )
+        return torch.tensor(list(positions)), None
+
     def _listed(self, rows: int) -> Groups:
-        groups = listed_groups(self.left_out, rows)
+        wanted = min(self.left_out, rows) if self.at_most and isinstance(self.left_out, int) else self.left_out
+        groups = listed_groups(wanted, rows)
         return Groups(groups.members[: self.left_out_first]) if groups.names is None else groups
 
     def _left_out(self, kept: Rows, rows: int, columns: Columns) -> Groups:

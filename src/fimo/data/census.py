@@ -14,7 +14,7 @@ from folktables.acs import adult_filter
 from folktables.load_acs import _STATE_CODES as CODES
 
 from fimo.data.download import fetch
-from fimo.data.tables import Table
+from fimo.data.tables import Table, lines_of
 from fimo.errors import UserError
 
 # What the Census Bureau has called RELP, with codes of its own, since 2019; folktables' definition has the old name.
@@ -56,21 +56,22 @@ class Income:
         """
         files = self.files(data_dir)
         source = ACSDataSource(str(self.year), self.horizon, "person", root_dir=str(data_dir / self.folder))
-        people, sizes = [], []
+        people, names = [], []
         for state, path in zip(self.states, files, strict=True):
             try:
                 sheet = source.get_data(states=[state])
             except (ValueError, StopIteration) as reason:  # no text, no table, rows of different lengths, no line
                 raise UserError(_unreadable(path, reason)) from reason
             people.append(_workers(sheet, state, path))
-            sizes.append(len(people[-1]))
+            names.append(lines_of(people[-1].index, f"{state} line"))
         values, over, _ = ACSIncome.df_to_numpy(pd.concat(people, ignore_index=True))
         inputs = pd.DataFrame(values, columns=ACSIncome.features)
         if unknown := [name for name in self.categorical if name not in inputs]:
             raise UserError(f"data.source.categorical must name columns of {list(inputs)}, found '{unknown[0]}'.")
         categories = {name: np.unique(inputs[name]) for name in self.categorical}
-        others = {"state": np.repeat(list(self.states), sizes)}
-        return Table(inputs, over.astype("int64"), "income above 50,000", categories, others)
+        others = {"state": np.repeat(list(self.states), [len(part) for part in names])}
+        target = over.astype("int64"), "income above 50,000"
+        return Table(inputs, *target, categories, others, names=np.concatenate(names))
 
     def files(self, data_dir: Path) -> list[Path]:
         """Each state's file, downloaded where it is missing.

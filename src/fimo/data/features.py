@@ -30,13 +30,14 @@ class Features:
     values: Tensor
 
     @classmethod
-    def of(cls, table: Table, train: np.ndarray) -> Features:
+    def of(cls, table: Table, train: np.ndarray, standardise: bool = True) -> Features:
         """Encode all rows of the table.
 
         Args:
             table: what to encode.
             train: `[train]`, numbers of the training rows, which give mean and standard deviation of the numbers and,
                 where the table doesn't name them, the categories.
+            standardise: bring numbers to mean 0 and deviation 1; otherwise they stay as they are.
 
         Returns:
             The features of all rows.
@@ -52,7 +53,7 @@ class Features:
         if plain:
             raw = table.inputs[plain].to_numpy()
             _check_spread(plain, raw[train])
-            values.append(StandardScaler().fit(raw[train]).transform(raw))
+            values.append(StandardScaler().fit(raw[train]).transform(raw) if standardise else raw)
             columns.append(np.broadcast_to(np.arange(len(plain)), raw.shape))
         for name in (name for name in table.inputs if name in table.categories):
             cells, known = table.inputs[name].to_numpy(), table.categories[name]

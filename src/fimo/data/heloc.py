@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fimo.data.tables import Table, check_published, read_csv, select_columns, to_float64
+from fimo.data.tables import Table, check_published, lines_of, read_csv, select_columns, to_float64
 from fimo.errors import Unavailable, UserError, short
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Heloc:
         check_published(table, path, self.page, self.rows, self.sha256)
         recorded = (table[list(self.inputs)] != -9).any(axis=1)
         inputs = without_special_values(table.loc[recorded, list(self.inputs)])
-        return Table(inputs, sheet.loc[recorded, self.target].to_numpy(), self.target)
+        target = sheet.loc[recorded, self.target].to_numpy()
+        return Table(inputs, target, self.target, names=lines_of(inputs.index))
 
 
 def without_special_values(raw: pd.DataFrame) -> pd.DataFrame:

@@ -16,35 +16,55 @@ from pathlib import Path
 
 import numpy as np
 
+from fimo.data.classes import class_numbers, require_known_classes
 from fimo.data.download import TIMEOUT_SECONDS
+from fimo.data.image_arrays import image_array, label_array
+from fimo.data.splits import random_split
 from fimo.errors import Unavailable, UserError, short
 
 logger = logging.getLogger(__name__)
 
 SUBSET = "cifar10/cifar10_subset.npz"
+SPLITS = ("train", "test")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 @dataclass(frozen=True)
-class Images:
-    """Both splits as they are stored.
+class ImageSplit:
+    """Images of one split as they are stored.
 
     Attributes:
-        train, test: `[row, height, width, channel]`, uint8.
-        train_labels, test_labels: `[row]`, class numbers 0, 1, …
-        white: the value of the brightest pixel that there can be.
+        images: `[row, height, width, channel]`, uint8 or float32.
+        labels: `[row]`, class numbers 0, 1, …
+        names: what people call each image, as `cat/001.png`; None where the position says it all.
     """
 
-    train: np.ndarray
-    train_labels: np.ndarray
-    test: np.ndarray
-    test_labels: np.ndarray
-    white: int = 255
+    images: np.ndarray
+    labels: np.ndarray
+    names: list[str] | None = None
 
-    @property
-    def classes(self) -> int:
-        """How many there are."""
-        return int(self.train_labels.max()) + 1
+    def at(self, index: np.ndarray) -> ImageSplit:
+        """The images at `index`."""
+        names = None if self.names is None else [self.names[row] for row in index]
+        return ImageSplit(self.images[index], self.labels[index], names)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images in two splits, or in one that is still to be split.
+
+    Attributes:
+        train: the training split, or all images where there is one split only.
+        test: the test split, or None: rows are drawn from `train` then.
+        classes: names of the classes, by number; None where they are their numbers.
+        black, white: the values of the darkest and of the brightest pixel that there can be.
+    """
+
+    train: ImageSplit
+    test: ImageSplit | None = None
+    classes: tuple[str, ...] | None = None
+    black: float = 0
+    white: float = 255
 
 
 @dataclass(frozen=True)
@@ -66,15 +86,15 @@ class Digits:
             UserError: where `test_size` is no share.
         """
         import sklearn.datasets
-        from sklearn.model_selection import train_test_split
 
         bunch = sklearn.datasets.load_digits()
         images = bunch.images.astype(np.uint8)[..., None]
-        settings = {"test_size": self.test_size, "random_state": self.random_state}
         if not 0 < self.test_size < 1:
             raise UserError(f"data.source.test_size must be a share between 0 and 1, found {self.test_size!r}.")
-        train, test = train_test_split(np.arange(len(images)), **settings)
-        return Images(images[train], bunch.target[train], images[test], bunch.target[test], white=16)
+        names = [f"image {row} of load_digits" for row in range(len(images))]
+        every = ImageSplit(images, bunch.target, names)
+        train, test = random_split(len(images), self.test_size, self.random_state)
+        return Images(every.at(train), every.at(test), white=16)
 
 
 @dataclass(frozen=True)
@@ -84,10 +104,12 @@ class Archive:
     Attributes:
         file: path below the data folder.
         sha256: None; any content is accepted, and results on another content lie at another address.
+        layout: of the images, see `fimo.data.image_arrays`; None where their shape tells it.
     """
 
     file: str
     sha256: None = None
+    layout: str | None = None
 
     def read(self, data_dir: Path) -> Images:
         """Both splits, every array of them checked.
@@ -108,46 +130,32 @@ class Archive:
         # A single array is no context manager, and lists are only in what was pickled.
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as reason:
             raise UserError(
-                f"{path} is not an .npz archive of plain arrays that can be read ({reason}): get it anew."
+                f"{path} is not an .npz archive of plain arrays that can be read ({short(reason)}): get it anew."
             ) from reason
         if missing := [name for name in ARRAYS if name not in arrays]:
             raise UserError(f"{path} lacks the arrays {missing}: expected {list(ARRAYS)}, found {names}.")
-        _check(arrays, path)
-        return Images(*(arrays[name] for name in ARRAYS))
+        return _checked(arrays, path, self.layout)
 
 
-def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Shapes, types, lengths, and that labels are class numbers."""
-    size = arrays["train_images"].shape[1:]
-    for split in ("train", "test"):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if (
-            images.dtype != np.uint8
-            or images.ndim != 4
-            or 0 in images.shape
-            or images.shape[1:] != size
-            or size[-1] > 4
-        ):
-            like = "" if split == "train" else f", each as large as a training image {list(size)}"
-            raise UserError(
-                f"{split}_images in {path} must be uint8 of shape [row, height, width, channel]{like}, found "
-                f"{images.dtype} of shape {list(images.shape)}."
-            )
-        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-            raise UserError(
-                f"{split}_labels in {path} must be a whole number for each of the {len(images)} images, found "
-                f"{labels.dtype} of shape {list(labels.shape)}."
-            )
-    classes = np.unique(arrays["train_labels"])
-    if len(classes) == 1:
-        raise UserError(f"train_labels in {path} must have two or more classes, found {classes[0]} alone.")
-    if not np.array_equal(classes, np.arange(len(classes))):
+def _checked(arrays: dict[str, np.ndarray], path: Path, layout: str | None) -> Images:
+    """Both splits, of one form, with the classes of both."""
+    train, test = (image_array(arrays[f"{split}_images"], f"{split}_images in {path}", layout) for split in SPLITS)
+    if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise UserError(
-            f"train_labels in {path} must be class numbers 0, 1, … of which each occurs, found {len(classes)} "
-            f"different ones from {classes[0]} to {classes[-1]}."
+            f"test_images in {path} must be each as a training image, {list(train.shape[1:])} of {train.dtype}, found "
+            f"{list(test.shape[1:])} of {test.dtype}."
         )
-    if outside := [int(label) for label in arrays["test_labels"] if not 0 <= label < len(classes)]:
-        raise UserError(f"test_labels in {path} must be from 0 to {len(classes) - 1}, found {outside[0]}.")
+    sizes = dict(zip(SPLITS, (len(train), len(test)), strict=True))
+    labels = [
+        label_array(arrays[f"{split}_labels"], rows, f"{split}_labels in {path}") for split, rows in sizes.items()
+    ]
+    what = f"The labels in {path}"
+    numbers, classes = class_numbers(np.concatenate(labels), what)
+    require_known_classes(numbers, np.arange(len(train)), classes, what)
+    black, white = (0, 255) if train.dtype == np.uint8 else (float(train.min()), float(train.max()))
+    splits = ImageSplit(train, numbers[: len(train)]), ImageSplit(test, numbers[len(train) :])
+    named = classes if classes != tuple(map(str, range(len(classes)))) else None
+    return Images(*splits, named, black, white)
 
 
 @dataclass(frozen=True)
@@ -183,7 +191,8 @@ class CIFAR10:
                 f"{unpacked} is not CIFAR-10 as published (a file is missing or has another MD5 sum): remove it, then "
                 "it is fetched anew."
             ) from reason
-        return Images(train.data, np.array(train.targets), test.data, np.array(test.targets))
+        first, second = (ImageSplit(part.data, np.array(part.targets)) for part in (train, test))
+        return Images(first, second, tuple(train.classes))
 
     def _fetch(self, folder: Path, data_dir: Path) -> None:
         """Unpack the archive, downloaded where it is missing, and give the result its name when it is complete."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fimo.data.text import Corpus, Sentences
+from fimo.data.corpus import Corpus, Sentences
 from fimo.errors import UserError
 
 THINGS = (

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from fimo import hub
-from fimo.data.text import Corpus, Sentences
+from fimo.data.classes import class_numbers
+from fimo.data.corpus import Corpus, Sentences
+from fimo.data.sentence_files import Columns, LabelledCells, read_cells
 from fimo.errors import Unavailable, UserError
 
 logger = logging.getLogger(__name__)
@@ -22,108 +25,64 @@ logger = logging.getLogger(__name__)
 HEADER = ("sentence", "label")
 
 
-def read_tsv(path: Path, header: bool) -> list[tuple[str, str]]:
-    """Sentence and label of every line; quotes are ordinary characters.
-
-    Args:
-        path: a file in UTF-8 with two columns that a tab separates.
-        header: whether the first line names the columns.
-
-    Returns:
-        A pair for each line but the header.
-
-    Raises:
-        UserError: where the file can't be read, or naming the first line that is something else.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as reason:
-        raise UserError(
-            f"{path} must be a file of lines sentence<TAB>label, and can't be read ({reason.strerror})."
-        ) from reason
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as reason:
-        line = content[: reason.start].count(b"\n") + 1
-        raise UserError(f"{path} must be text in UTF-8, found another byte in line {line}: save it anew.") from reason
-    # Not splitlines, which takes further characters for ends of lines.
-    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
-    return [_parsed(path, number, line) for number, line in enumerate(lines, 1) if not (header and number == 1)]
-
-
-def _parsed(path: Path, number: int, line: str) -> tuple[str, str]:
-    cells = line.split("\t")
-    wrong = None
-    if not line.strip():
-        wrong = "an empty line"
-    elif len(cells) > 2:
-        wrong = f"{len(cells)} columns"
-    elif len(cells) < 2 or not cells[1].strip():
-        wrong = "no label"
-    elif not cells[0].strip():
-        wrong = "no sentence"
-    if wrong:
-        raise UserError(
-            f"{path} must have a sentence, a tab and a label in every line, found {wrong} in line {number}."
-        )
-    return cells[0], cells[1].strip()
-
-
-def numbered(labels: Sequence[str], where: object) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class numbers of labels: integers 0, 1, … as they are, words in sorted order.
-
-    Args:
-        labels: a label for each row.
-        where: what they were read from, for the error.
-
-    Returns:
-        Class numbers `[row]`, int64, and the names of the classes.
-
-    Raises:
-        UserError: for one class only, or integers that leave some out.
-    """
-    names = sorted(set(labels))
-    if len(names) < 2:
-        raise UserError(f"{where} must have labels of at least two classes, found {names or 'no line'} only.")
-    if all(re.fullmatch(r"-?[0-9]+", name) for name in names):
-        numbers = np.array([int(label) for label in labels])
-        classes = np.unique(numbers)
-        if not np.array_equal(classes, np.arange(len(classes))):
-            raise UserError(
-                f"{where} must have labels 0, 1, … without a gap, or words, found {len(classes)} numbers from "
-                f"{classes[0]} to {classes[-1]}."
-            )
-        return numbers, tuple(map(str, classes))
-    order = {name: number for number, name in enumerate(names)}
-    return np.array([order[label] for label in labels]), tuple(names)
-
-
 @dataclass(frozen=True)
 class TextFile:
-    """A file of one's own: a sentence, a tab and a label in every line.
+    """A file of one's own: a sentence, or a pair of them, and a label in every row.
+
+    Tab-separated lines, CSV, JSON lines or Parquet (see `read_cells`). Without further settings the last column is the
+    label, and what is in front of it, one column or two, are the sentences.
 
     Attributes:
         file: path below the data folder.
-        header: whether the first line names the columns.
+        header: whether the first line of tabs or commas names the columns.
         sha256: None; any content is accepted, and results on another content lie at another address.
+        text: the column of sentences, or a list of two; names, or numbers from 0 where there are no names.
+        label: the column of labels, or a list of several.
     """
 
     file: str
     header: bool = False
     sha256: None = None
+    text: Columns = None
+    label: Columns = None
 
     def read(self, data_dir: Path) -> Corpus:
-        """All sentences, in one split.
+        """All rows, in one split, with their labels as text.
 
         Raises:
             UserError: naming the line that is no sentence with a label.
         """
         path = data_dir / self.file
-        rows = read_tsv(path, self.header)
-        if not self.header and rows and [word.lower() for word in rows[0]] == ["sentence", "label"]:
-            raise UserError(f"The first line of {path} names columns: add data.source.header=true.")
-        labels, classes = numbered([label for _, label in rows], path)
-        return Corpus(classes, Sentences([sentence for sentence, _ in rows], labels))
+        cells = read_cells(path, self.header)
+        labelled = LabelledCells.of(cells, path, self.text, self.label)
+        if cells.names is None:
+            _check_first_line(cells.rows[0], [label[0] for label in labelled.labels], path)
+        pairs = len(labelled.texts[0]) > 1
+        rows = Sentences(
+            [text[0] for text in labelled.texts],
+            np.array(labelled.labels),
+            labelled.rows,
+            [text[1] for text in labelled.texts] if pairs else None,
+        )
+        return Corpus((), rows, labels=tuple(labelled.label_names))
+
+
+def _check_first_line(first: Sequence[str], labels: Sequence[str], path: Path) -> None:
+    """Refuse, or point at, a first line that names the columns.
+
+    Raises:
+        UserError: where it is `sentence` and `label`, or its label is a word among numbers.
+    """
+    words = [cell.strip().lower() for cell in first]
+    number = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", re.IGNORECASE)
+    others = labels[1:]
+    if words == [*HEADER] or others and not number.fullmatch(labels[0]) and all(map(number.fullmatch, others)):
+        raise UserError(f"The first line of {path} names columns ({', '.join(first)}): add data.source.header=true.")
+    if labels.count(labels[0]) == 1 and others and min(Counter(others).values()) > 1:
+        logger.warning(
+            "%s: the label %r is in the first line only: if this line names the columns, add data.source.header=true",
+            path, labels[0],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,9 +116,15 @@ class HubSentences:
         paths = {split: data_dir / file for split, file in self.files.items()}
         if not all(path.is_file() for path in paths.values()):
             self._download(paths)
-        rows = {split: read_tsv(path, header=True) for split, path in paths.items()}
+        rows = {split: self._read(path) for split, path in paths.items()}
         self._check(rows, paths["train"].parent)
-        return Corpus(tuple(self.classes), *(self._sentences(rows[split], paths[split]) for split in ("train", "test")))
+        train, test = (self._numbered(rows[split], paths[split]) for split in ("train", "test"))
+        return Corpus(tuple(self.classes), train, test)
+
+    def _read(self, path: Path) -> list[tuple[str, str]]:
+        """Sentence and label of every line below the header."""
+        labelled = LabelledCells.of(read_cells(path, header=True), path)
+        return [(text[0], label[0]) for text, label in zip(labelled.texts, labelled.labels, strict=True)]
 
     def _check(self, rows: Mapping[str, list[tuple[str, str]]], where: object) -> None:
         for split, sentences in rows.items():
@@ -174,11 +139,11 @@ class HubSentences:
                 f"expected {self.sha256[:8]}…): remove it and get it anew, or accept it with data.source.sha256=null."
             )
 
-    def _sentences(self, rows: list[tuple[str, str]], path: Path) -> Sentences:
-        labels, classes = numbered([label for _, label in rows], path)
+    def _numbered(self, rows: list[tuple[str, str]], path: Path) -> Sentences:
+        labels, classes = class_numbers([label for _, label in rows], f"The labels in {path}")
         if len(classes) != len(self.classes):
             raise UserError(f"{path} must have labels of {len(self.classes)} classes, found {len(classes)}.")
-        return Sentences([sentence for sentence, _ in rows], labels)
+        return Sentences([text for text, _ in rows], labels, [f"line {row + 2}" for row in range(len(rows))])
 
     def _download(self, paths: Mapping[str, Path]) -> None:
         """Download both splits and write both files, or nothing."""

@@ -26,6 +26,19 @@ def cell_text(value: object) -> str:
     return str(value)
 
 
+def lines_of(index: pd.Index, what: str = "line") -> np.ndarray:
+    """What people call the rows of a sheet below one line of names: the first is `line 2`.
+
+    Args:
+        index: `[row]`, numbers of the rows from 0, as pandas reads them.
+        what: `line` of a text file, `row` of a workbook.
+
+    Returns:
+        A text for each row, `[row]`.
+    """
+    return np.array([f"{what} {number + 2}" for number in index])
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns and targets before they are split, scaled and encoded.
@@ -37,6 +50,8 @@ class Table:
         categories: the categorical columns, each with its categories in order, or None for those of the training split.
         others: columns that are no inputs, by which rows can be grouped all the same, `[row]` each.
         weights: how often each row counts in training, with a name; None where each counts once.
+        names: what people call each row, `line 12` or `id A17`, `[row]`; None where the number says it all.
+        in_test: which rows are the test split, `[row]`; None for a table without a split of its own.
     """
 
     inputs: pd.DataFrame
@@ -45,6 +60,8 @@ class Table:
     categories: Mapping[str, np.ndarray | None] = field(default_factory=dict)
     others: Mapping[str, np.ndarray] = field(default_factory=dict)
     weights: pd.Series | None = None
+    names: np.ndarray | None = None
+    in_test: np.ndarray | None = None
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
@@ -110,7 +127,8 @@ class Workbook:
                 where the file can't be had.
         """
         table = self._parse(fetch(data_dir / self.file, self.url, self.page, self._parse))
-        return Table(table[list(self.inputs)], table[self.target].to_numpy(), self.target)
+        names = lines_of(table.index, "row")
+        return Table(table[list(self.inputs)], table[self.target].to_numpy(), self.target, names=names)
 
     def _parse(self, path: Path) -> pd.DataFrame:
         import pandas as pd
@@ -228,5 +246,5 @@ class Bundled:
         import sklearn.datasets
 
         bunch = getattr(sklearn.datasets, self.loader)()
-        names = list(map(str, bunch.feature_names))
-        return Table(pd.DataFrame(bunch.data.astype("float64"), columns=names), bunch.target)
+        inputs = pd.DataFrame(bunch.data.astype("float64"), columns=list(map(str, bunch.feature_names)))
+        return Table(inputs, bunch.target, names=np.array([f"row {row}" for row in range(len(inputs))]))

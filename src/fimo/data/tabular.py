@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from fimo.data.base import Choice, Data
+from fimo.data.base import Choice, Data, DataInfo, RowNames
+from fimo.data.classes import class_numbers, require_known_classes
 from fimo.data.features import Features
-from fimo.data.left_out import LeftOut
+from fimo.data.splits import random_split
 from fimo.data.tables import Table, cell_text
 from fimo.errors import UserError
 from fimo.rows import Rows, map_inputs
@@ -27,20 +28,20 @@ class TableSource(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class TabularData:
+@dataclass(frozen=True, kw_only=True)
+class TabularData(Choice):
     """A table, split at random; its numbers are standardised with the statistics of its training split.
 
     Attributes:
         name: of the folder that results on these data go to.
         batch_size: of further training.
-        source: where the table comes from.
+        source: where the table comes from; where it brings a split of its own, that one is taken.
         task: `regression` (each target is standardised too), `classification`, or `multilabel`, targets of 0 and 1.
         data_dir: folder of downloaded files.
         test_size: share of the rows that are test examples.
         random_state: of scikit-learn's `train_test_split`.
-        left_out, left_out_first, train_rows, test_count: see `Choice`.
-        at_most: the counts `left_out` and `test_count` are upper bounds, for tables whose rows aren't known beforehand.
+        stratify: give both splits each class in the same share.
+        standardise: bring numbers and regression targets to mean 0 and deviation 1; false leaves them as they are.
         sparse: give inputs as a mapping: `columns`, int64, the numbers of the features that are not zero, and `values`,
             float32, both `[row, column of the table]`. Otherwise they are the equal matrix `[row, feature]`.
     """
@@ -50,13 +51,10 @@ class TabularData:
     source: TableSource
     task: str
     data_dir: str
-    left_out: LeftOut
     test_size: float
     random_state: int = 0
-    left_out_first: int | None = None
-    train_rows: int | None = None
-    test_count: int | None = None
-    at_most: bool = False
+    stratify: bool = False
+    standardise: bool = True
     sparse: bool = False
 
     def load(self) -> Data:
@@ -66,10 +64,10 @@ class TabularData:
             UserError: where the source can't be read, or the splits have no such rows.
         """
         table = self.source.read(Path(self.data_dir))
-        train, test = self._split(len(table.inputs))
-        features = Features.of(table, train)
+        train, test = self._split(table)
+        features = Features.of(table, train, self.standardise)
         inputs = features.sparse() if self.sparse else features.dense()
-        targets, outputs = self._targets(table, train)
+        targets, classes = self._targets(table, train)
 
         def rows(index: np.ndarray, weights: torch.Tensor | None = None) -> Rows:
             some = Rows(map_inputs(lambda tensor: tensor[index], inputs), targets[index], torch.arange(len(index)))
@@ -78,28 +76,28 @@ class TabularData:
         def display(split: str, row: int) -> str:
             return table.display({"train": train, "test": test}[split][row], training=split == "train")
 
-        left_out, test_count = self.left_out, self.test_count
-        if self.at_most:
-            left_out = min(left_out, len(train)) if isinstance(left_out, int) else left_out
-            test_count = min(test_count, len(test)) if isinstance(test_count, int) else test_count
-        choice = Choice(left_out, self.left_out_first, self.train_rows, test_count)
-        columns = {name: column[train] for name, column in table.columns.items()}
-        train_split = rows(train, _weights(table, train))
-        return choice.of(train_split, rows(test), len(features.names), outputs, display, columns)
+        names = table.names
+        info = DataInfo(
+            inputs=len(features.names),
+            outputs=targets.shape[1] if classes is None else len(classes),
+            display=display,
+            names=RowNames() if names is None else RowNames(names[train].tolist(), names[test].tolist()),
+            classes=classes,
+            columns={name: column[train] for name, column in table.columns.items()},
+        )
+        return self.of(rows(train, _weights(table, train)), rows(test), info)
 
-    def _split(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        from sklearn.model_selection import train_test_split
+    def _split(self, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the training rows and of the test rows."""
+        if table.in_test is None:
+            classes = table.targets_by_name.get(table.target) if self.stratify else None
+            if self.stratify and (self.task != "classification" or classes is None):
+                raise UserError(f"data.stratify=true is for data.task=classification, found {self.task}.")
+            return random_split(len(table.inputs), self.test_size, self.random_state, classes)
+        return np.flatnonzero(~table.in_test), np.flatnonzero(table.in_test)
 
-        try:
-            return train_test_split(np.arange(rows), test_size=self.test_size, random_state=self.random_state)
-        except ValueError as reason:
-            raise UserError(
-                f"data.test_size={self.test_size} of {rows} rows leaves none for training or none for the test: "
-                "choose another share, or bring more rows."
-            ) from reason
-
-    def _targets(self, table: Table, train: np.ndarray) -> tuple[torch.Tensor, int]:
-        """Targets as `Rows` wants them, and the number of outputs that they need."""
+    def _targets(self, table: Table, train: np.ndarray) -> tuple[torch.Tensor, tuple[str, ...] | None]:
+        """Targets as `Rows` wants them, and the names of their classes, where they have some."""
         from sklearn.preprocessing import StandardScaler
 
         named = table.targets_by_name
@@ -111,16 +109,18 @@ class TabularData:
                     f"data.task=classification needs one target, found {', '.join(named)}: choose data.task=multilabel "
                     "for labels that are 0 or 1, or data.task=regression for numbers."
                 )
-            classes = _classes(table.target, table.targets_by_name[table.target], train)
-            return torch.from_numpy(classes), int(classes.max()) + 1
+            what = f"The target '{table.target}'"
+            classes, names = class_numbers(table.targets_by_name[table.target], what)
+            require_known_classes(classes, train, names, what)
+            return torch.from_numpy(classes), names
         read = _labels if self.task == "multilabel" else _real_numbers
         columns = np.stack([read(name, values) for name, values in named.items()], 1)
         for name, column in zip(named, columns[train].T, strict=True):
             if (column == column[0]).all():
                 raise UserError(f"The target '{name}' has one value in all training rows: there is nothing to fit.")
-        if self.task == "regression":
+        if self.task == "regression" and self.standardise:
             columns = StandardScaler().fit(columns[train]).transform(columns)
-        return torch.from_numpy(columns).float(), len(named)
+        return torch.from_numpy(columns).float(), None
 
 
 def _weights(table: Table, train: np.ndarray) -> torch.Tensor | None:
@@ -160,26 +160,3 @@ def _labels(target: str, values: np.ndarray) -> np.ndarray:
             f"{row + 1} ({wrong.sum()} of {len(values)} values are something else): mend them, or choose another task."
         )
     return values.astype("float64")
-
-
-def _classes(target: str, values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """The targets as class numbers 0, 1, … in the labels' sorted order, int64."""
-    labels, classes = np.unique(values, return_inverse=True)
-    if labels.dtype.kind == "f" and not np.array_equal(labels, np.arange(len(labels))):
-        raise UserError(
-            f"data.task=classification needs targets that are class numbers 0, 1, …, found {labels[0]:g} to "
-            f"{labels[-1]:g}: choose data.task=regression."
-        )
-    if len(labels) == 1:
-        raise UserError(f"The target '{target}' has one class, {cell_text(labels[0])!r}: two or more are needed.")
-    if len(labels) == len(classes):
-        raise UserError(
-            f"The target '{target}' has as many classes as rows, {len(labels)}: choose data.task=regression, or "
-            "another data.source.target."
-        )
-    if len(only_test := np.setdiff1d(classes, classes[train])):
-        raise UserError(
-            f"The target '{target}' has the class {cell_text(labels[only_test[0]])!r} in test rows only "
-            f"({len(only_test)} such classes): remove these rows, or choose data.task=regression."
-        )
-    return classes.astype("int64")

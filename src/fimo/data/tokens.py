@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fimo import hub
+from fimo.data.corpus import Sentences
 from fimo.errors import UserError
 from fimo.rows import Rows
 
@@ -35,25 +36,48 @@ class Tokenisation:
     pad: int
     size: int
 
-    def rows(self, sentences: Sequence[str], targets: np.ndarray, index: np.ndarray) -> Rows:
+    def rows(self, sentences: Sentences, index: np.ndarray) -> Rows:
         """Sentences as rows: `input_ids` and `attention_mask`, `[row, place]`, int64, padded at their end.
 
+        Pairs have `token_type_ids` too, where the tokenizer tells both sentences apart by them.
+
         Args:
-            sentences: a text for each row.
-            targets: `[row]`, class numbers.
+            sentences: single ones or pairs, with numbers as labels.
             index: `[row]`, each row's position in its split.
 
         Returns:
             The rows, with their lengths in tokens.
+
+        Raises:
+            UserError: naming a sentence of which nothing is left but special tokens.
         """
-        encoded = [encoding.ids for encoding in self.tokenizer.encode_batch(list(sentences))]
-        lengths = torch.tensor([len(ids) for ids in encoded])
-        tokens = torch.full((len(encoded), int(lengths.max())), self.pad)
-        for row, ids in enumerate(encoded):
-            tokens[row, : len(ids)] = torch.tensor(ids)
-        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()
-        inputs = {"input_ids": tokens, "attention_mask": mask}
-        return Rows(inputs, torch.from_numpy(targets).long(), torch.from_numpy(index), lengths)
+        second = sentences.second
+        texts = sentences.text if second is None else list(zip(sentences.text, second, strict=True))
+        encoded = self.tokenizer.encode_batch(texts)
+        for row, encoding in enumerate(encoded):
+            if len(encoding.ids) == sum(encoding.special_tokens_mask):
+                name = f"position {index[row]}" if sentences.names is None else sentences.names[row]
+                raise UserError(
+                    f"Every sentence must have a token, found none in {name} ({sentences.text[row][:40]!r}): remove "
+                    "this row, or mend its text."
+                )
+        lengths = torch.tensor([len(encoding.ids) for encoding in encoded])
+        inputs = {"input_ids": self._padded([encoding.ids for encoding in encoded], lengths, self.pad)}
+        inputs["attention_mask"] = (torch.arange(inputs["input_ids"].shape[1]) < lengths[:, None]).long()
+        if any(any(encoding.type_ids) for encoding in encoded):
+            inputs["token_type_ids"] = self._padded([encoding.type_ids for encoding in encoded], lengths, 0)
+        targets = torch.from_numpy(sentences.labels)
+        return Rows(
+            inputs, targets if targets.is_floating_point() else targets.long(), torch.from_numpy(index), lengths
+        )
+
+    @staticmethod
+    def _padded(numbers: Sequence[Sequence[int]], lengths: torch.Tensor, filling: int) -> torch.Tensor:
+        """Rows of numbers as one tensor `[row, place]`, filled at their end."""
+        padded = torch.full((len(numbers), int(lengths.max())), filling)
+        for row, ids in enumerate(numbers):
+            padded[row, : len(ids)] = torch.tensor(ids)
+        return padded
 
 
 def pretrained_tokenisation(name: str, max_length: int) -> Tokenisation:
@@ -106,6 +130,7 @@ def build_vocabulary(sentences: Sequence[str], max_length: int) -> Tokenisation:
     trainer = trainers.WordLevelTrainer(vocab_size=2**31, special_tokens=list(SPECIAL), show_progress=False)
     tokenizer.train_from_iterator(sentences, trainer)
     numbers = [(token, tokenizer.token_to_id(token)) for token in (FIRST, LAST)]
-    tokenizer.post_processor = processors.TemplateProcessing(f"{FIRST} $A {LAST}", special_tokens=numbers)
+    pair = f"{FIRST} $A {LAST} $B:1 {LAST}:1"
+    tokenizer.post_processor = processors.TemplateProcessing(f"{FIRST} $A {LAST}", pair, special_tokens=numbers)
     tokenizer.enable_truncation(max_length)
     return Tokenisation(tokenizer, SPECIAL.index(PAD), tokenizer.get_vocab_size())

@@ -12,10 +12,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from fimo.errors import UserError, short
+from fimo.models.evaluation import metrics
 from fimo.models.fitting import fit
 from fimo.models.objective import Objective
 from fimo.models.requirements import copy_of
-from fimo.models.weighted import for_rows
 from fimo.rows import Rows, map_inputs
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -31,8 +31,6 @@ SCHEDULES: dict[str, Callable[[torch.optim.Optimizer, int], LRScheduler] | None]
 }
 
 KEEP = ("last", "best")
-# Rows of one forward pass when a network is evaluated, which bounds the memory of a text model's activations.
-EVALUATION_ROWS = 1024
 
 
 class FinalTraining(pl.LightningModule):
@@ -171,25 +169,3 @@ def require_variance(network: nn.Module, rows: Rows, batch_size: int) -> None:
             f"Batch normalisation can't train on one row, but {len(rows)} training rows in batches of {batch_size} "
             f"leave a last batch of one: choose another final.batch_size ({short(reason)})."
         ) from reason
-
-
-@torch.no_grad()
-def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, float]:
-    """Mean loss and the objective's measures of a network, in eval mode and float64.
-
-    Args:
-        network: left in eval mode.
-        objective: of which the loss and the measures are.
-        rows: to evaluate it on; where they have weights the loss does.
-
-    Returns:
-        `loss`, and the objective's measures by their names.
-    """
-    network.eval()
-    objective = for_rows(objective, rows)
-    device = next(network.parameters()).device
-    parts = range(0, len(rows), EVALUATION_ROWS)
-    batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + EVALUATION_ROWS)][0]) for s in parts)
-    outputs = torch.cat([network(inputs).double().cpu() for inputs in batches])
-    targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
-    return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}

@@ -24,6 +24,7 @@ from fimo.pipeline.specification import LEAVE_ONE_OUT
 from fimo.report.claims import claims_markdown
 from fimo.report.damping_map import draw_dampings
 from fimo.report.figures import draw_curves, draw_seeds, figure_files
+from fimo.report.influential import Examples
 from fimo.report.panels import panels_figure
 from fimo.report.sorted_scores import draw_sorted
 from fimo.report.tables import table_files
@@ -88,7 +89,8 @@ def influential(panels: NamedPanels, tests: int) -> Files:
         tests: how many test examples, from the first.
     """
     tables = {
-        name: influential_table(panel.losses, panel.run.dataset.display, tests) for name, panel in available(panels)
+        name: influential_table(panel.losses, Examples(panel.run.dataset.display, panel.run.dataset.names.of), tests)
+        for name, panel in available(panels)
     }
     table = joined(tables)
     notes = ["After the first evaluated amount of further training, centred, among the examples left out."]

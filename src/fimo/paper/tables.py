@@ -12,7 +12,7 @@ import xarray as xr
 from fimo.comparison.influential import extremes
 from fimo.comparison.tables import Comparison, at_moments
 from fimo.effect import gold_standard, without_diverged
-from fimo.report.influential import DescribeRow
+from fimo.report.influential import Examples
 
 MEASURES = ("cosine", "spearman")
 
@@ -96,12 +96,12 @@ def at_few_amounts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table[:0], *kept])
 
 
-def influential_table(seeds: Sequence[xr.Dataset], describe_row: DescribeRow, tests: int = 3) -> pd.DataFrame:
+def influential_table(seeds: Sequence[xr.Dataset], examples: Examples, tests: int = 3) -> pd.DataFrame:
     """The most helpful and most harmful training example of the first test examples, at the first evaluated step.
 
     Args:
         seeds: the losses of each seed (see `fimo.effect`).
-        describe_row: an example as people read it, from its split and its row.
+        examples: of the run.
         tests: how many test examples.
 
     Returns:
@@ -114,15 +114,16 @@ def influential_table(seeds: Sequence[xr.Dataset], describe_row: DescribeRow, te
         for role, pairs in (("most helpful", ends.helpful), ("most harmful", ends.harmful)):
             for row, score in pairs:
                 cells = {
-                    "test row": int(test),
-                    "test example": _readable(describe_row, "test", test),
+                    "test row": examples.label("test", int(test)),
+                    "test example": _readable(examples, "test", test),
                     "training example is": role,
                 }
-                example = _readable(describe_row, "train", row)
-                rows.append({**cells, "training row": row, "effect": score, "training example": example})
+                example = _readable(examples, "train", row)
+                named = {"training row": examples.label("train", row), "effect": score, "training example": example}
+                rows.append({**cells, **named})
     return pd.DataFrame(rows)
 
 
-def _readable(describe_row: DescribeRow, split: str, row: int) -> str:
-    example = describe_row(split, int(row))
+def _readable(examples: Examples, split: str, row: int) -> str:
+    example = examples.describe(split, int(row))
     return example if isinstance(example, str) else f"image {row}"

@@ -12,6 +12,7 @@ from torch import nn
 
 from fimo.errors import Diverged, UserError
 from fimo.models.checkpoint import load_weights
+from fimo.models.evaluation import metrics, mistakes
 from fimo.models.parameter_choice import chosen_names
 from fimo.models.requirements import ready
 from fimo.models.weighted import for_rows
@@ -19,6 +20,7 @@ from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import METRICS, MODEL, Artifact
 from fimo.pipeline.specification import RunSpecification
 from fimo.problem import Problem
+from fimo.rows import Rows
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +42,18 @@ def final_problem(run: RunSpecification) -> Problem:
             load_weights(network, formats.read_weights(artifact.path(MODEL)), artifact.folder)
         else:
             _make(run, network, artifact)
-    return _problem(run, network)
+    return _problem(run, network, _evaluated(run, network))
 
 
-def untrained_problem(run: RunSpecification) -> Problem:
-    """The run's rows with the network as the final model began."""
+def untrained_problem(run: RunSpecification, test: Rows) -> Problem:
+    """The run's rows with the network as the final model began.
+
+    Args:
+        run: the run.
+        test: the test examples that are evaluated.
+    """
     with torch.random.fork_rng():
-        return _problem(run, untrained_network(run))
+        return _problem(run, untrained_network(run), test)
 
 
 def untrained_network(run: RunSpecification) -> nn.Module:
@@ -58,17 +65,21 @@ def untrained_network(run: RunSpecification) -> nn.Module:
     return network
 
 
-def _problem(run: RunSpecification, network: nn.Module) -> Problem:
+def _evaluated(run: RunSpecification, network: nn.Module) -> Rows:
+    """The test examples that are evaluated, of which the final model may decide."""
+    test, count = run.dataset.test, run.dataset.mistakes
+    return test if count is None else test.keep(mistakes(network, run.objective, test)[:count])
+
+
+def _problem(run: RunSpecification, network: nn.Module, test: Rows) -> Problem:
     data = run.dataset
-    examples = data.train, data.test, data.left_out
+    examples = data.train, test, data.left_out
     problem = Problem(network.eval(), run.objective, *examples, run.parameters, run.measurement)
     return problem.to(run.execution.device)
 
 
 def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None:
     """Make the final model in place, and store it with its metrics."""
-    from fimo.models.training import metrics  # Lightning, which a stored model doesn't need
-
     start, data, final = time.perf_counter(), run.dataset, run.final
     about: dict[str, Any] = {}
     if final.checkpoint is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -10,15 +11,20 @@ from fimo.groups import Groups
 from fimo.pipeline.artifacts import GROUPS, Artifact
 
 
-def groups_json(groups: Groups, index: Tensor) -> bytes | None:
+def groups_json(groups: Groups, index: Tensor, names: Sequence[str] | None = None) -> bytes | None:
     """The content of the file, a list of names and rows, group after group; None where single rows are left out.
 
     Args:
         groups: what is left out.
         index: position of each training row in its entire split, `[row]`.
+        names: what people call the rows of the entire split, which each group then says too (`row_names`).
     """
     described = groups.described(index)
-    return None if described is None else json.dumps(described, ensure_ascii=False).encode() + b"\n"
+    if described is None:
+        return None
+    if names is not None:
+        described = [{**group, "row_names": [names[row] for row in group["rows"]]} for group in described]
+    return json.dumps(described, ensure_ascii=False).encode() + b"\n"
 
 
 def write_groups(artifact: Artifact, groups: Groups, index: Tensor) -> None:

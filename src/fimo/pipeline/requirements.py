@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fimo.comparison.tables import require_several
+from fimo.pipeline.run import Run
 from fimo.pipeline.score_files import FileScores
 from fimo.pipeline.scorers import ScorerMethod, selected
-from fimo.pipeline.specification import RunSpecification
 
 
-def require_comparison(run: RunSpecification) -> None:
+def require_comparison(run: Run) -> None:
     """Refuse a run whose comparison can have no numbers, before its final model is trained.
 
     Args:
@@ -17,9 +17,9 @@ def require_comparison(run: RunSpecification) -> None:
     Raises:
         UserError: for one left-out example, and for files of scores that don't cover the examples.
     """
-    data = run.dataset
-    require_several(len(data.left_out))
-    examples = {"test": data.test.index.tolist(), "left_out": data.left_out.labels(data.train.index).tolist()}
+    require_several(len(run.dataset.left_out))
+    if run.dataset.mistakes is not None:
+        return  # which examples these are, only the final model knows
     for method in run.methods.values():
         if isinstance(method, ScorerMethod) and isinstance(method.scorer, FileScores):
-            selected(method.scorer.read(), examples, f"The scores of {method.label}")
+            selected(method.scorer.read(), run.examples, f"The scores of {method.label}")

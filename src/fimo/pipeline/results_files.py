@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import subprocess
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,19 @@ from fimo.comparison.influential import GOLD, rankings
 from fimo.comparison.own_claims import own_claims
 from fimo.comparison.tables import Comparison, compare
 from fimo.data.base import Data
-from fimo.effect import centre, gold_standard, without_diverged
 from fimo.models.parameter_choice import ALL
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.figures import figures
 from fimo.pipeline.groups_file import groups_json
+from fimo.pipeline.results_tables import csv, effect_rows, named, score_rows
 from fimo.pipeline.run import Run
 from fimo.pipeline.stages import Attribution, Scores, check_comparable, diverged_runs, timed
 from fimo.report.claims import claims_markdown
 from fimo.report.figures import figure_files, to_bytes
 from fimo.report.index import RunEntry, index_markdown
-from fimo.report.influential import DescribeRow, influential_figure, influential_markdown
+from fimo.report.influential import DescribeRow, Examples, influential_figure, influential_markdown
 from fimo.report.markdown import markdown_table
 
 # Of what is left out: centring is then a large part of the effects.
@@ -64,7 +65,8 @@ def compare_and_write(
         comparison = compare(scores, seeds)
         papers = claims(scores, seeds, np.random.default_rng(0))
         verdicts = pd.concat([papers, own_claims(scores, seeds, comparison.reliability)], ignore_index=True)
-    diverged = diverged_runs(losses)
+    examples = _examples(run.dataset)
+    diverged = diverged_runs(losses, partial(examples.label, "train"))
     methods = {
         method.label: {"failed": failed[method.label]}
         if method.label in failed
@@ -72,15 +74,15 @@ def compare_and_write(
         for name, method in run.methods.items()
     }
     files = {
-        artifacts.CURVES: _csv(comparison.curves),
-        artifacts.SEEDS: _csv(comparison.seeds),
-        artifacts.RELIABILITY: _csv(comparison.reliability),
-        artifacts.ALL_SCORES: _csv(_score_rows(scores)),
+        artifacts.CURVES: csv(comparison.curves),
+        artifacts.SEEDS: csv(comparison.seeds),
+        artifacts.RELIABILITY: csv(comparison.reliability),
+        artifacts.ALL_SCORES: csv(named(score_rows(scores), run.dataset)),
         artifacts.TABLE: markdown_table(comparison, methods, _notes(run, failed, diverged)).encode(),
-        artifacts.CLAIMS: _csv(verdicts),
+        artifacts.CLAIMS: csv(verdicts),
         artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode(),
-        artifacts.EFFECTS: _csv(_effect_rows(seeds)),
-        **_influential(run, scores, seeds),
+        artifacts.EFFECTS: csv(named(effect_rows(seeds), run.dataset)),
+        **_influential(run, scores, seeds, examples),
         **_figures(run, comparison),
         **_groups(run.dataset),
     }
@@ -133,20 +135,24 @@ def _figures(run: Run, comparison: Comparison) -> dict[str, bytes]:
     }
 
 
-def _influential(run: Run, scores: Scores, seeds: list[xr.Dataset]) -> dict[str, bytes]:
+def _influential(run: Run, scores: Scores, seeds: list[xr.Dataset], examples: Examples) -> dict[str, bytes]:
     """The examples that helped and harmed most, for people: text, and a picture where they are images."""
-    ranked, display = rankings(scores, seeds), _describe_row(run.dataset)
-    watched, names = None if run.measurement is None else repr(run.measurement), run.dataset.left_out.names
-    files = {artifacts.INFLUENTIAL: influential_markdown(ranked, display, watched=watched, names=names).encode()}
+    ranked = rankings(scores, seeds)
+    watched = None if run.measurement is None else repr(run.measurement)
+    files = {artifacts.INFLUENTIAL: influential_markdown(ranked, examples, watched=watched).encode()}
     gold = [name for name in ranked if name.startswith(GOLD)]
-    if figure := influential_figure(gold[-1], ranked[gold[-1]], display, names=names):
+    if figure := influential_figure(gold[-1], ranked[gold[-1]], examples):
         files[artifacts.INFLUENTIAL_PICTURE] = to_bytes(figure, "png")
     return files
 
 
 def _groups(data: Data) -> dict[str, bytes]:
-    content = groups_json(data.left_out, data.train.index)
+    content = groups_json(data.left_out, data.train.index, data.names.train)
     return {} if content is None else {artifacts.GROUPS: content}
+
+
+def _examples(data: Data) -> Examples:
+    return Examples(_describe_row(data), data.names.of, data.left_out.names)
 
 
 def _describe_row(data: Data) -> DescribeRow:
@@ -205,30 +211,6 @@ def scores_record(artifact: Artifact) -> dict[str, Any]:
     """What the manifest says of a method's scores: damping, seconds, residuals, scales, notes."""
     about_the_file = ("sha256", "process", "host", "written")
     return {key: value for key, value in artifact.entry(artifacts.SCORES).items() if key not in about_the_file}
-
-
-def _score_rows(scores: Scores) -> pd.DataFrame:
-    """A row for each score; `step` is empty for methods that don't depend on it."""
-    tables = []
-    for label, score in scores.items():
-        table = score.to_dataframe("score").reset_index().assign(method=label)
-        tables.append(table.reindex(columns=["method", "step", "test", "left_out", "score"]))
-    return pd.concat(tables, ignore_index=True).astype({"step": "Int64"})
-
-
-def _effect_rows(seeds: list[xr.Dataset]) -> pd.DataFrame:
-    """The gold standard after the first and the last evaluated step, a row for each effect, mean over seeds."""
-    seeds, tables = without_diverged(seeds), []
-    for place in (0, -1):
-        full = gold_standard(seeds, place, "full")
-        tables.append(xr.Dataset({"effect": full, "centred": centre(full)}).to_dataframe().reset_index())
-    both = pd.concat(tables, ignore_index=True)
-    columns = ["step", "epoch", "test", "left_out", "effect", "centred"]
-    return both[columns].drop_duplicates(columns[:4])
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False).encode()
 
 
 def _commit() -> str | None:

@@ -20,4 +20,11 @@ class Run(RunSpecification):
     @cached_property
     def initial_problem(self) -> Problem:
         """Where the gold standard's runs begin: at the final model; those of a re-training as the final model began."""
-        return untrained_problem(self) if self.gold == RETRAINING else self.problem
+        return untrained_problem(self, self.problem.test) if self.gold == RETRAINING else self.problem
+
+    @cached_property
+    def examples(self) -> dict[str, list[int]]:
+        """Labels of the axes `test` and `left_out` of all results: positions in entire splits, or numbers of groups."""
+        data = self.dataset
+        test = data.test if data.mistakes is None else self.problem.test
+        return {"test": test.index.tolist(), "left_out": data.left_out.labels(data.train.index).tolist()}

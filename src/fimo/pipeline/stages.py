@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -154,9 +154,14 @@ def further_train(run: Run, lightning_logger: Any = None, callbacks: Iterable[An
                 pass
 
 
-def diverged_runs(losses: Mapping[int, xr.Dataset]) -> list[str]:
-    """`seed 3, left-out 17` for each run that diverged."""
-    return [f"seed {seed}, {run}" for seed, dataset in losses.items() for run in diverged(dataset)]
+def diverged_runs(losses: Mapping[int, xr.Dataset], label: Callable[[int], str] = str) -> list[str]:
+    """`seed 3, left-out 17` for each run that diverged.
+
+    Args:
+        losses: of each seed.
+        label: what a row or group on the axis `left_out` is called.
+    """
+    return [f"seed {seed}, {run}" for seed, dataset in losses.items() for run in diverged(dataset, label)]
 
 
 def check_comparable(run: Run, scores: Scores, losses: Mapping[int, xr.Dataset]) -> None:
@@ -175,8 +180,7 @@ def check_comparable(run: Run, scores: Scores, losses: Mapping[int, xr.Dataset])
         raise UserError(f"{gold} has no seeds: run experiments/further_train.py with the same options.")
     if len(losses) < len(run.seeds.all):
         logger.info("comparison: with the %d of %d seeds that are there", len(losses), len(run.seeds.all))
-    data, steps = run.dataset, next(iter(losses.values()))["step"].values.tolist()
-    examples = {"test": data.test.index.tolist(), "left_out": data.left_out.labels(data.train.index).tolist()}
+    examples, steps = run.examples, next(iter(losses.values()))["step"].values.tolist()
     files: dict[Path, xr.Dataset | xr.DataArray] = {gold / seed_file(seed): one for seed, one in losses.items()}
     for name, method in run.methods.items():
         if method.label in scores:
