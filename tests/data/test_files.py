@@ -117,14 +117,14 @@ def cell(column, row, value):
 
 
 BAD = {
-    "no value": (lambda t: t.assign(bmi=np.nan), r"no value at all in column 'bmi': drop it with .*drop=\['bmi'\]"),
-    "missing": (cell("sex", 3, None), "found 1 missing .*, the first in data row 4, column 'sex'"),
-    "NA": (cell("bmi", 0, "NA"), "found 1 missing .*, the first in data row 1, column 'bmi'"),
-    "missing target": (cell("label", 9, None), "found 1 missing .*, the first in data row 10, column 'label'"),
+    "no value": (lambda t: t.assign(bmi=np.nan), r"no value at all in column 'bmi': drop it with .*drop=\[\"bmi\"\]"),
+    "missing": (cell("sex", 3, None), "found 1 missing .*, the first in line 5, column 'sex'"),
+    "NA": (cell("bmi", 0, "NA"), "found 1 missing .*, the first in line 2, column 'bmi'"),
+    "missing target": (cell("label", 9, None), "found 1 missing .*, the first in line 11, column 'label'"),
     "constant": (lambda t: t.assign(bmi=2.5), "has the one value '2.5' in all rows of column 'bmi'"),
     "constant text": (lambda t: t.assign(sex="a"), "has the one value 'a' in all rows of column 'sex'"),
-    "text": (cell("bmi", 4, "fat"), r"text in column 'bmi' \(1 of 442 cells are text, the first 'fat' in data row 5"),
-    "infinite": (cell("bmi", 4, "inf"), "must hold finite numbers, found inf in data row 5 of column 'bmi'"),
+    "text": (cell("bmi", 4, "fat"), r"text in column 'bmi' \(1 of 442 cells are text, the first 'fat' in line 6"),
+    "infinite": (cell("bmi", 4, "inf"), "must hold finite numbers, found inf in line 6 of column 'bmi'"),
     "one class": (lambda t: t.assign(label="x"), "target 'label' must have two or more classes, found 'x' only"),
     "all classes": (
         lambda t: t.assign(label=[f"i{row}" for row in t.index]),
@@ -139,16 +139,19 @@ BAD = {
     "no inputs": (lambda t: t[["label"]], "must hold an input column, found the target 'label' alone"),
     "no rows": (lambda t: t.head(0), "must hold rows below the names of its columns, found none"),
     "one row": (lambda t: t.head(1), "has the one value"),
-    "empty": (lambda t: b"", r"can't be read as a csv table \(No columns to parse"),
+    "empty": (lambda t: b"", r"can't be read as a CSV table \(No columns to parse"),
     "no names twice": (lambda t: b"a,a,label\n1,2,x\n3,4,y\n", "a name of its own for each column, found 'a' twice"),
     "nameless": (
         lambda t: t.reset_index(names=""),
-        r"without a name .* drop it with data.source.drop=\['Unnamed: 0'\]",
+        r"without a name .* drop it with 'data.source.drop=\[\"Unnamed: 0\"\]",
     ),
-    "long rows": (lambda t: b"a,label\n1,x,2\n3,y,4\n", "can't be read as a csv table"),
-    "one long row": (lambda t: b"a,label\n1,x\n3,y,4\n", r"can't be read as a csv table .*Expected 2 fields in line 3"),
-    "short row": (lambda t: b"a,b,label\n1,2,x\n3,4\n", "found 1 missing .*, the first in data row 2, column 'label'"),
-    "no text": (lambda t: b"\xff\xfe\x00\x01", "can't be read as a csv table"),
+    "long rows": (lambda t: b"a,label\n1,x,2\n3,y,4\n", "can't be read as a CSV table"),
+    "one long row": (lambda t: b"a,label\n1,x\n3,y,4\n", r"can't be read as a CSV table .*Expected 2 fields in line 3"),
+    "short row": (lambda t: b"a,b,label\n1,2,x\n3,4\n", "found 1 missing .*, the first in line 3, column 'label'"),
+    "no text": (
+        lambda t: b"\xff\xfe\x00\x01",
+        "must be text in UTF-8, found another byte in line 1: save it so",
+    ),
 }
 
 
@@ -187,11 +190,14 @@ def test_parquet_with_a_name_twice(tmp_path):
     [
         (["data.source.drop=[nope]"], "data.source.drop must name columns of .*, found 'nope': it has bmi, sex"),
         (["data.source.categorical=[nope]"], "data.source.categorical must name columns"),
-        (["data.source.drop=[label]"], "must not name the target, 'label'"),
-        (["data.task=regression"], r"needs numbers in the target 'label', found '\w+' \(442 of 442 values"),
+        (
+            ["data.source.drop=[label]"],
+            "must name a column that is nothing else, found 'label', which data.source.",
+        ),
+        (["data.task=regression"], r"needs numbers in the target 'label', found '\w+' in line 2 \(442 of 442 values"),
         (["data.source.target=bmi"], "must have classes, found the number 32.1: choose data.task=regression"),
-        (["data.source.file=table.xlsx"], "must end in .csv or .parquet, found 'table.xlsx'"),
-        (["data.source.file=/nowhere.csv"], "must be a CSV or Parquet file, found none at /nowhere.csv"),
+        (["data.source.file=table.xlsx"], "must end in .csv, .*or .parquet, found 'table.xlsx'"),
+        (["data.source.file=/nowhere.csv"], "must be a file of a table, found none at /nowhere.csv"),
         (["data.source.sha256=abc"], "must have the data.source.sha256 abc, found [0-9a-f]{64}"),
         (["data.test_size=0.999"], "data.test_size=0.999 of 442 rows leaves none for training"),
     ],

@@ -173,7 +173,7 @@ class TestOwnFile:
         assert "\n" not in str(error.value)
 
     def test_a_file_that_is_not_there(self, tmp_path):
-        with pytest.raises(UserError, match=r"nowhere.tsv must be a file of .* can't be read \(No such file or"):
+        with pytest.raises(UserError, match=r"nowhere.tsv must be a file of text, and can't be read \(No such file or"):
             TextFile("nowhere.tsv").read(tmp_path)
 
     def test_a_split_without_rows(self, load):

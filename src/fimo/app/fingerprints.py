@@ -32,8 +32,11 @@ from fimo.pipeline.specification import Fingerprints
 # Settings of data that are no part of what the final model is trained on, or are added in another form.
 ELSEWHERE = ("source", "data_dir", "batch_size", "test_count", "tested", "left_out", "left_out_first")
 # Settings of data that came later than addresses did: at these values they take no part in them.
-ADDED = {"weight": None, "tested": None, "stratify": False, "standardise": True, "layout": None, "at_most": False}
-ADDED |= {"text": None, "label": None}
+ADDED = {
+    **dict.fromkeys(("weight", "tested", "layout", "text", "label", "id", "test_file", "split_column", "separator")),
+    **dict.fromkeys(("decimal", "missing")),
+    **{"stratify": False, "standardise": True, "at_most": False, "split_test": "test", "encoding": "utf-8"},
+}
 # How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
 
@@ -117,6 +120,7 @@ def _content(source: dict[str, Any], data_dir: Path) -> dict[str, Any]:
     """Digests of the files of a source that accepts any content: the address has to tell it."""
     if source.get("sha256", ...) is None:
         files = source["files"].values() if "files" in source else [source["file"]]
+        files = [*files, *([source["test_file"]] if source.get("test_file") else [])]
         return {"file_sha256": [digest(data_dir / file) for file in files]}
     kind = get_object(source["_target_"])
     if hasattr(kind, "content_digest"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +47,13 @@ class Features:
             UserError: where a test row has a category that no training row has, or all training rows have one value.
         """
         import pandas as pd
-        from sklearn.preprocessing import StandardScaler
 
         plain = [name for name in table.inputs if name not in table.categories]
         names, columns, values = list(plain), [], []
         if plain:
             raw = table.inputs[plain].to_numpy()
             _check_spread(plain, raw[train])
-            values.append(StandardScaler().fit(raw[train]).transform(raw) if standardise else raw)
+            values.append(scaled(plain, raw, train, standardise))
             columns.append(np.broadcast_to(np.arange(len(plain)), raw.shape))
         for name in (name for name in table.inputs if name in table.categories):
             cells, known = table.inputs[name].to_numpy(), table.categories[name]
@@ -76,6 +76,39 @@ class Features:
     def dense(self) -> Tensor:
         """The same rows as a matrix `[row, feature]`, float32."""
         return torch.zeros(len(self.values), len(self.names)).scatter_(1, self.columns, self.values)
+
+
+def scaled(names: Sequence[str], raw: np.ndarray, train: np.ndarray, standardise: bool) -> np.ndarray:
+    """Columns of numbers as a network takes them.
+
+    Args:
+        names: of the columns.
+        raw: `[row, column]`, float64.
+        train: numbers of the training rows, which give mean and standard deviation.
+        standardise: bring the columns to mean 0 and deviation 1; otherwise they stay as they are.
+
+    Returns:
+        `[row, column]`, float64.
+
+    Raises:
+        UserError: naming a column whose numbers single precision can't hold.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    values, spread = raw, np.ones(len(names))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if standardise:
+            scaler = StandardScaler().fit(raw[train])
+            values, spread = scaler.transform(raw), scaler.scale_
+        bad = ~np.isfinite(values.astype("float32")).all(0) | ~np.isfinite(spread)
+    if bad.any():
+        column = int(np.argmax(bad))
+        largest = raw[np.abs(raw[:, column]).argmax(), column]
+        raise UserError(
+            f"Column '{names[column]}' has numbers as large as {largest:g}, which single precision can't hold: mend "
+            "them (a sign for a missing value, perhaps), take their logarithm, or drop the column."
+        )
+    return values
 
 
 def _check_spread(names: list[str], values: np.ndarray) -> None:

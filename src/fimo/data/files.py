@@ -1,4 +1,4 @@
-"""Table files of one's own: CSV or Parquet."""
+"""Table files of one's own: which columns are what, and which rows are the test split."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 
-from fimo.data.tables import Table, cell_text, read_csv
-from fimo.errors import UserError, short
+from fimo.data.columns import DROP, ColumnReader
+from fimo.data.table_files import Format, Sheet
+from fimo.data.tables import Table, cell_text
+from fimo.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DROP = "drop it with data.source.drop=['{}']"
+Name = str | int | float | bool
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table in a CSV file (commas, names in the first line) or a Parquet file.
+    """A table in a text file or a Parquet file (see `fimo.data.table_files`), names in the first line.
 
     Columns of text, booleans and categories are categorical, all others must be numbers. There is no rule for what to
     do where values are missing, so none may be.
@@ -33,19 +36,27 @@ class TableFile:
         drop: columns to leave out.
         sha256: of the file, or None to take any.
         weight: name of a column that is no input but says how often each row counts in training; None for none.
+        id: name of a column that is no input but what rows are called; None to call them by their lines.
+        test_file: another file, with the test rows; None for a split of this one.
+        split_column: name of a column that is no input but says which rows are the test split.
+        split_test: what stands in that column for a test row.
+        separator, decimal, encoding, missing: see `Format`.
     """
 
     file: str
-    target: str | Sequence[str]
-    categorical: Sequence[str] = ()
-    drop: Sequence[str] = ()
+    target: Name | Sequence[Name]
+    categorical: Sequence[Name] = ()
+    drop: Sequence[Name] = ()
     sha256: str | None = None
-    weight: str | None = None
-
-    @property
-    def target_names(self) -> list[str]:
-        """Names of the target columns."""
-        return [self.target] if isinstance(self.target, str) else list(self.target)
+    weight: Name | None = None
+    id: Name | None = None
+    test_file: str | None = None
+    split_column: Name | None = None
+    split_test: Name = "test"
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str = "utf-8"
+    missing: Sequence[str] | None = None
 
     def read(self, data_dir: Path) -> Table:
         """The table, every column of it checked.
@@ -56,177 +67,121 @@ class TableFile:
         import pandas as pd
 
         path = data_dir / self.file
-        table = _read(path)
-        table.columns = [str(name) for name in table]  # Parquet may have numbers as names
-        self._check_sha256(path)
-        self._check_names(table, path)
-        sheet = table.drop(columns=list(self.drop))
-        if sheet.empty:
-            raise UserError(f"{path} must hold rows below the names of its columns, found none.")
-        targets = self.target_names
-        inputs = sheet.drop(columns=[*targets, *([] if self.weight is None else [self.weight])])
-        if inputs.columns.empty:
-            raise UserError(
-                f"{path} must hold an input column, found the target{'s' * (len(targets) > 1)} '{', '.join(targets)}' "
-                f"alone{'' if self.weight is None else f', with the weight {self.weight!r}'}."
-            )
-        _check_missing(sheet, path)
-        columns = {name: _column(column, name in self.categorical, path) for name, column in inputs.items()}
-        categories = dict.fromkeys(str(name) for name, column in columns.items() if column.dtype.kind not in "f")
-        categories |= dict.fromkeys(self.categorical)
-        values = {name: _target(sheet[name], path) for name in targets}
-        several = len(targets) > 1
-        return Table(
-            pd.DataFrame(columns),
-            values if several else values[targets[0]],
-            "" if several else targets[0],
-            categories,
-            {name: table[name].to_numpy() for name in self.drop},
-            None if self.weight is None else _weights(sheet[self.weight], path),
-        )
-
-    def _check_sha256(self, path: Path) -> None:
+        sheet, in_test = self._sheet(data_dir)
         if self.sha256 is not None and (digest := hashlib.sha256(path.read_bytes()).hexdigest()) != self.sha256:
             raise UserError(
                 f"{path} must have the data.source.sha256 {self.sha256}, found {digest}: use null to take any."
             )
-
-    def _check_names(self, sheet: pd.DataFrame, path: Path) -> None:
-        columns = [str(name) for name in sheet]
-        weight, targets = [] if self.weight is None else [self.weight], self.target_names
-        settings = {"target": targets, "drop": self.drop, "categorical": self.categorical, "weight": weight}
-        for key, names in settings.items():
-            if missing := [name for name in names if name not in columns]:
-                raise UserError(
-                    f"data.source.{key} must name columns of {path}, found {missing[0]!r}: it has {', '.join(columns)}."
-                )
-        if not targets or len(set(targets)) < len(targets):
-            raise UserError(f"data.source.target must name one column, or several once each, found {targets}.")
-        if both := [name for name in targets if name in (*self.drop, *self.categorical)]:
-            raise UserError(f"data.source.drop and data.source.categorical must not name the target, {both[0]!r}.")
-        if self.weight in (*targets, *self.drop, *self.categorical):
+        roles = self._roles(list(sheet.table), path)
+        table = sheet.table.drop(columns=roles["drop"])
+        if table.empty:
+            raise UserError(f"{path} must hold rows below the names of its columns, found none.")
+        targets, others = roles["target"], [*roles["weight"], *roles["id"], *roles["split_column"]]
+        inputs = table.drop(columns=[*targets, *others])
+        if inputs.columns.empty:
             raise UserError(
-                f"data.source.weight must name a column that is nothing else, found {self.weight!r}, which is named by "
-                "data.source.target, drop or categorical too."
+                f"{path} must hold an input column, found the target{'s' * (len(targets) > 1)} '{', '.join(targets)}' "
+                f"alone{''.join(f', with {name!r}' for name in others)}."
             )
-        if nameless := [name for name in columns if name.startswith("Unnamed: ") and name not in self.drop]:
+        reader = ColumnReader(path, sheet.rows)
+        reader.require_values(table)
+        columns = {name: reader.input(column, name in roles["categorical"]) for name, column in inputs.items()}
+        categories = {str(name): None for name, column in columns.items() if column.dtype.kind not in "f"}
+        values = {name: reader.target(table[name]) for name in targets}
+        several = len(targets) > 1
+        no_inputs = [*roles["drop"], *roles["id"], *roles["split_column"]]
+        return Table(
+            pd.DataFrame(columns),
+            values if several else values[targets[0]],
+            "" if several else targets[0],
+            categories | dict.fromkeys(roles["categorical"]),
+            {name: sheet.table[name].to_numpy() for name in no_inputs},
+            reader.weights(table[roles["weight"][0]]) if roles["weight"] else None,
+            _row_ids(table[roles["id"][0]], path) if roles["id"] else sheet.rows,
+            self._marked(table[roles["split_column"][0]], path) if roles["split_column"] else in_test,
+        )
+
+    def _sheet(self, data_dir: Path) -> tuple[Sheet, np.ndarray | None]:
+        """All rows of the file, or of both files and which of them are the test split."""
+        import pandas as pd
+
+        form = Format(self.separator, self.decimal, self.encoding, self.missing)
+        sheet = form.read(data_dir / self.file)
+        if self.test_file is None:
+            return sheet, None
+        if self.split_column is not None:
+            raise UserError("data.source.test_file and data.source.split_column both name the test split: choose one.")
+        path = data_dir / self.test_file
+        test = form.read(path)
+        if set(test.table) != set(sheet.table):
+            different = sorted(set(test.table) ^ set(sheet.table))
+            raise UserError(
+                f"{path} must have the columns of {self.file}, found a difference in {', '.join(different)}."
+            )
+        names = np.array([f"{row} of {path.name}" for row in test.rows], dtype=object)
+        both = pd.concat([sheet.table, test.table[list(sheet.table)]], ignore_index=True)
+        in_test = np.repeat([False, True], [len(sheet.rows), len(test.rows)])
+        return Sheet(both, np.concatenate([sheet.rows, names])), in_test
+
+    def _roles(self, columns: list[str], path: Path) -> dict[str, list[str]]:
+        """The columns that each setting names, as they are called in the file.
+
+        Raises:
+            UserError: for a name that no column has, one that two settings give, and columns without a name.
+        """
+        roles: dict[str, list[str]] = {}
+        for key in ("target", "drop", "categorical", "weight", "id", "split_column"):
+            given = getattr(self, key)
+            several = [] if given is None else [given] if isinstance(given, Name) else list(given)
+            roles[key] = [_column_called(name, columns, f"data.source.{key}", path) for name in several]
+        if not roles["target"] or len(set(roles["target"])) < len(roles["target"]):
+            raise UserError(f"data.source.target must name one column, or several once each, found {roles['target']}.")
+        first: dict[str, str] = {}
+        for key, names in roles.items():
+            for name in names:
+                if first.setdefault(name, key) != key and {first[name], key} != {"drop", "categorical"}:
+                    raise UserError(
+                        f"data.source.{key} must name a column that is nothing else, found {name!r}, which "
+                        f"data.source.{first[name]} names too."
+                    )
+        if nameless := [name for name in columns if name.startswith("Unnamed: ") and name not in roles["drop"]]:
             raise UserError(
                 f"{path} has a column without a name (row numbers, perhaps): {DROP.format(nameless[0])}, or name it."
             )
+        return roles
 
-
-def _read(path: Path) -> pd.DataFrame:
-    """The file as it is, its names checked."""
-    import pandas as pd
-    import pyarrow
-    import pyarrow.parquet
-
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        raise UserError(f"data.source.file must end in .csv or .parquet, found {str(path)!r}.")
-    if not path.is_file():
-        raise UserError(f"data.source.file must be a CSV or Parquet file, found none at {path}.")
-    try:
-        names = _csv_names(path) if kind == ".csv" else pyarrow.parquet.read_schema(path).names
-        if twice := [name for name in names if names.count(name) > 1 and name]:
+    def _marked(self, column: pd.Series, path: Path) -> np.ndarray:
+        """Which rows the split column puts into the test split."""
+        texts = np.array([cell_text(cell) for cell in column])
+        values = sorted(set(texts.tolist()))
+        wanted = cell_text(self.split_test)
+        in_test = np.array([text.casefold() == wanted.casefold() for text in texts])
+        if len(values) != 2 or not in_test.any():
             raise UserError(
-                f"{path} must have a name of its own for each column, found {twice[0]!r} twice: rename one."
+                f"data.source.split_column must hold two values in {path}, one of them {wanted!r} for test rows "
+                f"(data.source.split_test), found {', '.join(map(repr, values[:5]))}{', …' if values[5:] else ''}."
             )
-        return read_csv(path) if kind == ".csv" else pd.read_parquet(path).reset_index(drop=True)
-    except (ValueError, OSError, pyarrow.ArrowException) as reason:
-        message = short(reason)
-        raise UserError(f"{path} can't be read as a {kind[1:]} table ({message}): mend the file.") from reason
+        return in_test
 
 
-def _csv_names(path: Path) -> list[str]:
-    """The first line as it is: pandas would make names that occur twice different."""
-    import pandas as pd
+def _column_called(name: Name, columns: list[str], key: str, path: Path) -> str:
+    """The column that a setting names; YAML makes true of `yes`, and a number of `2`."""
+    if str(name) in columns:
+        return str(name)
+    alike = [column for column in columns if not isinstance(name, str) and yaml.safe_load(column) == name]
+    if len(alike) != 1:
+        quoted = f" (YAML changes names such as yes: write '{key}=\"…\"')" if isinstance(name, bool) else ""
+        raise UserError(f"{key} must name columns of {path}, found {str(name)!r}: it has {', '.join(columns)}{quoted}.")
+    return alike[0]
 
-    return pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
 
-
-def _check_missing(sheet: pd.DataFrame, path: Path) -> None:
-    missing = sheet.isna()
-    if empty := [name for name in sheet if missing[name].all()]:
-        raise UserError(f"{path} has no value at all in column '{empty[0]}': {DROP.format(empty[0])}.")
-    if missing.to_numpy().any():
-        row, column = np.argwhere(missing.to_numpy())[0]
+def _row_ids(column: pd.Series, path: Path) -> np.ndarray:
+    """What rows are called by a column."""
+    ids = np.array([cell_text(cell) for cell in column], dtype=object)
+    values, counts = np.unique(ids.astype(str), return_counts=True)
+    if counts.max() > 1:
         raise UserError(
-            f"{path} must have a value in every cell, found {missing.to_numpy().sum()} missing (empty, NA, None, nan "
-            f"…), the first in data row {row + 1}, column '{sheet.columns[column]}': fill these cells, or "
-            "remove their rows or columns."
+            f"data.source.id must name a column of {path} that tells rows apart, found '{values[counts.argmax()]}' "
+            f"{counts.max()} times in '{column.name}'."
         )
-
-
-def _column(column: pd.Series, categorical: bool, path: Path) -> pd.Series:
-    """An input: float64, or categories as they are."""
-    import pandas as pd
-    from pandas.api import types
-
-    plain = _plain(column, path)
-    if (plain == plain.iloc[0]).all():
-        raise UserError(
-            f"{path} has the one value {cell_text(plain.iloc[0])!r} in all rows of column '{column.name}', which tells "
-            f"nothing: {DROP.format(column.name)}."
-        )
-    if categorical or types.is_bool_dtype(plain):
-        return plain.astype(object)
-    if types.is_numeric_dtype(plain):
-        return plain.astype("float64")
-    text = pd.to_numeric(plain, errors="coerce").isna()
-    if not text.all():
-        row = int(np.argmax(text))
-        raise UserError(
-            f"{path} has numbers and text in column '{column.name}' ({text.sum()} of {len(text)} cells are text, the "
-            f"first {plain[row]!r} in data row {row + 1}): mend these cells, or make each value a category "
-            f"with data.source.categorical=['{column.name}']."
-        )
-    return plain
-
-
-def _plain(column: pd.Series, path: Path) -> pd.Series:
-    """The column as numbers, booleans or text."""
-    import pandas as pd
-    from pandas.api import types
-
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    if types.is_bool_dtype(column):
-        return column.astype(bool)
-    if types.is_numeric_dtype(column) and not types.is_complex_dtype(column):
-        numbers = column.astype("int64" if types.is_signed_integer_dtype(column) else "float64")
-        if (wrong := ~np.isfinite(numbers)).any():
-            raise UserError(
-                f"{path} must hold finite numbers, found {numbers[wrong.idxmax()]} in data row {wrong.idxmax() + 1} "
-                f"of column '{column.name}' ({wrong.sum()} such cells): mend them."
-            )
-        return numbers
-    if (kind := types.infer_dtype(column)) not in ("string", "boolean"):
-        raise UserError(
-            f"{path} must hold numbers, text or booleans, found '{kind}' in column '{column.name}': make it one "
-            f"of these, or {DROP.format(column.name)}."
-        )
-    return column.astype(bool if kind == "boolean" else object)
-
-
-def _target(column: pd.Series, path: Path) -> np.ndarray:
-    """The target: whole numbers, which may be classes, as integers; other numbers as float64; text and booleans."""
-    plain = _plain(column, path).to_numpy()
-    integral = plain.dtype.kind == "f" and (plain == np.round(plain)).all() and (np.abs(plain) < 2**53).all()
-    return plain.astype("int64") if integral else plain
-
-
-def _weights(column: pd.Series, path: Path) -> pd.Series:
-    """How often each row counts: numbers of at least 0."""
-    import pandas as pd
-
-    plain = _plain(column, path)
-    wrong = ~(pd.to_numeric(plain, errors="coerce") >= 0)
-    wrong |= plain.dtype == object and not wrong.any()  # numbers that are stored as text
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise UserError(
-            f"data.source.weight needs numbers of at least 0, found {cell_text(plain.iloc[row])!r} in data row "
-            f"{row + 1} of column '{column.name}' of {path} ({wrong.sum()} such cells): mend them."
-        )
-    return plain.astype("float64")
+    return np.array([f"id {name}" for name in ids], dtype=object)

@@ -91,7 +91,7 @@ class Digits:
         images = bunch.images.astype(np.uint8)[..., None]
         if not 0 < self.test_size < 1:
             raise UserError(f"data.source.test_size must be a share between 0 and 1, found {self.test_size!r}.")
-        names = [f"image {row} of load_digits" for row in range(len(images))]
+        names = [f"image {row}" for row in range(len(images))]
         every = ImageSplit(images, bunch.target, names)
         train, test = random_split(len(images), self.test_size, self.random_state)
         return Images(every.at(train), every.at(test), white=16)

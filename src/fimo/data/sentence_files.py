@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
 import json
-import lzma
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fimo.data.text_files import JSON_LINES, decoded, ending
 from fimo.errors import UserError, short
 
-UNPACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
 # Sentences of a row at most: one, or a pair.
 PAIR = 2
 # A column by its name (or its number, where there are no names), several, or a choice by place.
 Columns = str | int | Sequence[str | int] | None
-JSON_LINES = (".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True)
@@ -110,14 +106,15 @@ def _places(names: list[str], text: Columns, label: Columns, path: Path) -> tupl
     return chosen["text"], chosen["label"]
 
 
-def read_cells(path: Path, header: bool) -> Cells:
+def read_cells(path: Path, header: bool, encoding: str = "utf-8") -> Cells:
     """The cells of a file, by its ending: JSON lines, CSV with quotes, Parquet; everything else is tab-separated.
 
     In tab-separated files quotes are ordinary characters.
 
     Args:
-        path: a file in UTF-8, or Parquet; `.gz`, `.bz2` or `.xz` behind the ending for a compressed one.
+        path: a file of text, or Parquet; `.gz`, `.bz2` or `.xz` behind the ending for a compressed one.
         header: whether the first line of tabs or commas names the columns.
+        encoding: of the text.
 
     Returns:
         Its cells.
@@ -125,13 +122,13 @@ def read_cells(path: Path, header: bool) -> Cells:
     Raises:
         UserError: where the file can't be read, naming the first line that is something else.
     """
-    ending = path.with_suffix("").suffix if path.suffix in UNPACK else path.suffix
-    if ending.lower() == ".parquet":
+    kind = ending(path)
+    if kind == ".parquet":
         return _parquet(path)
-    text = _text(path)
-    if ending.lower() in JSON_LINES:
+    text = decoded(path, encoding)
+    if kind in JSON_LINES:
         return _json_lines(text, path)
-    rows = _quoted(text, path) if ending.lower() == ".csv" else _tabbed(text)
+    rows = _quoted(text, path) if kind == ".csv" else _tabbed(text)
     lines, cells = [number for number, _ in rows], [row for _, row in rows]
     if empty := [number for number, row in rows if not any(cell.strip() for cell in row)]:
         raise UserError(
@@ -144,20 +141,6 @@ def read_cells(path: Path, header: bool) -> Cells:
             f"{len(wrong)} in line {uneven[0]}."
         )
     return Cells(cells[1:], lines[1:], [name.strip() for name in cells[0]]) if header else Cells(cells, lines)
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        content = UNPACK.get(path.suffix, bytes)(content)
-    except (OSError, EOFError, lzma.LZMAError) as reason:
-        why = getattr(reason, "strerror", None) or short(reason)
-        raise UserError(f"{path} must be a file of sentences and labels, and can't be read ({why}).") from reason
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as reason:
-        line = content[: reason.start].count(b"\n") + 1
-        raise UserError(f"{path} must be text in UTF-8, found another byte in line {line}: save it anew.") from reason
 
 
 def _tabbed(text: str) -> list[tuple[int, list[str]]]:

@@ -38,6 +38,7 @@ class TextFile:
         sha256: None; any content is accepted, and results on another content lie at another address.
         text: the column of sentences, or a list of two; names, or numbers from 0 where there are no names.
         label: the column of labels, or a list of several.
+        encoding: of the text.
     """
 
     file: str
@@ -45,6 +46,7 @@ class TextFile:
     sha256: None = None
     text: Columns = None
     label: Columns = None
+    encoding: str = "utf-8"
 
     def read(self, data_dir: Path) -> Corpus:
         """All rows, in one split, with their labels as text.
@@ -53,7 +55,7 @@ class TextFile:
             UserError: naming the line that is no sentence with a label.
         """
         path = data_dir / self.file
-        cells = read_cells(path, self.header)
+        cells = read_cells(path, self.header, self.encoding)
         labelled = LabelledCells.of(cells, path, self.text, self.label)
         if cells.names is None:
             _check_first_line(cells.rows[0], [label[0] for label in labelled.labels], path)

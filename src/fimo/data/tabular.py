@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +12,8 @@ import torch
 
 from fimo.data.base import Choice, Data, DataInfo, RowNames
 from fimo.data.classes import class_numbers, require_known_classes
-from fimo.data.features import Features
+from fimo.data.duplicates import log_duplicates
+from fimo.data.features import Features, scaled
 from fimo.data.splits import random_split
 from fimo.data.tables import Table, cell_text
 from fimo.errors import UserError
@@ -65,6 +67,7 @@ class TabularData(Choice):
         """
         table = self.source.read(Path(self.data_dir))
         train, test = self._split(table)
+        log_duplicates(table, train, test)
         features = Features.of(table, train, self.standardise)
         inputs = features.sparse() if self.sparse else features.dense()
         targets, classes = self._targets(table, train)
@@ -98,8 +101,6 @@ class TabularData(Choice):
 
     def _targets(self, table: Table, train: np.ndarray) -> tuple[torch.Tensor, tuple[str, ...] | None]:
         """Targets as `Rows` wants them, and the names of their classes, where they have some."""
-        from sklearn.preprocessing import StandardScaler
-
         named = table.targets_by_name
         if self.task not in TASKS:
             raise UserError(f"data.task must be {', '.join(TASKS[:-1])} or {TASKS[-1]}, found {self.task!r}.")
@@ -114,12 +115,13 @@ class TabularData(Choice):
             require_known_classes(classes, train, names, what)
             return torch.from_numpy(classes), names
         read = _labels if self.task == "multilabel" else _real_numbers
-        columns = np.stack([read(name, values) for name, values in named.items()], 1)
+        rows = [f"row {row}" for row in range(len(table.inputs))] if table.names is None else table.names.tolist()
+        columns = np.stack([read(name, values, rows) for name, values in named.items()], 1)
         for name, column in zip(named, columns[train].T, strict=True):
             if (column == column[0]).all():
                 raise UserError(f"The target '{name}' has one value in all training rows: there is nothing to fit.")
-        if self.task == "regression" and self.standardise:
-            columns = StandardScaler().fit(columns[train]).transform(columns)
+        if self.task == "regression":
+            columns = scaled(list(named), columns, train, self.standardise)
         return torch.from_numpy(columns).float(), None
 
 
@@ -136,27 +138,28 @@ def _weights(table: Table, train: np.ndarray) -> torch.Tensor | None:
     return torch.from_numpy(weights)
 
 
-def _real_numbers(target: str, values: np.ndarray) -> np.ndarray:
-    """The targets as float64."""
+def _real_numbers(target: str, values: np.ndarray, rows: Sequence[str]) -> np.ndarray:
+    """The targets as float64; `rows` is what people call their rows."""
     if values.dtype.kind in "fiu":
         return values.astype("float64")
     import pandas as pd
 
-    wrong = values[np.isnan(pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy("float64"))]
-    wrong = wrong if len(wrong) else values  # numbers that are stored as text
+    wrong = np.isnan(pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy("float64"))
+    wrong = wrong if wrong.any() else np.ones(len(values), dtype=bool)  # numbers that are stored as text
+    row = int(np.argmax(wrong))
     raise UserError(
-        f"data.task=regression needs numbers in the target '{target}', found {cell_text(wrong[0])!r} "
-        f"({len(wrong)} of {len(values)} values are not numbers): mend them, or choose data.task=classification."
+        f"data.task=regression needs numbers in the target '{target}', found {cell_text(values[row])!r} in {rows[row]} "
+        f"({wrong.sum()} of {len(values)} values are not numbers): mend them, or choose data.task=classification."
     )
 
 
-def _labels(target: str, values: np.ndarray) -> np.ndarray:
-    """The targets, 0 and 1 or false and true, as float64."""
+def _labels(target: str, values: np.ndarray, rows: Sequence[str]) -> np.ndarray:
+    """The targets, 0 and 1 or false and true, as float64; `rows` is what people call their rows."""
     wrong = ~np.isin(values, [0, 1]) if values.dtype.kind in "fiub" else np.ones(len(values), dtype=bool)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise UserError(
-            f"data.task=multilabel needs 0 or 1 in the target '{target}', found {cell_text(values[row])!r} in data row "
-            f"{row + 1} ({wrong.sum()} of {len(values)} values are something else): mend them, or choose another task."
+            f"data.task=multilabel needs 0 or 1 in the target '{target}', found {cell_text(values[row])!r} in "
+            f"{rows[row]} ({wrong.sum()} of {len(values)} values are others): mend them, or choose another task."
         )
     return values.astype("float64")

@@ -1,0 +1,192 @@
+"""Files of tables as people have them: CSV with any separator, JSON lines, Parquet, each text also compressed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fimo.data.text_files import COMPRESSED, JSON_LINES, decoded, ending
+from fimo.errors import UserError, short
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+TEXT, PARQUET = (".csv", ".tsv", ".txt"), ".parquet"
+# In this order where a line of names has equally many of them.
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+DECIMAL_COMMA = re.compile(r"\s*[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*")
+NUMBER = re.compile(r"\s*[-+]?\d+\s*")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as it stands in a file.
+
+    Attributes:
+        table: `[row, column]`, its index from 0; columns are called by text.
+        rows: what people call each row, `line 12` of a text file or `row 12` of a Parquet file, `[row]`.
+    """
+
+    table: pd.DataFrame
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a text file of a table is written; None where the file itself tells it.
+
+    Attributes:
+        separator: between cells, or None: by the ending (`.tsv`), or what is most frequent in the line of names.
+        decimal: `.` or `,`, or None: commas where cells are separated by something else and a column has no other
+            numbers than such as 1,5.
+        encoding: of the text, as Python calls it.
+        missing: texts that mean that there is no value beside nothing at all; None for pandas' list.
+    """
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str = "utf-8"
+    missing: Sequence[str] | None = None
+
+    def read(self, path: Path) -> Sheet:
+        """The table in a file.
+
+        Args:
+            path: of the file, which ends in `.csv`, `.tsv`, `.txt`, `.jsonl` or `.ndjson`, also compressed (`.gz`,
+                `.bz2`, `.xz`), or in `.parquet`.
+
+        Raises:
+            UserError: where the file isn't there or can't be read, and for a name that two columns have.
+        """
+        import pyarrow
+
+        kind = ending(path)
+        if kind not in (*TEXT, *JSON_LINES, PARQUET):
+            raise UserError(
+                f"data.source.file must end in {', '.join((*TEXT, *JSON_LINES))} (also with "
+                f"{', '.join(COMPRESSED)}) or {PARQUET}, found {str(path)!r}."
+            )
+        if not path.is_file():
+            raise UserError(f"data.source.file must be a file of a table, found none at {path}.")
+        read = _parquet if kind == PARQUET else self._json_lines if kind in JSON_LINES else self._csv
+        try:
+            return read(path)
+        except (ValueError, OSError, csv.Error, pyarrow.ArrowException) as reason:
+            name = "JSON lines" if kind in JSON_LINES else f"a {'parquet' if kind == PARQUET else 'CSV'} table"
+            raise UserError(f"{path} can't be read as {name} ({short(reason)}): mend the file.") from reason
+
+    def _csv(self, path: Path) -> Sheet:
+        text = decoded(path, self.encoding)
+        separator = self._separator(text, path)
+        lines = list(_lines(text, separator))
+        _require_names([name.strip() for name in lines[0][1]] if lines else [], path)
+        table = self._table(text, separator, self.decimal or ".")
+        if self.decimal is None and separator != ",":
+            with_commas = [name for name in table if _has_decimal_commas(table[name])]
+            if with_commas:
+                logger.info("%s: numbers as 1,5 are read with decimal commas (column '%s')", path, with_commas[0])
+                table = self._table(text, separator, ",")
+        if len(lines) - 1 != len(table):  # pandas has skipped a line that csv has not
+            return Sheet(table, np.array([f"row {row}" for row in range(len(table))], dtype=object))
+        return Sheet(table, np.array([f"line {number}" for number, _ in lines[1:]], dtype=object))
+
+    def _separator(self, text: str, path: Path) -> str:
+        if self.separator is not None:
+            return self.separator
+        first = next((line for line in text.split("\n") if line.strip()), "")
+        unquoted = re.sub(r'"[^"]*"', "", first)
+        chosen = "\t" if ending(path) == ".tsv" else max(SEPARATORS, key=unquoted.count)
+        if chosen != "," and ending(path) != ".tsv":
+            logger.info("%s: cells are separated by %s (data.source.separator)", path, SEPARATORS[chosen])
+        return chosen
+
+    def _table(self, text: str, separator: str, decimal: str) -> pd.DataFrame:
+        import pandas as pd
+
+        # Texts that are no value: with a list of one's own an empty cell has none all the same.
+        missing: dict[str, Any] = {}
+        if self.missing is not None:
+            missing = {"keep_default_na": False, "na_values": ["", *self.missing]}
+        thousands = "." if decimal == "," else None
+        options: dict[str, Any] = {"sep": separator, "decimal": decimal, "thousands": thousands, **missing}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # where cells beyond the last name would be lost
+            try:
+                table = pd.read_csv(
+                    io.StringIO(text), index_col=False, low_memory=False, skipinitialspace=separator != "\t", **options
+                )
+            except pd.errors.ParserWarning as warning:
+                raise ValueError(str(warning)) from warning
+        return table.rename(columns=lambda name: str(name).strip())
+
+    def _json_lines(self, path: Path) -> Sheet:
+        import pandas as pd
+
+        entries, lines = [], []
+        for number, line in enumerate(decoded(path, self.encoding).split("\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                entry = json.loads(line)
+            except ValueError as reason:
+                raise ValueError(f"line {number}: {reason}") from reason
+            if not isinstance(entry, dict) or any(isinstance(value, (dict, list)) for value in entry.values()):
+                raise ValueError(f"line {number} is no object of numbers, texts and booleans")
+            entries.append(entry)
+            lines.append(f"line {number}")
+        table = pd.DataFrame(entries)
+        if self.missing:
+            table = table.where(~table.isin(list(self.missing)))
+        return Sheet(table.rename(columns=str), np.array(lines, dtype=object))
+
+
+def _parquet(path: Path) -> Sheet:
+    import pandas as pd
+    import pyarrow.parquet
+
+    names = [name for name in pyarrow.parquet.read_schema(path).names if not re.fullmatch("__index_level_.*__", name)]
+    _require_names(names, path)
+    table = pd.read_parquet(path)
+    index = [] if isinstance(table.index, pd.RangeIndex) else [name or "index" for name in table.index.names]
+    if index:
+        logger.info("%s: the index %s is read as columns", path, ", ".join(map(str, index)))
+    table = table.reset_index(drop=not index).rename(columns=str)
+    return Sheet(table, np.array([f"row {row}" for row in range(len(table))], dtype=object))
+
+
+def _require_names(names: Sequence[str], path: Path) -> None:
+    """Refuse a name that two columns have, which pandas would change."""
+    if twice := [name for name in names if names.count(name) > 1 and name]:
+        raise UserError(f"{path} must have a name of its own for each column, found {twice[0]!r} twice: rename one.")
+
+
+def _lines(text: str, separator: str) -> Any:
+    """The number of the first line of each row, from 1, and the row's cells; cells may have line breaks in quotes."""
+    reader, first = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True), 1
+    for cells in reader:
+        if cells and (len(cells) > 1 or cells[0].strip()):
+            yield first, cells
+        first = reader.line_num + 1
+
+
+def _has_decimal_commas(column: pd.Series) -> bool:
+    """Whether a column has numbers as 1,5, and nothing but numbers."""
+    from pandas.api import types
+
+    if types.is_numeric_dtype(column):
+        return False
+    cells = [str(cell) for cell in column.dropna()]
+    commas = [cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)]
+    return bool(commas) and all(DECIMAL_COMMA.fullmatch(cell) or NUMBER.fullmatch(cell) for cell in cells)

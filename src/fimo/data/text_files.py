@@ -1,0 +1,51 @@
+"""Text in files, also compressed."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+from fimo.errors import UserError, short
+
+_UNPACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+COMPRESSED = tuple(_UNPACK)
+JSON_LINES = (".jsonl", ".ndjson")
+
+
+def ending(path: Path) -> str:
+    """The ending that says what is in a file, in lower case: `.csv` of `table.csv` and of `table.csv.gz`."""
+    return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower()
+
+
+def decoded(path: Path, encoding: str = "utf-8") -> str:
+    """The text of a file, with line feeds at the ends of lines and without a byte-order mark.
+
+    Args:
+        path: of the file; what ends in `.gz`, `.bz2` or `.xz` is unpacked.
+        encoding: as Python calls it.
+
+    Raises:
+        UserError: where the file can't be read or unpacked, or is text of another encoding.
+    """
+    try:
+        content = path.read_bytes()
+        content = _UNPACK.get(path.suffix.lower(), bytes)(content)
+    except (OSError, EOFError, lzma.LZMAError) as reason:
+        why = getattr(reason, "strerror", None) or short(reason)
+        raise UserError(f"{path} must be a file of text, and can't be read ({why}).") from reason
+    try:
+        text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+    except LookupError as reason:
+        raise UserError(
+            f"data.source.encoding must be an encoding such as utf-8 or latin-1, found {encoding!r}."
+        ) from reason
+    except UnicodeDecodeError as reason:
+        line = content[: reason.start].count(b"\n") + 1
+        raise UserError(
+            f"{path} must be text in {encoding.upper()}, found another byte in line {line}: save it so, or name its "
+            "encoding by data.source.encoding (utf-16 or latin-1, perhaps)."
+        ) from reason
+    return text.replace("\r\n", "\n")

@@ -1,0 +1,166 @@
+"""Tables as people have them: what a line of the log says of them, and the sentence of what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from own_tables import DAYS, ROWS, TABLE, jsonl, parquet, text, with_column
+
+from fimo.errors import UserError
+
+TOLD = {
+    "spellings": (
+        with_column("extra", ["Yes", "yes"] * 20),
+        (),
+        "'extra' has the categories 'Yes' and 'yes', which differ in",
+    ),
+    "a class that occurs once": (
+        TABLE.assign(label=["x"] + ["a", "b"] * 19 + ["a"]),
+        ("data.random_state=3",),
+        "occur once",
+    ),
+    "rows twice": (pd.concat([TABLE] * 2), (), "training rows repeat an earlier one: leaving one of them out leaves"),
+    "rows in both splits": (
+        pd.concat([TABLE] * 2),
+        (),
+        "of 16 test rows are equal to a training row, inputs and targets",
+    ),
+    "labels": (TABLE.assign(label=np.arange(ROWS) % 2 * 2 - 1), (), "the labels -1, 1 are the classes 0 to 1"),
+    "semicolons": (None, (), "cells are separated by semicolons"),
+}
+
+
+@pytest.mark.parametrize("table, overrides, message", TOLD.values(), ids=TOLD)
+def test_what_is_told(table, overrides, message, load_table, caplog):
+    caplog.set_level("INFO", "fimo")
+    load_table("t.csv", text(sep=";") if table is None else text(table), *overrides)
+    assert message in caplog.text
+
+
+BAD = {
+    "dates": (
+        with_column("day", DAYS.strftime("%Y-%m-%d")),
+        (),
+        "40 different dates in the 40 rows of column 'day' .such as '2020-08-07'.*number of days",
+    ),
+    "ids": (
+        with_column("key", [f"k{n}" for n in range(ROWS)]),
+        (),
+        """40 different texts .*'key'.*'data.source.id="key"' where it""",
+    ),
+    "nearly all different": (
+        with_column("key", [f"k{n // 2 if n < 20 else n}" for n in range(ROWS)]),
+        (),
+        "30 different texts",
+    ),
+    "currency": (
+        with_column("price", ["$1,200.50", "$3.00"] * 20),
+        (),
+        "'price' that look like numbers .'\\$1,200.50'",
+    ),
+    "per cent": (with_column("share", ["35 %", "4 %"] * 20), (), "look like numbers .'35 %'"),
+    "decimal commas in quotes": (
+        with_column("size", ["1,5", "2,25"] * 20),
+        (),
+        "look like numbers .'1,5'.*give data.source.decimal",
+    ),
+    "thousands": (with_column("count", ["1,200", "3"] * 20), (), "look like numbers|numbers and text"),
+    "too large": (
+        with_column("size", np.where(np.arange(ROWS) % 2, 1e300, 0)),
+        (),
+        "'size' has numbers as large as 1e.300, which single prec",
+    ),
+    "a sentinel": (with_column("size", [1e308, *range(1, ROWS)]), (), "'size' has numbers as large as 1e.308"),
+    "too large for single precision": (
+        with_column("size", np.arange(ROWS) * 1e38),
+        ("data.standardise=false",),
+        "as large as 3.9e.39",
+    ),
+    "ids that repeat": (
+        with_column("key", ["a", "b"] * 20),
+        ("data.source.id=key",),
+        "tells rows apart, found 'a' 20 times in 'key'",
+    ),
+    "one role": (
+        TABLE,
+        ("data.source.id=kind", "data.source.weight=kind"),
+        "id must name a column that is nothing else, found 'kind'",
+    ),
+    "three parts": (
+        with_column("part", ["train", "test", "dev", "x"] * 10),
+        ("data.source.split_column=part",),
+        "must hold two values .* found 'dev', 'test', 'train', 'x'",
+    ),
+    "no test rows": (
+        with_column("part", ["fit", "held"] * 20),
+        ("data.source.split_column=part",),
+        "one of them 'test' for test rows .data.source.split_test.",
+    ),
+    "no such separator": (
+        TABLE,
+        ("data.source.separator=';'",),
+        "must name columns of .*, found 'label': it has size,count,kind,label",
+    ),
+    "an encoding": (
+        TABLE,
+        ("data.source.encoding=utf-99",),
+        "data.source.encoding must be an encoding such as utf-8 or latin-1",
+    ),
+    "stratified numbers": (
+        TABLE,
+        ("data.stratify=true", "data.source.target=size", "data.task=regression"),
+        "data.stratify=true is for data.task=class",
+    ),
+    "stratified rare class": (
+        TABLE.assign(label=["x"] + ["a"] * 39),
+        ("data.stratify=true",),
+        "both splits, but x occurs once",
+    ),
+}
+
+
+@pytest.mark.parametrize("table, overrides, sentence", BAD.values(), ids=BAD)
+def test_what_is_refused(table, overrides, sentence, load_table):
+    with pytest.raises(UserError, match=sentence) as error:
+        load_table("t.csv", text(table), *overrides)
+    assert "\n" not in str(error.value)
+
+
+FILES = {
+    "Latin-1": (
+        "t.csv",
+        text(TABLE.assign(kind=["ä", "b"] * 20)).encode("latin-1"),
+        "text in UTF-8, found another byte in line 2: .*data.source.encoding",
+    ),
+    "not compressed": ("t.csv.gz", text().encode(), "must be a file of text, and can't be read"),
+    "half an object": ("t.jsonl", jsonl()[:-20], "can't be read as JSON lines .line 40: "),
+    "lists": ("t.jsonl", '{"a": [1]}', "line 1 is no object of numbers, texts and booleans"),
+    "timestamps": (
+        "t.parquet",
+        parquet(with_column("day", DAYS)),
+        "found 'datetime64' in column 'day': make it one of these, a number of days",
+    ),
+    "gaps": (
+        "t.parquet",
+        parquet(TABLE.assign(count=TABLE["count"].astype("Int64").where(TABLE["count"] > 3))),
+        "missing .*, the first in row",
+    ),
+}
+
+
+@pytest.mark.parametrize("name, content, sentence", FILES.values(), ids=FILES)
+def test_files_that_are_refused(name, content, sentence, load_table):
+    with pytest.raises(UserError, match=sentence) as error:
+        load_table(name, content)
+    assert "\n" not in str(error.value)
+
+
+def test_latin_1_by_option(load_table):
+    table = TABLE.assign(kind=["ä", "b"] * 20)
+    data = load_table("t.csv", text(table).encode("latin-1"), "data.source.encoding=latin-1")
+    assert torch.equal(data.train.inputs, load_table("expected.csv", text(table)).train.inputs)
+
+
+def test_formatted_numbers_as_categories(load_table):
+    data = load_table("t.csv", text(with_column("share", ["35 %", "4 %"] * 20)), "data.source.categorical=[share]")
+    assert data.inputs == 7
