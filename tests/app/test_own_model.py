@@ -35,6 +35,7 @@ def folder(tmp_path_factory):
     torch.save({f"network.{name}": tensor for name, tensor in weights.items()}, folder / "inside.pt")
     torch.save(Skip(29, 2).state_dict(), folder / "other.pt")
     torch.save({"model": weights, "epoch": 3}, folder / "nested.pt")
+    torch.save([1, 2], folder / "list.pt")
     torch.save(Skip(30, 2), folder / "whole.pt")
     torch.save({"weight": Code()}, folder / "code.pt")
     (folder / "code.pkl").write_bytes(pickle.dumps(Code()))
@@ -52,7 +53,12 @@ def options(folder, target, checkpoint):
 @pytest.mark.parametrize("experiment", ["diabetes", "energy"])
 @pytest.mark.parametrize(
     "target, checkpoint",
-    [("Skip", "weights.pt"), ("Skip", "weights.safetensors"), ("made_by_a_function", "inside.pt")],
+    [
+        ("Skip", "weights.pt"),
+        ("Skip", "weights.safetensors"),
+        ("Skip", "nested.pt"),
+        ("made_by_a_function", "inside.pt"),
+    ],
 )
 def test_it_is_taken_as_it_is(target, checkpoint, experiment, folder, tmp_path):
     own = options(folder, f"own_networks.{target}", checkpoint)
@@ -125,7 +131,7 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
         ("final.checkpoint={}/code.pkl", "{}/code.pkl" + NO_WEIGHTS + "(UnpicklingError)"),
         ("final.checkpoint={}/junk.pt", "{}/junk.pt" + NO_WEIGHTS),
         ("final.checkpoint={}/empty.pt", "{}/empty.pt" + NO_WEIGHTS + "(EOFError)"),
-        ("final.checkpoint={}/nested.pt", "{}/nested.pt must hold a state dict (names and tensors), found a dict."),
+        ("final.checkpoint={}/list.pt", "{}/list.pt must hold a state dict (names and tensors)"),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_sentence(overrides, text, folder, tmp_path, monkeypatch, caplog):

@@ -19,7 +19,7 @@ from fimo.models.losses import OBJECTIVES
 from fimo.models.mlp import MLP
 from fimo.models.requirements import require_outputs
 from fimo.models.training import FinalTraining, train_final
-from fimo.pipeline.formats import read_weights
+from fimo.pipeline.checkpoints import read_checkpoint
 from fimo.reference import further_training as reference
 from fimo.rows import Rows
 
@@ -135,8 +135,11 @@ class TestCheckpoints:
                 lambda w: w | {"linear_relu_stack.0.weight": torch.zeros(3, 10)},
                 r"shape \[3, 10\], expected \[64, 10\]",
             ),
-            (lambda w: {k: v for k, v in w.items() if k != "linear_relu_stack.4.bias"}, "4.bias is missing"),
-            (lambda w: w | {"other": torch.zeros(1)}, "other is not a name in it"),
+            (
+                lambda w: {k: v for k, v in w.items() if k != "linear_relu_stack.4.bias"},
+                "the network wants linear_relu_stack.4.bias, which the file lacks",
+            ),
+            (lambda w: w | {"other": torch.zeros(1)}, "the file has other, which the network lacks"),
             (lambda w: {k: v * torch.nan for k, v in w.items()}, "must be finite numbers, found NaN or infinity"),
         ],
     )
@@ -155,7 +158,7 @@ class TestCheckpoints:
             "pickle": "is neither safetensors nor a torch state dict",
         }.items():
             with pytest.raises(UserError, match=text):
-                read_weights(tmp_path / name)
+                read_checkpoint(tmp_path / name)
 
 
 def test_objectives_are_torchs(tmp_path):

@@ -22,6 +22,7 @@ from fimo.attribution import attribute
 from fimo.compat import differentiable_attention
 from fimo.models.checkpoint import load_weights
 from fimo.pipeline import formats
+from fimo.pipeline.checkpoints import read_checkpoint
 from fimo.reference import further_training as training_reference
 from fimo.reference import gradients as reference
 
@@ -180,9 +181,9 @@ def test_a_tied_weight_is_stored_once_and_tied_again(tmp_path):
     for file in (path, tmp_path / "theirs.safetensors"):
         other = TiedBack()
         nn.init.zeros_(other.first.weight)
-        load_weights(other, formats.read_weights(file), file)
+        load_weights(other, read_checkpoint(file), file)
         assert other.again.weight is other.first.weight and torch.equal(other.first.weight, network.first.weight)
     weights = formats.read_weights(path)
     del weights["first.bias"]
-    with pytest.raises(fimo.UserError, match="first.bias is missing"):
+    with pytest.raises(fimo.UserError, match="the network wants first.bias, which the file lacks"):
         load_weights(TiedBack(), weights, "it")

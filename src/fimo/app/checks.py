@@ -138,7 +138,7 @@ def _check_tokenizer(cfg: DictConfig) -> None:
 def _check_files(cfg: DictConfig) -> None:
     """Files and folders that have to be there, before anything dear is imported."""
     checkpoint = cfg.final.checkpoint
-    if checkpoint is not None and not Path(str(checkpoint)).is_file():
+    if checkpoint is not None and not Path(str(checkpoint)).exists():
         raise UserError(f"final.checkpoint must be a file of weights, found nothing at {checkpoint}.")
 
 

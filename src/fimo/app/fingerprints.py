@@ -25,6 +25,7 @@ from fimo.app.settings import SHARED, TANGENT, TANGENTS, without
 from fimo.data.left_out import is_described, read_left_out
 from fimo.models.parameter_choice import ALL
 from fimo.pipeline.artifacts import digest, short_hash
+from fimo.pipeline.checkpoints import checkpoint_digest
 from fimo.pipeline.score_files import FileScores
 from fimo.pipeline.scorers import AnyMethod, ScorerMethod
 from fimo.pipeline.specification import Fingerprints
@@ -88,7 +89,7 @@ def final_fingerprint(settings: Mapping[str, Any], rows: Any) -> dict[str, Any]:
         **_chosen_function(settings, "objective"),
     }
     if final["checkpoint"] is not None:
-        return {**config, "final": {"checkpoint_sha256": digest(Path(final["checkpoint"]))}}
+        return {**config, "final": {"checkpoint_sha256": checkpoint_digest(final["checkpoint"])}}
     # A constant rate is what every final model had before there were schedules: it keeps that model's address.
     final = without(final, *(["schedule"] if final["schedule"] == "constant" else []))
     return {**config, "final": final, "seed": settings["seed"]}

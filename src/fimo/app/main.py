@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from fimo.app.checks import check_values
 from fimo.app.errors import CONFIG_DIR, EXPECTED, sentence
 from fimo.app.multirun import ExitCode
+from fimo.app.settings import with_home
 from fimo.errors import Diverged, UserError
 from fimo.messages import log_to_stdout, silence_libraries
 from hydra_plugins.fimo.ray import RayLauncher
@@ -80,6 +81,7 @@ def _job(function: Callable[[Run], int | float], cfg: DictConfig) -> int | float
         raise UserError("+sweep=… needs -m in front of it: a single run sweeps nothing.")
     log_to_stdout()
     silence_libraries()
+    cfg = with_home(cfg)
     check_values(cfg)
     from fimo.app.config import run_of  # imports torch: what is wrong with the values was said before
 

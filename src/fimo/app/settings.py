@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fimo.errors import UserError, short
 
@@ -21,6 +22,30 @@ SHARED = ("curvature_rows", "dtype")
 def plain(node: DictConfig) -> dict[str, Any]:
     """A config node as plain Python, interpolations resolved."""
     return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def with_home(cfg: DictConfig) -> DictConfig:
+    """The config with the home folder in place of `~` at the beginning of paths; no other value begins with `~/`.
+
+    Args:
+        cfg: composed; it is not changed.
+    """
+    copy = cfg.copy()
+    for key in OmegaConf.to_container(copy, resolve=False):  # type: ignore[union-attr]
+        _expand(copy, key)
+    return copy
+
+
+def _expand(node: Any, key: Any) -> None:
+    if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+        return
+    value = node[key]
+    if isinstance(value, str) and (value == "~" or value.startswith("~/")):
+        with open_dict(node):
+            node[key] = str(Path(value).expanduser())
+    elif OmegaConf.is_config(value):
+        for inner in range(len(value)) if OmegaConf.is_list(value) else list(value):
+            _expand(value, inner)
 
 
 def imported(key: str, target: str, what: str, example: str) -> Any:

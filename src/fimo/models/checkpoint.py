@@ -1,47 +1,142 @@
-"""Do weights fit a network: an error a person can read where they don't."""
+"""Do weights fit a network: names with something in front of them, tied weights, and what to say where they don't."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
 from fimo.errors import UserError
 
+logger = logging.getLogger(__name__)
+# Names that an error lists.
+NAMED = 3
+
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: object) -> None:
     """Put `weights` into `network`, all of them and nothing else.
 
+    Something that all names have in front (`module.`, `_orig_mod.`, `model.` of a Lightning module) is taken off, or
+    put there where the network has it; what else a Lightning module holds is not read. Real numbers of another
+    precision are cast. A line of the log says each of these.
+
     Args:
         network: changed in place.
         weights: by parameter (and buffer) name; of those that are tied in the network one is enough.
-        source: where they come from, for the error.
+        source: where they come from, for messages.
 
     Raises:
         UserError: where names or shapes are not those of the network, or a weight is not finite.
     """
     expected = network.state_dict()
     first = {name: name for name in expected} | tied(expected)
+    weights = _renamed(first, weights, source)
     given = {first[name]: tensor for name, tensor in weights.items() if name in expected}
     weights = {**{name: given[first[name]] for name in expected if first[name] in given}, **weights}
-    differences = (
-        [f"{name} is missing" for name in expected if name not in weights]
-        + [f"{name} is not a name in it" for name in weights if name not in expected]
-        + [
-            f"{name} has shape {list(weights[name].shape)}, expected {list(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in weights and weights[name].shape != tensor.shape
-        ]
-    )
-    if differences:
-        more = f" and {len(differences) - 1} more differences" if len(differences) > 1 else ""
-        raise UserError(
-            f"The weights in {source} don't fit the network {type(network).__name__}: {differences[0]}{more}; choose "
-            "the model config that they were trained with."
-        )
+    _require_fit(network, expected, weights, source)
     if bad := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
         raise UserError(f"The weights in {source} must be finite numbers, found NaN or infinity in {bad[0]}.")
+    cast = sorted({str(tensor.dtype) for name, tensor in weights.items() if tensor.dtype != expected[name].dtype})
+    if cast:
+        logger.info("%s: weights of %s are cast to those of the network", source, " and ".join(cast))
     network.load_state_dict(weights)
+
+
+def _require_fit(
+    network: nn.Module, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: object
+) -> None:
+    both = [name for name in expected if name in weights]
+    shapes = [
+        f"{name} has shape {list(weights[name].shape)}, expected {list(expected[name].shape)}"
+        for name in both
+        if weights[name].shape != expected[name].shape
+    ]
+    kinds = [
+        f"{name} has {weights[name].dtype}, expected {expected[name].dtype}"
+        for name in both
+        if weights[name].is_floating_point() != expected[name].is_floating_point()
+    ]
+    missing = [name for name in expected if name not in weights]
+    unknown = [name for name in weights if name not in expected]
+    differences = [
+        *([f"the network wants {_listed(missing)}, which the file lacks"] if missing else []),
+        *([f"the file has {_listed(unknown)}, which the network lacks"] if unknown else []),
+        *([f"{shapes[0]}{_more(shapes)}"] if shapes else kinds[:1]),
+    ]
+    if differences:
+        raise UserError(
+            f"The weights in {source} don't fit the network {type(network).__name__}: {'; '.join(differences)}: choose "
+            "the model config that they were trained with."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _more(texts: Sequence[str]) -> str:
+    return f" and {len(texts) - 1} more such" if len(texts) > 1 else ""
+
+
+def _renamed(first: Mapping[str, str], weights: Mapping[str, Tensor], source: object) -> Mapping[str, Tensor]:
+    """Weights by the network's names, where they differ in what stands in front.
+
+    Args:
+        first: each of the network's names with the first one that it is tied to.
+        weights: by name.
+        source: where they come from, for messages.
+
+    Raises:
+        UserError: where several parts of the file have all the names of the network.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, leader in first.items():
+        groups.setdefault(leader, []).append(name)
+    for added in ("", *_common_prefixes(first)):
+        wanted = [[name.removeprefix(added) for name in names] for names in groups.values()]
+        removed = [front for front in _fronts(weights, wanted[0]) if _has_all(weights, wanted, front)]
+        if added == "" and "" in removed or not removed:
+            if removed:
+                return weights
+            continue
+        if len(removed) > 1:
+            raise UserError(
+                f"The weights in {source} have the network's names several times, behind "
+                f"{' and '.join(map(repr, removed))}: store those that you mean alone."
+            )
+        inside = {name: tensor for name, tensor in weights.items() if name.startswith(removed[0])}
+        others = [name for name in weights if name not in inside]
+        if removed[0]:
+            logger.info("%s: %r is taken off in front of all names", source, removed[0])
+        if added:
+            logger.info("%s: %r is put in front of all names", source, added)
+        if others:
+            logger.info("%s: %s are not the network's and are not read", source, _listed(others))
+        return {added + name.removeprefix(removed[0]): tensor for name, tensor in inside.items()}
+    return weights
+
+
+def _common_prefixes(names: Iterable[str]) -> list[str]:
+    """What all names have in front, up to each dot."""
+    split = [name.split(".")[:-1] for name in names]
+    prefixes: list[str] = []
+    for parts in zip(*split, strict=False):
+        if len(set(parts)) > 1:
+            break
+        prefixes.append((prefixes[-1] if prefixes else "") + parts[0] + ".")
+    return prefixes
+
+
+def _fronts(weights: Iterable[str], wanted: Sequence[str]) -> list[str]:
+    """What stands in front of a wanted name (or one that is tied to it) in a file."""
+    fronts = {name.removesuffix(end) for name in weights for end in wanted if name == end or name.endswith(f".{end}")}
+    return sorted(fronts)
+
+
+def _has_all(weights: Mapping[str, Tensor], wanted: Sequence[Sequence[str]], front: str) -> bool:
+    return all(any(front + name in weights for name in names) for names in wanted)
 
 
 def tied(weights: Mapping[str, Tensor]) -> dict[str, str]:

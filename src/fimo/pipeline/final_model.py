@@ -18,6 +18,7 @@ from fimo.models.requirements import ready
 from fimo.models.weighted import for_rows
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import METRICS, MODEL, Artifact
+from fimo.pipeline.checkpoints import read_checkpoint
 from fimo.pipeline.specification import RunSpecification
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -84,7 +85,7 @@ def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None
     about: dict[str, Any] = {}
     if final.checkpoint is not None:
         logger.info("final model: taken from %s", final.checkpoint)
-        load_weights(network, formats.read_weights(final.checkpoint), final.checkpoint)
+        load_weights(network, read_checkpoint(final.checkpoint), final.checkpoint)
     elif final.epochs == 0:
         logger.info("final model: the network as it is, nothing is trained (final.epochs=0)")
     else:

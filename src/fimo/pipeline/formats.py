@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 import xarray as xr
-from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from fimo.errors import UserError
 from fimo.models.checkpoint import tied
 
 
@@ -45,26 +43,6 @@ def from_weights(weights: Mapping[str, torch.Tensor]) -> bytes:
     return save_safetensors({name: t.detach().cpu().contiguous() for name, t in weights.items() if name not in same})
 
 
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Weights that a user brings: safetensors, or a state dict written by torch (which is never unpickled freely).
-
-    Raises:
-        UserError: where the file isn't there or is neither.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"final.checkpoint must be a file of weights, found nothing at {path}.")
-    try:
-        return load_safetensors(path)
-    except SafetensorError:
-        pass  # not safetensors, so it has to be torch's own format
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as reason:  # pickle's, zip's and torch's own errors all come through here
-        raise UserError(
-            f"{path} is neither safetensors nor a torch state dict without code ({type(reason).__name__}): write "
-            "one by torch.save(model.state_dict(), PATH)."
-        ) from reason
-    if not isinstance(weights, Mapping) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(f"{path} must hold a state dict (names and tensors), found a {type(weights).__name__}.")
-    return dict(weights)
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a safetensors file."""
+    return load_safetensors(path)
