@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from encoders import CONFIGS, SINGLE, saved
 from problems import text_problem
 from torch.func import functional_call, grad, jvp, vjp, vmap
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel
 
 from fimo.attribution import attribute
 from fimo.errors import UserError
@@ -18,18 +19,6 @@ from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.reference import gradients as reference
 
-LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2}
-SIZES = {"hidden_size": 8, "intermediate_size": 12, "max_position_embeddings": 20, "initializer_range": 0.3, **LAYERS}
-CONFIGS = {
-    "bert": {"model_type": "bert", **SIZES},
-    "roberta": {"model_type": "roberta", **SIZES},
-    "electra": {"model_type": "electra", "embedding_size": 8, **SIZES},
-    "distilbert": {
-        "model_type": "distilbert", "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 12,
-        "max_position_embeddings": 20, "initializer_range": 0.3,
-    },
-}  # fmt: skip
-
 
 def question(kind="bert", rows=5):
     return text_problem(lambda outputs: Encoder(12, outputs, config=CONFIGS[kind]), rows=rows, left_out=(0, 3))
@@ -40,25 +29,22 @@ def of_kind(request):
     return question(request.param)
 
 
-def saved(folder, kind="bert", labels=3, auto=AutoModelForSequenceClassification, **settings):
-    """A tiny model in a folder, as its maker leaves it."""
-    torch.manual_seed(3)
-    config = AutoConfig.for_model(vocab_size=12, num_labels=labels, pad_token_id=0, **(CONFIGS[kind] | settings))
-    model = auto.from_config(config).eval()
-    model.save_pretrained(folder)
-    return model
+def tolerance(of_kind, rtol, atol):
+    single = of_kind.network.encoder.config.model_type in SINGLE
+    return {"rtol": 1e-5 if single else rtol, "atol": 1e-6 if single else atol}
 
 
 def test_outputs_are_the_librarys_with_its_own_mask(of_kind):
     """Alone, in a padded batch, and in one that is padded further."""
+    close = tolerance(of_kind, 1e-12, 1e-12)
     network, inputs = of_kind.network, of_kind.train.inputs
     encoded = network.encoder(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
     expected = network.head(encoded.last_hidden_state[:, 0])
-    torch.testing.assert_close(network(inputs), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(network(inputs), expected, **close)
     longer = {name: torch.nn.functional.pad(tensor, (0, 3)) for name, tensor in inputs.items()}
-    torch.testing.assert_close(network(longer), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(network(longer), expected, **close)
     alone = torch.cat([network(of_kind.train[slice(row, row + 1)][0]) for row in range(len(of_kind.train))])
-    torch.testing.assert_close(alone, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(alone, expected, **close)
 
 
 def test_every_parameter_takes_part(of_kind):
@@ -71,7 +57,7 @@ def test_every_parameter_takes_part(of_kind):
 def test_per_example_gradients_are_the_plain_loops(of_kind, monkeypatch):
     monkeypatch.setattr("fimo.gradients.dense._of_one_row", None)  # vmap takes it
     gradients = per_example_gradients(of_kind, of_kind.test).flat()
-    torch.testing.assert_close(gradients, reference.gradients(of_kind)[0], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gradients, reference.gradients(of_kind)[0], **tolerance(of_kind, 1e-10, 1e-12))
 
 
 def test_stacked_runs_are_single_networks(of_kind):
@@ -84,11 +70,13 @@ def test_stacked_runs_are_single_networks(of_kind):
     for run, outputs in enumerate(together):
         own = {name: parameter[run] for name, parameter in stacked.items()}
         alone = functional_call(of_kind.network, own, (of_kind.train.inputs,))
-        torch.testing.assert_close(outputs, alone, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(outputs, alone, **tolerance(of_kind, 1e-10, 1e-12))
 
 
 def test_curvature_products_are_differences_of_gradients(of_kind):
     """Forward mode once, and backward through backward, for several directions at once."""
+    if of_kind.network.encoder.config.model_type in SINGLE:
+        pytest.skip("differences of single precision tell nothing")
     inputs, targets = of_kind.train[slice(0, 3)]
     torch.manual_seed(1)
     parameters = of_kind.parameters
@@ -149,10 +137,10 @@ def test_a_sequence_classifier_keeps_its_head(kind, tmp_path):
         ),
         (lambda folder: Encoder(12, 3), r"model.config must say the model_type .* found None"),
         (lambda folder: Encoder(12, 3, config={"hidden_size": 8}), r"must say the model_type .* found {'hidden_size"),
-        (lambda folder: Encoder(12, 3, config={"model_type": "abc"}), r"does not make an encoder: .*abc"),
+        (lambda folder: Encoder(12, 3, config={"model_type": "abc"}), r"does not make a network: .*abc"),
         (
             lambda folder: Encoder(12, 3, config=CONFIGS["bert"] | {"num_attention_heads": 3}),
-            r"does not make an encoder: .*hidden size \(8\) is not a multiple",
+            r"does not make a network: .*hidden size \(8\) is not a multiple",
         ),
     ],
 )  # fmt: skip
@@ -180,16 +168,8 @@ def test_sentences_longer_than_the_positions(kind, most):
 def test_weights_that_are_no_weights(tmp_path):
     saved(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not weights at all, but long enough to be looked at")
-    with pytest.raises(UserError, match="can't be loaded as a text model"):
+    with pytest.raises(UserError, match="can't be loaded as a model"):
         Encoder(12, 3, name=str(tmp_path))
-
-
-@pytest.mark.parametrize("kind", ["gpt2", "deberta-v2"])
-def test_a_model_that_takes_another_mask_is_refused(kind):
-    sizes = {"gpt2": {"n_embd": 8, "n_layer": 2, "n_head": 2}, "deberta-v2": SIZES}[kind]
-    torch.manual_seed(0)
-    with pytest.raises(UserError, match="can't be used here: it takes another attention mask than encoders as BERT do"):
-        Encoder(12, 2, config={"model_type": kind, **sizes})
 
 
 def test_kronecker_factors_do_not_depend_on_padding(monkeypatch):

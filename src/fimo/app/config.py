@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -159,16 +159,22 @@ class NetworkFromConfig:
     Attributes:
         target: a class or function, by its dotted name.
         settings: its arguments beside `inputs` and `outputs`.
+        task: of the data. A pretrained network is told it, and the names of the data's classes.
     """
 
     target: str
     settings: dict[str, Any] = field(default_factory=dict)
+    task: str | None = None
 
     def __call__(self, data: Data) -> nn.Module:
         """The untrained network for so many inputs and outputs."""
         # Below its key, which an error names.
         node = OmegaConf.create({"model": {"_target_": self.target, **self.settings}}).model
-        return instantiate(node, inputs=data.inputs, outputs=data.outputs, _convert_="all")
+        offered = {"classes": data.classes, "task": self.task}
+        maker = get_object(self.target)
+        taken = inspect.signature(maker).parameters if getattr(maker, "pretrained", False) else {}
+        more = {key: value for key, value in offered.items() if key in taken and key not in self.settings}
+        return instantiate(node, inputs=data.inputs, outputs=data.outputs, **more, _convert_="all")
 
 
 def _network(cfg: DictConfig) -> NetworkFromConfig:
@@ -190,4 +196,4 @@ def _network(cfg: DictConfig) -> NetworkFromConfig:
             f"{target} must take the arguments {', '.join(given)} ({reason}): inputs and outputs are their numbers, "
             "others stand under model (model=own has none); change it, or name a function that calls it."
         ) from reason
-    return NetworkFromConfig(target, model)
+    return NetworkFromConfig(target, model, cfg.data.task)

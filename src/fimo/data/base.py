@@ -52,7 +52,7 @@ class DataInfo:
         outputs: number of outputs of a network for this task.
         display: an example as people read it.
         names: what people call the rows.
-        classes: names of the classes, by number; None where they have none.
+        classes: names of the classes, or of several labels, by number; None where they have none.
         columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
     """
 

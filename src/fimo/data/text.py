@@ -73,7 +73,7 @@ class TextData(Choice):
             outputs=corpus.outputs,
             display=lambda split, row: corpus.display({"train": train, "test": test}[split], row),
             names=RowNames(train.names, test.names),
-            classes=corpus.classes or None,
+            classes=corpus.classes or corpus.labels,
             columns=corpus.columns(),
         )
         rows = tokenisation.rows(test, np.arange(len(test)))

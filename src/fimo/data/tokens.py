@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,10 @@ from fimo.rows import Rows
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+logger = logging.getLogger(__name__)
+
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
 PAD, UNKNOWN, FIRST, LAST = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
@@ -85,13 +90,14 @@ def pretrained_tokenisation(name: str, max_length: int) -> Tokenisation:
 
     Args:
         name: path of a folder, or a name on the hub.
-        max_length: tokens of a sentence, the special ones among them; longer sentences are cut.
+        max_length: tokens of a sentence, the special ones among them; longer sentences are cut, at the side that the
+            tokenizer says, and to what the network has positions for.
 
     Returns:
         The tokenisation with the model's own vocabulary.
 
     Raises:
-        UserError: where the folder has no tokenizer, or one that can't pad; `Unavailable` where the hub's can't be had.
+        UserError: where the folder has no tokenizer, or a slow one; `Unavailable` where the hub's can't be had.
     """
     from transformers import AutoTokenizer
 
@@ -104,12 +110,28 @@ def pretrained_tokenisation(name: str, max_length: int) -> Tokenisation:
         loaded = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, TypeError, KeyError) as reason:
         raise UserError(f"{name} has no tokenizer that can be read ({hub.short(reason)}).") from reason
-    if not loaded.is_fast or loaded.pad_token_id is None:
-        raise UserError(f"The tokenizer of {name} must be a fast one with a padding token, found another.")
+    if not loaded.is_fast:
+        raise UserError(f"The tokenizer of {name} must be a fast one (tokenizer.json), found another.")
+    longest = min(int(loaded.model_max_length), _positions(folder))
+    if longest < max_length:
+        logger.info("sentences are cut to the %d tokens that %s takes (data.max_length=%d)", longest, name, max_length)
     tokenizer = loaded.backend_tokenizer
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length)
-    return Tokenisation(tokenizer, loaded.pad_token_id, len(loaded))
+    tokenizer.enable_truncation(min(longest, max_length), direction=loaded.truncation_side)
+    # Places of padding are masked, so any token will do where the tokenizer has none for them.
+    padding = (number for number in (loaded.pad_token_id, loaded.eos_token_id) if number is not None)
+    return Tokenisation(tokenizer, next(padding, 0), len(loaded))
+
+
+def _positions(folder: Path) -> int:
+    """How many tokens the network beside a tokenizer has positions for, as its config says; no bound where it has none.
+
+    Some types (RoBERTa) count from behind the padding token's number.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) if path.is_file() else {}
+    behind = config.get("model_type") in COUNT_FROM_PADDING
+    return int(config.get("max_position_embeddings") or 10**9) - behind * (int(config.get("pad_token_id") or 0) + 1)
 
 
 def build_vocabulary(sentences: Sequence[str], max_length: int) -> Tokenisation:

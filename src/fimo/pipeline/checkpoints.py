@@ -97,8 +97,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     except Exception as reason:  # pickle's, zip's and torch's own errors all come through here
         raise UserError(
             f"{path} is neither safetensors nor a torch state dict without code ({type(reason).__name__}): write one "
-            "by torch.save(model.state_dict(), PATH), or torch.save(torch.load(PATH, weights_only=False)['state_dict'], "
-            "NEW) of a trainer's checkpoint that you trust."
+            "by torch.save(model.state_dict(), PATH), or by torch.save(torch.load(PATH, weights_only=False)"
+            "['state_dict'], NEW) of a trainer's checkpoint that you trust."
         ) from reason
     return _state_dict(stored, path)
 

@@ -1,0 +1,151 @@
+"""Attention masks that `vmap` can follow, for every kind of encoder of the transformers library.
+
+Most of the library's models look into a mask `[row, place]` to choose their way, which `vmap` can't follow, and take
+one of four axes `[row, head, query, key]` as it is; models with sliding windows take one for each kind of layer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from transformers import PreTrainedModel
+
+from fimo.errors import UserError
+
+# Places at which masks are compared, where the model has no windows that ask for more.
+PROBED_PLACES = 64
+Form = Callable[[PreTrainedModel, Tensor], Any]
+
+
+def added_to_logits(model: PreTrainedModel, mask: Tensor) -> Tensor:
+    """The mask as a summand of attention's logits.
+
+    Args:
+        model: whose dtype matters.
+        mask: `[row, place]`, 1 at words and 0 at padding.
+
+    Returns:
+        `[row, 1, 1, place]`: 0 at words, the lowest number elsewhere.
+    """
+    return (1 - mask[:, None, None, :].to(model.dtype)) * _lowest(model)
+
+
+def _lowest(model: PreTrainedModel) -> float:
+    """What makes a weight of attention 0, also where a model takes its softmax in single precision.
+
+    It is never −∞ there: a place of padding may have nothing else to look at.
+    """
+    return max(torch.finfo(model.dtype).min, torch.finfo(torch.float32).min)
+
+
+def by_kind_of_layer(model: PreTrainedModel, mask: Tensor) -> dict[str, Tensor]:
+    """The summands of layers that look everywhere, and of those that look at a window around each place.
+
+    Args:
+        model: whose dtype and window matter.
+        mask: `[row, place]`, 1 at words and 0 at padding.
+
+    Returns:
+        `full_attention`, `[row, 1, 1, place]`, and `sliding_attention`, `[row, 1, place, place]`.
+    """
+    everywhere = added_to_logits(model, mask)
+    places = torch.arange(mask.shape[-1], device=mask.device)
+    outside = (places[:, None] - places).abs() > model.config.sliding_window
+
+    within = everywhere.masked_fill(outside[None, None], _lowest(model))
+    return {"full_attention": everywhere, "sliding_attention": within}
+
+
+def as_it_is(model: PreTrainedModel, mask: Tensor) -> Tensor:
+    """The mask `[row, place]` itself.
+
+    Args:
+        model: it doesn't matter.
+        mask: `[row, place]`, 1 at words and 0 at padding.
+    """
+    return mask
+
+
+# In the order in which they are tried; the last one is right for every model, but with most of them not under `vmap`.
+FORMS: tuple[Form, ...] = (added_to_logits, by_kind_of_layer, as_it_is)
+
+
+def model_inputs(model: PreTrainedModel, inputs: Mapping[str, Tensor], form: Form) -> dict[str, Any]:
+    """Inputs of a model of the transformers library.
+
+    Args:
+        model: whose dtype and positions matter.
+        inputs: `input_ids` and `attention_mask`, each `[row, place]`, and of pairs `token_type_ids`.
+        form: of the mask, that of `mask_form`.
+
+    Returns:
+        `input_ids`, `attention_mask` and, where the model tells sentences of a pair apart by them, `token_type_ids`.
+
+    Raises:
+        UserError: for sentences that are longer than the model's positions.
+    """
+    tokens = inputs["input_ids"]
+    if tokens.shape[-1] > (longest := positions(model)):
+        raise UserError(
+            f"Sentences have up to {tokens.shape[-1]} tokens, and the network takes {longest}: lower data.max_length."
+        )
+    types = {"token_type_ids": inputs["token_type_ids"]} if "token_type_ids" in inputs and _has_types(model) else {}
+    return {"input_ids": tokens, "attention_mask": form(model, inputs["attention_mask"]), **types}
+
+
+def _has_types(model: PreTrainedModel) -> bool:
+    return (
+        "token_type_ids" in inspect.signature(model.forward).parameters
+        and (getattr(model.config, "type_vocab_size", 0) or 0) > 1
+    )
+
+
+@torch.no_grad()
+def mask_form(model: PreTrainedModel, first: Callable[[Any], Tensor]) -> Form:
+    """The form in which a model takes a mask under `vmap`, so that its outputs are those with its own mask.
+
+    Both are compared in eval mode on two rows of which one is padded, over more places than a window of the model has.
+
+    Args:
+        model: of the transformers library.
+        first: what is used of the model's output, `[row, …]`.
+
+    Returns:
+        The form; `as_it_is` where no other is right, whether `vmap` takes it or not.
+    """
+    window = 2 * int(getattr(model.config, "sliding_window", None) or 0) + 2
+    length = min(positions(model), max(PROBED_PLACES, window))
+    tokens = (1 + torch.arange(2 * length) % (model.config.vocab_size - 1)).reshape(2, length)
+    mask = (torch.arange(length) < torch.tensor([[length], [max(1, length // 2)]])).long()
+    training = model.training
+    theirs = first(model.eval()(input_ids=tokens, attention_mask=mask))
+
+    def agrees(form: Form) -> bool:
+        def outputs(ids: Tensor, own: Tensor) -> Tensor:
+            return first(model(input_ids=ids[None], attention_mask=form(model, own[None])))[0]
+
+        try:
+            return torch.allclose(vmap(outputs)(tokens, mask), theirs, rtol=1e-4, atol=1e-4)
+        except Exception:  # what a model raises for a mask of another form is its own matter
+            return False
+
+    chosen = next((form for form in FORMS if agrees(form)), as_it_is)
+    model.train(training)
+    return chosen
+
+
+def positions(model: PreTrainedModel) -> int:
+    """How many tokens there are positions for. Some types (RoBERTa) count from behind the padding token's number.
+
+    Args:
+        model: of the transformers library.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return int(getattr(model.config, "max_position_embeddings", None) or 10**9)

@@ -1,0 +1,186 @@
+"""Models of the transformers library, new or from a folder or the hub: what fits the data, and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers.models.auto import modeling_auto
+
+from fimo import hub
+from fimo.errors import UserError, short
+
+logger = logging.getLogger(__name__)
+
+# Attention written out in torch's own operations: fused attention has neither forward mode nor double backward.
+ATTENTION = "eager"
+# What a head was trained for, as its config says it, and the task of the data that it is.
+TASKS = {
+    "single_label_classification": "classification",
+    "multi_label_classification": "multilabel",
+    "regression": "regression",
+}
+UNNAMED = re.compile(r"LABEL_\d+|\d+")
+
+
+def new_model(config: Mapping[str, Any] | None, kind: Any, what: str, **settings: Any) -> PreTrainedModel:
+    """A model with weights that torch's generator draws.
+
+    Args:
+        config: `model_type` and the settings of that type.
+        kind: of the library's auto classes.
+        what: it is, with an example of a type, for errors.
+        settings: further ones, which the data decide.
+
+    Raises:
+        UserError: for a config without a type, and where it makes no such model.
+    """
+    if not config or "model_type" not in config:
+        raise UserError(f"model.config must say the model_type {what} where model.name is null, found {config!r}.")
+    hub.quiet()
+    try:
+        made = AutoConfig.for_model(**{"pad_token_id": 0, **config, **settings})
+        require_kind(made, f"model.config of type {config['model_type']}", kind)
+        return kind.from_config(made, attn_implementation=ATTENTION)
+    except (ValueError, TypeError, ZeroDivisionError) as reason:
+        raise UserError(f"model.config does not make a network: {short(reason)}.") from reason
+
+
+def pretrained_model(name: str, kind: Any) -> PreTrainedModel:
+    """A model from a folder or the hub (see `fimo.hub`), in float32.
+
+    Args:
+        name: path of a folder, or a name on the hub.
+        kind: of the library's auto classes.
+
+    Raises:
+        UserError: where there is none, it is of another kind, or weights are missing that would be drawn at random.
+    """
+    hub.quiet()
+    folder = hub.find(name)
+    options = {"attn_implementation": ATTENTION, "dtype": torch.float32, "use_safetensors": True}
+    options["trust_remote_code"] = False  # code from the hub is never run
+    try:
+        require_kind(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False), name, kind)
+        model, loading = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True, **options)
+    except (ValueError, OSError, RuntimeError, SafetensorError, KeyError) as reason:
+        raise UserError(f"{name} can't be loaded as a model ({short(reason)}).") from reason
+    # transformers would draw what is missing at random, and say so in a warning. A pooler is not used.
+    if missing := sorted(key for key in loading["missing_keys"] if kind is not AutoModel or "pooler" not in key):
+        raise UserError(f"{name} lacks weights of a {type(model).__name__}: {missing[0]} and {len(missing) - 1} more.")
+    return model
+
+
+def require_kind(config: Any, name: str, kind: Any) -> None:
+    """Refuse a model of another kind than is wanted.
+
+    Args:
+        config: of the model.
+        name: of the model, for the error.
+        kind: of the library's auto classes, for text or for images.
+
+    Raises:
+        UserError: naming what it is, and what is wanted.
+    """
+    known = type(config)
+    masked, causal, images = (
+        known in getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING")
+        for task in ("MASKED_LM", "CAUSAL_LM", "IMAGE_CLASSIFICATION")
+    )
+    if kind is modeling_auto.AutoModelForImageClassification:
+        if not images:
+            raise UserError(f"{name} is no classifier of images ({config.model_type}): choose a vision transformer.")
+        return
+    what = None
+    if getattr(config, "is_encoder_decoder", False):
+        what = "an encoder with a decoder"
+    elif getattr(config, "text_config", None) is not None or images and not masked:
+        what = "a model of images"
+    elif getattr(config, "is_decoder", False) or causal and not masked:
+        what = "a decoder"
+    if what:
+        advice = "model=image_classifier takes models of images" if images else "choose an encoder as BERT is"
+        raise UserError(f"{name} is {what} ({config.model_type}), and no encoder of text: {advice}.")
+
+
+def require_words(model: PreTrainedModel, name: str, vocabulary: int) -> None:
+    """Refuse a model that has no embedding for some token of the data.
+
+    Args:
+        model: of text.
+        name: of the model, for the error.
+        vocabulary: tokens that the data's tokenizer knows.
+
+    Raises:
+        UserError: naming both numbers.
+    """
+    if model.config.vocab_size < vocabulary:
+        raise UserError(
+            f"The network {name} has embeddings of {model.config.vocab_size} words, and the tokenizer of the data has "
+            f"{vocabulary}: choose the network's own tokenizer by data.tokenizer, or, where tokens were added to it, "
+            "give the network as many embeddings (resize_token_embeddings) and save it."
+        )
+
+
+def require_task(config: Any, name: str, task: str | None) -> None:
+    """Refuse a head that was trained for another task than the data have.
+
+    Args:
+        config: of the model.
+        name: of the model, for the error.
+        task: of the data; None where nobody says it.
+
+    Raises:
+        UserError: naming the task that fits.
+    """
+    trained = TASKS.get(getattr(config, "problem_type", None) or "")
+    if None not in (trained, task) and trained != task:
+        raise UserError(
+            f"The classifier {name} was trained for {config.problem_type}, as its config says: choose "
+            f"data.task={trained}, found {task}."
+        )
+
+
+def class_order(config: Any, name: str, outputs: int, classes: Sequence[str] | None) -> list[int]:
+    """Which of a head's outputs each class of the data is, by the names in `id2label`.
+
+    Args:
+        config: of the model.
+        name: of the model, for the error.
+        outputs: classes, or labels, of the data.
+        classes: their names; None where they have none. Numbers are taken for the head's own.
+
+    Returns:
+        For each class of the data the number of the head's output.
+
+    Raises:
+        UserError: where there are more or fewer, or they have other names.
+    """
+    if config.num_labels != outputs:
+        raise UserError(
+            f"The classifier {name} must have the {outputs} classes of the data, found {config.num_labels}: "
+            f"{_listed(config.id2label[number] for number in range(config.num_labels))}."
+        )
+    theirs = [str(config.id2label[number]) for number in range(outputs)]
+    ours = list(classes or map(str, range(outputs)))
+    if all(map(UNNAMED.fullmatch, theirs)) or all(map(str.isdigit, ours)):
+        return list(range(outputs))
+    folded = [label.strip().casefold() for label in theirs]
+    if sorted(folded) != sorted(label.strip().casefold() for label in ours):
+        raise UserError(
+            f"The classifier {name} has the classes {_listed(theirs)}, and the data have {_listed(ours)}: give the "
+            "data the classifier's names, or its numbers from 0."
+        )
+    order = [folded.index(label.strip().casefold()) for label in ours]
+    if order != list(range(outputs)):
+        logger.info("%s: its classes are matched by name: %s", name, _listed(theirs))
+    return order
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(repr, names))
