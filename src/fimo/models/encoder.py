@@ -87,7 +87,7 @@ class SequenceClassifier(nn.Module):
         self, inputs: int, outputs: int, name: str, classes: Sequence[str] | None = None, task: str | None = None
     ) -> None:
         super().__init__()
-        self.model = pretrained_model(name, AutoModelForSequenceClassification)
+        self.model = pretrained_model(name, AutoModelForSequenceClassification, outputs)
         require_words(self.model, name, inputs)
         require_task(self.model.config, name, task)
         order = class_order(self.model.config, name, outputs, classes)

@@ -44,7 +44,7 @@ class ImageClassifier(nn.Module):
         if name is None:
             self.model = new_model(config, kind, "(vit, …) of a new one", num_channels=inputs, num_labels=outputs)
             return
-        self.model = pretrained_model(name, kind)
+        self.model = pretrained_model(name, kind, outputs)
         if (channels := getattr(self.model.config, "num_channels", inputs)) != inputs:
             kinds = {1: "grey", 3: "rgb"}
             raise UserError(

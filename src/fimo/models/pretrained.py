@@ -51,19 +51,47 @@ def new_model(config: Mapping[str, Any] | None, kind: Any, what: str, **settings
         raise UserError(f"model.config does not make a network: {short(reason)}.") from reason
 
 
-def pretrained_model(name: str, kind: Any) -> PreTrainedModel:
-    """A model from a folder or the hub (see `fimo.hub`), in float32.
+def pretrained_model(name: str, kind: Any, outputs: int | None = None) -> PreTrainedModel:
+    """A model from a folder or the hub (see `fimo.hub`), in float32; a folder of adapters is put into its own model.
 
     Args:
         name: path of a folder, or a name on the hub.
         kind: of the library's auto classes.
+        outputs: of a head that adapters bring, which the model below them doesn't know.
 
     Raises:
         UserError: where there is none, it is of another kind, or weights are missing that would be drawn at random.
     """
     hub.quiet()
+    base = hub.adapter_base(name)
+    if base is None:
+        return _loaded(name, kind)
+    try:
+        from peft import PeftConfig, PeftModel
+    except ImportError as reason:
+        raise UserError(
+            f"{name} is a folder of adapters, which the package peft reads: pip install -c constraints.txt -e "
+            "'.[peft]'."
+        ) from reason
+    try:
+        brought = PeftConfig.from_pretrained(name).modules_to_save or ()
+        heads = {"num_labels": outputs} if outputs is not None and brought else {}
+        model = PeftModel.from_pretrained(_loaded(base, kind, tuple(brought), **heads), name)
+    except (ValueError, OSError, RuntimeError, KeyError, SafetensorError) as reason:
+        raise UserError(f"The adapters in {name} don't fit their model {base} ({short(reason)}).") from reason
+    logger.info("%s: adapters of %s", name, base)
+    return model.base_model.model
+
+
+def _loaded(name: str, kind: Any, brought: Sequence[str] = (), **settings: Any) -> PreTrainedModel:
+    """The same for what is no folder of adapters; the modules that are `brought` may lack weights."""
     folder = hub.find(name)
-    options = {"attn_implementation": ATTENTION, "dtype": torch.float32, "use_safetensors": True}
+    options: dict[str, Any] = {
+        **settings,
+        "attn_implementation": ATTENTION,
+        "dtype": torch.float32,
+        "use_safetensors": True,
+    }
     options["trust_remote_code"] = False  # code from the hub is never run
     try:
         require_kind(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False), name, kind)
@@ -71,7 +99,8 @@ def pretrained_model(name: str, kind: Any) -> PreTrainedModel:
     except (ValueError, OSError, RuntimeError, SafetensorError, KeyError) as reason:
         raise UserError(f"{name} can't be loaded as a model ({short(reason)}).") from reason
     # transformers would draw what is missing at random, and say so in a warning. A pooler is not used.
-    if missing := sorted(key for key in loading["missing_keys"] if kind is not AutoModel or "pooler" not in key):
+    unused = (*brought, *(["pooler"] if kind is AutoModel else []))
+    if missing := sorted(key for key in loading["missing_keys"] if not any(part in key for part in unused)):
         raise UserError(f"{name} lacks weights of a {type(model).__name__}: {missing[0]} and {len(missing) - 1} more.")
     return model
 
