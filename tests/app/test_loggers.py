@@ -1,6 +1,7 @@
 """What is logged: read back from the files that the loggers wrote."""
 
 import json
+import socket
 
 import pandas as pd
 import pytest
@@ -8,10 +9,11 @@ import wandb
 from configs import QUICK, app, make_run
 from offline_runs import offline_run
 
-from fimo.app.wandb_log import logged_in
+from fimo.app import wandb_log
+from fimo.app.wandb_log import WandbLog, chosen_mode, logged_in
 from fimo.errors import UserError
 
-LABELS = ("Grad-Dot", "Grad-Cos")
+LABELS = {"Grad-Dot": "grad_dot", "Grad-Cos": "grad_cos"}
 
 
 @pytest.fixture
@@ -46,12 +48,12 @@ def test_wandb_offline_without_a_prompt(offline, tmp_path, capsys):
     live = [row for row in rows if "live/epoch" in row]
     assert [(row["live/epoch"], row["live/seeds"]) for row in live] == [(1, 1), (2, 1), (1, 2), (2, 2)]
     curves = pd.read_csv(folder / "curves.csv").query("adjustment == 'centred'")
-    final = [row for row in rows if any(f"cosine/{label}" in row for label in LABELS)]
+    final = [row for row in rows if any(f"cosine/{name}" in row for name in LABELS.values())]
     assert [row["epoch"] for row in final] == [1, 2]
-    for label in LABELS:
-        expected = curves.query("method == @label")["cosine_mean"].tolist()
-        assert [row[f"cosine/{label}"] for row in final] == pytest.approx(expected)
-        assert [row[f"live/cosine/{label}"] for row in live[2:]] == pytest.approx(expected)
+    for label, name in LABELS.items():
+        expected = curves.query(f"method == '{label}'")["cosine_mean"].tolist()
+        assert [row[f"cosine/{name}"] for row in final] == pytest.approx(expected)
+        assert [row[f"live/cosine/{name}"] for row in live[2:]] == pytest.approx(expected)
     (media,) = [row for row in rows if "figure" in row or "figure._type" in row]
     assert any(key.startswith("curves") for key in media)
     assert list(folder.glob("wandb/offline-run-*/files/media/images/*.png"))
@@ -62,16 +64,95 @@ def test_a_cached_run_logs_its_curves_again(finished, offline, tmp_path):
     logged = pd.read_csv(tmp_path / "results/diabetes/csv/version_0/metrics.csv")
     curves = pd.read_csv(tmp_path / "results/diabetes/curves.csv").query("adjustment == 'centred'")
     assert logged["epoch"].tolist() == [1, 2] and not any(column.startswith("live/") for column in logged)
-    for label in LABELS:
-        assert logged[f"cosine/{label}"].tolist() == pytest.approx(
-            curves.query("method == @label")["cosine_mean"].tolist()
+    for label, name in LABELS.items():
+        assert logged[f"cosine/{name}"].tolist() == pytest.approx(
+            curves.query(f"method == '{label}'")["cosine_mean"].tolist()
         )
 
 
 def test_csv_has_the_live_curves_too(tmp_path):
     assert app(tmp_path, *QUICK, "logger=csv") == 0
     logged = pd.read_csv(tmp_path / "results/diabetes/csv/version_0/metrics.csv")
-    assert logged["live/cosine/Grad-Dot"].notna().sum() == 4 and logged["cosine/Grad-Dot"].notna().sum() == 2
+    assert logged["live/cosine/grad_dot"].notna().sum() == 4 and logged["cosine/grad_dot"].notna().sum() == 2
+
+
+def runs_of(folder):
+    """The offline W&B runs of a results folder, by what their files are called, and the folder's memory."""
+    return sorted(path.stem for path in folder.glob("wandb/offline-run-*/*.wandb")), json.loads(
+        (folder / "wandb.json").read_text()
+    )
+
+
+def test_a_run_that_is_called_again_is_the_same_and_logs_nothing_twice(finished, offline, tmp_path):
+    folder = tmp_path / "results/diabetes"
+    assert app(tmp_path, *QUICK, "logger=wandb") == 0
+    (first,), memory = runs_of(folder)
+    assert first == f"run-{memory['id']}"
+    wandb.teardown()
+    assert app(tmp_path, *QUICK, "logger=wandb") == 0
+    wandb.teardown()
+    again, same = runs_of(folder)
+    assert set(again) == {first} and same == memory
+    newest = max(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime)
+    assert not [record for record in offline_run(newest) if record.WhichOneof("record_type") == "history"]
+
+
+@pytest.fixture
+def silent_server():
+    """A server that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("reached", ["nobody", "silent"])
+def test_a_server_out_of_reach_costs_seconds_and_not_the_run(
+    reached, offline, monkeypatch, silent_server, tmp_path, caplog
+):
+    monkeypatch.setenv("WANDB_BASE_URL", silent_server if reached == "silent" else "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(wandb_log, "REACH_SECONDS", (0.5, 0.5))
+    with WandbLog(tmp_path, "mine", {"a": 1}) as log:
+        log.lightning.log_metrics({"x": 1.0})
+    assert caplog.text.count("Weights & Biases is not to be had") == 1 and "the log is offline" in caplog.text
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
+
+
+def test_a_failure_in_the_middle_ends_the_log_and_not_the_run(offline, tmp_path, caplog):
+    with WandbLog(tmp_path, "mine", {}) as log:
+        log.run.log = lambda *args, **kwargs: 1 / 0
+        with pytest.raises(ZeroDivisionError):  # a bug stays one
+            log.lightning.log_metrics({"x": 1.0})
+
+        def broken(*args, **kwargs):
+            raise BrokenPipeError("gone")
+
+        log.run.log = broken
+        log.lightning.log_metrics({"x": 1.0})
+        log.lightning.log_metrics({"x": 2.0})
+    assert caplog.text.count("Weights & Biases failed (gone): nothing is logged there from here on") == 1
+
+
+@pytest.mark.parametrize(
+    "told, mode, expected",
+    [("", None, "offline"), ("offline", None, "offline"), ("ONLINE", None, "online"), ("never", "offline", "offline")],
+)
+def test_the_mode(told, mode, expected, offline, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", told)
+    assert chosen_mode(mode) == expected
+
+
+def test_an_unknown_mode_of_the_environment_is_a_sentence(offline, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "never")
+    with pytest.raises(
+        UserError, match="WANDB_MODE must be one of online, offline, disabled or not set, found 'never'"
+    ):
+        chosen_mode(None)
+
+
+def test_online_without_a_key_is_offline_and_asks_nothing(offline, tmp_path, caplog):
+    with WandbLog(tmp_path, "mine", {}, mode="online"):
+        pass
+    assert "is not to be had (no key: wandb login): the log is offline" in caplog.text
 
 
 def test_logged_in(offline, monkeypatch, tmp_path):

@@ -40,8 +40,8 @@ def test_the_others_are_compared_and_the_reason_is_everywhere(tmp_path, capsys):
     assert "not measured" not in (folder / "claims.md").read_text().split("Unrolled-GN")[0]
     (metrics,) = folder.glob("csv/*/metrics.csv")
     assert {column for column in pd.read_csv(metrics) if "live/cosine" in column} == {
-        "live/cosine/Grad-Dot",
-        "live/cosine/CG",
+        "live/cosine/grad_dot",
+        "live/cosine/cg",
     }
     labels = [text.get_text() for text in curves_figure(results.read(folder), "").legends[0].get_texts()]
     assert labels[:2] == ["Grad-Dot", "CG"] and "EK-FAC" not in labels

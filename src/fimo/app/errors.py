@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fimo.errors import UserError
@@ -27,13 +27,25 @@ EXTRAS = {
     "hydra/launcher=submitit_local": ("hydra/launcher=submitit_local", "slurm"),
     "hydra/sweeper=optuna": ("hydra/sweeper=search", "search"),
 }
+ROOM, ELSEWHERE = "make room", "choose another place by paths.output_dir and paths.results_dir"
+# What the operating system says of disks and files, and what to do.
 DISK = {
-    errno.ENOSPC: "No space is left on the disk",
-    errno.EDQUOT: "The disk quota is used up",
-    errno.EACCES: "No permission to write",
-    errno.EROFS: "The file system is read-only",
-    errno.ENOTDIR: "A file is where a folder is needed",
-    errno.EEXIST: "A file is where a folder is needed",
+    errno.ENOSPC: ("No space is left on the disk", ROOM),
+    errno.EDQUOT: ("The disk quota is used up", ROOM),
+    errno.EACCES: ("No permission to read or write", "change the permissions"),
+    errno.EPERM: ("No permission to read or write", "change the permissions"),
+    errno.EROFS: ("The file system is read-only", ""),
+    errno.ENOTDIR: ("A file is where a folder is needed", "move it"),
+    errno.EEXIST: ("A file is where a folder is needed", "move it"),
+    errno.EISDIR: ("A folder is where a file is needed", "move it"),
+    errno.ENAMETOOLONG: ("A name is too long for the file system", "choose a shorter name"),
+    errno.ENOLCK: ("The file system has no file locks", ""),
+    errno.ENOSYS: ("The file system has no file locks", ""),
+    errno.EOPNOTSUPP: ("The file system lacks what is needed (file locks, perhaps)", ""),
+    errno.EIO: ("The disk failed to read or write", "look after it"),
+    errno.ESTALE: ("A file of a shared folder is gone", "mount the folder anew"),
+    errno.EMFILE: ("Too many files are open", "raise the limit (ulimit -n)"),
+    errno.ENFILE: ("Too many files are open", "close other programs"),
 }
 
 
@@ -41,6 +53,8 @@ def sentence(error: Exception) -> str | None:
     """The error in one line, or None where it is not the user's."""
     if type(error).__name__ in ENDED_BY:
         return ENDED
+    if isinstance(error, NotImplementedError) and "flock" in str(error):  # of filelock, for some file systems
+        error = OSError(errno.ENOLCK, str(error))
     if not isinstance(error, EXPECTED):
         return None
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
@@ -53,10 +67,11 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, OSError):
         if error.errno not in DISK:
             return None
-        where = os.fsdecode(error.filename) if error.filename else "while writing"
+        where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+        what, remedy = DISK[error.errno]
         return (
-            f"{DISK[error.errno]} ({where}): what is finished is kept; make room or choose other paths.output_dir and "
-            "paths.results_dir, and run the same command again."
+            f"{what}{where}: what is finished is kept; {f'{remedy} or ' if remedy else ''}{ELSEWHERE}, and run the "
+            "same command again."
         )
     if unknown := re.match(r"Could not override '([^']+)'", text):
         own = f" A method of your own is +{unknown[1]}=…." if re.fullmatch(r"method\.\w+\._target_", unknown[1]) else ""
@@ -64,11 +79,26 @@ def sentence(error: Exception) -> str | None:
     if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):
         return (
             f"{several[1]}={several[2]} gives several values: with -m there is one job for each (run.py and the "
-            f"stages), and a list is written '{several[1]}=[{several[2]}]'."
+            f"stages), a list is written '{several[1]}=[{several[2]}]', and one value with a comma in it "
+            f"""'{several[1]}="{several[2]}"'."""
         )
-    if isinstance(error, HydraException) and "override_grammar" in text:
-        return f"An option can't be read: {text.partition(' See https')[0]} (lists are written [1,2,3], in quotes)."
+    if isinstance(error, OverrideParseException):
+        return f"The option {error.override} can't be read: {quoted_form(error.override)}."
     return text
+
+
+def quoted_form(option: str) -> str:
+    """How an option is written for the shell, so that its value is taken as it stands.
+
+    Args:
+        option: `key=value`, as it was written.
+    """
+    key, equals, value = option.partition("=")
+    if not equals:
+        return "options are written key=value"
+    inner = re.sub(r'(\\*)("|$)', lambda at: at[1] * 2 + ('\\"' if at[2] else ""), value)
+    shell = f'{key}="{inner}"'.replace("'", "'\\''")
+    return f"a value with special signs is written '{shell}', in both kinds of quotes, and a list '{key}=[1,2,3]'"
 
 
 def _not_made(error: InstantiationException, cause: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,18 +28,19 @@ class NoLog:
     def __init__(self, folder: Path, name: str, settings: dict[str, Any], group: str | None = None) -> None:
         pass
 
-    def results(self, comparison: Comparison, figure: Figure) -> None:
-        """Log `cosine/<label>` (centred) once for each evaluated step against `epoch`.
+    def results(self, comparison: Comparison, figure: Figure, keys: Mapping[str, str]) -> None:
+        """Log `cosine/<name>` (centred) of each method once for each evaluated step against `epoch`.
 
         Args:
             comparison: the finished tables.
             figure: of the curves, for logs that take pictures.
+            keys: the name of each method, by its label.
         """
         if self.lightning is None:
             return
         centred = comparison.curves.query("adjustment == 'centred'")
         for step, rows in centred.groupby("step"):
-            metrics = {f"cosine/{row.method}": float(row.cosine_mean) for row in rows.itertuples()}
+            metrics = {f"cosine/{keys[row.method]}": float(row.cosine_mean) for row in rows.itertuples()}
             self.lightning.log_metrics({"epoch": float(rows["epoch"].iloc[0]), **metrics}, step=int(step))
 
     def __enter__(self) -> Self:

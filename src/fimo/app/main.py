@@ -51,7 +51,7 @@ def app(function: Callable[[Run], int | float]) -> Callable[[], None]:
     def job(cfg: DictConfig) -> int | float:
         try:
             return _job(function, cfg)
-        except EXPECTED as error:
+        except (*EXPECTED, NotImplementedError) as error:
             # Hydra would put a line of its own in front. In a multirun that line names the job and the others go on.
             text = sentence(error)
             if HydraConfig.get().mode == RunMode.RUN:

@@ -17,19 +17,25 @@ class LiveAgreement(pl.Callback):
     """Logs the mean centred cosine of each method at every evaluation.
 
     The gold standard is the mean over the seeds that have come so far to this evaluation, the current ones among them:
-    `live/cosine/<label>` against `live/epoch`, with their number as `live/seeds`. Left-out examples with a run that
+    `live/cosine/<name>` against `live/epoch`, with their number as `live/seeds`. Left-out examples with a run that
     diverged are not compared.
 
     Args:
         scores: `[test, left_out]`, or `[step, test, left_out]`, by label.
         finished: losses of seeds that were finished before.
         adjustment: of the effects, one of `fimo.effect.ADJUSTMENTS`.
+        names: of the methods, by label, for the keys; None takes the labels.
     """
 
     def __init__(
-        self, scores: Mapping[str, xr.DataArray], finished: Iterable[xr.Dataset] = (), adjustment: str = "centred"
+        self,
+        scores: Mapping[str, xr.DataArray],
+        finished: Iterable[xr.Dataset] = (),
+        adjustment: str = "centred",
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self.scores, self.adjustment = scores, adjustment
+        self.names = names or {label: label for label in scores}
         self.totals: dict[int, np.ndarray] = {}  # sum of effects over seeds, [test, left_out], by step
         self.seeds: dict[int, int] = {}
         self.logged = 0
@@ -64,7 +70,7 @@ class LiveAgreement(pl.Callback):
         for label, score in self.scores.items():
             at_step = (score.sel(step=step) if "step" in score.dims else score).isel(left_out=kept)
             agreement = cosine(at_step.values, average(gold, self.adjustment).values) if kept.any() else np.array([])
-            metrics[f"live/cosine/{label}"] = float(Mean.of(agreement).mean)
+            metrics[f"live/cosine/{self.names[label]}"] = float(Mean.of(agreement).mean)
         return metrics
 
     def _add(self, losses: xr.Dataset) -> None:

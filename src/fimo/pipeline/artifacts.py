@@ -21,7 +21,7 @@ import filelock
 import yaml
 
 from fimo.errors import UserError
-from fimo.pipeline.files import bytes_digest, digest, left_behind, lock_at, short_hash, write
+from fimo.pipeline.files import bytes_digest, digest, folder_name, left_behind, lock_at, short_hash, write
 
 # Part of every address: raise it when files of an older layout must not be read any more.
 LAYOUT = 1
@@ -61,7 +61,7 @@ class Artifact:
     @property
     def folder(self) -> Path:
         """Where the artifact lies."""
-        return self.output_dir / self.data / self.kind / f"{self.label}-{self.hash}"
+        return self.output_dir / folder_name(self.data) / self.kind / f"{folder_name(self.label)}-{self.hash}"
 
     @property
     def hash(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from fimo.comparison.tables import Comparison
+from fimo.pipeline.files import folder_name
 from fimo.pipeline.specification import LEAVE_ONE_OUT, RETRAINING, TANGENT, RunSpecification
 from fimo.report.figures import curves_figure, seeds_figure
 
@@ -31,7 +32,7 @@ def figures(run: RunSpecification, comparison: Comparison) -> Mapping[str, Figur
         run: for titles and axes.
         comparison: its tables.
     """
-    title = f"{run.name}: {GOLD_NAMES[run.gold]} with {measured(run, comparison)}"
+    title = f"{folder_name(run.name)}: {GOLD_NAMES[run.gold]} with {measured(run, comparison)}"
     watched = None if run.measurement is None else repr(run.measurement)
     return {
         "curves": curves_figure(comparison, title, AMOUNT_LABELS[run.gold], watched),

@@ -20,6 +20,25 @@ def short_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
+# A name of a folder has room for endings and a hash behind it: file systems take 255 bytes.
+NAME_BYTES = 160
+
+
+def folder_name(name: str) -> str:
+    """A name that every file system takes: of a long one the beginning, and a hash of all of it.
+
+    Args:
+        name: for people, as a run has it.
+
+    Returns:
+        The name itself, up to `NAME_BYTES` bytes in UTF-8.
+    """
+    if len(name.encode()) <= NAME_BYTES:
+        return name
+    end = "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name.encode()[: NAME_BYTES - len(end)].decode(errors="ignore").rstrip() + end
+
+
 def lock_at(path: Path) -> filelock.BaseFileLock:
     """A lock that the operating system keeps, and releases when its process dies."""
     return filelock.FileLock(path, fallback_to_soft=False)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fimo.pipeline import addresses, artifacts
+from fimo.pipeline import addresses, artifacts, files
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
 from fimo.pipeline.stages import Attribution
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def _plain(run: Run) -> Path:
+    return run.results_dir / files.folder_name(run.name)
+
+
 def folder_of(run: Run) -> Path:
     """`results/<name>`, with a short hash where a run that compared something else has that name."""
-    folder, own = run.results_dir / run.name, addresses.inputs(run)
+    folder, own = _plain(run), addresses.inputs(run)
     previous = artifacts.read_run(folder)
     if previous is None or previous.get("inputs") == own:
         return folder
@@ -31,7 +35,7 @@ def folder_of(run: Run) -> Path:
 @contextmanager
 def reserved(run: Run) -> Iterator[Path]:
     """The results folder; inside, nobody else decides on its name or writes into it."""
-    plain_name = run.results_dir / run.name
+    plain_name = _plain(run)
     with artifacts.results_lock(plain_name):
         folder = folder_of(run)
         if folder != plain_name:

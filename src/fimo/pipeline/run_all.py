@@ -37,21 +37,26 @@ def run_all(run: Run, show_table: bool = True) -> int:
         with timed(seconds, "attribute"):
             done = attribute(run)
         with timed(seconds, "further_train"):
-            further_train(run, log and log.lightning, _live(log, done.scores, seeds))
+            further_train(run, log and log.lightning, _live(run, log, done.scores, seeds))
         folder, diverged = results.compared(run, done, seeds, seconds)
         if log and log.lightning:
             from fimo.pipeline.figures import figures
 
             comparison = results.read(folder)
-            log.results(comparison, figures(run, comparison)["curves"])
+            log.results(comparison, figures(run, comparison)["curves"], _names(run))
     code = exit_code(diverged, done.failed)
     logger.info("\n%s\n%s" if show_table else "%.0s%s", results.table(folder), folder)
     return code
 
 
-def _live(log: Any, scores: Scores, seeds: SeedFiles) -> list[Any]:
+def _names(run: Run) -> dict[str, str]:
+    """The name of each method by its label: plain words, which a log can be asked for."""
+    return {method.label: name for name, method in run.methods.items()}
+
+
+def _live(run: Run, log: Any, scores: Scores, seeds: SeedFiles) -> list[Any]:
     if log is None or not log.lightning:
         return []
     from fimo.comparison.live import LiveAgreement
 
-    return [LiveAgreement(scores, seeds.finished().values())]
+    return [LiveAgreement(scores, seeds.finished().values(), names=_names(run))]

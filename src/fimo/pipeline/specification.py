@@ -138,12 +138,13 @@ class Log(Protocol):
 
     lightning: Any
 
-    def results(self, comparison: Any, figure: Any) -> None:
+    def results(self, comparison: Any, figure: Any, keys: Mapping[str, str]) -> None:
         """Log the finished curves.
 
         Args:
             comparison: the tables.
             figure: of the curves.
+            keys: the name of each method, by its label.
         """
         ...
 
