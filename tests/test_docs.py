@@ -21,6 +21,7 @@ from fimo.reference import gradients as reference
 
 README = (ROOT / "README.md").read_text()
 EXTENDING = ROOT / "docs/extending.md"
+OWN_DATA = ROOT / "docs/own_data_and_model.md"
 NAV = re.findall(r"- (?:\w+: )?(\w+\.md)", (ROOT / "mkdocs.yml").read_text())
 MOST_LINES, MOST_WORDS, MOST_WORDS_OF_A_PARAGRAPH = 160, 1600, 90
 (DIAGONAL,) = [block.code for block in code("python", EXTENDING) if block.code.startswith("# src/")]
@@ -49,6 +50,16 @@ def test_a_page_says_first_what_it_is_for(page):
 
 def test_every_page_is_in_the_navigation():
     assert sorted(NAV) == sorted(page.name for page in DOCS)
+
+
+@pytest.mark.parametrize("choice", ["csv", "text_file", "image_folder", "cifar10_subset", "own"])
+def test_the_page_on_own_data_names_every_option_that_a_refusal_names(choice):
+    """All keys of these data but those that every experiment has, so that a sentence's option can be looked up."""
+    everywhere = {"_target_", "name", "data_dir", "batch_size", "train_rows", "at_most", "left_out_first", "sha256"}
+    data, page = yaml.safe_load((CONFIG_DIR / f"data/{choice}.yaml").read_text()), OWN_DATA.read_text()
+    keys = [*(f"data.{key}" for key in data), *(f"data.source.{key}" for key in data.get("source", {}))]
+    named = [key for key in keys if key != "data.source" and key.rpartition(".")[2] not in everywhere]
+    assert not [key for key in named if not re.search(rf"{re.escape(key)}\b", page)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

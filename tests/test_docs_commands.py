@@ -15,6 +15,7 @@ import pytest
 from configs import app, config, needs_data
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from pages import PAGES, ROOT, code, commands
+from PIL import Image
 from safetensors.torch import save_file
 
 from fimo.app.errors import CONFIG_DIR
@@ -110,6 +111,7 @@ def reader(tmp_path_factory):
     images = {f"{split}_images": rng.integers(0, 255, (120, 32, 32, 3), dtype=np.uint8) for split in ("train", "test")}
     labels = {f"{split}_labels": np.arange(120) % 10 for split in ("train", "test")}
     np.savez(folder / "my.npz", **images, **labels)
+    write_more(folder, lines)
     (folder / "my_model.py").write_text(MY_MODEL)
     (methods,) = [block.code for block in code("python") if block.code.startswith("# my_methods.py")]
     (folder / "my_methods.py").write_text(methods)
@@ -119,6 +121,18 @@ def reader(tmp_path_factory):
     exec(MY_MODEL, names)
     save_file(names["Net"](3, 2).state_dict(), folder / "net.safetensors")
     return folder
+
+
+def write_more(folder, lines):
+    """A second table, pairs of sentences, a folder of images, and rows from a function."""
+    (folder / "later.csv").write_text("\n".join(["a,b,c,y", *lines[:20]]))
+    pairs = [f"what is {k}?\t{k if k % 2 else 'none'}\t{k % 2}" for k in range(40)]
+    (folder / "pairs.tsv").write_text("\n".join(["question\tanswer\tfits", *pairs]))
+    for number in range(80):
+        (folder / f"my_images/{number % 4}").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (number, 40 * (number % 4), 0)).save(folder / f"my_images/{number % 4}/{number}.png")
+    (data,) = [block.code for block in code("python") if block.code.startswith("# my_data.py")]
+    (folder / "my_data.py").write_text(data)
 
 
 @pytest.fixture(scope="module")

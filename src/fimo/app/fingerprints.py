@@ -162,7 +162,7 @@ def _method(settings: Mapping[str, Any], method: AnyMethod) -> dict[str, Any]:
         "curvature": fimo.curvature.VERSION,
     }
     config: dict[str, Any] = {"method": {**own, **shared}, **_own_code({"method": own["_target_"]})}
-    if method.follows_training or own.get("metric") is not None:
+    if method.follows_training or own.get("metric") not in (None, "none"):
         versions["unrolled"] = fimo.unrolled.VERSION
         config["training"] = {
             "optimizer": without(settings["optimizer"], "fused"),
