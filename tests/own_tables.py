@@ -1,5 +1,8 @@
 """A table with columns of every kind, written as people write tables."""
 
+import io
+import zipfile
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
@@ -39,6 +42,14 @@ def parquet(table=TABLE, **options):
 
 def with_column(name="extra", values=None, **changes):
     return TABLE.assign(**{name: values}, **changes)
+
+
+def zipped(**files):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, inside in files.items():
+            archive.writestr(name, inside)
+    return content.getvalue()
 
 
 DAYS = pd.date_range("2020-08-07", periods=ROWS)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from configs import DATA, data_module, needs_data
-from own_tables import CLASSES, DAYS, ROWS, TABLE, TEST, TRAIN, jsonl, parquet, text, with_column, write
+from own_tables import CLASSES, DAYS, ROWS, TABLE, TEST, TRAIN, jsonl, parquet, text, with_column, write, zipped
 
 from fimo.errors import UserError
 
@@ -25,6 +25,7 @@ SAME = {
     "decimal commas by option": ("t.csv", text(sep=";", decimal=","), ("data.source.decimal=','",)),
     "gzip": ("t.csv.gz", gzip.compress(text().encode()), ()),
     "xz": ("t.tsv.xz", lzma.compress(text(sep="\t").encode()), ()),
+    "zip": ("t.csv.zip", zipped(table=text()), ()),
     "a byte-order mark": ("t.csv", b"\xef\xbb\xbf" + text().encode(), ()),
     "UTF-16": ("t.csv", text().encode("utf-16"), ("data.source.encoding=utf-16",)),
     "line ends of Windows": ("t.csv", text().replace("\n", "\r\n"), ()),
@@ -36,6 +37,9 @@ SAME = {
     "categories": ("t.parquet", parquet(TABLE.astype({"kind": "category", "label": "category"})), ()),
     "decimals": ("t.parquet", parquet(TABLE.assign(size=[Decimal(str(number)) for number in TABLE["size"]])), ()),
     "an index of its own": ("t.parquet", parquet(TABLE.set_index("size")[["count", "kind", "label"]]), ()),
+    "a range as the index": ("t.parquet", parquet(TABLE.set_axis(range(7, 7 + 3 * ROWS, 3))), ()),
+    "row numbers left by a filter": ("t.parquet", parquet(TABLE.set_axis(np.arange(ROWS) ** 2)), ()),
+    "a dropped column of long texts": ("t.csv", text(with_column("note", "x" * 140000)), ("data.source.drop=[note]",)),
     "an id": ("t.csv", text(with_column("key", [f"k{n}" for n in range(ROWS)])), ("data.source.id=key",)),
     "dropped dates": ("t.csv", text(with_column("day", DAYS)), ("data.source.drop=[day]",)),
     "labels with another name": ("t.csv", text(TABLE.rename(columns={"label": "yes"})), ("data.source.target=yes",)),
@@ -69,6 +73,18 @@ NAMES = {
     "lines behind a blank one": ("t.csv", "\n" + text(), (), lambda row: f"line {row + 3}"),
     "lines of JSON": ("t.jsonl", jsonl(), (), lambda row: f"line {row + 1}"),
     "rows of Parquet": ("t.parquet", parquet(), (), lambda row: f"row {row}"),
+    "ids with zeros": (
+        "t.csv",
+        text(with_column("key", ["1", "01", *(f"{row:03d}" for row in range(2, ROWS))])),
+        ("data.source.id=key",),
+        lambda row: f"id {['1', '01'][row] if row < 2 else f'{row:03d}'}",
+    ),
+    "ids with decimals": (
+        "t.parquet",
+        parquet(with_column("key", np.arange(ROWS) + 1000000.25)),
+        ("data.source.id=key",),
+        lambda row: f"id {row + 1000000}.25",
+    ),
     "ids": ("t.csv", text(with_column("key", range(900, 940))), ("data.source.id=key",), lambda row: f"id {row + 900}"),
 }
 
@@ -87,6 +103,22 @@ def test_cells_with_line_breaks_are_counted(load_table):
     breaks = np.cumsum(np.isin(np.arange(ROWS), TRAIN[:2])) - np.isin(np.arange(ROWS), TRAIN[:2])
     names = [data.names.of("train", row) for row in range(len(TRAIN))]
     assert names == [f"line {row + 2 + breaks[row]}" for row in TRAIN]
+
+
+def test_decimal_commas_beside_dates_versions_and_thousands(load_table):
+    """A point makes no number of a text that isn't one: 07.08.2020 was 7082020, and 1.2.3 was 123."""
+    table = with_column("size", np.array(["0,5", "1.234,5", "2,25", "1,5e-05"])[np.arange(ROWS) % 4]).assign(
+        count=np.array(["1.234", "2.000.000", "7"])[np.arange(ROWS) % 3],
+        version=np.array(["1.2.3", "1.10.0"])[np.arange(ROWS) % 2],
+        day=np.array(["07.08.2020", "08.08.2020"])[np.arange(ROWS) % 2],
+    )
+    expected = table.assign(
+        size=np.array([0.5, 1234.5, 2.25, 1.5e-05])[np.arange(ROWS) % 4],
+        count=np.array([1234, 2000000, 7])[np.arange(ROWS) % 3],
+    )
+    for overrides in ((), ("data.source.decimal=','",)):
+        data = load_table("t.csv", text(table, sep=";"), *overrides)
+        assert torch.equal(data.train.inputs, load_table("expected.csv", text(expected)).train.inputs)
 
 
 class TestSplits:
@@ -133,6 +165,10 @@ def test_missing_texts_that_are_values(load_table):
         load_table("t.csv", table, "data.source.missing=[None]")
     with pytest.raises(UserError, match="found 1 missing"):
         load_table("t.csv", text().replace(",a,", ",,", 1), "data.source.missing=[]")
+    with pytest.raises(UserError, match="found 1 missing .* columns.$"):
+        load_table("t.csv", text().replace(",a,", ",,", 1))
+    with pytest.raises(UserError, match="found 14 missing .* where 'a' is a value"):
+        load_table("t.parquet", parquet(), "data.source.missing=[a]")
 
 
 @pytest.mark.parametrize(
@@ -156,8 +192,11 @@ def test_a_name_that_yaml_has_changed(load_table, tmp_path):
     write(tmp_path / "t.csv", text(table))
     object.__setattr__(module.source, "target", True)
     assert module.load().classes == ("no", "yes")
+    write(tmp_path / "t.csv", text(table.rename(columns={"size": "1", "count": "@ [", "kind": "a: b: c"})))
+    assert module.load().classes == ("no", "yes")  # true is not 1, and a name need not be YAML
     write(tmp_path / "t.csv", text(table.assign(on=1)))
-    with pytest.raises(
-        UserError, match="must name columns of .*, found 'True': .*YAML changes names such as yes: write"
-    ):
+    with pytest.raises(UserError, match="must name columns of .*, found 'True': .*write 'data.source.target=\"yes\"'"):
         module.load()
+    write(tmp_path / "t.csv", text(TABLE.set_axis(["size", "count", "kind", "010"], axis=1)))
+    object.__setattr__(module.source, "target", 10)
+    assert module.load().classes == ("no", "yes")

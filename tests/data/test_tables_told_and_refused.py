@@ -1,10 +1,12 @@
 """Tables as people have them: what a line of the log says of them, and the sentence of what is refused."""
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from own_tables import DAYS, ROWS, TABLE, jsonl, parquet, text, with_column
+from own_tables import DAYS, ROWS, TABLE, jsonl, parquet, text, with_column, zipped
 
 from fimo.errors import UserError
 
@@ -13,6 +15,11 @@ TOLD = {
         with_column("extra", ["Yes", "yes"] * 20),
         (),
         "'extra' has the categories 'Yes' and 'yes', which differ in",
+    ),
+    "spellings of classes": (
+        TABLE.assign(label=["Yes", "yes", "no", "no"] * 10),
+        (),
+        "The target 'label' has the classes 'Yes' and 'yes', which differ in",
     ),
     "a class that occurs once": (
         TABLE.assign(label=["x"] + ["a", "b"] * 19 + ["a"]),
@@ -58,6 +65,7 @@ BAD = {
         (),
         "'price' that look like numbers .'\\$1,200.50'",
     ),
+    "other currencies": (with_column("price", ["R$ 1,200", "₩3"] * 20), (), "look like numbers"),
     "per cent": (with_column("share", ["35 %", "4 %"] * 20), (), "look like numbers .'35 %'"),
     "decimal commas in quotes": (
         with_column("size", ["1,5", "2,25"] * 20),
@@ -127,6 +135,19 @@ def test_what_is_refused(table, overrides, sentence, load_table):
 
 
 FILES = {
+    "decimal points beside commas": (
+        "t.csv",
+        text(with_column("eighth", ["0,5", "1,5"] * 20), sep=";"),
+        "numbers as text in column 'size' .'0.126' in line 2., in quotes or with another decimal sign",
+    ),
+    "numbers as text": ("t.jsonl", jsonl(TABLE.astype({"size": str})), "numbers as text in column 'size' .* in line 1"),
+    "two files in one": ("t.csv.zip", zipped(a=text(), b=text()), "it must hold one file, found 2"),
+    "a broken archive": ("t.csv.zip", text().encode(), "must be a file of text, and can't be read"),
+    "a broken gzip": (
+        "t.csv.gz",
+        gzip.compress(text().encode())[:20] + b"\xff" * 30,
+        "must be a file of text, and can't be read",
+    ),
     "Latin-1": (
         "t.csv",
         text(TABLE.assign(kind=["ä", "b"] * 20)).encode("latin-1"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fimo.data.columns import warn_of_spellings
 from fimo.data.tables import cell_text
 from fimo.errors import UserError
 
@@ -60,6 +61,7 @@ def class_numbers(labels: np.ndarray | Sequence[object], what: str) -> tuple[np.
     if distinct.dtype.kind in "iu" and not np.array_equal(distinct, np.arange(len(distinct))):
         more = ", …" if len(names) > NAMED else ""
         logger.info("%s: the labels %s%s are the classes 0 to %d", what, ", ".join(names[:NAMED]), more, len(names) - 1)
+    warn_of_spellings(names, f"{what} has the classes")
     if counts.min() == 1:
         once = [name for name, count in zip(names, counts, strict=True) if count == 1]
         logger.warning("%s: %d of %d classes occur once (%s)", what, len(once), len(names), ", ".join(once[:NAMED]))

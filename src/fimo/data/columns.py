@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +25,8 @@ DROP = "drop it with 'data.source.drop=[\"{}\"]'"
 # With more values than this, and in so large a share of the rows, a column of text is no category.
 MANY, SHARE = 20, 0.5
 # Numbers with a currency, a per cent sign or separators in them: $1,200 and 35 % and 1 200.
-FORMATTED = re.compile(r"[€$£¥₹]?\s*[-+]?[€$£¥₹]?\s*\d[\d.,' \u00a0\u202f]*\s*[%€$£¥₹]?")
+_SIGN = r"(?:[A-Z]{0,2}[$¢-¥฿₠-₿]|USD|EUR|GBP|CHF|JPY)?"
+FORMATTED = re.compile(rf"{_SIGN}\s*[-+]?{_SIGN}\s*\d[\d.,' \u00a0\u202f]*\s*(?:%|{_SIGN})")
 DATE = re.compile(r".*\d.*[-/.:].*\d.*")
 
 
@@ -34,10 +37,12 @@ class ColumnReader:
     Attributes:
         path: of the file, for errors.
         rows: what people call its rows, for errors, `[row]`.
+        written: a column's cells as the file has them, see `Sheet`.
     """
 
     path: Path
     rows: np.ndarray
+    written: Callable[[str], np.ndarray]
 
     def require_values(self, sheet: pd.DataFrame) -> None:
         """Refuse cells without a value, for which there is no rule.
@@ -53,10 +58,15 @@ class ColumnReader:
             raise UserError(f"{self.path} has no value at all in column '{empty[0]}': {DROP.format(empty[0])}.")
         if missing.to_numpy().any():
             row, column = np.argwhere(missing.to_numpy())[0]
+            gaps = (self.written(str(name))[missing[name].to_numpy()] for name in sheet if missing[name].any())
+            text = next((cell for cells in gaps for cell in cells if cell), None)
+            way_on = "remove their rows or columns"
+            if text is not None:
+                way_on += f", or add 'data.source.missing=[]' where {text!r} is a value"
             raise UserError(
                 f"{self.path} must have a value in every cell, found {missing.to_numpy().sum()} missing (empty, NA, "
                 f"None, nan …), the first in {self.rows[row]}, column '{sheet.columns[column]}': fill these cells, "
-                "remove their rows or columns, or add 'data.source.missing=[]' where such a text is a value."
+                f"{way_on}."
             )
 
     def input(self, column: pd.Series, categorical: bool) -> pd.Series:
@@ -95,12 +105,20 @@ class ColumnReader:
 
     def _require_categories(self, plain: pd.Series, name: str) -> None:
         """Refuse text that is no category: numbers with signs, dates, ids, sentences. Point at likely misspellings."""
+        import pandas as pd
+
         values = list(dict.fromkeys(str(cell).strip() for cell in plain))
         first, named = values[0], f"'data.source.categorical=[\"{name}\"]'"
         if all(map(FORMATTED.fullmatch, values)) and not all(re.fullmatch(r"[\d.+-]+", value) for value in values):
             raise UserError(
                 f"{self.path} has texts in column '{name}' that look like numbers ({first!r}): write them as 1234.5, "
                 f"give data.source.decimal, {DROP.format(name)}, or make each a category with {named}."
+            )
+        if pd.to_numeric(plain, errors="coerce").notna().all():
+            raise UserError(
+                f"{self.path} has numbers as text in column '{name}' ({first!r} in {self.rows[0]}), in quotes or with "
+                f"another decimal sign than the rest: mend them, {DROP.format(name)}, or make each a category with "
+                f"{named}."
             )
         if len(values) == len(plain) > 3 or len(values) > max(MANY, SHARE * len(plain)):
             what, remedy = ("texts", f"name rows by it with 'data.source.id=\"{name}\"' where it tells them apart")
@@ -111,14 +129,7 @@ class ColumnReader:
                 f"{first!r}), each of which would become an input: {DROP.format(name)}, {remedy}, or make each a "
                 f"category with {named}."
             )
-        alike = defaultdict(list)
-        for value in dict.fromkeys(str(cell) for cell in plain):
-            alike[value.strip().casefold()].append(value)
-        if several := next((spellings for spellings in alike.values() if len(spellings) > 1), None):
-            logger.warning(
-                "%s: column '%s' has the categories %s, which differ in case or spaces only", self.path, name,
-                " and ".join(map(repr, several)),
-            )  # fmt: skip
+        warn_of_spellings(plain, f"{self.path}: column '{name}' has the categories")
 
     def _plain(self, column: pd.Series) -> pd.Series:
         """The column as numbers, booleans or text."""
@@ -177,9 +188,25 @@ class ColumnReader:
         return plain.astype("float64")
 
 
+def warn_of_spellings(texts: Iterable[object], what: str) -> None:
+    """Log categories that differ in case or surrounding spaces only, the first of them.
+
+    Args:
+        texts: the categories.
+        what: has them, for the log: `column 'x' has the categories`.
+    """
+    alike = defaultdict(list)
+    for value in dict.fromkeys(map(str, texts)):
+        alike[value.strip().casefold()].append(value)
+    if several := next((spellings for spellings in alike.values() if len(spellings) > 1), None):
+        logger.warning("%s %s, which differ in case or spaces only", what, " and ".join(map(repr, several)))
+
+
 def _are_dates(values: list[str]) -> bool:
     import pandas as pd
 
     if not all(map(DATE.fullmatch, values)):
         return False
-    return bool(pd.to_datetime(pd.Series(values), errors="coerce", format="mixed").notna().all())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of days before months
+        return bool(pd.to_datetime(pd.Series(values), errors="coerce", format="mixed").notna().all())

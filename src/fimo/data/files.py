@@ -83,7 +83,7 @@ class TableFile:
                 f"{path} must hold an input column, found the target{'s' * (len(targets) > 1)} '{', '.join(targets)}' "
                 f"alone{''.join(f', with {name!r}' for name in others)}."
             )
-        reader = ColumnReader(path, sheet.rows)
+        reader = ColumnReader(path, sheet.rows, sheet.written)
         reader.require_values(table)
         columns = {name: reader.input(column, name in roles["categorical"]) for name, column in inputs.items()}
         categories = {str(name): None for name, column in columns.items() if column.dtype.kind not in "f"}
@@ -97,7 +97,7 @@ class TableFile:
             categories | dict.fromkeys(roles["categorical"]),
             {name: sheet.table[name].to_numpy() for name in no_inputs},
             reader.weights(table[roles["weight"][0]]) if roles["weight"] else None,
-            _row_ids(table[roles["id"][0]], path) if roles["id"] else sheet.rows,
+            _row_ids(sheet.written(roles["id"][0]), roles["id"][0], path) if roles["id"] else sheet.rows,
             self._marked(table[roles["split_column"][0]], path) if roles["split_column"] else in_test,
         )
 
@@ -121,7 +121,11 @@ class TableFile:
         names = np.array([f"{row} of {path.name}" for row in test.rows], dtype=object)
         both = pd.concat([sheet.table, test.table[list(sheet.table)]], ignore_index=True)
         in_test = np.repeat([False, True], [len(sheet.rows), len(test.rows)])
-        return Sheet(both, np.concatenate([sheet.rows, names])), in_test
+
+        def written(name: str) -> np.ndarray:
+            return np.concatenate([sheet.written(name), test.written(name)])
+
+        return Sheet(both, np.concatenate([sheet.rows, names]), written), in_test
 
     def _roles(self, columns: list[str], path: Path) -> dict[str, list[str]]:
         """The columns that each setting names, as they are called in the file.
@@ -168,20 +172,32 @@ def _column_called(name: Name, columns: list[str], key: str, path: Path) -> str:
     """The column that a setting names; YAML makes true of `yes`, and a number of `2`."""
     if str(name) in columns:
         return str(name)
-    alike = [column for column in columns if not isinstance(name, str) and yaml.safe_load(column) == name]
+    alike = [column for column in columns if not isinstance(name, str) and _is_read_as(column, name)]
     if len(alike) != 1:
-        quoted = f" (YAML changes names such as yes: write '{key}=\"…\"')" if isinstance(name, bool) else ""
+        quoted = ""
+        if not isinstance(name, str):
+            quoted = f" (YAML changes names such as yes and 010: write '{key}=\"{(alike or ['…'])[0]}\"')"
         raise UserError(f"{key} must name columns of {path}, found {str(name)!r}: it has {', '.join(columns)}{quoted}.")
     return alike[0]
 
 
-def _row_ids(column: pd.Series, path: Path) -> np.ndarray:
-    """What rows are called by a column."""
-    ids = np.array([cell_text(cell) for cell in column], dtype=object)
+def _is_read_as(column: str, name: bool | int | float) -> bool:
+    """Whether YAML or Hydra makes this value of a column's name; true is not 1."""
+    try:
+        values = [yaml.safe_load(column)]
+    except yaml.YAMLError:
+        return False
+    if column.strip().isdecimal():
+        values.append(int(column))  # 010 is eight for YAML and ten for Hydra
+    return any(isinstance(value, bool) == isinstance(name, bool) and value == name for value in values)
+
+
+def _row_ids(ids: np.ndarray, column: str, path: Path) -> np.ndarray:
+    """What rows are called by a column, given its cells as they are written."""
     values, counts = np.unique(ids.astype(str), return_counts=True)
     if counts.max() > 1:
         raise UserError(
             f"data.source.id must name a column of {path} that tells rows apart, found '{values[counts.argmax()]}' "
-            f"{counts.max()} times in '{column.name}'."
+            f"{counts.max()} times in '{column}'."
         )
     return np.array([f"id {name}" for name in ids], dtype=object)

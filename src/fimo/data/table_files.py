@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 TEXT, PARQUET = (".csv", ".tsv", ".txt"), ".parquet"
 # In this order where a line of names has equally many of them.
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-DECIMAL_COMMA = re.compile(r"\s*[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+\s*")
-NUMBER = re.compile(r"\s*[-+]?\d+\s*")
+# A number in a file with decimal commas: 1,5 and 1.234,5 and 1.234, but no date, no version and no 0.125.
+WITH_COMMA = re.compile(r"\s*[-+]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?([eE][-+]?\d+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,12 @@ class Sheet:
     Attributes:
         table: `[row, column]`, its index from 0; columns are called by text.
         rows: what people call each row, `line 12` of a text file or `row 12` of a Parquet file, `[row]`.
+        written: a column's cells as they are written, `[row]`, text; nothing for a cell without a value.
     """
 
     table: pd.DataFrame
     rows: np.ndarray
+    written: Callable[[str], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Format:
 
         Args:
             path: of the file, which ends in `.csv`, `.tsv`, `.txt`, `.jsonl` or `.ndjson`, also compressed (`.gz`,
-                `.bz2`, `.xz`), or in `.parquet`.
+                `.bz2`, `.xz`, `.zip`), or in `.parquet`.
 
         Raises:
             UserError: where the file isn't there or can't be read, and for a name that two columns have.
@@ -80,7 +82,7 @@ class Format:
             )
         if not path.is_file():
             raise UserError(f"data.source.file must be a file of a table, found none at {path}.")
-        read = _parquet if kind == PARQUET else self._json_lines if kind in JSON_LINES else self._csv
+        read = self._parquet if kind == PARQUET else self._json_lines if kind in JSON_LINES else self._csv
         try:
             return read(path)
         except (ValueError, OSError, csv.Error, pyarrow.ArrowException) as reason:
@@ -90,17 +92,24 @@ class Format:
     def _csv(self, path: Path) -> Sheet:
         text = decoded(path, self.encoding)
         separator = self._separator(text, path)
-        lines = list(_lines(text, separator))
-        _require_names([name.strip() for name in lines[0][1]] if lines else [], path)
+        lines = _lines(text, separator)
+        _, header = next(lines, (0, []))
+        _require_names([name.strip() for name in header], path)
+        numbers = [number for number, _ in lines]
         table = self._table(text, separator, self.decimal or ".")
         if self.decimal is None and separator != ",":
-            with_commas = [name for name in table if _has_decimal_commas(table[name])]
+            with_commas = [name for name in table if _has(",", table[name])]
             if with_commas:
                 logger.info("%s: numbers as 1,5 are read with decimal commas (column '%s')", path, with_commas[0])
                 table = self._table(text, separator, ",")
-        if len(lines) - 1 != len(table):  # pandas has skipped a line that csv has not
-            return Sheet(table, np.array([f"row {row}" for row in range(len(table))], dtype=object))
-        return Sheet(table, np.array([f"line {number}" for number, _ in lines[1:]], dtype=object))
+
+        def written(name: str) -> np.ndarray:
+            texts = self._table(text, separator, ".", dtype=str, na_filter=False)[name]
+            return texts.str.strip().to_numpy(dtype=object)
+
+        if len(numbers) != len(table):  # pandas has skipped a line that csv has not
+            return Sheet(table, np.array([f"row {row}" for row in range(len(table))], dtype=object), written)
+        return Sheet(table, np.array([f"line {number}" for number in numbers], dtype=object), written)
 
     def _separator(self, text: str, path: Path) -> str:
         if self.separator is not None:
@@ -112,15 +121,14 @@ class Format:
             logger.info("%s: cells are separated by %s (data.source.separator)", path, SEPARATORS[chosen])
         return chosen
 
-    def _table(self, text: str, separator: str, decimal: str) -> pd.DataFrame:
+    def _table(self, text: str, separator: str, decimal: str, **more: Any) -> pd.DataFrame:
         import pandas as pd
 
         # Texts that are no value: with a list of one's own an empty cell has none all the same.
         missing: dict[str, Any] = {}
         if self.missing is not None:
             missing = {"keep_default_na": False, "na_values": ["", *self.missing]}
-        thousands = "." if decimal == "," else None
-        options: dict[str, Any] = {"sep": separator, "decimal": decimal, "thousands": thousands, **missing}
+        options: dict[str, Any] = {"sep": separator, "decimal": decimal, **missing, **more}
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # where cells beyond the last name would be lost
             try:
@@ -129,7 +137,13 @@ class Format:
                 )
             except pd.errors.ParserWarning as warning:
                 raise ValueError(str(warning)) from warning
-        return table.rename(columns=lambda name: str(name).strip())
+        table = table.rename(columns=lambda name: str(name).strip())
+        # Not by pandas' own `thousands`, which makes a number of every text of digits and points: 1.2.3, 07.08.2020.
+        for name in [name for name in table if decimal == "," and _has(".", table[name])]:
+            logger.info("numbers as 1.234 are read with points between thousands (column '%s')", name)
+            plain = table[name].str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+            table[name] = pd.to_numeric(plain)
+        return table
 
     def _json_lines(self, path: Path) -> Sheet:
         import pandas as pd
@@ -146,24 +160,37 @@ class Format:
                 raise ValueError(f"line {number} is no object of numbers, texts and booleans")
             entries.append(entry)
             lines.append(f"line {number}")
-        table = pd.DataFrame(entries)
-        if self.missing:
-            table = table.where(~table.isin(list(self.missing)))
-        return Sheet(table.rename(columns=str), np.array(lines, dtype=object))
+        return self._typed(pd.DataFrame(entries).rename(columns=str), lines)
 
+    def _parquet(self, path: Path) -> Sheet:
+        import pandas as pd
+        import pyarrow.parquet
 
-def _parquet(path: Path) -> Sheet:
-    import pandas as pd
-    import pyarrow.parquet
+        names = pyarrow.parquet.read_schema(path).names
+        _require_names([name for name in names if not re.fullmatch("__index_level_.*__", name)], path)
+        table = pd.read_parquet(path)
+        index = [] if isinstance(table.index, pd.RangeIndex) else list(table.index.names)
+        if named := [name for name in index if name is not None]:
+            logger.info("%s: the index %s is read as columns", path, ", ".join(map(str, named)))
+        if nameless := [level for level, name in enumerate(index) if name is None]:
+            # What is left of row numbers where rows were filtered or shuffled: as a column it would become an input.
+            logger.info("%s: the index without a name is not read: name it to have it as a column", path)
+        if named and nameless:
+            table.index = table.index.droplevel(nameless)
+        table = table.reset_index(drop=not named).rename(columns=str)
+        return self._typed(table, [f"row {row}" for row in range(len(table))])
 
-    names = [name for name in pyarrow.parquet.read_schema(path).names if not re.fullmatch("__index_level_.*__", name)]
-    _require_names(names, path)
-    table = pd.read_parquet(path)
-    index = [] if isinstance(table.index, pd.RangeIndex) else [name or "index" for name in table.index.names]
-    if index:
-        logger.info("%s: the index %s is read as columns", path, ", ".join(map(str, index)))
-    table = table.reset_index(drop=not index).rename(columns=str)
-    return Sheet(table, np.array([f"row {row}" for row in range(len(table))], dtype=object))
+    def _typed(self, table: pd.DataFrame, rows: Sequence[str]) -> Sheet:
+        """A table whose file knows the types of its cells; only texts of one's own mean that there is no value."""
+        read = table.copy(deep=False)
+        for name in read if self.missing else []:
+            if (hit := table[name].isin(list(self.missing or []))).any():
+                read[name] = table[name].where(~hit)
+
+        def written(name: str) -> np.ndarray:
+            return np.array([_exact_text(cell) for cell in table[name].astype(object)], dtype=object)
+
+        return Sheet(read, np.array(rows, dtype=object), written)
 
 
 def _require_names(names: Sequence[str], path: Path) -> None:
@@ -172,8 +199,9 @@ def _require_names(names: Sequence[str], path: Path) -> None:
         raise UserError(f"{path} must have a name of its own for each column, found {twice[0]!r} twice: rename one.")
 
 
-def _lines(text: str, separator: str) -> Any:
+def _lines(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The number of the first line of each row, from 1, and the row's cells; cells may have line breaks in quotes."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # pandas has no limit
     reader, first = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True), 1
     for cells in reader:
         if cells and (len(cells) > 1 or cells[0].strip()):
@@ -181,12 +209,20 @@ def _lines(text: str, separator: str) -> Any:
         first = reader.line_num + 1
 
 
-def _has_decimal_commas(column: pd.Series) -> bool:
-    """Whether a column has numbers as 1,5, and nothing but numbers."""
+def _has(sign: str, column: pd.Series) -> bool:
+    """Whether a column of text has nothing but numbers as 1,5 and 1.234, some of them with this sign."""
     from pandas.api import types
 
     if types.is_numeric_dtype(column):
         return False
     cells = [str(cell) for cell in column.dropna()]
-    commas = [cell for cell in cells if DECIMAL_COMMA.fullmatch(cell)]
-    return bool(commas) and all(DECIMAL_COMMA.fullmatch(cell) or NUMBER.fullmatch(cell) for cell in cells)
+    return any(sign in cell for cell in cells) and all(map(WITH_COMMA.fullmatch, cells))
+
+
+def _exact_text(cell: Any) -> str:
+    """A cell with all its digits, so that cells that differ have texts that differ; nothing without a value."""
+    import pandas as pd
+
+    if not isinstance(cell, (list, dict, np.ndarray)) and pd.isna(cell):
+        return ""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)

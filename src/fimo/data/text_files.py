@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from fimo.errors import UserError, short
 
-_UNPACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+
+def _unzip(content: bytes) -> bytes:
+    """The one file of an archive, beside what macOS adds."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
+        if len(names) != 1:
+            raise zipfile.BadZipFile(f"it must hold one file, found {len(names)}")
+        return archive.read(names[0])
+
+
+_UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+    ".zip": _unzip,
+}
+_BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError)
 COMPRESSED = tuple(_UNPACK)
 JSON_LINES = (".jsonl", ".ndjson")
 
@@ -24,7 +43,7 @@ def decoded(path: Path, encoding: str = "utf-8") -> str:
     """The text of a file, with line feeds at the ends of lines and without a byte-order mark.
 
     Args:
-        path: of the file; what ends in `.gz`, `.bz2` or `.xz` is unpacked.
+        path: of the file; what ends in `.gz`, `.bz2`, `.xz` or `.zip` is unpacked.
         encoding: as Python calls it.
 
     Raises:
@@ -33,7 +52,7 @@ def decoded(path: Path, encoding: str = "utf-8") -> str:
     try:
         content = path.read_bytes()
         content = _UNPACK.get(path.suffix.lower(), bytes)(content)
-    except (OSError, EOFError, lzma.LZMAError) as reason:
+    except _BROKEN as reason:
         why = getattr(reason, "strerror", None) or short(reason)
         raise UserError(f"{path} must be a file of text, and can't be read ({why}).") from reason
     try:
