@@ -93,7 +93,7 @@ def test_another_measurement(tmp_path):
     assert len(list(tmp_path.glob("outputs/breast_cancer/final/*"))) == 1
     assert len(list(tmp_path.glob("outputs/breast_cancer/further/*"))) == 2
     text = (tmp_path / "results/margin/influential.md").read_text()
-    assert "leaving the example out raises the margin." in text and "raises it most: training row" in text
+    assert "leaving the example out raises the margin." in text and "raises it most (training row: score)" in text
     assert "raises the test loss, so it helped" in (tmp_path / "results/usual/influential.md").read_text()
     with pytest.raises(UserError, match="measurement margin is that of a class among several"):
         app(tmp_path, *BASE, "measurement=margin")

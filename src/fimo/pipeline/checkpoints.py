@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file as load_safetensors
 
 from fimo.errors import UserError, short
+from fimo.pipeline import formats
 from fimo.pipeline.artifacts import digest, short_hash
 
 logger = logging.getLogger(__name__)
@@ -88,10 +88,8 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_safetensors(path)
-    except SafetensorError:
-        pass  # not safetensors, so it has to be torch's own format
+    with suppress(UserError):  # not safetensors: then it has to be torch's own format
+        return formats.read_weights(path)
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as reason:  # pickle's, zip's and torch's own errors all come through here

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 import xarray as xr
+from safetensors import SafetensorError
 from safetensors.torch import load_file as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+from fimo.errors import UserError, short
 from fimo.models.checkpoint import tied
 
 
@@ -44,5 +46,12 @@ def from_weights(weights: Mapping[str, torch.Tensor]) -> bytes:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a safetensors file."""
-    return load_safetensors(path)
+    """The weights in a safetensors file.
+
+    Raises:
+        UserError: where the file is none.
+    """
+    try:
+        return load_safetensors(path)
+    except SafetensorError as reason:
+        raise UserError(f"{path} can't be read as safetensors ({short(reason)}).") from reason
