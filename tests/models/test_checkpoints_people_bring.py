@@ -166,6 +166,18 @@ REFUSED = {
         saved({**without("norm.weight", "norm.bias"), "scale": torch.ones(1)}),
         "the network wants norm.weight, norm.bias, which the file lacks; the file has scale, which the network lacks",
     ),
+    "one name is missing behind a front": (
+        saved(behind("module.", {name: tensor for name, tensor in STATE.items() if name != "norm.bias"})),
+        "the network wants norm.bias, which the file lacks: choose",
+    ),
+    "ties that differ": (
+        saved({**STATE, "again.weight": STATE["first.weight"] + 1}),
+        "first.weight and again.weight are",
+    ),
+    "too large for its precision": (
+        saved({**STATE, "norm.bias": torch.full((3,), 1e300, dtype=torch.float64)}),
+        "in norm.bias",
+    ),
     "another network": (
         saved(nn.Conv2d(1, 1, 1).state_dict()),
         "wants first.weight, first.bias, norm.weight and 6 more",

@@ -49,6 +49,10 @@ class TestImages:
                 lambda folder: ImageClassifier(1, 3, folder),
                 "takes images of 3 channels, found 1: choose data.source.kind=rgb",
             ),
+            (
+                lambda folder: ImageClassifier(3, 3, folder, task="multilabel"),
+                "choose data.task=classification, found mu",
+            ),
             (lambda folder: ImageClassifier(3, 2, folder), "must have the 2 classes of the data, found 3"),
             (
                 lambda folder: ImageClassifier(3, 3, folder)(torch.zeros(1, 3, 8, 9)),
@@ -59,6 +63,6 @@ class TestImages:
         ],
     )
     def test_what_does_not_fit_is_refused(self, make, sentence, tmp_path):
-        self.saved(tmp_path)
+        self.saved(tmp_path, problem_type="single_label_classification")
         with pytest.raises(UserError, match=sentence):
             make(str(tmp_path))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from transformers import PreTrainedModel
 
-from fimo.errors import UserError
+from fimo.errors import UserError, short
 
 # Places at which masks are compared, where the model has no windows that ask for more.
 PROBED_PLACES = 64
@@ -117,13 +117,22 @@ def mask_form(model: PreTrainedModel, first: Callable[[Any], Tensor]) -> Form:
 
     Returns:
         The form; `as_it_is` where no other is right, whether `vmap` takes it or not.
+
+    Raises:
+        UserError: for a model that wants other inputs.
     """
     window = 2 * int(getattr(model.config, "sliding_window", None) or 0) + 2
     length = min(positions(model), max(PROBED_PLACES, window))
     tokens = (1 + torch.arange(2 * length) % (model.config.vocab_size - 1)).reshape(2, length)
     mask = (torch.arange(length) < torch.tensor([[length], [max(1, length // 2)]])).long()
     training = model.training
-    theirs = first(model.eval()(input_ids=tokens, attention_mask=mask))
+    try:
+        theirs = first(model.eval()(input_ids=tokens, attention_mask=mask))
+    except Exception as reason:  # of any kind of model, which may want other inputs
+        raise UserError(
+            f"A {type(model).__name__} can't be used here: it does not take tokens and a mask alone ({short(reason)}); "
+            "choose an encoder as BERT is."
+        ) from reason
 
     def agrees(form: Form) -> bool:
         def outputs(ids: Tensor, own: Tensor) -> Tensor:
@@ -145,7 +154,9 @@ def positions(model: PreTrainedModel) -> int:
     Args:
         model: of the transformers library.
     """
+    configured = int(getattr(model.config, "max_position_embeddings", None) or 10**9)
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return int(getattr(model.config, "max_position_embeddings", None) or 10**9)
+            behind = 0 if module.padding_idx is None else module.padding_idx + 1
+            return min(module.num_embeddings - behind, configured)
+    return configured

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError
@@ -32,15 +33,36 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: obje
     expected = network.state_dict()
     first = {name: name for name in expected} | tied(expected)
     weights = _renamed(first, weights, source)
+    others = [t.dtype for name, t in weights.items() if name in expected and t.dtype != expected[name].dtype]
+    if others:
+        kinds = " and ".join(sorted(set(map(str, others))))
+        logger.info("%s: weights of %s are cast to those of the network", source, kinds)
+    weights = {name: _cast(tensor, expected.get(name)) for name, tensor in weights.items()}
+    _require_equal_ties(first, weights, source)
     given = {first[name]: tensor for name, tensor in weights.items() if name in expected}
     weights = {**{name: given[first[name]] for name in expected if first[name] in given}, **weights}
     _require_fit(network, expected, weights, source)
     if bad := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
         raise UserError(f"The weights in {source} must be finite numbers, found NaN or infinity in {bad[0]}.")
-    cast = sorted({str(tensor.dtype) for name, tensor in weights.items() if tensor.dtype != expected[name].dtype})
-    if cast:
-        logger.info("%s: weights of %s are cast to those of the network", source, " and ".join(cast))
     network.load_state_dict(weights)
+
+
+def _cast(tensor: Tensor, expected: Tensor | None) -> Tensor:
+    """Real numbers in the network's precision; what is no real number, or nothing of the network's, as it is."""
+    if expected is None or not (tensor.is_floating_point() and expected.is_floating_point()):
+        return tensor
+    return tensor.to(expected.dtype)
+
+
+def _require_equal_ties(first: Mapping[str, str], weights: Mapping[str, Tensor], source: object) -> None:
+    """Refuse two tensors for one: weights that the network ties and the file has twice have to be equal."""
+    for name, leader in first.items():
+        if name != leader and name in weights and leader in weights:
+            if not bool(torch.equal(weights[name], weights[leader])):
+                raise UserError(
+                    f"The weights in {source} don't fit the network: {leader} and {name} are one tensor in it, and "
+                    "differ in the file; choose the network that they were trained with."
+                )
 
 
 def _require_fit(
@@ -115,7 +137,10 @@ def _renamed(first: Mapping[str, str], weights: Mapping[str, Tensor], source: ob
         if others:
             logger.info("%s: %s are not the network's and are not read", source, _listed(others))
         return {added + name.removeprefix(removed[0]): tensor for name, tensor in inside.items()}
-    return weights
+    # Something is missing: it is told best by the names that the rest has in the network.
+    fronts = ["", *_common_prefixes(weights)]
+    front = max(fronts, key=lambda front: sum(name.removeprefix(front) in first for name in weights))
+    return {name.removeprefix(front): tensor for name, tensor in weights.items()}
 
 
 def _common_prefixes(names: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageClassification
 
 from fimo.errors import UserError
-from fimo.models.pretrained import class_order, new_model, pretrained_model
+from fimo.models.pretrained import class_order, new_model, pretrained_model, require_task
 
 
 class ImageClassifier(nn.Module):
@@ -23,9 +23,10 @@ class ImageClassifier(nn.Module):
         config: of a new one where `name` is None: `model_type` (vit, …) and the settings of that type; channels and
             classes are those of the data.
         classes: names of the data's classes; a pretrained head's outputs are put into their order.
+        task: of the data, or None.
 
     Raises:
-        UserError: where there is no such classifier, or it doesn't fit the channels or the classes.
+        UserError: where there is no such classifier, or it doesn't fit the channels, the classes or the task.
     """
 
     pretrained = True  # `name` names files that belong to what this network is
@@ -37,6 +38,7 @@ class ImageClassifier(nn.Module):
         name: str | None = None,
         config: Mapping[str, Any] | None = None,
         classes: Sequence[str] | None = None,
+        task: str | None = None,
     ) -> None:
         super().__init__()
         kind = AutoModelForImageClassification
@@ -51,6 +53,7 @@ class ImageClassifier(nn.Module):
                 f"The classifier {name} takes images of {channels} channels, found {inputs}: choose "
                 f"data.source.kind={kinds.get(channels, 'rgb')} for a folder of images."
             )
+        require_task(self.model.config, name, task)
         order = class_order(self.model.config, name, outputs, classes)
         self.order = None if order == list(range(outputs)) else torch.tensor(order)
 

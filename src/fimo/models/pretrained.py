@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +24,6 @@ TASKS = {
     "multi_label_classification": "multilabel",
     "regression": "regression",
 }
-UNNAMED = re.compile(r"LABEL_\d+|\d+")
 
 
 def new_model(config: Mapping[str, Any] | None, kind: Any, what: str, **settings: Any) -> PreTrainedModel:
@@ -195,20 +193,22 @@ def class_order(config: Any, name: str, outputs: int, classes: Sequence[str] | N
             f"The classifier {name} must have the {outputs} classes of the data, found {config.num_labels}: "
             f"{_listed(config.id2label[number] for number in range(config.num_labels))}."
         )
-    theirs = [str(config.id2label[number]) for number in range(outputs)]
-    ours = list(classes or map(str, range(outputs)))
-    if all(map(UNNAMED.fullmatch, theirs)) or all(map(str.isdigit, ours)):
+    theirs = [str(config.id2label[number]).strip() for number in range(outputs)]
+    ours = [label.strip() for label in (classes or map(str, range(outputs)))]
+    folded = [[label.casefold() for label in labels] for labels in (theirs, ours)]
+    for known, wanted in ((theirs, ours), folded):
+        if len(set(known)) == outputs and set(known) == set(wanted):
+            order = [known.index(label) for label in wanted]
+            if order != list(range(outputs)):
+                logger.info("%s: its classes are matched by name: %s", name, _listed(theirs))
+            return order
+    unnamed = all(label in (f"LABEL_{number}", str(number)) for number, label in enumerate(theirs))
+    if unnamed or ours == list(map(str, range(outputs))):
         return list(range(outputs))
-    folded = [label.strip().casefold() for label in theirs]
-    if sorted(folded) != sorted(label.strip().casefold() for label in ours):
-        raise UserError(
-            f"The classifier {name} has the classes {_listed(theirs)}, and the data have {_listed(ours)}: give the "
-            "data the classifier's names, or its numbers from 0."
-        )
-    order = [folded.index(label.strip().casefold()) for label in ours]
-    if order != list(range(outputs)):
-        logger.info("%s: its classes are matched by name: %s", name, _listed(theirs))
-    return order
+    raise UserError(
+        f"The classifier {name} has the classes {_listed(theirs)}, and the data have {_listed(ours)}: give the data "
+        "the classifier's names, each another one, or its numbers from 0."
+    )
 
 
 def _listed(names: Any) -> str:

@@ -54,13 +54,13 @@ def own_failure(label: str) -> Iterator[None]:
 def require_gradients(problem: Problem) -> None:
     """Refuse a final model that has no gradient at all left-out training rows, or at all test examples.
 
-    It looks no further than the first gradient that is not zero.
+    It looks no further than the first block with a gradient that is not zero; those have to be finite.
 
     Args:
         problem: the final model with its rows.
 
     Raises:
-        MethodFailed: for a method that takes gradients there, since all of its scores would be zero.
+        MethodFailed: for a method that takes gradients there, since its scores would be zero, or no numbers.
     """
 
     def look() -> None:
@@ -70,7 +70,19 @@ def require_gradients(problem: Problem) -> None:
             ("test examples", problem.test, partial(of_measurement, problem.watched)),
         )
         for what, rows, cotangents in looks:
-            if all(bool((block.norms() == 0).all()) for block in source.blocks(rows, cotangents, FIRST_LOOK)):
+            zero = True
+            for block in source.blocks(rows, cotangents, FIRST_LOOK):
+                norms = block.norms()
+                if bad := int((~norms.isfinite()).sum()):
+                    raise MethodFailed(
+                        f"The gradient is not finite at {bad} of {len(norms)} {what} that were looked at, though the "
+                        "loss may be: a part of the network divides by zero or masks all that it looks at (padded rows "
+                        "of some text models do); choose another network, or rows of one length."
+                    )
+                if zero := bool((norms == 0).all()):
+                    continue
+                break
+            if zero:
                 raise MethodFailed(
                     f"All gradients are zero at the {len(rows)} {what}, and so would all scores be: there the final "
                     "model's loss is exactly zero, its outputs are saturated or its units are dead; train it less "
