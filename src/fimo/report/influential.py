@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from fimo.comparison.influential import GOLD, extremes
 from fimo.report.image_grid import image_grid
 
-# Letters of a name below a picture, at most; of a path the end tells most.
-CAPTION = 20
+# Letters of a name that have room below a picture; influential.md has all of it.
+CAPTION = 15
 # ("train" or "test", row of that split) -> a line of text, or an image [height, width, channel], uint8.
 DescribeRow = Callable[[str, int], str | np.ndarray]
 # The same -> what people call the row, as `line 12`; None where its position says it all.
@@ -158,4 +158,4 @@ def _caption(examples: Examples, row: int, score: float) -> str:
     name = None if examples.groups else examples.name("train", row)
     if name is None:
         return f"{examples.label('train', row)}: {score:+.1e}"
-    return f"{row}: {score:+.1e}\n{name if len(name) <= CAPTION else '…' + name[1 - CAPTION :]}"
+    return f"{row}: {score:+.1e}\n{name if len(name) <= CAPTION else name[: CAPTION - 1] + '…'}"
