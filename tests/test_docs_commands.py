@@ -63,7 +63,7 @@ NOT_RUN = {
     "wandb leet results/diabetes/wandb": "a terminal user interface",
     "wandb leet inspect --summary results/diabetes/wandb": "needs an offline run; prints it",
     "wandb login": "needs an account",
-    "wandb sync --sync-all": "needs an account",
+    "wandb sync --yes": "needs an account",
 }
 NOT_RUN |= {command: PLACEHOLDER for command in commands() if "FOLDER_OR_HUB_NAME" in command}
 NOT_RUN |= {command: CLUSTER for command in commands() if "=slurm" in command}

@@ -2,7 +2,10 @@
 
 import errno
 import json
+import os
 import shlex
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from configs import QUICK, app
@@ -11,7 +14,7 @@ from hydra.errors import OverrideParseException
 
 from fimo.app.errors import quoted_form, sentence
 from fimo.errors import UserError
-from fimo.pipeline.files import NAME_BYTES, folder_name
+from fimo.pipeline.files import NAME_BYTES, folder_name, write
 
 VALUES = [
     "Größe", "a b", "my file (1).csv", "a,b", "a=b", "~/x.csv", ">50K", "R²", "[x", "{x", "a;b", "50 %", "x'y", 'x"y',
@@ -63,7 +66,8 @@ def test_a_run_with_a_long_name_is_the_same_again(tmp_path, seeds_computed):
     (folder,) = (path for path in (tmp_path / "results").iterdir() if path.is_dir())
     assert folder.name == folder_name(name) and seeds_computed == [0, 1]
     assert json.loads((folder / "run.json").read_text())["name"] == name
-    assert folder.name in (tmp_path / "results/index.md").read_text()
+    index = (tmp_path / "results/index.md").read_text()
+    assert f"[{name}]({quote(folder.name)}/)" in index
 
 
 SYSTEM = {
@@ -84,6 +88,43 @@ SYSTEM = {
 def test_what_the_operating_system_refuses_is_one_sentence(number):
     text = sentence(OSError(number, "as the system says it", "/there/x.nc"))
     assert text.startswith(SYSTEM[number]) and text.endswith("and run the same command again.") and "\n" not in text
+
+
+def refused(number):
+    def refuse(*args, **kwargs):
+        raise OSError(number, "as the system says it", "/there/x")
+
+    return refuse
+
+
+KEPT = "(/there/x): what is finished is kept;"
+DOING = [
+    # what is done, number of the error, beginning of the sentence
+    ("write", errno.EACCES, f"No permission to write {KEPT} change the permissions or choose another place by paths."),
+    ("write", errno.EIO, f"The disk failed to write {KEPT} look after it or choose another place by paths.output_dir"),
+    ("write", errno.ENOENT, f"No file or folder can be made here {KEPT} choose another place by paths.output_dir"),
+    ("write", errno.ENOSPC, f"No space is left on the disk {KEPT} make room or choose another place by paths.output"),
+    ("read", errno.EACCES, f"No permission to read {KEPT} change the permissions, and run the same command again."),
+    ("read", errno.EIO, f"The disk failed to read {KEPT} look after it, and run the same command again."),
+    ("read", errno.EISDIR, f"A folder is where a file is needed {KEPT} move it, and run the same command again."),
+    ("read", errno.ENOENT, None),
+]
+
+
+@pytest.mark.parametrize(("does", "number", "expected"), DOING)
+def test_reading_and_writing_are_told_from_each_other(does, number, expected, tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"")
+    with monkeypatch.context() as refusing, pytest.raises(OSError) as error:
+        refusing.setattr(*((os, "replace") if does == "write" else (Path, "open")), refused(number))
+        write(tmp_path / "y", b"") if does == "write" else (tmp_path / "x").read_bytes()
+    text = sentence(error.value)
+    assert text is None if expected is None else text.startswith(expected)
+
+
+def test_a_place_where_no_folder_can_be_made():
+    with pytest.raises(OSError) as error:
+        write(Path("/proc/outputs/x"), b"")
+    assert sentence(error.value).startswith("No file or folder can be made here (/proc/outputs): what is finished")
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EPIPE, "x"), OSError("x"), NotImplementedError("x"), ValueError("x")])

@@ -8,6 +8,7 @@ import pytest
 import wandb
 from configs import QUICK, app, make_run
 from offline_runs import offline_run
+from wandb.sdk.mailbox import MailboxClosedError
 
 from fimo.app import wandb_log
 from fimo.app.wandb_log import WandbLog, chosen_mode, logged_in
@@ -95,6 +96,58 @@ def test_a_run_that_is_called_again_is_the_same_and_logs_nothing_twice(finished,
     assert set(again) == {first} and same == memory
     newest = max(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime)
     assert not [record for record in offline_run(newest) if record.WhichOneof("record_type") == "history"]
+
+
+def test_labels_stand_in_the_config(finished, offline, tmp_path):
+    assert app(tmp_path, *QUICK, "logger=wandb") == 0
+    wandb.teardown()
+    (path,) = tmp_path.glob("results/diabetes/wandb/offline-run-*/*.wandb")
+    updates = [update for record in offline_run(path) for update in record.config.update]
+    assert [json.loads(update.value_json) for update in updates if update.key == "labels"] == [
+        {name: label for label, name in LABELS.items()}
+    ]
+
+
+def test_which_w_and_b_run_a_folder_is(offline, tmp_path):
+    """More seeds go on with it, another config doesn't, and a damaged file costs a new one."""
+
+    def opened(**settings):
+        with WandbLog(tmp_path, "mine", settings) as log:
+            return log.run.id
+
+    first = opened(further={"seeds": 1}, seed=0)
+    assert opened(further={"seeds": 2}, seed=0, device="cpu") == first
+    assert opened(further={"seeds": 2}, seed=1) != first
+    (tmp_path / "wandb.json").write_text("{")
+    assert opened(further={"seeds": 2}, seed=0) != first
+
+
+def test_a_log_that_cannot_begin_is_none(offline, tmp_path, caplog, monkeypatch):
+    begin = wandb.init
+
+    def refuse(mode, **about):
+        if mode != "disabled":
+            raise MailboxClosedError("gone")
+        return begin(mode=mode, **about)
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with WandbLog(tmp_path, "mine", {}) as log:
+        log.lightning.log_metrics({"x": 1.0})
+    assert caplog.text.count("Weights & Biases can't begin (gone): nothing is logged there") == 1
+
+
+def test_a_project_that_w_and_b_does_not_take_is_a_sentence(offline, tmp_path):
+    with pytest.raises(UserError, match="logger.project and logger.entity must be .*Invalid project name 'a/b'"):
+        WandbLog(tmp_path, "mine", {}, project="a/b")
+
+
+def test_curves_that_failed_are_logged_the_next_time(finished, offline, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise MailboxClosedError("gone")
+
+    monkeypatch.setattr(wandb, "Table", broken)
+    assert app(tmp_path, *QUICK, "logger=wandb") == 0
+    assert "curves" not in runs_of(tmp_path / "results/diabetes")[1]
 
 
 @pytest.fixture

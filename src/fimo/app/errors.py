@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import traceback
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -32,9 +33,10 @@ ROOM, ELSEWHERE = "make room", "choose another place by paths.output_dir and pat
 DISK = {
     errno.ENOSPC: ("No space is left on the disk", ROOM),
     errno.EDQUOT: ("The disk quota is used up", ROOM),
-    errno.EACCES: ("No permission to read or write", "change the permissions"),
-    errno.EPERM: ("No permission to read or write", "change the permissions"),
+    errno.EACCES: ("No permission to {does}", "change the permissions"),
+    errno.EPERM: ("No permission to {does}", "change the permissions"),
     errno.EROFS: ("The file system is read-only", ""),
+    errno.ENOENT: ("No file or folder can be made here", ""),
     errno.ENOTDIR: ("A file is where a folder is needed", "move it"),
     errno.EEXIST: ("A file is where a folder is needed", "move it"),
     errno.EISDIR: ("A folder is where a file is needed", "move it"),
@@ -42,11 +44,15 @@ DISK = {
     errno.ENOLCK: ("The file system has no file locks", ""),
     errno.ENOSYS: ("The file system has no file locks", ""),
     errno.EOPNOTSUPP: ("The file system lacks what is needed (file locks, perhaps)", ""),
-    errno.EIO: ("The disk failed to read or write", "look after it"),
+    errno.EIO: ("The disk failed to {does}", "look after it"),
     errno.ESTALE: ("A file of a shared folder is gone", "mount the folder anew"),
     errno.EMFILE: ("Too many files are open", "raise the limit (ulimit -n)"),
     errno.ENFILE: ("Too many files are open", "close other programs"),
 }
+# Nothing that only reads meets these.
+WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EEXIST, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+# Functions that write, of this package and of what it calls: one of them is in the traceback of an error of writing.
+WRITERS = {"write", "mkdir", "makedirs", "acquire", "unlink", "touch", "save", "write_text", "write_bytes"}
 
 
 def sentence(error: Exception) -> str | None:
@@ -65,14 +71,7 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: add {error.full_key}=… to the command."
     if isinstance(error, OSError):
-        if error.errno not in DISK:
-            return None
-        where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
-        what, remedy = DISK[error.errno]
-        return (
-            f"{what}{where}: what is finished is kept; {f'{remedy} or ' if remedy else ''}{ELSEWHERE}, and run the "
-            "same command again."
-        )
+        return _of_the_system(error)
     if unknown := re.match(r"Could not override '([^']+)'", text):
         own = f" A method of your own is +{unknown[1]}=…." if re.fullmatch(r"method\.\w+\._target_", unknown[1]) else ""
         return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups.{own}"
@@ -99,6 +98,22 @@ def quoted_form(option: str) -> str:
     inner = re.sub(r'(\\*)("|$)', lambda at: at[1] * 2 + ('\\"' if at[2] else ""), value)
     shell = f'{key}="{inner}"'.replace("'", "'\\''")
     return f"a value with special signs is written '{shell}', in both kinds of quotes, and a list '{key}=[1,2,3]'"
+
+
+def _of_the_system(error: OSError) -> str | None:
+    """What the operating system refused; None where it may be a bug, as a missing file that is read is."""
+    names = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    writes = error.errno in WRITES or bool(names & WRITERS)
+    if error.errno not in DISK or (error.errno == errno.ENOENT and not writes):
+        return None
+    what, remedy = DISK[error.errno]
+    known = writes or names  # an error without a traceback comes from another process
+    what = what.format(does=("write" if writes else "read") if known else "read or write")
+    where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+    remedies = [remedy] if remedy else []
+    if writes or not known:
+        remedies.append(ELSEWHERE)
+    return f"{what}{where}: what is finished is kept; {' or '.join(remedies)}, and run the same command again."
 
 
 def _not_made(error: InstantiationException, cause: BaseException) -> str:

@@ -17,17 +17,23 @@ from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 
 from fimo.app.loggers import NoLog
+from fimo.app.settings import without
 from fimo.comparison.tables import Comparison
 from fimo.errors import UserError, short
-from fimo.pipeline.files import write
+from fimo.pipeline.files import folder_name, short_hash, write
 
 logger = logging.getLogger(__name__)
 
 MODES = ("online", "offline", "disabled")
 # How long the server is waited for: until it is reached and answers, until a run has begun, and until one has ended.
 REACH_SECONDS, BEGIN_SECONDS, END_SECONDS = (3, 5), 20, 60
-# What Weights & Biases and the network raise. The client sends in the background and raises for what ended it.
-ERRORS = (wandb.Error, OSError, requests.RequestException)
+# Characters of a name that W&B's server takes.
+NAME_LENGTH = 128
+# What the network and the disk raise; what W&B itself raises has no class in common, and is known by its module.
+ERRORS = (OSError, requests.RequestException)
+# Settings that make no other W&B run of one: where and how fast it is computed, and how many seeds.
+SAME_RUN = ("logger", "paths", "device", "threads")
+SAME_FURTHER = ("seeds", "first_seed", "jobs", "job", "processes", "runs_at_once", "seeds_at_once")
 # Which W&B run a results folder is, and the curves that were logged last.
 MEMORY = "wandb.json"
 
@@ -48,7 +54,7 @@ class WandbLog(NoLog):
         mode: `online`, `offline` or `disabled`; None is online where the user is logged in, and offline else.
 
     Raises:
-        UserError: for another mode in the environment variable WANDB_MODE.
+        UserError: for another mode in the environment variable WANDB_MODE, and a project that W&B does not take.
     """
 
     def __init__(
@@ -62,12 +68,15 @@ class WandbLog(NoLog):
         mode: str | None = None,
     ) -> None:
         self.memory = folder / MEMORY
+        further = without(settings.get("further", {}), *SAME_FURTHER)
+        self.config = short_hash({**without(settings, *SAME_RUN), "further": further})
+        name = folder_name(name, NAME_LENGTH)
         folder.mkdir(parents=True, exist_ok=True)
         about = {"project": project, "entity": entity, "name": name, "group": group, "dir": folder, "config": settings}
         self.run = _begun(chosen_mode(mode), {**about, "id": self._remembered()["id"], "resume": "allow"})
         self.lightning = self.guard = GuardedLogger(experiment=self.run)
-        self.run.define_metric("live/*", step_metric="live/epoch")
-        self.run.define_metric("cosine/*", step_metric="epoch")
+        self.guard.guarded(lambda: self.run.define_metric("live/*", step_metric="live/epoch"))
+        self.guard.guarded(lambda: self.run.define_metric("cosine/*", step_metric="epoch"))
 
     def results(self, comparison: Comparison, figure: Figure, keys: Mapping[str, str]) -> None:
         """Log the curves step by step, then all of them as a table, and the figure; none of it a second time.
@@ -81,19 +90,29 @@ class WandbLog(NoLog):
         if remembered.get("curves") == curves:
             return
         super().results(comparison, figure, keys)
-        pictures = {"curves": wandb.Table(dataframe=comparison.curves), "figure": wandb.Image(figure)}
-        self.guard.guarded(lambda: self.run.log(pictures))
-        write(self.memory, json.dumps({**remembered, "curves": curves}).encode())
+        self.guard.guarded(lambda: self._more(comparison, figure, keys))
+        if not self.guard.silenced:
+            write(self.memory, json.dumps({**remembered, "curves": curves}).encode())
+
+    def _more(self, comparison: Comparison, figure: Figure, keys: Mapping[str, str]) -> None:
+        """Labels by key in the config, the curves' table and the figure."""
+        self.run.config.update({"labels": {name: label for label, name in keys.items()}}, allow_val_change=True)
+        self.run.log({"curves": wandb.Table(dataframe=comparison.curves), "figure": wandb.Image(figure)})
 
     def close(self, failed: bool) -> None:
         """End the W&B run; what could not be sent lies in the results folder."""
         self.guard.guarded(lambda: self.run.finish(exit_code=int(failed)))
 
     def _remembered(self) -> dict[str, str]:
-        """Which W&B run the folder is; a new one where it is none yet."""
-        if not self.memory.is_file():
-            write(self.memory, json.dumps({"id": uuid.uuid4().hex[:8]}).encode())
-        return json.loads(self.memory.read_text())
+        """Which W&B run the folder is; a new one where it is none yet, or was one of another config."""
+        try:
+            memory = json.loads(self.memory.read_text())
+        except (FileNotFoundError, ValueError):  # a damaged file costs a new W&B run
+            memory = {}
+        if "id" not in memory or memory.get("config") != self.config:
+            memory = {"id": uuid.uuid4().hex[:8], "config": self.config}
+            write(self.memory, json.dumps(memory).encode())
+        return memory
 
 
 class GuardedLogger(WandbLogger):
@@ -116,7 +135,9 @@ class GuardedLogger(WandbLogger):
             return
         try:
             action()
-        except ERRORS as reason:
+        except Exception as reason:
+            if not _of_wandb(reason):
+                raise
             self.silenced = True
             logger.warning("Weights & Biases failed (%s): nothing is logged there from here on", short(reason))
 
@@ -137,15 +158,30 @@ def _begun(mode: str, about: dict[str, Any]) -> Any:
             run = begin("online")
             logger.info("Weights & Biases: %s", run.url)
             return run
-        except ERRORS as error:
+        except Exception as error:
+            if not _of_wandb(error):
+                raise
             reason = short(error)
             wandb.teardown()
     if reason is not None:
         logger.warning("Weights & Biases is not to be had (%s): the log is offline", reason)
         mode = "offline"
-    run = begin(mode)
+    try:
+        run = begin(mode)
+    except wandb.errors.UsageError as error:
+        raise UserError(f"logger.project and logger.entity must be what W&B takes: {short(error, 300)}.") from error
+    except Exception as error:
+        if not _of_wandb(error):
+            raise
+        logger.warning("Weights & Biases can't begin (%s): nothing is logged there", short(error))
+        return begin("disabled")
     logger.info("Weights & Biases: %s run in %s", mode, Path(run.dir).parent)
     return run
+
+
+def _of_wandb(error: Exception) -> bool:
+    """Whether W&B, the network or the disk failed; anything else is a bug."""
+    return isinstance(error, ERRORS) or type(error).__module__.partition(".")[0] == "wandb"
 
 
 def chosen_mode(mode: str | None) -> str:

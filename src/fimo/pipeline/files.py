@@ -24,19 +24,20 @@ def short_hash(config: Mapping[str, Any]) -> str:
 NAME_BYTES = 160
 
 
-def folder_name(name: str) -> str:
+def folder_name(name: str, limit: int = NAME_BYTES) -> str:
     """A name that every file system takes: of a long one the beginning, and a hash of all of it.
 
     Args:
         name: for people, as a run has it.
+        limit: bytes in UTF-8.
 
     Returns:
-        The name itself, up to `NAME_BYTES` bytes in UTF-8.
+        The name itself, up to the limit.
     """
-    if len(name.encode()) <= NAME_BYTES:
+    if len(name.encode()) <= limit:
         return name
     end = "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
-    return name.encode()[: NAME_BYTES - len(end)].decode(errors="ignore").rstrip() + end
+    return name.encode()[: limit - len(end)].decode(errors="ignore").rstrip() + end
 
 
 def lock_at(path: Path) -> filelock.BaseFileLock:

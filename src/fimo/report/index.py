@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -56,5 +57,7 @@ def _row(entry: RunEntry) -> str:
     date = str(entry.run.get("finished", "–")).replace("T", " ")[:16]
     runs = len(entry.run.get("diverged", ()))
     diverged = f"{runs} run{'s' if runs > 1 else ''}" if runs else "no"
-    cells = [f"[{entry.name}]({entry.name.replace(' ', '%20')}/)", overrides, date, method, cosine, epoch, diverged]
+    name = str(entry.run.get("name", entry.name))
+    label = entry.name if entry.name.startswith(name) else name  # a long one is cut short in the folder's
+    cells = [f"[{label}]({quote(entry.name, safe='/=,+@')}/)", overrides, date, method, cosine, epoch, diverged]
     return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"
