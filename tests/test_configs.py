@@ -17,8 +17,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.y
 METHODS = sorted({path.stem for path in (CONFIG_DIR / "method").glob("*.yaml")} - {"paper", "file"})  # of one method
 DOWNLOADED = {"concrete", "energy", "fico", "folktables", "sst2", "cifar10"}
 # What a small run's time goes into, beside: a part of CIFAR-10 that is there.
-FEW = ("data.left_out_first=4", "data.test_count=4", "facts.hessian_depth.smoke=5", "facts.train_rows.smoke=50")
-OTHERWISE = {"cifar10": ["data=cifar10_subset", "facts.train_rows.smoke=30"]}
+FEW = ("data.left_out_first=4", "data.test_count=4", "facts.hessian_depth.smoke=5", "facts.train_rows.smoke=24")
+OTHERWISE = {"cifar10": ["data=cifar10_subset", "facts.train_rows.smoke=20"]}
 LABELS = {
     "unrolled_gn": "Unrolled-GN",
     "matched_gn": "Matched-GN",
