@@ -34,7 +34,6 @@ def folder(tmp_path_factory):
     torch.save(weights, folder / "weights.pt")
     torch.save({f"network.{name}": tensor for name, tensor in weights.items()}, folder / "inside.pt")
     torch.save(Skip(29, 2).state_dict(), folder / "other.pt")
-    torch.save({"model": weights, "epoch": 3}, folder / "nested.pt")
     torch.save([1, 2], folder / "list.pt")
     torch.save(Skip(30, 2), folder / "whole.pt")
     torch.save({"weight": Code()}, folder / "code.pt")
@@ -56,7 +55,6 @@ def options(folder, target, checkpoint):
     [
         ("Skip", "weights.pt"),
         ("Skip", "weights.safetensors"),
-        ("Skip", "nested.pt"),
         ("made_by_a_function", "inside.pt"),
     ],
 )
