@@ -155,7 +155,7 @@ def test_a_full_disk(tmp_path, uninterrupted):
         err = process.communicate()[1]
         assert process.returncode == 2, err
         last = err.strip().splitlines()[-1]
-        assert last.startswith("error: No space is left on the disk (") and "run the same command again" in last
+        assert last.startswith("error: No space is left on the disk") and "run the same command again" in last
         assert "Traceback" not in err
         before = {name: path.stat().st_mtime_ns for name, path in there(outputs).items()}
         assert 0 < len(before) < 4  # the first seeds fit
