@@ -22,7 +22,7 @@ from fimo.app.errors import CONFIG_DIR
 from fimo.app.fingerprints import fingerprints_of
 from fimo.app.methods import methods_of, unrolled_rows
 from fimo.app.objective import measurement_of, objective_of
-from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, imported, optimizer_name, plain
+from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, imported, optimizer_name, plain, require_arguments
 from fimo.data.base import Data
 from fimo.devices import device_named
 from fimo.dtypes import DTYPES
@@ -189,11 +189,8 @@ def _network(cfg: DictConfig) -> NetworkFromConfig:
     if not inspect.isclass(maker) and not inspect.isfunction(maker):
         raise UserError(f"model._target_ must name a class or a function, found {target!r}, a {type(maker).__name__}.")
     given = {"inputs": 1, "outputs": 1, **{key: value for key, value in model.items() if not key.startswith("_")}}
-    try:
-        inspect.signature(maker).bind(**given)
-    except TypeError as reason:
-        raise UserError(
-            f"{target} must take the arguments {', '.join(given)} ({reason}): inputs and outputs are their numbers, "
-            "others stand under model (model=own has none); change it, or name a function that calls it."
-        ) from reason
+    advice = (
+        "inputs and outputs are their numbers, others stand under model (model=own has none); change it, or name a "
+    )
+    require_arguments(maker, target, given, f"{advice}function that calls it")
     return NetworkFromConfig(target, model, cfg.data.task)

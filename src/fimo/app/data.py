@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from fimo.app.settings import imported, plain
+from fimo.app.settings import imported, plain, require_arguments
 from fimo.data.own import OwnData
 from fimo.errors import UserError
 from fimo.pipeline.specification import DataSource
@@ -34,12 +33,6 @@ def data_of(cfg: DictConfig) -> DataSource:
     known = {entry.name for entry in fields(OwnData)}
     settings = {key: value for key, value in plain(cfg.data).items() if key != "_target_"}
     given: dict[str, Any] = {key: value for key, value in settings.items() if key not in known}
-    try:
-        inspect.signature(thing).bind(**given)
-    except TypeError as reason:
-        raise UserError(
-            f"{target} must take the arguments {', '.join(given) or 'none'} ({reason}): what it needs is added, as in "
-            "+data.folder=my_folder."
-        ) from reason
+    require_arguments(thing, target, given, "what it needs is added, as in +data.folder=my_folder")
     own = {key: value for key, value in settings.items() if key in known}
     return OwnData(make=partial(thing, **given), function=target, **own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,26 @@ def imported(key: str, target: str, what: str, example: str) -> Any:
             f"{key} must name {what} that can be imported, as in {example}, found {target!r} "
             f"({short(reason.__cause__ or reason)}): {example.partition('.')[0]}.py lies in the working directory, is "
             "installed, or is on PYTHONPATH."
+        ) from reason
+
+
+def require_arguments(thing: Any, target: str, given: Mapping[str, Any], advice: str) -> None:
+    """Refuse a class or function of the user's that can't be called with what there is for it.
+
+    Args:
+        thing: the class or function.
+        target: its dotted name, for the error.
+        given: what it is called with, by name.
+        advice: what to do, for the error.
+
+    Raises:
+        UserError: naming the arguments.
+    """
+    try:
+        inspect.signature(thing).bind(**given)
+    except TypeError as reason:
+        raise UserError(
+            f"{target} must take the arguments {', '.join(given) or 'none'} ({reason}): {advice}."
         ) from reason
 
 

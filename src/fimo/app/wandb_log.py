@@ -41,7 +41,7 @@ MEMORY = "wandb.json"
 class WandbLog(NoLog):
     """One W&B run for each results folder: live curves, config, final curves, table and figure. It never asks anything.
 
-    The same run goes on where it is called again, with more seeds or after a kill. Where the server can't be reached
+    The same run goes on where it is called again, after a kill too. Where the server can't be reached
     the log is offline, and whatever fails later ends the log and not the run.
 
     Args:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fimo.data.image_sources import Images, ImageSplit
 from fimo.errors import UserError, short
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +142,8 @@ class ImageFolder:
 
         first, pixels = None, []
         for path in paths:
-            image = _opened(path).convert(mode)
+            with _opened(path) as stored:
+                image = stored.convert(mode)
             if self.size is not None:
                 image = image.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
             first = first or (path, image.size)
@@ -154,7 +160,10 @@ class ImageFolder:
 
 def _common_kind(paths: Sequence[Path]) -> str:
     """Colour where some image has it, said where others have none."""
-    grey = [_opened(path).mode in GREY_MODES for path in paths]
+    grey = []
+    for path in paths:
+        with _opened(path) as image:
+            grey.append(image.mode in GREY_MODES)
     if any(grey) and not all(grey):
         logger.info(
             "images: %d of %d are grey; all are read with three channels (data.source.kind)", sum(grey), len(grey)
@@ -162,18 +171,18 @@ def _common_kind(paths: Sequence[Path]) -> str:
     return "grey" if all(grey) else "rgb"
 
 
-def _opened(path: Path):  # type: ignore[no-untyped-def]  # Pillow is imported where it is needed
-    """An image of at most eight bits a channel, read."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    """An image of at most eight bits a channel, of which the header is read; its pixels are when they are needed."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            image.load()
+            if image.mode in DEEP_MODES:
+                raise UserError(
+                    f"{path} must have at most eight bits a channel, found Pillow's mode {image.mode!r}: save the "
+                    "images with eight, or give arrays in an .npz file (data=cifar10_subset)."
+                )
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
         raise UserError(f"{path} is not an image that can be read ({short(reason)}): mend or remove it.") from reason
-    if image.mode in DEEP_MODES:
-        raise UserError(
-            f"{path} must have at most eight bits a channel, found Pillow's mode {image.mode!r}: save the images with "
-            "eight, or give arrays in an .npz file (data=cifar10_subset)."
-        )
-    return image

@@ -56,7 +56,6 @@ def by_kind_of_layer(model: PreTrainedModel, mask: Tensor) -> dict[str, Tensor]:
     everywhere = added_to_logits(model, mask)
     places = torch.arange(mask.shape[-1], device=mask.device)
     outside = (places[:, None] - places).abs() > model.config.sliding_window
-
     within = everywhere.masked_fill(outside[None, None], _lowest(model))
     return {"full_attention": everywhere, "sliding_attention": within}
 

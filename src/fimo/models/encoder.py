@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from fimo.models.attention_masks import mask_form, model_inputs
 from fimo.models.pretrained import (
-    class_order,
+    head_order,
+    in_order,
     new_model,
     pretrained_model,
-    require_task,
     require_words,
 )
 
@@ -89,13 +88,10 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         self.model = pretrained_model(name, AutoModelForSequenceClassification, outputs)
         require_words(self.model, name, inputs)
-        require_task(self.model.config, name, task)
-        order = class_order(self.model.config, name, outputs, classes)
-        self.order = None if order == list(range(outputs)) else torch.tensor(order)
+        self.order = head_order(self.model.config, name, outputs, classes, task)
         self.mask_form = mask_form(self.model, lambda output: output.logits)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Logits `[row, class]` from `input_ids` and `attention_mask`, each `[row, place]`."""
         output: Any = self.model(**model_inputs(self.model, inputs, self.mask_form))
-        logits = output.logits
-        return logits if self.order is None else logits[:, self.order.to(logits.device)]
+        return in_order(output.logits, self.order)

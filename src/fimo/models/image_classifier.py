@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import AutoModelForImageClassification
 
 from fimo.errors import UserError
-from fimo.models.pretrained import class_order, new_model, pretrained_model, require_task
+from fimo.models.pretrained import head_order, in_order, new_model, pretrained_model
 
 
 class ImageClassifier(nn.Module):
@@ -53,9 +52,7 @@ class ImageClassifier(nn.Module):
                 f"The classifier {name} takes images of {channels} channels, found {inputs}: choose "
                 f"data.source.kind={kinds.get(channels, 'rgb')} for a folder of images."
             )
-        require_task(self.model.config, name, task)
-        order = class_order(self.model.config, name, outputs, classes)
-        self.order = None if order == list(range(outputs)) else torch.tensor(order)
+        self.order = head_order(self.model.config, name, outputs, classes, task)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits of images.
@@ -76,5 +73,4 @@ class ImageClassifier(nn.Module):
                 f"The network takes images of {expected[0]} × {expected[1]} pixels, found {inputs.shape[-2]} × "
                 f"{inputs.shape[-1]}: resize them, of a folder by 'data.source.size=[{expected[0]},{expected[1]}]'."
             )
-        logits = self.model(pixel_values=inputs).logits
-        return logits if self.order is None else logits[:, self.order.to(logits.device)]
+        return in_order(self.model(pixel_values=inputs).logits, self.order)

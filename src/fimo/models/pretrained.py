@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
@@ -171,6 +172,40 @@ def require_task(config: Any, name: str, task: str | None) -> None:
             f"The classifier {name} was trained for {config.problem_type}, as its config says: choose "
             f"data.task={trained}, found {task}."
         )
+
+
+def head_order(config: Any, name: str, outputs: int, classes: Sequence[str] | None, task: str | None) -> Tensor | None:
+    """Which outputs of a pretrained head are the data's, in the data's order.
+
+    Args:
+        config: of the model.
+        name: of the model, for errors.
+        outputs: classes, or labels, of the data.
+        classes: their names, see `class_order`.
+        task: of the data; None where nobody says it.
+
+    Returns:
+        `[output]`, numbers of the head's outputs; None where they are in this order already.
+
+    Raises:
+        UserError: where the head was trained for another task or other classes.
+    """
+    require_task(config, name, task)
+    order = class_order(config, name, outputs, classes)
+    return None if order == list(range(outputs)) else torch.tensor(order)
+
+
+def in_order(logits: Tensor, order: Tensor | None) -> Tensor:
+    """A head's outputs in the data's order.
+
+    Args:
+        logits: `[row, output]`.
+        order: of `head_order`.
+
+    Returns:
+        `[row, output]`.
+    """
+    return logits if order is None else logits[:, order.to(logits.device)]
 
 
 def class_order(config: Any, name: str, outputs: int, classes: Sequence[str] | None) -> list[int]:

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from fimo import hub
 from fimo.errors import UserError, short
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import digest, short_hash
 
 logger = logging.getLogger(__name__)
 
-INDEX, SINGLE, ADAPTER = "model.safetensors.index.json", "model.safetensors", "adapter_config.json"
+SINGLE, INDEX = hub.WEIGHTS
 # What trainers call a state dict among the other things that they store; the first that is there is taken.
 ENTRIES = ("state_dict", "model_state_dict", "model", "network", "net", "module", "weights", "params")
 
@@ -38,7 +39,7 @@ def checkpoint_files(path: str | Path) -> list[Path]:
     if path.is_dir():
         named = next((path / name for name in (INDEX, SINGLE) if (path / name).is_file()), None)
         if named is None:
-            adapters = (path / ADAPTER).is_file()
+            adapters = (path / hub.ADAPTER).is_file()
             hint = ", but the adapters of a PEFT model: take model.name for it" if adapters else ""
             raise UserError(
                 f"final.checkpoint must be a file of weights, found a folder without {SINGLE}{hint}: {path}."

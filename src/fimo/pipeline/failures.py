@@ -70,7 +70,6 @@ def require_gradients(problem: Problem) -> None:
             ("test examples", problem.test, partial(of_measurement, problem.watched)),
         )
         for what, rows, cotangents in looks:
-            zero = True
             for block in source.blocks(rows, cotangents, FIRST_LOOK):
                 norms = block.norms()
                 if bad := int((~norms.isfinite()).sum()):
@@ -79,10 +78,9 @@ def require_gradients(problem: Problem) -> None:
                         "loss may be: a part of the network divides by zero or masks all that it looks at (padded rows "
                         "of some text models do); choose another network, or rows of one length."
                     )
-                if zero := bool((norms == 0).all()):
-                    continue
-                break
-            if zero:
+                if bool((norms != 0).any()):
+                    break
+            else:
                 raise MethodFailed(
                     f"All gradients are zero at the {len(rows)} {what}, and so would all scores be: there the final "
                     "model's loss is exactly zero, its outputs are saturated or its units are dead; train it less "
