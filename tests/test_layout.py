@@ -26,7 +26,7 @@ LEAVES = {
 CALCULUS = {"problem", "models", "gradients"}
 METHODS = CALCULUS | {"curvature", "preconditioners"}
 GOLD = {"problem", "models", "effect", "optimizers"}
-MEASURED = METHODS | GOLD | {"data", "further_training", "attribution", "unrolled", "comparison", "report"}
+MEASURED = METHODS | GOLD | {"data", "further_training", "attribution", "ranking", "unrolled", "comparison", "report"}
 # What each room may import of the project beside itself and the leaves.
 ARROWS = {
     "data": set(),
@@ -39,6 +39,7 @@ ARROWS = {
     "curvature": CALCULUS,
     "preconditioners": CALCULUS | {"curvature"},
     "attribution": {"preconditioners", "gradients", "problem"},
+    "ranking": {"attribution", "preconditioners", "problem"},
     "unrolled": METHODS | {"attribution", "optimizers"},
     "comparison": {"effect"},
     "report": {"comparison", "effect"},

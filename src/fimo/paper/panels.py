@@ -15,7 +15,8 @@ import xarray as xr
 from fimo.comparison.tables import Comparison
 from fimo.errors import MethodFailed, Unavailable, UserError
 from fimo.paper.damping_grid import damped_scores
-from fimo.pipeline import artifacts, results, stages
+from fimo.pipeline import artifacts, results
+from fimo.pipeline.attribute import Scores, read_scores
 from fimo.pipeline.figures import measured
 from fimo.pipeline.run import Run
 from fimo.pipeline.run_all import run_all
@@ -67,9 +68,9 @@ class Panel:
         return artifacts.read_run(self.folder) or {}
 
     @cached_property
-    def scores(self) -> stages.Scores:
+    def scores(self) -> Scores:
         """The scores by label."""
-        return stages.read_scores(self.run).scores
+        return read_scores(self.run).scores
 
     @cached_property
     def seeds(self) -> SeedFiles:

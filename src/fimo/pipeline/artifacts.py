@@ -27,6 +27,9 @@ from fimo.pipeline.files import bytes_digest, digest, folder_name, left_behind, 
 LAYOUT = 1
 
 MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "scores.nc", "scores.csv"
+RANKED, RANKING, RANKING_TABLE = "ranking.nc", "ranking.csv", "ranking.md"
+SELF_INFLUENCE, MEAN_SCORES = "self_influence.csv", "mean_scores.csv"
+REMOVAL, REMOVAL_TABLE = "removal.csv", "removal.md"
 GROUPS, EFFECTS = "groups.json", "effects.csv"
 FAILURE = "failure.txt"  # why a method has no scores: beside them until they can be computed
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
