@@ -42,7 +42,9 @@ class OtherExamples:
 
 
 def with_examples(run: Run, left_out: Groups, tests: Sequence[int]) -> Run:
-    """The run with other groups left out and other test examples watched; nothing is loaded or trained again.
+    """The run with other groups left out and other test examples watched, after the last step of further training.
+
+    Nothing is loaded again, and the final model is the same.
 
     Args:
         run: whose final model, methods and further training it has.
@@ -53,8 +55,11 @@ def with_examples(run: Run, left_out: Groups, tests: Sequence[int]) -> Run:
     described = left_out.described(run.dataset.train.index) or left_out.labels(run.dataset.train.index).tolist()
     kept = {key: value for key, value in run.fingerprints.problem.items() if key not in (*LEFT_OUT, "test_count")}
     # Many long groups would make a long config of each address; `groups.json` says which rows they are.
-    problem = {**kept, "tested": list(tests), "groups": bytes_digest(json.dumps(described).encode())}
+    steps = run.training.evaluation_steps(run.problem)[-1:]
+    groups = bytes_digest(json.dumps(described).encode())
+    problem = {**kept, "tested": list(tests), "groups": groups, "steps": steps}
     fingerprints = replace(run.fingerprints, problem=problem)
-    derived = replace(run, data=source, make_fingerprints=partial(itself, fingerprints))
+    training = replace(run.training, evaluate_every=steps)
+    derived = replace(run, data=source, training=training, make_fingerprints=partial(itself, fingerprints))
     vars(derived)["dataset"] = source.of(run.dataset)
     return derived

@@ -55,12 +55,14 @@ class RemovalSettings:
             are evaluated, or positions in the test split.
         random: groups of random rows of each size.
         seed: that they are drawn with.
+        ranking: that exists, a results folder of `rank` or a CSV file; None for the methods' own scores.
     """
 
     shares: Sequence[float] = (0.01, 0.02, 0.05)
     tests: int | Sequence[int] = 5
     random: int = 10
     seed: int = 0
+    ranking: str | None = None
 
     def sizes(self, rows: int) -> list[int]:
         """Rows of a group of each share.
