@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -80,6 +81,7 @@ class BM25:
     def _index(self, texts: Sequence[np.ndarray], words: int) -> Any:
         import bm25s  # which other methods don't need
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it writes a line for each index
         index = bm25s.BM25(self.k1, self.b, method="lucene", dtype="float64", backend="numpy")
         vocabulary = {number: number for number in range(words)}
         index.index(([text.tolist() for text in texts], vocabulary), create_empty_token=False, show_progress=False)
