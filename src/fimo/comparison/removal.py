@@ -179,7 +179,7 @@ def _agreement(table: pd.DataFrame, predicted: xr.DataArray, mean: xr.DataArray)
         own = table[table["method"] == label]
         right = np.sign(own["predicted"]) == np.sign(own["measured_mean"])
         pairs = zip(predicted.sel({"method": label}).values, mean.values, strict=True)
-        known = [(guess[there], effects[there]) for guess, effects in pairs if (there := np.isfinite(guess)).sum() > 1]
+        known = [(guess[has], effects[has]) for guess, effects in pairs if (has := np.isfinite(guess)).sum() > 1]
         correlations = pd.Series([float(spearman(*pair)) for pair in known], dtype=float)
         counts = correlations.count(), min((len(guess) for guess, _ in known), default=0)
         lines.append((label, right.mean(), correlations.mean(), correlations.sem(), *counts[::-1]))

@@ -108,5 +108,5 @@ class RemovalSettings:
 
 
 def _few(positions: Sequence[int]) -> str:
-    shown = ", ".join(map(str, positions[:6]))
-    return shown if len(positions) <= 6 else f"{shown}, … {positions[-1]} ({len(positions)} in all)"
+    first = ", ".join(map(str, positions[:6]))
+    return first if len(positions) <= 6 else f"{first}, … {positions[-1]} ({len(positions)} in all)"
