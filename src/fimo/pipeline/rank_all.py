@@ -26,6 +26,13 @@ def rank_all(run: Run) -> int:
     Returns:
         The exit code: 0, or 3 where methods failed, and were left out.
     """
+    folder, failed = ranked(run)
+    logger.info("ranking: for people in %s\n%s", folder / RANKING_TABLE, folder)
+    return exit_code([], failed)
+
+
+def ranked(run: Run) -> tuple[Path, dict[str, str]]:
+    """The results folder of a ranking, which is made where it isn't there; and what failed."""
     seconds: dict[str, float] = {}
     require_top(run.ranked.top, len(run.dataset.train))
     with timed(seconds, "train"):
@@ -38,8 +45,7 @@ def rank_all(run: Run) -> int:
             logger.info("ranking: found in %s", folder)
         else:
             _write(run, folder, inputs, done, seconds)
-    logger.info("ranking: for people in %s\n%s", folder / RANKING_TABLE, folder)
-    return exit_code([], done.failed)
+    return folder, done.failed
 
 
 def _inputs(run: Run) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
 
 if TYPE_CHECKING:
+    from fimo.comparison.removal import Verification
     from fimo.comparison.tables import Comparison
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,15 @@ def read(folder: Path) -> Comparison:
     return Comparison(
         *(pd.read_csv(folder / name) for name in (artifacts.CURVES, artifacts.SEEDS, artifacts.RELIABILITY))
     )
+
+
+def read_verification(folder: Path) -> Verification:
+    """The tables of a finished verification."""
+    import pandas as pd
+
+    from fimo.comparison.removal import Verification
+
+    return Verification(*(pd.read_csv(folder / name) for name in (artifacts.REMOVAL, artifacts.AGREEMENT)))
 
 
 def table(folder: Path) -> str:

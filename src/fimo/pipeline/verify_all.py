@@ -31,6 +31,13 @@ def verify_all(run: Run) -> int:
     Returns:
         The exit code: 0, or 3 where runs diverged or methods failed, and were left out.
     """
+    folder, diverged, failed = verified(run)
+    logger.info("\n%s\n%s", (folder / artifacts.REMOVAL_TABLE).read_text(), folder)
+    return exit_code(diverged, failed)
+
+
+def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
+    """The results folder of a verification, which is made where it isn't there; what diverged, and what failed."""
     seconds: dict[str, float] = {}
     n, chosen = len(run.dataset.train), run.removed
     sizes = chosen.sizes(n)
@@ -56,10 +63,9 @@ def verify_all(run: Run) -> int:
             losses = files.finished()
             diverged = diverged_runs(losses, "removal {}".format)
             with timed(seconds, "compare"):
-                verified = verification(scores, removed, list(losses.values()))
-            _write(grouped, every_row, folder, inputs, (done, verified, diverged), seconds)
-    logger.info("\n%s\n%s", (folder / artifacts.REMOVAL_TABLE).read_text(), folder)
-    return exit_code(diverged, done.failed)
+                tables = verification(scores, removed, list(losses.values()))
+            _write(grouped, every_row, folder, inputs, (done, tables, diverged), seconds)
+    return folder, diverged, done.failed
 
 
 def _scores(run: Run, most: int) -> Attribution:
@@ -92,7 +98,7 @@ def _write(
     from fimo.report.figures import figure_files
     from fimo.report.removal import removal_figure, removal_markdown
 
-    done, verified, diverged = outcome
+    done, tables, diverged = outcome
     what = "loss" if run.measurement is None else repr(run.measurement)
     notes = [*theta_note(run), *failure_notes(done.failed)]
     notes += [f"Left out where they diverged: {'; '.join(diverged)}."] if diverged else []
@@ -103,11 +109,11 @@ def _write(
     for name, method in run.methods.items():
         if method.label in done.scores and run.removed.ranking is None:
             methods[method.label] = method_record(addresses.scores(every_row, name))
-    figure = removal_figure(verified, f"{folder_name(run.name)}: {measured}", what)
+    figure = removal_figure(tables, f"{folder_name(run.name)}: {measured}", what)
     files = {
-        artifacts.REMOVAL: csv(named(verified.table, run.dataset)),
-        artifacts.AGREEMENT: csv(verified.agreement),
-        artifacts.REMOVAL_TABLE: removal_markdown(verified, examples_of(run.dataset), notes, what).encode(),
+        artifacts.REMOVAL: csv(named(tables.table, run.dataset)),
+        artifacts.AGREEMENT: csv(tables.agreement),
+        artifacts.REMOVAL_TABLE: removal_markdown(tables, examples_of(run.dataset), notes, what).encode(),
         **{f"{artifacts.REMOVAL_FIGURE}.{kind}": content for kind, content in figure_files(figure).items()},
     }
     more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed}
