@@ -27,7 +27,7 @@ from fimo.pipeline.files import bytes_digest, digest, folder_name, left_behind, 
 LAYOUT = 1
 
 MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "scores.nc", "scores.csv"
-GROUPS, EFFECTS = "groups.json", "effects.csv"
+GROUPS, EFFECTS, FLIPPED = "groups.json", "effects.csv", "flipped.csv"
 FAILURE = "failure.txt"  # why a method has no scores: beside them until they can be computed
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
 CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"

@@ -25,6 +25,7 @@ from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.figures import figures
+from fimo.pipeline.flipped_file import flipped_file
 from fimo.pipeline.groups_file import groups_json
 from fimo.pipeline.results_tables import csv, effect_rows, named, score_rows
 from fimo.pipeline.run import Run
@@ -85,6 +86,7 @@ def compare_and_write(
         **_influential(run, scores, seeds, examples),
         **_figures(run, comparison),
         **_groups(run.dataset),
+        **flipped_file(run.dataset),
     }
     record = _record(run, methods, list(losses), diverged, seconds) | {"failed": failed}
     artifacts.write_results(folder, files, record)
@@ -108,6 +110,9 @@ def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str
         sizes = groups.sizes
         rows = f"{sizes.min()} to {sizes.max()}" if sizes.min() < sizes.max() else f"{sizes.max()}"
         notes.append(f"Left out: {len(groups)} groups of {rows} training rows each ({artifacts.GROUPS}).")
+    if (flipped := run.dataset.flipped) is not None:
+        rows = f"{len(flipped)} of {len(run.dataset.train)} training rows"
+        notes.append(f"The labels of {rows} were made wrong ({artifacts.FLIPPED}).")
     return notes
 
 
