@@ -18,8 +18,9 @@ import torch
 from methods import METHODS
 from problems import small_dropout, small_normalised, text_problem
 
-from fimo import further_training, models, unrolled
+from fimo import data, further_training, models, unrolled
 from fimo.attribution import attribute
+from fimo.data.flips import flip_labels
 from fimo.further_training.order import Order
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
@@ -158,6 +159,10 @@ def scores_named(name):
     return method_named(name).scores(question, training).values.values
 
 
+def flipped():
+    return vars(flip_labels(rows(ROWS, 1), 3, 0.5, 1, "classification")[1]).values()
+
+
 def pinned():
     """Every pinned number by its name."""
     gold = partial(Pinned, "fimo.further_training.VERSION", further_training.VERSION)
@@ -165,6 +170,7 @@ def pinned():
     yield from ((f"further training: {name}", gold(numbers)) for name, numbers in FURTHER.items())
     yield from ((f"final model: {name}", final_model(numbers)) for name, numbers in MODELS.items())
     yield from ((f"network: {name}", final_model(numbers, 1e-5)) for name, numbers in NETWORKS.items())
+    yield "flipped labels", Pinned("fimo.data.VERSION", data.VERSION, flipped)
     for name in ("unrolled_gn", "matched_gn", "unrolled_gn_moved"):
         yield f"method: {name}", Pinned("fimo.unrolled.VERSION", unrolled.VERSION, partial(scores_named, name), 1e-8)
     for name, kind in BASELINES.items():

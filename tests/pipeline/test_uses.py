@@ -94,6 +94,31 @@ def test_a_stored_ranking_is_verified(verified):
     pd.testing.assert_frame_equal(stored, anew)
 
 
+def test_labels_that_were_made_wrong(tmp_path):
+    """Every detector's numbers are those of its file, against a loop over pairs; `flipped.csv` says which are wrong."""
+    few = ("experiment=breast_cancer", "data.flip=0.05", "data.test_count=6", "method=[grad_dot,embedding]")
+    assert app(tmp_path, *few, "name=flipped", name="rank") == 0
+    results = tmp_path / "results" / "flipped"
+    found = pd.read_csv(results / "detection.csv").set_index(["detector", "by"])
+    assert set(found.index.get_level_values("by")) == {"self-influence", "mean harm", "loss", "margin", "random order"}
+    assert ("Embedding", "self-influence") not in found.index
+    wrong, losses = pd.read_csv(results / "flipped.csv")["train"], pd.read_csv(results / "losses.csv")
+    mean = pd.read_csv(results / "mean_scores.csv").query("method == 'Grad-Dot'")
+    own = pd.read_csv(results / "self_influence.csv").query("method == 'Grad-Dot'")
+    for key, values in {
+        ("Grad-Dot", "self-influence"): own["score"],
+        ("Grad-Dot", "mean harm"): -mean["score"],
+        ("the row itself", "loss"): losses["loss"],
+        ("the row itself", "margin"): -losses["margin"],
+    }.items():
+        flags = losses["train"].isin(wrong).to_numpy()
+        pairs = [one > other for one in values[flags.tolist()] for other in values[(~flags).tolist()]]
+        assert np.isclose(found.loc[key, "auc"], np.mean(pairs))
+        first = np.argsort(-values.to_numpy(), kind="stable")[: len(wrong)]
+        assert np.isclose(found.loc[key, "precision"], flags[first].mean()) and found.loc[key, "wrong"] == len(wrong)
+    assert "made wrong (data.flip)" in (results / "ranking.md").read_text()
+
+
 WRONG = [
     ("rank", "rank.top=0", "rank.top must be a whole number of at least 1, found 0."),
     ("rank", "rank.top=5000", r"rank.top must be a whole number from 1 to \d+ \(the training rows\), found 5000"),

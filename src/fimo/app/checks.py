@@ -38,6 +38,7 @@ WHOLE: dict[str, tuple[int, object]] = {
     "data.left_out_first": (1, None),
     "data.test_count": (1, None),
     "data.max_length": (2, ...),
+    "data.flip_seed": (0, ...),
     "final.epochs": (0, ...),
     "final.batch_size": (1, ...),
     "method.curvature_rows": (1, None),
@@ -103,6 +104,9 @@ def _check_numbers(cfg: DictConfig) -> None:
     size = OmegaConf.select(cfg, "data.test_size", default=0.5)
     if type(size) is not float or not 0 < size < 1:
         raise UserError(f"data.test_size must be a share of the rows between 0 and 1, found {size!r}.")
+    flip = OmegaConf.select(cfg, "data.flip")
+    if flip is not None and (type(flip) is not float or not 0 < flip < 1):
+        raise UserError(f"data.flip must be a share of the training rows between 0 and 1, or null, found {flip!r}.")
     for key, (least, other) in WHOLE.items():
         value = OmegaConf.select(cfg, key, default=least)
         if value != other and (type(value) is not int or value < least):

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fimo.errors import UserError
 from fimo.problem import Problem
+from fimo.randomness import words_at
 
-# A key of Philox has two words of 64 bits: the seed and the test example.
-SEEDS = 2**64
+SEEDS = 2**64  # that streams of random words have
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class RandomScores:
     """Numbers between −1 and 1, independent of each other and of everything else.
 
     Each is a function of the seed and of the positions of both examples in their entire splits: the word at the
-    training example's place in the stream that a counter-based generator (Philox, Salmon et al. 2011) has for the test
-    example. So a pair of examples has the same score whatever else is left out or evaluated.
+    training example's place in the stream of the test example (see `fimo.randomness.words_at`). So a pair of examples
+    has the same score whatever else is left out or evaluated.
 
     Attributes:
         label: the method's name in legends and files.
@@ -51,10 +51,6 @@ class RandomScores:
             `[test, left_out]`, float64; of a group the sum over its rows.
         """
         rows = problem.train.index[problem.left_out.rows].numpy()
-        values = np.stack([self._stream(test, rows.max() + 1)[rows] for test in problem.test.index.tolist()])
+        words = np.stack([words_at(self.seed, test, rows) for test in problem.test.index.tolist()])
+        values = (words >> np.uint64(11)) * 2.0**-52 - 1  # the upper 53 bits, which float64 holds
         return problem.left_out.summed(torch.from_numpy(values))
-
-    def _stream(self, test: int, length: int) -> np.ndarray:
-        """The first numbers of a test example, uniform in [−1, 1): the upper 53 bits of each word."""
-        words = np.random.Philox(key=np.array([self.seed, test], dtype=np.uint64)).random_raw(length)
-        return (words >> np.uint64(11)) * 2.0**-52 - 1

@@ -27,8 +27,8 @@ def detection_table(suspicion: Mapping[tuple[str, str], ArrayLike], wrong: Array
     rows = []
     for (detector, by), values in suspicion.items():
         numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-np.inf)
-        found = expected_found(numbers, flags, count)
-        rows.append((detector, by, auc(numbers, flags), found / count, found, count))
+        hits = expected_found(numbers, flags, count)
+        rows.append((detector, by, auc(numbers, flags), hits / count, hits, count))
     return pd.DataFrame(rows, columns=["detector", "by", "auc", "precision", "found", "wrong"])
 
 

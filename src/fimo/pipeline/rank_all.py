@@ -55,9 +55,11 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
+    from fimo.pipeline.flipped_file import flipped_file
     from fimo.pipeline.record import method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_tables import csv, examples_of, named, ranking_rows, value_rows
-    from fimo.report.ranking import ranking_markdown
+    from fimo.pipeline.wrong_labels import detection, row_losses
+    from fimo.report.ranking import detection_markdown, ranking_markdown
 
     examples, data, rankings = examples_of(run.dataset), run.dataset, done.scores
     watched = None if run.measurement is None else repr(run.measurement)
@@ -73,5 +75,11 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
         MEAN_SCORES: csv(named(value_rows(rankings, MEAN), data)),
         RANKING_TABLE: ranking_markdown(rankings, examples, notes, watched=watched).encode(),
     }
+    losses = row_losses(run.problem)
+    files[artifacts.ROW_LOSSES] = csv(named(losses, data))
+    if data.flipped is not None:
+        detected = detection(rankings, losses, data)
+        files |= {artifacts.DETECTION: csv(detected), **flipped_file(data)}
+        files[RANKING_TABLE] += detection_markdown(detected).encode()
     artifacts.write_results(folder, files, run_record(run, inputs, methods, seconds, failed=done.failed))
     write_index(run.results_dir)

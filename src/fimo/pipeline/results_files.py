@@ -19,6 +19,7 @@ from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.attribute import Attribution, Scores
 from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.figures import figures
+from fimo.pipeline.flipped_file import flipped_file
 from fimo.pipeline.groups_file import groups_json
 from fimo.pipeline.record import method_record, run_record, theta_note, write_index
 from fimo.pipeline.results_tables import csv, effect_rows, examples_of, named, score_rows
@@ -78,6 +79,7 @@ def compare_and_write(
         **_influential(run, scores, seeds, examples),
         **_figures(run, comparison),
         **_groups(run.dataset),
+        **flipped_file(run.dataset),
     }
     more = {"compared": list(losses), "diverged": diverged, "failed": failed}
     record = run_record(run, addresses.inputs(run), methods, seconds, **more)
@@ -100,6 +102,9 @@ def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str
         sizes = groups.sizes
         rows = f"{sizes.min()} to {sizes.max()}" if sizes.min() < sizes.max() else f"{sizes.max()}"
         notes.append(f"Left out: {len(groups)} groups of {rows} training rows each ({artifacts.GROUPS}).")
+    if (flipped := run.dataset.flipped) is not None:
+        rows = f"{len(flipped)} of {len(run.dataset.train)} training rows"
+        notes.append(f"The labels of {rows} were made wrong ({artifacts.FLIPPED}).")
     return notes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from fimo.report.influential import Examples, cell_text, described, quoted
@@ -62,6 +63,30 @@ def ranking_markdown(
             pairs = [(int(values["train"].values[place]), float(values.values[place])) for place in order]
             lines.append(f"| {label} | {_cell(pairs, examples)} |")
     return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
+
+
+def detection_markdown(detected: pd.DataFrame) -> str:
+    """How well each detector finds the labels that were made wrong.
+
+    Args:
+        detected: the columns of detection.csv.
+
+    Returns:
+        A section in Markdown.
+    """
+    lines = [
+        "",
+        "## Labels that were made wrong (data.flip)",
+        "",
+        f"{detected['wrong'].iloc[0]} labels are wrong. AUC: how often a row with a wrong label stands before one "
+        "without. Precision: of the first so many rows as labels are wrong, the share whose label is.",
+        "",
+        "| by | AUC | precision |",
+        "|---|--:|--:|",
+    ]
+    rows = detected.sort_values("auc", ascending=False, kind="stable").itertuples()
+    lines += [f"| {row.detector}, {row.by} | {row.auc:.3f} | {row.precision:.3f} |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def _pairs(ranking: xr.Dataset) -> list[tuple[int, float]]:
