@@ -9,7 +9,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fimo.data.descriptions import Describe, described
 from fimo.data.left_out import LeftOut, described_groups, is_described, kept_rows, listed_groups
+from fimo.descriptions import Description
 from fimo.errors import UserError
 from fimo.groups import Groups
 from fimo.rows import Rows
@@ -50,10 +52,11 @@ class DataInfo:
         inputs: what a network's first layer is as wide as: features of a table, channels of an image, words of a
             vocabulary.
         outputs: number of outputs of a network for this task.
-        display: an example as people read it.
+        display: an example as people read it, in one line or as pixels.
         names: what people call the rows.
         classes: names of the classes, or of several labels, by number; None where they have none.
         columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
+        describe: an example with its parts (columns, tokens, class); None where nothing more than `display` is known.
     """
 
     inputs: int
@@ -62,6 +65,7 @@ class DataInfo:
     names: RowNames = RowNames()
     classes: tuple[str, ...] | None = None
     columns: Columns = field(default_factory=dict)
+    describe: Describe | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,15 @@ class Data(DataInfo):
     test_all: Rows
     left_out: Groups
     mistakes: int | None = None
+
+    def description(self, split: str, row: int) -> Description:
+        """An example as people want to see it.
+
+        Args:
+            split: `train` or `test`.
+            row: position in that split.
+        """
+        return described(self.display(split, row)) if self.describe is None else self.describe(split, row)
 
 
 MISCLASSIFIED: Literal["misclassified"] = "misclassified"

@@ -71,7 +71,7 @@ class Corpus:
             sentences: of one of the splits.
             row: position in that split.
         """
-        return f"{sentences.display(row)} ({self._label(sentences.labels[row])})"
+        return f"{sentences.display(row)} ({self.label_of(sentences.labels[row])})"
 
     def columns(self) -> dict[str, np.ndarray]:
         """What the training rows can be grouped by: `label`, or each label by its name, `[row]`."""
@@ -80,7 +80,8 @@ class Corpus:
             return {"label": np.array(self.classes)[labels]}
         return {name: labels[:, place] for place, name in enumerate(self.labels)}
 
-    def _label(self, label: np.ndarray) -> str:
+    def label_of(self, label: np.ndarray) -> str:
+        """A row's label as people read it: a class, the labels that are 1, or numbers with their names."""
         if self.classes:
             return self.classes[int(label)]
         if set(label.tolist()) <= {0.0, 1.0} and len(label) > 1:

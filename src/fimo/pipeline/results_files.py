@@ -26,6 +26,7 @@ from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.figures import figures
 from fimo.pipeline.groups_file import groups_json
+from fimo.pipeline.results_page import report_page
 from fimo.pipeline.results_tables import csv, effect_rows, named, score_rows
 from fimo.pipeline.run import Run
 from fimo.pipeline.stages import Attribution, Scores, check_comparable, diverged_runs, timed
@@ -73,20 +74,23 @@ def compare_and_write(
         else scores_record(addresses.scores(run, name))
         for name, method in run.methods.items()
     }
+    record = _record(run, methods, list(losses), diverged, seconds) | {"failed": failed}
+    notes = _notes(run, failed, diverged)
+    page, too_large = report_page(run, comparison, verdicts, scores, seeds, record, notes)
     files = {
         artifacts.CURVES: csv(comparison.curves),
         artifacts.SEEDS: csv(comparison.seeds),
         artifacts.RELIABILITY: csv(comparison.reliability),
         artifacts.ALL_SCORES: csv(named(score_rows(scores), run.dataset)),
-        artifacts.TABLE: markdown_table(comparison, methods, _notes(run, failed, diverged)).encode(),
+        artifacts.TABLE: markdown_table(comparison, methods, [*notes, *too_large]).encode(),
         artifacts.CLAIMS: csv(verdicts),
         artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode(),
         artifacts.EFFECTS: csv(named(effect_rows(seeds), run.dataset)),
         **_influential(run, scores, seeds, examples),
         **_figures(run, comparison),
         **_groups(run.dataset),
+        **page,
     }
-    record = _record(run, methods, list(losses), diverged, seconds) | {"failed": failed}
     artifacts.write_results(folder, files, record)
     write_index(run.results_dir)
     return diverged
