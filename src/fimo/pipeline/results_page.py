@@ -50,7 +50,7 @@ def report_page(
     """
     seeds = without_diverged(seeds)
     places = choose_steps(seeds[0]["epoch"].values, scores)
-    effects = xr.concat([gold_standard(seeds, int(place), "full") for place in places], "step")
+    effects = xr.concat([gold_standard(seeds, int(place), "full") for place in places], "step", coords=["epoch"])
     page = Page(
         kind=RUN,
         title=run.name,

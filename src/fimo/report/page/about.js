@@ -22,7 +22,7 @@ function pairs(entries, className = "") {
   return el("dl", {class: `pairs ${className}`}, entries.map(([key, value]) => el("div", {}, el("dt", {}, own(String(key))), el("dd", {}, value instanceof Node ? value : clippedText(String(value))))));
 }
 
-function seconds(value) { return value >= 100 ? `${value.toFixed(0)} s` : `${number(value, 2)} s`; }
+function seconds(value) { return value >= 100 ? `${value.toFixed(0)} s` : `${value.toFixed(value < 10 ? 2 : 1)} s`; }
 
 addView("about", "About", (root) => {
   const record = data.record, methods = Object.entries(record.methods || {});

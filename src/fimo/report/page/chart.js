@@ -14,7 +14,7 @@ const CONFIG = {displayModeBar: false, responsive: true, doubleClick: "reset"};
 
 function axis(title, more = {}) {
   const line = cssColour("line"), text = cssColour("muted");
-  return {title: {text: title, font: {size: 13, color: text}, standoff: 8}, gridcolor: line, zerolinecolor: line, linecolor: line, color: text,
+  return {title: {text: title, font: {size: 13, color: text}, standoff: 8}, gridcolor: line, zerolinecolor: cssColour("strong-line"), linecolor: line, color: text,
     tickfont: {size: 12}, automargin: true, exponentformat: "power", showexponent: "all", minexponent: 4, ...more};
 }
 

@@ -52,7 +52,7 @@ if (data.curves) addView("curves", "Curves", (root) => {
     }
     for (const [method, dash] of lines) {
       const colour = colourOf(method), few = epochs.length <= 30;
-      all.push({x: epochs, y: Array.from(row(of.mean, method)), mode: few ? "lines+markers" : "lines", line: {color: colour, width: 2, dash}, marker: {symbol: data.methods[method].symbol, size: 7, color: colour}, hoverinfo: "none", meta: {method, walk: true}});
+      all.push({x: epochs, y: Array.from(row(of.mean, method)), mode: few ? "lines+markers" : "lines", line: {color: colour, width: 2, dash}, marker: {symbol: data.methods[method].symbol, size: 7, color: colour}, hoverinfo: "none", cliponaxis: false, meta: {method, walk: true}});
     }
     const top = ceilingRow();
     if (top) all.push({x: epochs, y: Array.from(top), mode: "lines", line: {color: cssColour("muted"), width: 1.5, dash: "6px,4px"}, hoverinfo: "none", meta: {walk: true}});

@@ -101,7 +101,7 @@ class Page:
             plotly=_plotly(),
             script="\n".join(_asset(f"{name}.js") for name in SCRIPTS),
         )
-        content = text.encode()
+        content = text.encode("utf-8", "replace")
         if len(content) > MOST_BYTES:
             raise UserError(
                 f"report.html must have less than {MOST_BYTES / 1e6:g} MB to open at once, found "

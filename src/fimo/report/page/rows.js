@@ -30,6 +30,11 @@ function deviationText(cell) {
   return deviation === null ? "" : `${deviation < 0 ? "−" : "+"}${Math.abs(deviation).toFixed(1)} SD`;
 }
 
+// A number's own minus; categories and text stay as they are.
+function numeral([, text, , share]) {
+  return share === null && /^-[\d.]/.test(text) ? `−${text.slice(1)}` : text;
+}
+
 // How far from the mean: a bar around the middle, with a tick where the test example lies.
 function deviationBar(cell, other) {
   const [, , deviation, share] = cell;
@@ -47,7 +52,7 @@ function cellsTable(example, reference, all) {
     const title = other ? `${deviationText(cell)}; test example: ${isolated(other[1], 40)}` : deviationText(cell);
     return el("tr", {class: same ? "same" : null, title},
       el("th", {scope: "row"}, clippedText(cell[0], CLIPPED_CELL)),
-      el("td", {class: "value"}, clippedText(cell[1], CLIPPED_CELL), same ? el("span", {class: "equal", title: "equal to the test example's"}, " =") : null),
+      el("td", {class: "value"}, clippedText(numeral(cell), CLIPPED_CELL), same ? el("span", {class: "equal", title: "equal to the test example's"}, "\u00a0=") : null),
       el("td", {class: "deviation"}, deviationBar(cell, other), el("span", {}, deviationText(cell))));
   });
   const body = el("tbody", {}, draw(all ? example.cells.length : CELLS));
