@@ -12,7 +12,7 @@ from fimo.report.page.page import RANK, RUN, VERIFY, Page
 TESTS, LEFT_OUT, STEPS = 5, 12, 4
 HOSTILE = (
     "<script>window.hacked = 1</script>",
-    "\"'><img src=x onerror=\"window.hacked = 2\">&lt;b&gt;",
+    '"\'><img src=x onerror="window.hacked = 2">&lt;b&gt;',
     "</script><!-- <b>bold</b> ]]>",
     "\u202ereversed \u2066 text\u202e",
     "x" * 9_990 + "last cells",
@@ -69,7 +69,9 @@ def scores(labels=("Grad-Dot", "Unrolled-GN")):
     return dict(zip(labels, made, strict=True))
 
 
-def run_page(describe=describe, label=lambda split, number: f"{split} {number}", labels=("Grad-Dot", "Unrolled-GN"), **more):
+def run_page(
+    describe=describe, label=lambda split, number: f"{split} {number}", labels=("Grad-Dot", "Unrolled-GN"), **more
+):
     """The page of a run of three seeds."""
     seeds = [losses(seed) for seed in range(3)]
     comparison = compare(scores(labels), seeds)

@@ -65,7 +65,7 @@ def test_arrays_come_back_as_they_were():
     assert means.shape == (2, 3, STEPS)
     for place, label in enumerate(made.scores):
         for number, adjustment in enumerate(data["curves"]["adjustments"]):
-            expected = curves.query("method == @label and adjustment == @adjustment")["cosine_mean"]
+            expected = curves[(curves["method"] == label) & (curves["adjustment"] == adjustment)]["cosine_mean"]
             assert means[place, number] == pytest.approx(expected.to_numpy(), rel=1e-6)
 
 
@@ -92,15 +92,24 @@ def test_amounts_are_as_many_as_fit():
 
 
 def test_each_picture_is_stored_once_and_smaller_where_they_are_many(monkeypatch):
-    made = run_page(describe=lambda split, number: Picture(np.random.default_rng(number).integers(0, 256, (200, 100, 3), np.uint8), "x"))
+    made = run_page(
+        describe=lambda split, number: Picture(
+            np.random.default_rng(number).integers(0, 256, (200, 100, 3), np.uint8), "x"
+        )
+    )
     data = payload(made)
     assert len(data["pictures"]) == TESTS + LEFT_OUT
-    assert {example["picture"] for split in ("train", "test") for example in data[split]} == set(range(TESTS + LEFT_OUT))
+    assert {example["picture"] for split in ("train", "test") for example in data[split]} == set(
+        range(TESTS + LEFT_OUT)
+    )
     monkeypatch.setattr(examples, "PICTURES_BYTES", 100_000)
     assert sum(map(len, payload(made)["pictures"])) < 100_000 < sum(map(len, data["pictures"]))
 
 
-@pytest.mark.parametrize("made, lower", [(run_page, "data.test_count, data.left_out"), (rank_page, "rank.top"), (verify_page, "verify.tests")])
+@pytest.mark.parametrize(
+    "made, lower",
+    [(run_page, "data.test_count, data.left_out"), (rank_page, "rank.top"), (verify_page, "verify.tests")],
+)
 def test_a_page_that_would_open_slowly_is_refused(made, lower, monkeypatch):
     assert len(made().html()) < 2_500_000
     monkeypatch.setattr(page, "MOST_BYTES", 1_000_000)
@@ -135,4 +144,8 @@ def test_the_nearest_columns_of_a_wide_table_are_left_out(monkeypatch):
 
 
 def test_what_json_does_not_have_is_none_or_text():
-    assert plain({"a": float("nan"), 3: np.float32(2), "c": (np.int64(1), {1.5})}) == {"a": None, "3": 2.0, "c": [1, [1.5]]}
+    assert plain({"a": float("nan"), 3: np.float32(2), "c": (np.int64(1), {1.5})}) == {
+        "a": None,
+        "3": 2.0,
+        "c": [1, [1.5]],
+    }

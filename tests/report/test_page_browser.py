@@ -1,25 +1,20 @@
 """report.html in a real browser, by clicking and by keys: what it shows is what the numbers say."""
 
 import re
-import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 from configs import app
 from conftest import without_pictures
-from made_pages import HOSTILE, describe, rank_page, run_page, verify_page
-
+from made_pages import run_page
+from page_clicks import controls, plotted, tab
 from scipy.stats import spearmanr
 
 from fimo.comparison.influential import extremes
-from fimo.descriptions import Cell, Sentence, TableRow, Token
 from fimo.effect import centre
 from fimo.pipeline.results_page import report_page
 from fimo.reference.comparison import cosine
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium (or google-chrome) is installed")
 WIDE, NARROW = 1280, 400
 # A run of seconds for each kind of rows: a table's, a table's with classes, sentences, pictures.
 RUNS = {
@@ -28,16 +23,6 @@ RUNS = {
     "reviews": ("data.test_count=4", "data.left_out=6"),
     "digits": ("data.test_count=4", "data.left_out=6"),
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -57,52 +42,15 @@ def folder_of(tmp_path_factory):
     return of
 
 
-@pytest.fixture
-def opened(chromium, tmp_path, no_pictures_of_runs):
-    """Opens a page; at the end nothing was on the console, and nothing was asked of a network."""
-    contexts, wrong = [], []
-
-    def of(content, width=WIDE, scheme="light", hash=""):
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        browsed = context.new_page()
-        browsed.on("console", lambda message: wrong.append(message.text))
-        browsed.on("pageerror", lambda error: wrong.append(str(error)))
-        browsed.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
-        path = tmp_path / f"{len(contexts)}.html"
-        path.write_bytes(content)
-        browsed.goto(f"{path.as_uri()}{hash}")
-        browsed.wait_for_selector("html[data-ready]", state="attached")
-        browsed.set_default_timeout(5000)
-        return browsed
-
-    yield of
-    for context in contexts:
-        context.close()
-    assert not wrong
-
-
-def tab(browsed, name):
-    browsed.get_by_role("tab", name=name).click()
-    browsed.wait_for_selector(f"#view-{name.lower()}:not([hidden])")
-
-
-def controls(browsed, view, name):
-    return browsed.locator(f"#view-{view} [data-control='{name}']")
-
-
-def plotted(browsed, view, number=0):
-    """The traces of a view's chart that have a name for the keyboard: x, y and colour of each."""
-    return browsed.evaluate(
-        "([view, number]) => document.querySelectorAll(`#view-${view} .plot`)[number].data.filter(t => t.meta.walk)"
-        ".map(t => ({x: [...t.x], y: [...t.y], method: t.meta.method}))",
-        [view, number],
-    )
-
-
 @pytest.mark.parametrize(
     "name, width, scheme",
-    [("diabetes", WIDE, "light"), ("diabetes", NARROW, "dark"), ("breast_cancer", WIDE, "dark"), ("reviews", NARROW, "light"), ("digits", NARROW, "light")],
+    [
+        ("diabetes", WIDE, "light"),
+        ("diabetes", NARROW, "dark"),
+        ("breast_cancer", WIDE, "dark"),
+        ("reviews", NARROW, "light"),
+        ("digits", NARROW, "light"),
+    ],
 )
 def test_every_view_opens(folder_of, opened, name, width, scheme):
     """All four at both widths, light and dark, with no sideways scrolling and no error."""
@@ -112,7 +60,9 @@ def test_every_view_opens(folder_of, opened, name, width, scheme):
     for view in ("Curves", "Scatter", "Example", "About"):
         tab(browsed, view)
         assert browsed.evaluate("document.documentElement.scrollWidth") <= width, view
-        assert browsed.evaluate("getComputedStyle(document.body).backgroundColor") == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(21, 24, 28)")
+        assert browsed.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(255, 255, 255)" if scheme == "light" else "rgb(21, 24, 28)"
+        )
     tab(browsed, "Example")
     browsed.locator("#view-example .card").first.click()
     assert browsed.locator("#row").is_visible()
@@ -121,7 +71,10 @@ def test_every_view_opens(folder_of, opened, name, width, scheme):
     if name == "digits":
         assert browsed.locator("#row img").evaluate("image => image.complete && image.naturalWidth") == 8
     if name == "diabetes":  # the most different first, all in the dialog
-        sizes = [abs(float(text.replace("−", "-").split()[0])) for text in browsed.locator("#row .deviation").all_inner_texts()]
+        sizes = [
+            abs(float(text.replace("−", "-").split()[0]))
+            for text in browsed.locator("#row .deviation").all_inner_texts()
+        ]
         assert len(sizes) == 10 and sizes == sorted(sizes, reverse=True)
 
 
@@ -190,10 +143,16 @@ def test_the_mouse_finds_points(opened):
 def test_examples_are_the_ends_of_each_ranking(opened):
     made = run_page()
     browsed = opened(made.html(), hash="#example")
-    rankings = {"gold standard": centre(made.effects).isel(step=-1), **{label: score.isel(step=-1) if "step" in score.dims else score for label, score in made.scores.items()}}
+    rankings = {
+        "gold standard": centre(made.effects).isel(step=-1),
+        **{label: score.isel(step=-1) if "step" in score.dims else score for label, score in made.scores.items()},
+    }
     gold = extremes(rankings["gold standard"].sel(test=0), 3)
     for label, scores in rankings.items():
-        ends, column = extremes(scores.sel(test=0), 3), browsed.get_by_label(label, exact=True).and_(browsed.locator(".column"))
+        ends, column = (
+            extremes(scores.sel(test=0), 3),
+            browsed.get_by_label(label, exact=True).and_(browsed.locator(".column")),
+        )
         for end in ("helpful", "harmful"):
             rows = [row for row, _ in getattr(ends, end)]
             assert column.locator(f"ol.{end} .name").all_inner_texts() == [f"train {row}" for row in rows]

@@ -100,7 +100,9 @@ def describe(data: Data) -> Callable[[str, int], Description]:
         if split == "test" or groups is None:
             return data.description(split, number)
         rows = groups[number]["rows"]
-        return Group(len(rows), [(_row_label(data, "train", row), data.description("train", row)) for row in rows[:MEMBERS]])
+        return Group(
+            len(rows), [(_row_label(data, "train", row), data.description("train", row)) for row in rows[:MEMBERS]]
+        )
 
     return of
 

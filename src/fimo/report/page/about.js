@@ -6,9 +6,9 @@ function verdictClass(verdict) {
 
 function claimsTable() {
   if (!data.claims?.length) return null;
-  const line = (claim) => el("tr", {}, el("th", {scope: "row"}, own(claim.claim), claim.statistic ? el("p", {class: "muted small"}, own(claim.statistic)) : null),
+  const line = (claim) => el("tr", {}, el("th", {scope: "row"}, clippedText(claim.claim), claim.statistic ? el("p", {class: "muted small"}, clippedText(claim.statistic)) : null),
     el("td", {class: "num", "data-label": "statistic"}, withError(claim.estimate, claim.standard_error)),
-    el("td", {"data-label": "verdict"}, el("span", {class: `verdict ${verdictClass(String(claim.verdict))}`}, String(claim.verdict)), claim.note && !Number.isFinite(claim.estimate) ? el("p", {class: "muted small"}, own(claim.note)) : null));
+    el("td", {"data-label": "verdict"}, el("span", {class: `verdict ${verdictClass(String(claim.verdict))}`}, nameTag(String(claim.verdict))), claim.note && !Number.isFinite(claim.estimate) ? el("p", {class: "muted small"}, clippedText(claim.note)) : null));
   return el("table", {class: "values claims"}, el("thead", {}, el("tr", {}, el("th", {scope: "col"}, "claim"), el("th", {scope: "col", class: "num"}, "statistic ± error"), el("th", {scope: "col"}, "verdict"))), el("tbody", {}, data.claims.map(line)));
 }
 
@@ -19,7 +19,7 @@ function flattened(value, path = "") {
 }
 
 function pairs(entries, className = "") {
-  return el("dl", {class: `pairs ${className}`}, entries.map(([key, value]) => el("div", {}, el("dt", {}, own(String(key))), el("dd", {}, value instanceof Node ? value : clippedText(String(value))))));
+  return el("dl", {class: `pairs ${className}`}, entries.map(([key, value]) => el("div", {}, el("dt", {}, nameTag(String(key), 120)), el("dd", {}, value instanceof Node ? value : clippedText(String(value))))));
 }
 
 function seconds(value) { return value >= 100 ? `${value.toFixed(0)} s` : `${value.toFixed(value < 10 ? 2 : 1)} s`; }
@@ -41,9 +41,9 @@ addView("about", "About", (root) => {
 });
 
 function methodTable(methods) {
-  const line = ([label, about]) => el("tr", {}, el("th", {scope: "row"}, swatchOf(label), own(label)), el("td", {class: "num", "data-label": "damping"}, about.damping === undefined ? "–" : typeof about.damping === "number" ? number(about.damping) : own(String(about.damping))),
+  const line = ([label, about]) => el("tr", {}, el("th", {scope: "row"}, swatchOf(label), nameTag(label)), el("td", {class: "num", "data-label": "damping"}, about.damping === undefined ? "–" : typeof about.damping === "number" ? number(about.damping) : nameTag(String(about.damping))),
     el("td", {class: "num", "data-label": "seconds"}, Number.isFinite(about.seconds) ? seconds(about.seconds) : "–"),
-    el("td", {"data-label": "notes"}, about.failed ? el("p", {class: "warning"}, "no scores: ", own(about.failed)) : null, (about.notes || []).map((note) => el("p", {class: "small"}, clippedText(note)))));
+    el("td", {"data-label": "notes"}, about.failed ? el("p", {class: "warning"}, "no scores: ", clippedText(about.failed)) : null, (about.notes || []).map((note) => el("p", {class: "small"}, clippedText(note)))));
   return el("table", {class: "values"}, el("thead", {}, el("tr", {}, ["method", "damping", "seconds", "notes"].map((title, place) => el("th", {scope: "col", class: place === 1 || place === 2 ? "num" : null}, title)))), el("tbody", {}, methods.map(line)));
 }
 

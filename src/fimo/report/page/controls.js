@@ -55,7 +55,7 @@ function chips(title, methods, visible, onchange) {
       const on = event.currentTarget.getAttribute("aria-pressed") === "false", next = new Set(visible);
       if (on) next.add(method); else next.delete(method);
       onchange(next);
-    }}, swatch(method), own(nameOf(method)))));
+    }}, swatch(method), nameTag(nameOf(method)))));
 }
 
 // Keeps the focus on the control that was used, though the view was drawn again.

@@ -42,6 +42,12 @@ function own(text, attributes = {}) {
   return element;
 }
 
+// The same with no more than a line of it: names that stand in buttons and legends.
+function nameTag(text, most = 80) {
+  const letters = Array.from(text);
+  return own(letters.length > most ? `${letters.slice(0, most - 1).join("")}…` : text);
+}
+
 // The same for places that take text alone, such as options: isolates of Unicode.
 function isolated(text, most = 60) {
   const letters = Array.from(text);

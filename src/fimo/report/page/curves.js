@@ -24,7 +24,7 @@ if (data.curves) addView("curves", "Curves", (root) => {
     const method = point.data.meta.method, index = point.pointNumber;
     if (method === undefined) return el("div", {}, el("strong", {}, "reliability ceiling"), el("p", {}, `${fixed(point.y)} after ${amountText(epochs[index])}`));
     const of = measured[state.measure];
-    return el("div", {}, el("strong", {}, swatch(method), own(nameOf(method))),
+    return el("div", {}, el("strong", {}, swatch(method), nameTag(nameOf(method))),
       el("p", {}, `${names[state.measure]} ${withError(row(of.mean, method)[index], row(of.sem, method)[index])}`),
       el("p", {class: "muted small"}, `after ${amountText(epochs[index])} (step ${curves.steps[index].toLocaleString("en")}), n = ${plural(row(counts, method)[index], "test example")}, ${plural(curves.seeds, "seed")}`));
   }
@@ -66,7 +66,7 @@ if (data.curves) addView("curves", "Curves", (root) => {
     const line = (method) => {
       const y = Array.from(row(of.mean, method)), error = row(of.sem, method);
       const best = y.reduce((top, value, index) => (value > (y[top] ?? -Infinity) || !Number.isFinite(y[top]) ? index : top), 0);
-      return el("tr", {}, el("th", {scope: "row"}, swatch(method), own(nameOf(method))), [0, best, y.length - 1].map((index, column) =>
+      return el("tr", {}, el("th", {scope: "row"}, swatch(method), nameTag(nameOf(method))), [0, best, y.length - 1].map((index, column) =>
         el("td", {class: "num", "data-label": moments[column]}, withError(y[index], error[index]), el("span", {class: "muted at"}, ` at ${amountText(epochs[index])}`))));
     };
     const head = el("tr", {}, el("th", {scope: "col"}, "method"), moments.map((moment) => el("th", {scope: "col", class: "num"}, moment)));

@@ -6,7 +6,7 @@ dialog.addEventListener("click", (event) => { if (event.target === dialog) dialo
 function openRow(place) {
   const example = data.train[place];
   const close = el("button", {type: "button", class: "plain close", "aria-label": "close", onclick: () => dialog.close()}, "✕");
-  dialog.replaceChildren(el("div", {class: "dialog-body"}, el("div", {class: "dialog-head"}, el("h2", {id: "row-title"}, `${UNIT[0].toUpperCase()}${UNIT.slice(1)} `, own(example.label)), close),
+  dialog.replaceChildren(el("div", {class: "dialog-body"}, el("div", {class: "dialog-head"}, el("h2", {id: "row-title"}, `${UNIT[0].toUpperCase()}${UNIT.slice(1)} `, clippedText(example.label, 120)), close),
     content(example, {all: true, size: 128}), selfInfluenceNote(place), effectsOnTests(place)));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
@@ -14,13 +14,13 @@ function openRow(place) {
 
 function selfInfluenceNote(place) {
   const of = (data.selfInfluence || []).map((entry, method) => [method, entry?.values[place]]).filter(([, value]) => value !== undefined && value !== null);
-  return of.length ? el("p", {}, "Self-influence: ", of.map(([method, value], index) => [index ? ", " : "", swatch(method), own(nameOf(method)), ` ${signed(value)}`])) : null;
+  return of.length ? el("p", {}, "Self-influence: ", of.map(([method, value], index) => [index ? ", " : "", swatch(method), nameTag(nameOf(method)), ` ${signed(value)}`])) : null;
 }
 
 function testButton(test, score) {
   const example = data.test[tests[test]];
   return el("li", {}, el("button", {type: "button", class: "link", onclick: () => { dialog.close(); openView("example", {test}); }},
-    own(Array.from(example.label).slice(0, 60).join("")), el("span", {class: "score"}, ` ${signed(score, 2)}`)));
+    nameTag(example.label, 60), el("span", {class: "score"}, ` ${signed(score, 2)}`)));
 }
 
 // A training row's scores for all test examples by one ranking: of a list of rankings' ends only those that name it.
@@ -40,7 +40,7 @@ function effectsOnTests(place) {
   const lines = methods.map((method) => {
     const pairs = overTests(method, place).filter(([, score]) => Number.isFinite(score)).sort((a, b) => b[1] - a[1]);
     const list = (end) => end.length ? el("ul", {}, end.map(([test, score]) => testButton(test, score))) : "none";
-    return el("tr", {}, el("th", {scope: "row"}, swatch(method), own(nameOf(method))),
+    return el("tr", {}, el("th", {scope: "row"}, swatch(method), nameTag(nameOf(method))),
       el("td", {"data-label": HELPS}, list(pairs.filter(([, score]) => score > 0).slice(0, 3))), el("td", {"data-label": HARMS}, list(pairs.filter(([, score]) => score < 0).reverse().slice(0, 3))));
   });
   const note = effects ? `after ${amountText(effects.epochs[state.step])} epochs` : "among the rankings on this page that name it";

@@ -20,11 +20,10 @@ if (tests.length) addView("example", "Example", (root) => {
 
   function card(place, score, largest, alsoGold, reference) {
     const example = data.train[place];
-    const name = el("button", {type: "button", class: "name", "aria-haspopup": "dialog"}, own(example.label));
     const open = (event) => { event.stopPropagation(); openRow(place); };
-    name.addEventListener("click", open);
+    const button = el("button", {type: "button", class: "name", "aria-haspopup": "dialog", onclick: open}, nameTag(example.label));
     return el("li", {class: `card${alsoGold ? " also" : ""}`, onclick: open},
-      el("div", {class: "card-head"}, name, el("span", {class: "score"}, signed(score))),
+      el("div", {class: "card-head"}, button, el("span", {class: "score"}, signed(score))),
       el("div", {class: `size ${score > 0 ? "helps" : "harms"}`}, el("i", {style: {width: `${100 * Math.abs(score) / largest}%`}})),
       alsoGold ? el("p", {class: "badge"}, "★ the gold standard names it too") : null,
       content(example, {reference}));
@@ -40,7 +39,7 @@ if (tests.length) addView("example", "Example", (root) => {
       return [el("h4", {}, title, gold && ends[end].length ? el("span", {class: "muted small"}, ` ${both} of ${ends[end].length} as measured`) : null),
         ends[end].length ? el("ol", {class: end}, ends[end].map(([place, score]) => card(place, score, largest, named.has(place), reference))) : el("p", {class: "muted"}, "none")];
     };
-    return el("section", {class: "column", "aria-label": nameOf(method)}, el("h3", {}, swatch(method), own(nameOf(method))), el("p", {class: "muted small"}, columnNote(method)),
+    return el("section", {class: "column", "aria-label": nameOf(method)}, el("h3", {}, swatch(method), nameTag(nameOf(method))), el("p", {class: "muted small"}, columnNote(method)),
       list("helpful", HELPS), list("harmful", HARMS));
   }
 
@@ -56,7 +55,7 @@ if (tests.length) addView("example", "Example", (root) => {
   return (keepControls) => {
     if (!keepControls) drawControls();
     const reference = data.test[tests[state.test]];
-    head.replaceChildren(el("h2", {}, "Test example ", own(reference.label)), content(reference, {size: 112}), el("p", {class: "muted small"}, lossNote(state.test)));
+    head.replaceChildren(el("h2", {}, "Test example ", clippedText(reference.label, 120)), content(reference, {size: 112}), el("p", {class: "muted small"}, lossNote(state.test)));
     const methods = [...(effects ? [-1] : []), ...scored].filter((method) => state.columns.has(method));
     columns.style.setProperty("--columns", methods.length || 1);
     columns.replaceChildren(...(methods.length ? methods.map(column) : [el("p", {class: "muted"}, "Choose a column above.")]));

@@ -127,6 +127,6 @@ def _asset(name: str) -> str:
 
 @cache
 def _plotly() -> str:
-    """Plotly's offline bundle, compressed and as letters: 2 MB in place of 4.8; the browser takes 50 ms to unpack it."""
+    """Plotly's offline bundle, compressed and as letters: 2 MB in place of 4.8."""
     bundle = (resources.files("plotly") / "package_data" / "plotly.min.js").read_bytes()
     return base64.b64encode(gzip.compress(bundle, 6, mtime=0)).decode()

@@ -14,13 +14,13 @@ if (data.removal) addView("removal", "Removal", (root) => {
 
   function tip(point) {
     const row = point.customdata;
-    return row && el("div", {}, el("strong", {}, swatch(row.method), own(nameOf(row.method))), el("p", {}, "test example ", own(data.test[row.test].label)),
+    return row && el("div", {}, el("strong", {}, swatch(row.method), nameTag(nameOf(row.method))), el("p", {}, "test example ", nameTag(data.test[row.test].label)),
       el("p", {}, `predicted ${signed(row.predicted)}, measured ${signed(row.measured)}${Number.isFinite(row.sem) ? ` ± ${number(row.sem, 2)}` : ""}`), el("p", {class: "muted small"}, `${percent(row.share)}, ${plural(row.count, "row")} taken out`));
   }
 
   function meanTip(point) {
     const row = point.customdata;
-    return row && el("div", {}, el("strong", {}, swatch(row.method), own(nameOf(row.method))), el("p", {}, `${signed(row.mean)}${Number.isFinite(row.sem) ? ` ± ${number(row.sem, 2)}` : ""}`),
+    return row && el("div", {}, el("strong", {}, swatch(row.method), nameTag(nameOf(row.method))), el("p", {}, `${signed(row.mean)}${Number.isFinite(row.sem) ? ` ± ${number(row.sem, 2)}` : ""}`),
       el("p", {class: "muted small"}, `${percent(row.share)} taken out, n = ${plural(row.n, "test example")}`));
   }
 
@@ -55,7 +55,7 @@ if (data.removal) addView("removal", "Removal", (root) => {
   function drawTable(visible) {
     const head = el("tr", {}, el("th", {scope: "col"}, "method"), shares.map((share) => el("th", {scope: "col", class: "num"}, percent(share))));
     table.replaceChildren(el("table", {class: "values"}, el("caption", {}, `rise of the ${what}, mean ± standard error over test examples, by the share of training rows taken out`), el("thead", {}, head),
-      el("tbody", {}, visible.map((method) => el("tr", {}, el("th", {scope: "row"}, swatch(method), own(nameOf(method))), shares.map((share) => {
+      el("tbody", {}, visible.map((method) => el("tr", {}, el("th", {scope: "row"}, swatch(method), nameTag(nameOf(method))), shares.map((share) => {
         const row = summarised(method, share);
         return el("td", {class: "num", "data-label": percent(share)}, row.n ? `${signed(row.mean)}${Number.isFinite(row.sem) ? ` ± ${number(row.sem, 2)}` : ""}` : "–");
       }))))));

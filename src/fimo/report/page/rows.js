@@ -105,7 +105,7 @@ function picture(example, size) {
 function content(example, {reference = null, all = false, size = 72} = {}) {
   if (example.members) {
     return el("div", {class: "members"}, el("p", {class: "muted small"}, plural(example.size, "training row"), example.size > example.members.length ? `; the first ${example.members.length}:` : ":"),
-      example.members.map((member) => el("div", {class: "member"}, own(member.label, {class: "name"}), content(member, {reference, all, size}))));
+      example.members.map((member) => el("div", {class: "member"}, nameTag(member.label), content(member, {reference, all, size}))));
   }
   if (example.cells) return el("div", {class: "table-row"}, targets(example), cellsTable(example, reference, all));
   if (example.texts) {

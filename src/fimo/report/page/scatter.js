@@ -25,7 +25,7 @@ if (effects && scored.length) addView("scatter", "Scatter", (root) => {
     if (place === undefined) return null;
     if (state.row !== place) { state.row = place; drawSide(); }
     const example = data.train[effects.trains[place]];
-    return el("div", {class: "row-tip"}, el("strong", {}, own(example.label)), content(example, {reference: reference(), size: 56}),
+    return el("div", {class: "row-tip"}, el("strong", {}, nameTag(example.label)), content(example, {reference: reference(), size: 56}),
       el("p", {class: "small"}, `score ${signed(point.x)}, measured ${signed(point.y)}`));
   }
 
@@ -33,8 +33,8 @@ if (effects && scored.length) addView("scatter", "Scatter", (root) => {
 
   function drawSide() {
     const pointed = state.row === null ? null : data.train[effects.trains[state.row]];
-    side.replaceChildren(el("h3", {}, "test example ", own(reference().label)), content(reference()), el("p", {class: "muted small"}, lossNote(state.test)),
-      el("h3", {}, pointed ? [`${UNIT} `, own(pointed.label)] : UNIT),
+    side.replaceChildren(el("h3", {}, "test example ", clippedText(reference().label, 120)), content(reference()), el("p", {class: "muted small"}, lossNote(state.test)),
+      el("h3", {}, pointed ? [`${UNIT} `, clippedText(pointed.label, 120)] : UNIT),
       pointed ? [content(pointed, {reference: reference()}), el("button", {type: "button", class: "action", onclick: () => openRow(effects.trains[state.row])}, "which test examples it helps and harms")]
         : el("p", {class: "muted"}, "Point at a point, or go there by the arrow keys."));
   }

@@ -10,7 +10,7 @@ if (data.selfInfluence?.some(Boolean)) addView("self-influence", "Self-influence
     const largest = Math.max(...entry.top.map((place) => Math.abs(entry.values[place])), 1e-300);
     list.replaceChildren(...entry.top.map((place) => {
       const open = (event) => { event.stopPropagation(); openRow(place); }, value = entry.values[place];
-      return el("li", {class: "card", onclick: open}, el("div", {class: "card-head"}, el("button", {type: "button", class: "name", "aria-haspopup": "dialog", onclick: open}, own(data.train[place].label)), el("span", {class: "score"}, signed(value))),
+      return el("li", {class: "card", onclick: open}, el("div", {class: "card-head"}, el("button", {type: "button", class: "name", "aria-haspopup": "dialog", onclick: open}, nameTag(data.train[place].label)), el("span", {class: "score"}, signed(value))),
         el("div", {class: "size helps"}, el("i", {style: {width: `${100 * Math.abs(value) / largest}%`}})), content(data.train[place]));
     }));
   };
