@@ -108,8 +108,9 @@ class SentenceDescriptions:
             row: position in that split.
         """
         sentences = self.splits[split]
-        texts = [sentences.text[row], *([] if sentences.second is None else [sentences.second[row]])]
-        encoding = self.tokenizer.encode(*texts)
+        first, second = sentences.text[row], None if sentences.second is None else sentences.second[row]
+        texts = [first] if second is None else [first, second]
+        encoding = self.tokenizer.encode(first, second)
         tokens = [self._tokens(encoding, place) for place in range(len(texts))]
         return Sentence(texts, tokens, self.corpus.label_of(sentences.labels[row]))
 

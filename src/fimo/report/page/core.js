@@ -86,6 +86,16 @@ function withError(value, error) {
   return Number.isFinite(error) && text !== "–" ? `${text} ± ${fixed(error)}` : text;
 }
 
+// A number in any unit with its error: both in the decimals that two digits of the error need.
+function measuredText(value, error) {
+  if (!Number.isFinite(value)) return "–";
+  if (!Number.isFinite(error) || error <= 0) return signed(value);
+  const largest = Math.max(Math.abs(value), error), power = largest >= 1e-3 && largest < 1e5 ? 0 : Math.floor(Math.log10(largest));
+  const scale = 10 ** power, decimals = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(error / scale))));
+  const sign = value < 0 ? "−" : value > 0 ? "+" : "", text = `${sign}${Math.abs(value / scale).toFixed(decimals)} ± ${(error / scale).toFixed(decimals)}`;
+  return power ? `(${text}) × 10${superscript(power)}` : text;
+}
+
 function amountText(epoch) { return epoch === null || epoch === undefined ? "–" : String(Number(epoch.toPrecision(4))); }
 
 function plural(count, one, several = `${one}s`) { return `${count.toLocaleString("en")} ${count === 1 ? one : several}`; }

@@ -1,8 +1,8 @@
 // A test example with its most helpful and most harmful training rows, by each method beside the gold standard.
 
 if (tests.length) addView("example", "Example", (root) => {
-  const controls = el("div", {class: "controls"}), chosen = el("div"), head = el("div", {class: "test-card"}), columns = el("div", {class: "columns"});
-  root.append(controls, chosen, head, columns);
+  const controls = el("div", {class: "controls"}), chosen = el("div"), head = el("div", {class: "test-card"}), signs = el("p", {class: "muted small signs"}), columns = el("div", {class: "columns"});
+  root.append(controls, chosen, head, signs, columns);
   const stepCount = effects ? 0 : Math.max(...ranking.entries.map((entries) => entries.length));
 
   function drawControls() {
@@ -43,6 +43,13 @@ if (tests.length) addView("example", "Example", (root) => {
       list("helpful", HELPS), list("harmful", HARMS));
   }
 
+  // What the signs in the cards mean.
+  function signsOf(example) {
+    if (example.cells) return "SD: standard deviations from the training rows' mean, as long as the grey bar; blue tick: where the test example lies; =: equal to it. The furthest from the mean come first.";
+    if (example.texts) return "Underlined: tokens; marked: tokens of the test example; dashed: not in the vocabulary; struck through: cut off.";
+    return "";
+  }
+
   function columnNote(method) {
     if (!effects) {
       const entries = ranking.entries[method], entry = entries[Math.min(state.step, entries.length - 1)];
@@ -56,6 +63,7 @@ if (tests.length) addView("example", "Example", (root) => {
     if (!keepControls) drawControls();
     const reference = data.test[tests[state.test]];
     head.replaceChildren(el("h2", {}, "Test example ", clippedText(reference.label, 120)), content(reference, {size: 112}), el("p", {class: "muted small"}, lossNote(state.test)));
+    signs.textContent = signsOf(reference);
     const methods = [...(effects ? [-1] : []), ...scored].filter((method) => state.columns.has(method));
     columns.style.setProperty("--columns", methods.length || 1);
     columns.replaceChildren(...(methods.length ? methods.map(column) : [el("p", {class: "muted"}, "Choose a column above.")]));

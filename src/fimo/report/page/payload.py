@@ -123,16 +123,7 @@ def _effects(page: Page, methods: Sequence[str], examples: PageExamples) -> dict
     tests, left_out = first["test"].values, first["left_out"].values
     # Runs that diverged are missing among the effects: NaN is what they measured.
     effects = effects.reindex(test=tests, left_out=left_out).transpose("step", "test", "left_out")
-    scores = []
-    for label in methods:
-        score = page.scores.get(label)
-        if score is None:
-            scores.append(None)
-            continue
-        score = score.reindex(test=tests, left_out=left_out)
-        if "step" in score.dims:
-            score = score.reindex(step=effects["step"].values).transpose("step", "test", "left_out")
-        scores.append(array(score.values))
+    scores = [_aligned(page.scores[label], effects) if label in page.scores else None for label in methods]
     losses = None if page.losses is None else array(page.losses.reindex(test=tests).values)
     return {
         "steps": effects["step"].values.tolist(),
@@ -143,6 +134,14 @@ def _effects(page: Page, methods: Sequence[str], examples: PageExamples) -> dict
         "scores": scores,
         "losses": losses,
     }
+
+
+def _aligned(score: xr.DataArray, effects: xr.DataArray) -> dict[str, Any]:
+    """One method's scores of the same examples, and at the same steps where it has steps."""
+    score = score.reindex(test=effects["test"], left_out=effects["left_out"])
+    if "step" in score.dims:
+        score = score.reindex(step=effects["step"].values).transpose("step", "test", "left_out")
+    return array(score.values)
 
 
 def _removal(removal: pd.DataFrame, methods: Sequence[str], examples: PageExamples) -> dict[str, Any]:

@@ -6,21 +6,21 @@ if (data.removal) addView("removal", "Removal", (root) => {
   const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
   const rows = removal.method.map((method, place) => ({method, test: removal.test[place], share: removal.share[place], count: removal.rows[place],
     predicted: removal.predicted[place], measured: removal.measured_mean[place], sem: removal.measured_sem[place]}));
-  const controls = el("div", {class: "controls"}), legend = el("div"), verdicts = el("div");
+  const controls = el("div", {class: "controls"}), legend = el("div"), verdicts = el("div", {class: "verdicts"});
   const scatter = new Chart("Measured against predicted", {tip}), means = new Chart("Measured against the share taken out", {tip: meanTip});
-  const titles = [0, 1].map(() => el("p", {class: "axis-title"})), table = el("div");
-  root.append(verdicts, controls, legend, el("div", {class: "two"}, el("div", {}, titles[0], scatter.frame), el("div", {}, titles[1], means.frame)), table);
+  const titles = [0, 1].map(() => el("p", {class: "axis-title"})), table = el("div"), note = el("p", {class: "muted small"});
+  root.append(verdicts, controls, legend, el("div", {class: "two"}, el("div", {}, titles[0], scatter.frame), el("div", {}, titles[1], means.frame)), note, table);
   const what = data.watched || "test loss";
 
   function tip(point) {
     const row = point.customdata;
     return row && el("div", {}, el("strong", {}, swatch(row.method), nameTag(nameOf(row.method))), el("p", {}, "test example ", nameTag(data.test[row.test].label)),
-      el("p", {}, `predicted ${signed(row.predicted)}, measured ${signed(row.measured)}${Number.isFinite(row.sem) ? ` ± ${number(row.sem, 2)}` : ""}`), el("p", {class: "muted small"}, `${percent(row.share)}, ${plural(row.count, "row")} taken out`));
+      el("p", {}, `predicted ${signed(row.predicted)}, measured ${measuredText(row.measured, row.sem)}`), el("p", {class: "muted small"}, `${percent(row.share)}, ${plural(row.count, "row")} taken out`));
   }
 
   function meanTip(point) {
     const row = point.customdata;
-    return row && el("div", {}, el("strong", {}, swatch(row.method), nameTag(nameOf(row.method))), el("p", {}, `${signed(row.mean)}${Number.isFinite(row.sem) ? ` ± ${number(row.sem, 2)}` : ""}`),
+    return row && el("div", {}, el("strong", {}, swatch(row.method), nameTag(nameOf(row.method))), el("p", {}, measuredText(row.mean, row.sem)),
       el("p", {class: "muted small"}, `${percent(row.share)} taken out, n = ${plural(row.n, "test example")}`));
   }
 
@@ -57,7 +57,7 @@ if (data.removal) addView("removal", "Removal", (root) => {
     table.replaceChildren(el("table", {class: "values"}, el("caption", {}, `rise of the ${what}, mean ± standard error over test examples, by the share of training rows taken out`), el("thead", {}, head),
       el("tbody", {}, visible.map((method) => el("tr", {}, el("th", {scope: "row"}, swatch(method), nameTag(nameOf(method))), shares.map((share) => {
         const row = summarised(method, share);
-        return el("td", {class: "num", "data-label": percent(share)}, row.n ? `${signed(row.mean)}${Number.isFinite(row.sem) ? ` ± ${number(row.sem, 2)}` : ""}` : "–");
+        return el("td", {class: "num", "data-label": percent(share)}, row.n ? measuredText(row.mean, row.sem) : "–");
       }))))));
   }
 
@@ -68,8 +68,9 @@ if (data.removal) addView("removal", "Removal", (root) => {
     }
     const visible = methods.filter((method) => state.visible.has(method));
     verdicts.replaceChildren(claimsTable() || "");
-    titles[0].textContent = `measured rise of the ${what}, ${percent(state.share)} of the rows taken out; dotted: as predicted`;
-    titles[1].textContent = `mean measured rise of the ${what}`;
+    titles[0].textContent = `rise of the ${what} without ${percent(state.share)} of the rows`;
+    note.textContent = "A point is a test example, its bar one standard error over seeds; dotted: measured as predicted. The other chart has means over test examples with one standard error.";
+    titles[1].textContent = `mean rise of the ${what}`;
     drawTable(visible);
     return Promise.all([scatter.draw(pointTraces(visible), layoutOf(axis("predicted", {nticks: 6, zeroline: true}), axis("", {nticks: 7, zeroline: true}))),
       means.draw(meanTraces(visible), layoutOf(axis("share of the training rows taken out (%)", {rangemode: "tozero"}), axis("", {nticks: 7, zeroline: true})))]);
