@@ -39,6 +39,8 @@ def without_pictures(monkeypatch):
     named = {kind: kind.encode() for kind in ("png", "pdf")}
     monkeypatch.setattr("fimo.pipeline.results_files.figures", lambda *tables: dict.fromkeys(("curves", "seeds")))
     monkeypatch.setattr("fimo.pipeline.results_files.figure_files", lambda figure: named)
+    page = {"report.html": b"html"}, []
+    monkeypatch.setattr("fimo.pipeline.results_files.report_page", lambda *tables: page)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ PACKAGE = ROOT / "src" / "fimo"
 # Everybody may import these; they import nothing of the project but each other.
 LEAVES = {
     "compat",
+    "descriptions",
     "devices",
     "dtypes",
     "errors",

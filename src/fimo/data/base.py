@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fimo.data.descriptions import Describe, described
 from fimo.data.flips import Flips, flip_labels
 from fimo.data.left_out import LeftOut, described_groups, is_described, kept_rows, listed_groups
+from fimo.descriptions import Description
 from fimo.errors import UserError
 from fimo.groups import Groups
 from fimo.rows import Rows
@@ -64,10 +66,11 @@ class DataInfo:
         inputs: what a network's first layer is as wide as: features of a table, channels of an image, words of a
             vocabulary.
         outputs: number of outputs of a network for this task.
-        display: an example as people read it.
+        display: an example as people read it, in one line or as pixels.
         names: what people call the rows.
         classes: names of the classes, or of several labels, by number; None where they have none.
         columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
+        describe: an example with its parts (columns, tokens, class); None where nothing more than `display` is known.
     """
 
     inputs: int
@@ -76,6 +79,7 @@ class DataInfo:
     names: RowNames = RowNames()
     classes: tuple[str, ...] | None = None
     columns: Columns = field(default_factory=dict)
+    describe: Describe | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,15 @@ class Data(DataInfo):
     def flipped(self) -> Tensor | None:
         """Positions in the entire training split of the rows whose labels were made wrong, ascending; None for none."""
         return None if self.flips is None else self.flips.rows
+
+    def description(self, split: str, row: int) -> Description:
+        """An example as people want to see it.
+
+        Args:
+            split: `train` or `test`.
+            row: position in that split.
+        """
+        return described(self.display(split, row)) if self.describe is None else self.describe(split, row)
 
 
 MISCLASSIFIED: Literal["misclassified"] = "misclassified"

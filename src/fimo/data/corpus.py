@@ -72,7 +72,7 @@ class Corpus:
             row: position in that split.
             label: in place of the row's own; None for this.
         """
-        return f"{sentences.display(row)} ({label or self._label(sentences.labels[row])})"
+        return f"{sentences.display(row)} ({label or self.label_of(sentences.labels[row])})"
 
     def columns(self) -> dict[str, np.ndarray]:
         """What the training rows can be grouped by: `label`, or each label by its name, `[row]`."""
@@ -81,7 +81,8 @@ class Corpus:
             return {"label": np.array(self.classes)[labels]}
         return {name: labels[:, place] for place, name in enumerate(self.labels)}
 
-    def _label(self, label: np.ndarray) -> str:
+    def label_of(self, label: np.ndarray) -> str:
+        """A row's label as people read it: a class, the labels that are 1, or numbers with their names."""
         if self.classes:
             return self.classes[int(label)]
         if set(label.tolist()) <= {0.0, 1.0} and len(label) > 1:

@@ -11,6 +11,7 @@ import torch
 
 from fimo.data.base import Choice, Data, DataInfo, RowNames
 from fimo.data.classes import require_known_classes
+from fimo.data.descriptions import PictureDescriptions
 from fimo.data.image_sources import Images, ImageSplit
 from fimo.data.splits import random_split
 from fimo.errors import UserError
@@ -84,6 +85,7 @@ class ImageData(Choice):
             names=RowNames(train.names, test.names),
             classes=classes,
             columns={"label": np.array(images.classes)[train.labels] if images.classes else train.labels},
+            describe=PictureDescriptions(display, {"train": train.labels, "test": test.labels}, classes),
         )
         chosen = self.of(_rows(train), _rows(test), info)
         test_all = normalised(chosen.test_all)

@@ -12,6 +12,7 @@ import torch
 
 from fimo.data.base import Choice, Data, DataInfo, RowNames
 from fimo.data.classes import class_numbers, require_known_classes
+from fimo.data.descriptions import TableDescriptions
 from fimo.data.duplicates import log_duplicates
 from fimo.data.features import Features, scaled
 from fimo.data.splits import random_split
@@ -87,6 +88,7 @@ class TabularData(Choice):
             names=RowNames() if names is None else RowNames(names[train].tolist(), names[test].tolist()),
             classes=classes,
             columns={name: column[train] for name, column in table.columns.items()},
+            describe=TableDescriptions(table, {"train": train, "test": test}),
         )
         return self.of(rows(train, _weights(table, train)), rows(test), info)
 

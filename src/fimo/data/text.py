@@ -11,6 +11,7 @@ import numpy as np
 from fimo.data.base import Choice, Data, DataInfo, RowNames
 from fimo.data.classes import require_known_classes
 from fimo.data.corpus import Corpus, Sentences
+from fimo.data.descriptions import SentenceDescriptions
 from fimo.data.splits import random_split
 from fimo.data.tokens import build_vocabulary, pretrained_tokenisation
 from fimo.errors import UserError
@@ -75,6 +76,7 @@ class TextData(Choice):
             names=RowNames(train.names, test.names),
             classes=corpus.classes or corpus.labels,
             columns=corpus.columns(),
+            describe=SentenceDescriptions(corpus, {"train": train, "test": test}, tokenisation.tokenizer),
         )
         rows = tokenisation.rows(test, np.arange(len(test)))
         return self.of_kept(tokenisation.rows(kept, index), len(train), rows, info)

@@ -36,7 +36,7 @@ FAILURE = "failure.txt"  # why a method has no scores: beside them until they ca
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
 CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"
 TABLE, CLAIMS_TABLE, INFLUENTIAL, INFLUENTIAL_PICTURE = "table.md", "claims.md", "influential.md", "influential.png"
-SOAK, SWEEP, INDEX = "soak.json", "sweep", "index.md"  # of a sweep, without the ending
+REPORT, SOAK, SWEEP, INDEX = "report.html", "soak.json", "sweep", "index.md"  # the sweep's without its ending
 
 
 def seed_file(seed: int) -> str:

@@ -22,6 +22,7 @@ from fimo.pipeline.figures import figures
 from fimo.pipeline.flipped_file import flipped_file
 from fimo.pipeline.groups_file import groups_json
 from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+from fimo.pipeline.results_page import report_page
 from fimo.pipeline.results_tables import csv, effect_rows, examples_of, named, score_rows
 from fimo.pipeline.run import Run
 from fimo.pipeline.stages import check_comparable, diverged_runs, timed
@@ -67,12 +68,16 @@ def compare_and_write(
         else method_record(addresses.scores(run, name))
         for name, method in run.methods.items()
     }
+    more = {"compared": list(losses), "diverged": diverged, "failed": failed}
+    record = run_record(run, addresses.inputs(run), methods, seconds, **more)
+    notes = _notes(run, failed, diverged)
+    page, too_large = report_page(run, comparison, verdicts, scores, seeds, record, notes)
     files = {
         artifacts.CURVES: csv(comparison.curves),
         artifacts.SEEDS: csv(comparison.seeds),
         artifacts.RELIABILITY: csv(comparison.reliability),
         artifacts.ALL_SCORES: csv(named(score_rows(scores), run.dataset)),
-        artifacts.TABLE: markdown_table(comparison, methods, _notes(run, failed, diverged)).encode(),
+        artifacts.TABLE: markdown_table(comparison, methods, [*notes, *too_large]).encode(),
         artifacts.CLAIMS: csv(verdicts),
         artifacts.CLAIMS_TABLE: claims_markdown(verdicts).encode(),
         artifacts.EFFECTS: csv(named(effect_rows(seeds), run.dataset)),
@@ -80,9 +85,8 @@ def compare_and_write(
         **_figures(run, comparison),
         **_groups(run.dataset),
         **flipped_file(run.dataset),
+        **page,
     }
-    more = {"compared": list(losses), "diverged": diverged, "failed": failed}
-    record = run_record(run, addresses.inputs(run), methods, seconds, **more)
     artifacts.write_results(folder, files, record)
     write_index(run.results_dir)
     return diverged

@@ -188,6 +188,21 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+def look(label: str, others: int) -> tuple[str, str]:
+    """Colour and marker of a method in every figure.
+
+    Args:
+        label: of the method; a variant has its method's.
+        others: how many methods without a colour of their own come before it.
+
+    Returns:
+        Both, as matplotlib writes them.
+    """
+    base = label if label in COLOURS else Label.parse(label).base
+    own = others % len(OWN_COLOURS)
+    return COLOURS.get(base, OWN_COLOURS[own]), MARKERS.get(base, OWN_MARKERS[own])
+
+
 def draw_line(
     axes: Axes,
     label: str,
@@ -210,9 +225,7 @@ def draw_line(
         size: of the markers, in points.
         style: of the line.
     """
-    base = label if label in COLOURS else Label.parse(label).base
-    own = len({line.get_label() for line in axes.lines} - set(COLOURS)) % len(OWN_COLOURS)
-    colour, marker = COLOURS.get(base, OWN_COLOURS[own]), MARKERS.get(base, OWN_MARKERS[own])
+    colour, marker = look(label, len({line.get_label() for line in axes.lines} - set(COLOURS)))
     axes.plot(x, mean, style, color=colour, marker=marker, markevery=every, markersize=size, label=label)
     axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.12, linewidth=0)
 

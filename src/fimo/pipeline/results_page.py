@@ -1,0 +1,122 @@
+"""report.html of a run: what the page is given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from fimo.comparison.tables import Comparison
+from fimo.data.base import Data
+from fimo.descriptions import Description, Group
+from fimo.effect import gold_standard, without_diverged
+from fimo.errors import UserError
+from fimo.pipeline import artifacts
+from fimo.pipeline.figures import AMOUNT_LABELS, GOLD_NAMES, measured
+from fimo.pipeline.run import Run
+from fimo.report.page.page import RUN, Page
+from fimo.report.page.payload import choose_steps
+
+logger = logging.getLogger(__name__)
+# Rows of a group that are shown.
+MEMBERS = 3
+
+
+def report_page(
+    run: Run,
+    comparison: Comparison,
+    claims: pd.DataFrame,
+    scores: Mapping[str, xr.DataArray],
+    seeds: Sequence[xr.Dataset],
+    record: Mapping[str, Any],
+    notes: Sequence[str],
+) -> tuple[dict[str, bytes], list[str]]:
+    """The page as a file, or why there is none; the other results don't depend on it.
+
+    Args:
+        run: the run.
+        comparison: its tables.
+        claims: with verdicts.
+        scores: by label.
+        seeds: the losses of each seed.
+        record: what `run.json` says.
+        notes: what stands under the table.
+
+    Returns:
+        The file by its name, and notes of the page's own.
+    """
+    seeds = without_diverged(seeds)
+    places = choose_steps(seeds[0]["epoch"].values, scores)
+    effects = xr.concat([gold_standard(seeds, int(place), "full") for place in places], "step", coords=["epoch"])
+    page = Page(
+        kind=RUN,
+        title=run.name,
+        subtitle=subtitle(run, measured(run, comparison)),
+        describe=describe(run.dataset),
+        label=label(run.dataset),
+        record=record,
+        curves=comparison.curves,
+        ceiling=comparison.reliability,
+        scores=scores,
+        effects=effects,
+        losses=seeds[0]["loss_before"].load(),
+        claims=claims,
+        notes=notes,
+        watched=None if run.measurement is None else repr(run.measurement),
+        amount=AMOUNT_LABELS[run.gold],
+        several="rows" if run.dataset.left_out.names is None else "groups",
+    )
+    try:
+        return {artifacts.REPORT: page.html()}, []
+    except UserError as reason:
+        logger.warning("%s", reason)
+        return {}, [str(reason)]
+
+
+def subtitle(run: Run, how: str) -> str:
+    """What was run in a line: `further training with SGD, 3 seeds; 50 test examples, 60 rows left out (diabetes)`.
+
+    Args:
+        run: the run.
+        how: the gold standard, as `SGD, 3 seeds`.
+    """
+    what = "rows" if run.dataset.left_out.names is None else "groups"
+    counts = f"{len(run.examples['test'])} test examples, {len(run.dataset.left_out)} {what} left out"
+    return f"{GOLD_NAMES[run.gold]} with {how}; {counts}; data {run.data_name}, size {run.size}"
+
+
+def describe(data: Data) -> Callable[[str, int], Description]:
+    """Examples as people want to see them; what was left out as groups by its first rows.
+
+    Args:
+        data: whose rows they are.
+    """
+    groups = data.left_out.described(data.train.index)
+
+    def of(split: str, number: int) -> Description:
+        if split == "test" or groups is None:
+            return data.description(split, number)
+        rows = groups[number]["rows"]
+        return Group(
+            len(rows), [(_row_label(data, "train", row), data.description("train", row)) for row in rows[:MEMBERS]]
+        )
+
+    return of
+
+
+def label(data: Data) -> Callable[[str, int], str]:
+    """What people call an example: `17 (line 812)`, or a group's name.
+
+    Args:
+        data: whose rows they are.
+    """
+    names = data.left_out.names
+    return lambda split, number: names[number] if names and split == "train" else _row_label(data, split, number)
+
+
+def _row_label(data: Data, split: str, row: int) -> str:
+    name = data.names.of(split, row)
+    return str(row) if name is None else f"{row} ({name})"
