@@ -38,7 +38,7 @@ def command(tmp_path, *overrides, app=RUN, **environment):
         ),
         (
             "method=[grad_dot,nope]",
-            "method=nope is not a choice: expected one of cg, datainf, ekfac, exact_gn, ",
+            "method=nope is not a choice: expected one of bm25, cg, datainf, ekfac, e",
         ),
         ("further.epoch=3", "further.epoch is not a config key or group"),
         pytest.param(
