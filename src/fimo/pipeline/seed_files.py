@@ -12,6 +12,9 @@ from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import Artifact, seed_file
 from fimo.pipeline.run import Run
 
+# Seeds that take no more together are read at once: every table that asks an open file anew costs more than they do.
+LOADED_BYTES = 64 * 2**20
+
 
 def missing_seeds(artifact: Artifact, seeds: Iterable[int]) -> list[int]:
     """Those of the seeds that are not there.
@@ -24,7 +27,7 @@ def missing_seeds(artifact: Artifact, seeds: Iterable[int]) -> list[int]:
 
 
 class SeedFiles:
-    """The files of a run's seeds, opened once each and closed together; values are read when they are needed.
+    """The files of a run's seeds, opened once each and closed together; values of large ones are read when needed.
 
     Args:
         run: the run.
@@ -43,7 +46,8 @@ class SeedFiles:
         for seed in self.run.seeds.all:
             if seed not in self._open and gold.has(seed_file(seed)):
                 path = gold.path(seed_file(seed))
-                self._open[seed] = self._files.enter_context(formats.open_dataset(path))
+                losses = self._files.enter_context(formats.open_dataset(path))
+                self._open[seed] = losses.load() if losses.nbytes * len(self.run.seeds.all) <= LOADED_BYTES else losses
         return {seed: self._open[seed] for seed in self.run.seeds.all if seed in self._open}
 
     def close(self) -> None:
