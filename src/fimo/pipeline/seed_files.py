@@ -12,9 +12,6 @@ from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import Artifact, seed_file
 from fimo.pipeline.run import Run
 
-# Seeds that take no more together are read at once: every table that asks an open file anew costs more than they do.
-LOADED_BYTES = 64 * 2**20
-
 
 def missing_seeds(artifact: Artifact, seeds: Iterable[int]) -> list[int]:
     """Those of the seeds that are not there.
@@ -27,7 +24,7 @@ def missing_seeds(artifact: Artifact, seeds: Iterable[int]) -> list[int]:
 
 
 class SeedFiles:
-    """The files of a run's seeds, opened once each and closed together; values of large ones are read when needed.
+    """The files of a run's seeds, opened once each and closed together; values are read when they are needed.
 
     Args:
         run: the run.
@@ -46,8 +43,7 @@ class SeedFiles:
         for seed in self.run.seeds.all:
             if seed not in self._open and gold.has(seed_file(seed)):
                 path = gold.path(seed_file(seed))
-                losses = self._files.enter_context(formats.open_dataset(path))
-                self._open[seed] = losses.load() if losses.nbytes * len(self.run.seeds.all) <= LOADED_BYTES else losses
+                self._open[seed] = self._files.enter_context(formats.open_dataset(path))
         return {seed: self._open[seed] for seed in self.run.seeds.all if seed in self._open}
 
     def close(self) -> None:
