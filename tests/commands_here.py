@@ -13,11 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from fimo.app.multirun import ExitCode
 
 
-def command_here(capsys, *arguments, name="run"):
+def command_here(capsys, folder, *arguments, name="run"):
     """What `python experiments/NAME.py ARGUMENTS` ends with and prints; nothing of it stays in this process.
 
     Args:
         capsys: pytest's.
+        folder: its files are below.
         arguments: of the command line.
         name: of the command.
 
@@ -27,10 +28,11 @@ def command_here(capsys, *arguments, name="run"):
     root, config, asked_to_end = logging.getLogger(), HydraConfig.instance().cfg, signal.getsignal(signal.SIGTERM)
     interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = root.handlers[:], root.level
+    paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", "0"))
-        monkeypatch.setattr(sys, "argv", [f"experiments/{name}.py", *arguments])
+        monkeypatch.setattr(sys, "argv", [f"experiments/{name}.py", *arguments, *paths])
         monkeypatch.setattr(sys, "path", sys.path[:])
         monkeypatch.setattr(ExitCode, "highest", 0)
         try:

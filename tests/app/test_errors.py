@@ -87,8 +87,7 @@ def test_tracebacks_when_they_are_wanted(tmp_path):
 
 def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path, capsys):
     few = ("data.left_out=3", "data.test_count=3", "method=grad_dot", "size=smoke")
-    paths = (f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results")
-    done = command_here(capsys, "-m", "name=mine", "further.epochs=0,1", *few, *paths)
+    done = command_here(capsys, tmp_path, "-m", "name=mine", "further.epochs=0,1", *few)
     assert done.returncode == 2 and "error: further.epochs must be a whole number of at least 1" in done.stderr
     assert [path.parent.name for path in (tmp_path / "results").glob("*/run.json")] == ["mine-further.epochs=1"]
     assert "Traceback" not in done.stderr

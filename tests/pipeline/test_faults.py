@@ -116,8 +116,7 @@ def test_interrupted_or_asked_to_end(signal_number, tmp_path, capsys, monkeypatc
         inner(*args)
 
     monkeypatch.setattr(Ensemble, "step", step)
-    paths = (f"paths.output_dir={tmp_path}/outputs", f"paths.results_dir={tmp_path}/results")
-    done = command_here(capsys, *BASE, *paths)
+    done = command_here(capsys, tmp_path, *BASE)
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1].startswith("interrupted: what is finished is kept")
     assert "Traceback" not in done.stderr and list(there(tmp_path / "outputs")) == SEEDS[:1]
