@@ -29,9 +29,9 @@ def run(notebook, folder):
 
 
 def check_results(notebook, folder):
-    (curves, *_) = folder.rglob("results/**/curves.csv")
-    assert len(curves.read_text().splitlines()) > 10
-    size = json.loads(curves.with_name("run.json").read_text())["config"]["facts"]["size"]
+    (table, *_) = [*folder.rglob("results/**/curves.csv"), *folder.rglob("results/**/ranking.csv")]
+    assert len(table.read_text().splitlines()) > 10
+    size = json.loads(table.with_name("run.json").read_text())["config"]["facts"]["size"]
     assert size == ("smoke" if "FIMO_SIZE" in notebook.read_text() else "laptop")
 
 
