@@ -55,7 +55,7 @@ def make_items(arguments: Sequence[str]) -> None:
 
 def _make(items: dict[str, Any], targets: Sequence[str], overrides: Sequence[str], datasets: Sequence[str]) -> None:
     from fimo.app.config import compose_config
-    from fimo.paper.making import make
+    from fimo.paper.making import make, write_page
     from fimo.paper.panels import Panels
 
     cfg = compose_config(overrides)
@@ -63,6 +63,7 @@ def _make(items: dict[str, Any], targets: Sequence[str], overrides: Sequence[str
     try:
         for target in targets:
             logger.info(make(target, items[target], panels, datasets))
+        logger.info("all of them in one page: %s", write_page(items, panels))
     finally:
         panels.close()
 

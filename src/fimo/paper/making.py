@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from fimo.paper.items import ITEMS
-from fimo.paper.panels import COMPARE, Panels
+from fimo.paper.panels import COMPARE, RUNS, Panels
 from fimo.pipeline import artifacts
+from fimo.report.paper_index import Shown, paper_index
+
+# What each kind of figure or table shows, in a line.
+ABOUT = {
+    "curves": "Agreement with the gold standard against the amount of further training",
+    "seeds": "Cosine at the best amount against the number of seeds averaged",
+    "sorted": "Sorted scores beside those of further training",
+    "influential": "The most helpful and most harmful training example of some test examples",
+    "published": "The numbers that the paper prints, beside ours",
+    "methods": "Cosine of every method at the first, the best and the last amount",
+    "cost": "Seconds and memory of computing scores",
+    "claims": "The paper's claims and two of ours, with verdicts",
+    "beyond": "Area under the curve as a share of the ceiling's",
+    "damping": "Cosine of the damped Gauss–Newton solve over damping and amount",
+    "removal": "What leaving out the rows does that rankings name",
+    "lds": "Rank correlation over groups of rows drawn at random",
+    "mislabelled": "How well each method finds labels that were made wrong",
+}
 
 
 def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: Sequence[str]) -> str:
@@ -53,3 +75,30 @@ def _labelled(panels: list[list[str]]) -> dict[str, list[str]]:
     """Experiment and overrides of each panel by what it is called: the experiment, with them where it is not alone."""
     names = [name for name, *_ in panels]
     return {", ".join(panel) if names.count(panel[0]) > 1 else panel[0]: panel for panel in panels}
+
+
+def write_page(items: Mapping[str, Mapping[str, Any]], panels: Panels) -> Path | None:
+    """Write index.html over all figures and tables of a size that were made; None where there are none.
+
+    Args:
+        items: of conf/paper.yaml, in their order.
+        panels: whose folder and size it is.
+    """
+    folder, suffix = panels.folder, "" if panels.size == "laptop" else f"-{panels.size}"
+    shown = []
+    for target, item in items.items():
+        about = f"{ABOUT[item['shows']]}: {', '.join(item['panels'])}"
+        picture, table = (folder / f"{target}{suffix}.{ending}" for ending in ("png", "csv"))
+        if picture.is_file():
+            shown.append(Shown(target, about, picture.read_bytes()))
+        elif table.is_file() and len(text := table.read_text().strip()):
+            notes = [line for line in table.with_suffix(".md").read_text().splitlines() if line and line[0] not in "|#"]
+            shown.append(Shown(target, about, table=pd.read_csv(StringIO(text)), notes=notes))
+    if not shown:
+        return None
+    reports = sorted(folder.glob(f"{RUNS}/*/{artifacts.REPORT}"))
+    runs = {path.parent.name: path.relative_to(folder).as_posix() for path in reports}
+    page = folder / f"index{suffix}.html"
+    title, count = "The paper's figures and tables, and ours", f"size {panels.size}, {len(shown)} in all"
+    artifacts.write(page, paper_index(shown, runs, title, count))
+    return page
