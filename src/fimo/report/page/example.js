@@ -15,7 +15,7 @@ if (tests.length) addView("example", "Example", (root) => {
   function stepSlider() {
     if (stepCount < 2) return "";
     const longest = ranking.entries.find((entries) => entries.length === stepCount);
-    return slider("amount", longest.map(({epoch}) => amountText(epoch)), Math.min(state.step, stepCount - 1), (step, dragged) => choose({step}, dragged));
+    return slider("amount", longest.map(({epoch}) => epochsText(epoch)), Math.min(state.step, stepCount - 1), (step, dragged) => choose({step}, dragged));
   }
 
   function card(place, score, largest, alsoGold, reference) {
@@ -53,7 +53,7 @@ if (tests.length) addView("example", "Example", (root) => {
   function columnNote(method) {
     if (!effects) {
       const entries = ranking.entries[method], entry = entries[Math.min(state.step, entries.length - 1)];
-      return entry?.epoch === null || entry?.epoch === undefined ? "of all training rows" : `of all training rows, after ${amountText(entry.epoch)}`;
+      return entry?.epoch === null || entry?.epoch === undefined ? "of all training rows" : `of all training rows, after ${epochsText(entry.epoch)}`;
     }
     if (method < 0) return `measured, mean over ${plural(data.curves?.seeds ?? 1, "seed")}`;
     return `cosine ${fixed(agreement(scoresOf(method, state.step, state.test), goldOf(state.step, state.test)).cosine)} with the gold standard here`;
