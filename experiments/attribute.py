@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 @app
 def main(run: Run) -> int:
     """Compute the scores that aren't there; 3 where a method can't have any."""
-    from fimo.pipeline import stages
+    from fimo.pipeline.attribute import attribute
+    from fimo.pipeline.stages import exit_code
 
-    return stages.exit_code([], stages.attribute(run).failed)
+    return exit_code([], attribute(run).failed)
 
 
 if __name__ == "__main__":

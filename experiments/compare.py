@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 def main(run: Run) -> int:
     """Compare anew, with the seeds that are there, and write the results folder."""
     from fimo.pipeline import results, stages
+    from fimo.pipeline.attribute import read_scores
     from fimo.pipeline.seed_files import SeedFiles
 
-    done = stages.read_scores(run)
+    done = read_scores(run)
     with SeedFiles(run) as seeds:
         folder, diverged = results.compared(run, done, seeds, {}, anew=True)
     code = stages.exit_code(diverged, done.failed)

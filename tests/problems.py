@@ -167,3 +167,11 @@ class NoLayers(nn.Module):
 
     def forward(self, inputs):
         return torch.tanh(inputs @ self.weight)
+
+
+def small_dropout():
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Dropout(0.3), nn.Linear(4, 3))
+
+
+def small_normalised():
+    return nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3))

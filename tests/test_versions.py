@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 from methods import METHODS
-from torch import nn
+from problems import small_dropout, small_normalised, text_problem
 
-from fimo import further_training, models, unrolled
+from fimo import data, further_training, models, unrolled
 from fimo.attribution import attribute
+from fimo.data.flips import flip_labels
 from fimo.further_training.order import Order
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
@@ -29,7 +30,7 @@ from fimo.models.losses import OBJECTIVES
 from fimo.models.mlp import MLP
 from fimo.models.resnet import ResNet9
 from fimo.models.training import FinalTraining, metrics, train_final
-from fimo.pipeline.catalogue import method_named
+from fimo.pipeline.catalogue import BASELINES, method_named
 from fimo.problem import Problem
 from fimo.rows import Rows
 
@@ -62,8 +63,7 @@ def fixed(network):
 
 
 def rows(count, seed, task="classification", shape=(3,)):
-    inputs = eighths(count, *shape, seed=seed)
-    total = inputs.flatten(1).sum(1)
+    total = (inputs := eighths(count, *shape, seed=seed)).flatten(1).sum(1)
     targets = (8 * total).long() % 3 if task == "classification" else total[:, None].square() / 4
     return Rows(inputs, targets, torch.arange(count))
 
@@ -100,8 +100,7 @@ def drawn(make, shape):
     """Outputs of a network as torch's generator draws it."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = make().double().eval()
-    return network(eighths(2, *shape, seed=1))
+        return make().double().eval()(eighths(2, *shape, seed=1))
 
 
 @torch.no_grad()
@@ -114,14 +113,6 @@ def encoder():
     return network({"input_ids": tokens, "attention_mask": mask})
 
 
-def dropout():
-    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Dropout(0.3), nn.Linear(4, 3))
-
-
-def normalised():
-    return nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3))
-
-
 SGD, ADAM = partial(torch.optim.SGD, lr=0.05, momentum=0.5), partial(torch.optim.Adam, lr=0.01, eps=1e-3)
 ADAMW = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1, eps=1e-3)
 FURTHER = {
@@ -129,9 +120,9 @@ FURTHER = {
     **{f"{scheme}, Adam": partial(further, ADAM, leave_out=scheme) for scheme in ("every_step", "drop", "mask")},
     "every_step, AdamW, clipped": partial(further, ADAMW, clip=0.5),
     "regression": partial(further, SGD, "regression"),
-    "dropout": lambda: further(SGD, network=dropout()),
+    "dropout": lambda: further(SGD, network=small_dropout()),
     "statistics of the batch": lambda: further(
-        SGD, network=normalised(), leave_out="drop", batch_norm="updated", batch_size=5
+        SGD, network=small_normalised(), leave_out="drop", batch_norm="updated", batch_size=5
     ),
     "tangents, SGD": partial(further, SGD, tangents=True),
     "tangents, Adam": partial(further, ADAM, tangents=True, clip=0.5),
@@ -160,8 +151,16 @@ def scores(label):
     return attribute(problem(), method).values
 
 
-def following(name):
-    return method_named(name).scores(problem(), FurtherTraining(SGD, epochs=2, batch_size=BATCH)).values.values
+def scores_named(name):
+    question, training = (
+        text_problem() if name == "bm25" else problem(),
+        FurtherTraining(SGD, epochs=2, batch_size=BATCH),
+    )
+    return method_named(name).scores(question, training).values.values
+
+
+def flipped():
+    return vars(flip_labels(rows(ROWS, 1), 3, 0.5, 1, "classification")[1]).values()
 
 
 def pinned():
@@ -171,8 +170,11 @@ def pinned():
     yield from ((f"further training: {name}", gold(numbers)) for name, numbers in FURTHER.items())
     yield from ((f"final model: {name}", final_model(numbers)) for name, numbers in MODELS.items())
     yield from ((f"network: {name}", final_model(numbers, 1e-5)) for name, numbers in NETWORKS.items())
+    yield "flipped labels", Pinned("fimo.data.VERSION", data.VERSION, flipped)
     for name in ("unrolled_gn", "matched_gn", "unrolled_gn_moved"):
-        yield f"method: {name}", Pinned("fimo.unrolled.VERSION", unrolled.VERSION, partial(following, name), 1e-8)
+        yield f"method: {name}", Pinned("fimo.unrolled.VERSION", unrolled.VERSION, partial(scores_named, name), 1e-8)
+    for name, kind in BASELINES.items():
+        yield f"baseline: {name}", Pinned(f"{kind.__module__}.version", kind.version, partial(scores_named, name))
     for label, method in METHODS.items():
         kind = type(method.make())
         version, where = getattr(kind, "version", 1), f"{kind.__module__}.{kind.__qualname__}.version"
@@ -197,9 +199,8 @@ def changed(item, entry):
 
 @pytest.mark.parametrize("name", PINNED)
 def test_a_version_stands_for_its_numbers(name):
-    item, record = PINNED[name], json.loads(RECORD.read_text())
+    item, entry = PINNED[name], json.loads(RECORD.read_text()).get(name, {"version": None})
     write = "write the new numbers with `python tests/test_versions.py`"
-    entry = record.get(name, {"version": None})
     if entry["version"] != item.version:
         pytest.fail(f"{name}: no numbers of {item.constant} = {item.version} are on record: {write}.")
     if difference := changed(item, entry):
@@ -229,8 +230,7 @@ def test_other_numbers_and_unknown_versions_fail(entry, text, tmp_path, monkeypa
 
 def write_record():
     """Numbers of versions that are not on record; those of a version that is are never written over."""
-    old = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
-    new = {}
+    old, new = json.loads(RECORD.read_text()) if RECORD.is_file() else {}, {}
     for name, item in PINNED.items():
         entry = old.get(name)
         if entry is None or entry["version"] != item.version:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fimo import compat as compat  # first: it mends what torchvision lacks
 
 if TYPE_CHECKING:
-    from fimo.api import Comparison, attribute, compare, further_train
+    from fimo.api import Comparison, Ranking, Verification, attribute, compare, further_train, rank, verify
     from fimo.errors import MethodFailed, UserError
     from fimo.further_training.settings import FurtherTraining
     from fimo.models.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
@@ -29,16 +29,20 @@ _HOMES = {
     "MethodFailed": "fimo.errors",
     "Preconditioner": "fimo.preconditioners.base",
     "Problem": "fimo.problem",
+    "Ranking": "fimo.api",
     "Rows": "fimo.rows",
     "Scorer": "fimo.pipeline.scorers",
     "SquaredError": "fimo.models.losses",
     "UserError": "fimo.errors",
+    "Verification": "fimo.api",
     "attribute": "fimo.api",
     "compare": "fimo.api",
     "further_train": "fimo.api",
     "logit": "fimo.models.measurements",
     "margin": "fimo.models.measurements",
     "probability": "fimo.models.measurements",
+    "rank": "fimo.api",
+    "verify": "fimo.api",
 }
 
 __all__ = [
@@ -52,16 +56,20 @@ __all__ = [
     "MethodFailed",
     "Preconditioner",
     "Problem",
+    "Ranking",
     "Rows",
     "Scorer",
     "SquaredError",
     "UserError",
+    "Verification",
     "attribute",
     "compare",
     "further_train",
     "logit",
     "margin",
     "probability",
+    "rank",
+    "verify",
 ]
 
 

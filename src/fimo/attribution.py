@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -48,6 +49,9 @@ class View:
 Views = Callable[[Preconditioner, Problem], Iterable[View]]
 
 
+Result = TypeVar("Result")
+
+
 def attribute(
     problem: Problem,
     preconditioner: Preconditioner,
@@ -79,33 +83,85 @@ def attribute(
     Raises:
         UserError: where the network isn't ready, or doesn't suit the method.
     """
+
+    def joined(views: Iterable[View]) -> xr.DataArray:
+        scores: list[Tensor] = []
+        steps: list[int] = []
+        for view in views:
+            scores.append(_joined(view, block_bytes))
+            steps += view.steps or []
+        return _labelled(problem, torch.cat(scores), steps)
+
+    return evaluate(problem, preconditioner, joined, views=views, curvature_rows=curvature_rows)
+
+
+def evaluate(
+    problem: Problem,
+    preconditioner: Preconditioner,
+    consume: Callable[[Iterable[View]], Result],
+    *,
+    views: Views | None = None,
+    curvature_rows: int | None = None,
+) -> Result:
+    """Whatever is made of the views of a method, whose P is fitted first.
+
+    Args:
+        problem: see `attribute`.
+        preconditioner: the method's φ and P.
+        consume: of the views, which are made one after another. It is called anew, with gradients as they are, where
+            gradients in factors turn out to be wrong for some row.
+        views: see `attribute`.
+        curvature_rows: see `attribute`.
+
+    Returns:
+        What `consume` returns.
+
+    Raises:
+        UserError: where the network isn't ready, or doesn't suit the method.
+    """
     require_ready(problem)
     if preconditioner.from_training_rows and (curvature_rows is None or curvature_rows >= len(problem.train)):
         problem = problem.precomputed
 
-    def computed() -> xr.DataArray:
+    def computed() -> Result:
         P = preconditioner.fit_to(problem, curvature_rows)
         P.note_curvature(problem)
-        scores: list[Tensor] = []
-        steps: list[int] = []
-        for view in views(P, problem) if views else [View(P, problem, problem, P.steps)]:
-            scores.append(_evaluate(view, block_bytes))
-            steps += view.steps or []
-        return _labelled(problem, torch.cat(scores), steps)
+        return consume(views(P, problem) if views else [View(P, problem, problem, P.steps)])
 
     with differentiable_attention():
         return factors_or_dense(problem.network, computed)
 
 
-def _evaluate(view: View, block_bytes: int) -> Tensor:
-    """The equation in one view, `[matrix, test, left_out]`, with an axis for the matrices that its P stands for.
+@dataclass(frozen=True)
+class Tile:
+    """Scores of some training rows for some test examples.
+
+    Attributes:
+        tests: which of the test examples.
+        rows: which of the training rows that are left out, or are in a group that is.
+        values: `[matrix, test, row]`, with an axis for the matrices that the view's P stands for.
+    """
+
+    tests: slice
+    rows: slice
+    values: Tensor
+
+
+def tiles(view: View, block_bytes: int = BLOCK_BYTES) -> Iterator[Tile]:
+    """The equation in one view, block by block.
 
     Pᵀ is multiplied with the test examples' gradients; where P = Pᵀ, P with the smaller set of gradients.
+
+    Args:
+        view: with its fitted P.
+        block_bytes: bound on the memory of one block of gradients.
+
+    Yields:
+        Tiles that cover all scores, each once.
     """
     P, phi, n = view.P, view.P.phi, len(view.at_train.train)
     test = view.at_test, view.at_test.test, partial(of_measurement, view.at_test.watched)
-    groups = view.at_train.left_out
-    left_out = view.at_train, view.at_train.train.keep(groups.rows), of_loss
+    left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out.rows), of_loss
     from_left_out = view.products is not None or P.T is P and len(left_out[1]) < len(test[1])
     matrix, one, other = (P, left_out, test) if from_left_out else (P.T, test, left_out)
     (at_rows, rows, of_rows), (at_others, others, of_others) = one, other
@@ -114,10 +170,57 @@ def _evaluate(view: View, block_bytes: int) -> Tensor:
         products: Iterable[Vectors] = [view.products]
     else:  # each block of products goes through all of the others anew, so it may be larger
         products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
-    scores = [torch.cat([P_g.inner(phi(g)) / n for g in source.blocks(others, of_others)], dim=-1) for P_g in products]
-    joined = torch.cat(scores, dim=-2)
-    joined = groups.summed(joined.mT if from_left_out else joined)
-    return joined.reshape(-1, *joined.shape[-2:])
+    first = 0
+    for P_g in products:
+        begin = count = 0
+        for g in source.blocks(others, of_others):
+            scores = P_g.inner(phi(g)) / n
+            count, width = scores.shape[-2:]
+            ours, theirs = slice(first, first + count), slice(begin, begin := begin + width)
+            scores = scores.reshape(-1, count, width)
+            yield Tile(theirs, ours, scores.mT) if from_left_out else Tile(ours, theirs, scores)
+        first += count
+
+
+def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -> Tensor:
+    """φ(g_i)ᵀ P φ(g_i) / n of every training row i: what leaving it out does to its own loss.
+
+    Args:
+        view: with its fitted P.
+        most_rows: where a product with P costs a solution, P is fitted to so many evenly spaced training rows at the
+            most (see `Preconditioner.for_all_rows`).
+        block_bytes: bound on the memory of one block.
+
+    Returns:
+        `[matrix, row]`, with an axis for the matrices that P stands for.
+    """
+    P, train = view.P.for_all_rows(most_rows), view.at_train.train
+    at_train, at_test = (GradientSource(place, P.factored, block_bytes) for place in (view.at_train, view.at_test))
+    # The products of a block with all training rows, tensor by tensor, are what takes most memory.
+    rows = max(1, block_bytes // (8 * len(train) * len(view.at_train.theta)))
+    parts, begin, same = [], 0, view.at_test.network is view.at_train.network
+    for g in at_train.blocks(train, of_loss, rows):
+        some = slice(begin, begin := begin + len(g.norms()))
+        if same and view.products is None:
+            influence = P.quadratic_form(P.phi(g)) / len(train)
+        else:
+            own = at_test(train.keep(some))
+            products = (P @ P.phi(g)).inner(P.phi(own)) if view.products is None else view.products.inner(own)[some]
+            influence = products.diagonal(dim1=-2, dim2=-1) / len(train)
+        parts.append(influence.reshape(-1, some.stop - some.start))
+    return torch.cat(parts, dim=-1)
+
+
+def _joined(view: View, block_bytes: int) -> Tensor:
+    """The scores of one view, `[matrix, test, left_out]`; those of a group are summed."""
+    groups, scores = view.at_train.left_out, None
+    for tile in tiles(view, block_bytes):
+        if scores is None:
+            shape = len(tile.values), len(view.at_test.test), len(groups.rows)
+            scores = tile.values.new_empty(shape)
+        scores[:, tile.tests, tile.rows] = tile.values
+    assert scores is not None
+    return groups.summed(scores)
 
 
 def _labelled(problem: Problem, values: Tensor, steps: Sequence[int]) -> xr.DataArray:

@@ -11,7 +11,7 @@ from fimo.app.config import run_of
 from fimo.app.errors import CONFIG_DIR
 from fimo.further_training.leave_out import SCHEMES
 from fimo.models.training import KEEP, OPTIMIZERS, SCHEDULES
-from fimo.pipeline.catalogue import CATALOGUE, method_named
+from fimo.pipeline.catalogue import BASELINES, CATALOGUE, method_named
 
 
 def test_the_choices_are_those_of_the_rooms():
@@ -20,10 +20,13 @@ def test_the_choices_are_those_of_the_rooms():
     assert checks.CHOICES["further.leave_out"] == tuple(SCHEMES)
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", [*CATALOGUE, *BASELINES])
 def test_a_method_by_name_is_that_of_its_config(name):
-    assert {*CATALOGUE} <= {path.stem for path in (CONFIG_DIR / "method").glob("*.yaml")}
+    assert {*CATALOGUE, *BASELINES} <= {path.stem for path in (CONFIG_DIR / "method").glob("*.yaml")}
     configured, named = make_run(f"method={name}").methods[name], method_named(name, 32)
+    if name in BASELINES:
+        assert named == configured
+        return
     assert (named.label, named.sides, named.dtype) == (configured.label, configured.sides, configured.dtype)
     mine, theirs = (vars(method.preconditioner) for method in (named, configured))
     assert mine == theirs

@@ -52,6 +52,7 @@ SEVERAL = ("figure-2", "figure-3", "table-2", "table-methods")
 def test_each_target_makes_its_files(shared, tmp_path, target, capsys):
     # fico's file is not there: its place says so, and the target succeeds.
     made = ["diabetes", "breast_cancer"] if target in SEVERAL else ["diabetes"]
+    made = ["breast_cancer"] if target == "table-mislabelled" else made  # labels, not numbers
     folder = run(shared, target, f"datasets={','.join(made)},fico", f"paths.data_dir={tmp_path}")
     told = capsys.readouterr().out
     endings = ("png", "pdf") if target.startswith("figure") else ("md", "csv", "tex")

@@ -38,6 +38,7 @@ WHOLE: dict[str, tuple[int, object]] = {
     "data.left_out_first": (1, None),
     "data.test_count": (1, None),
     "data.max_length": (2, ...),
+    "data.flip_seed": (0, ...),
     "final.epochs": (0, ...),
     "final.batch_size": (1, ...),
     "method.curvature_rows": (1, None),
@@ -49,7 +50,12 @@ WHOLE: dict[str, tuple[int, object]] = {
     "further.runs_at_once": (1, "auto"),
     "further.seeds_at_once": (1, "auto"),
     "further.processes": (1, "auto"),
+    "rank.top": (1, ...),
+    "verify.random": (2, ...),
+    "verify.seed": (0, ...),
 }
+# Lists of numbers above 0, and what else is allowed.
+NUMBERS = {"rank.amounts": None, "verify.shares": ...}
 POSITIVE = ("times.lr", "times.damping", "final.lr", "final.clip", "optimizer.lr", "further.clip")
 OPTIONAL = ("final.clip", "further.clip")
 NOT_NEGATIVE = ("final.weight_decay", "optimizer.momentum", "optimizer.weight_decay")
@@ -89,7 +95,7 @@ def _check_keys(cfg: DictConfig) -> None:
 def _known_keys() -> dict[str, list[str]]:
     """The keys of the groups that have no others, from the files that define them: read once, not for every job."""
     primary = OmegaConf.load(CONFIG_DIR / "config.yaml")
-    groups = {group: OmegaConf.select(primary, group) for group in ("final", "times")}
+    groups = {group: OmegaConf.select(primary, group) for group in ("final", "times", "rank", "verify")}
     groups["further"] = OmegaConf.load(CONFIG_DIR / "further" / "leave_one_out.yaml")
     return {group: [str(key) for key in known] for group, known in groups.items()}
 
@@ -98,6 +104,9 @@ def _check_numbers(cfg: DictConfig) -> None:
     size = OmegaConf.select(cfg, "data.test_size", default=0.5)
     if type(size) is not float or not 0 < size < 1:
         raise UserError(f"data.test_size must be a share of the rows between 0 and 1, found {size!r}.")
+    flip = OmegaConf.select(cfg, "data.flip")
+    if flip is not None and (type(flip) is not float or not 0 < flip < 1):
+        raise UserError(f"data.flip must be a share of the training rows between 0 and 1, or null, found {flip!r}.")
     for key, (least, other) in WHOLE.items():
         value = OmegaConf.select(cfg, key, default=least)
         if value != other and (type(value) is not int or value < least):
@@ -108,6 +117,14 @@ def _check_numbers(cfg: DictConfig) -> None:
             continue
         if type(value) not in (int, float) or not (0 <= value if allow_zero else 0 < value) or value == float("inf"):
             raise UserError(f"{key} must be a number {'of at least' if allow_zero else 'above'} 0, found {value!r}.")
+    for key, other in NUMBERS.items():
+        value = OmegaConf.select(cfg, key)
+        numbers = list(value) if OmegaConf.is_list(value) else []
+        if value != other and not (numbers and all(type(n) in (int, float) and n > 0 for n in numbers)):
+            raise UserError(f"{key} must be a list of numbers above 0, as in [0.01,0.05], found {value!r}.")
+    tests = cfg.verify.tests
+    if any(type(n) is not int for n in (tests if OmegaConf.is_list(tests) else [tests])):
+        raise UserError(f"verify.tests must be a number of test examples, or a list of positions, found {tests!r}.")
     if cfg.further.job >= cfg.further.jobs:
         raise UserError(f"further.job must be below further.jobs={cfg.further.jobs}, found {cfg.further.job}.")
     _check_evaluated(cfg.further.evaluate_every)

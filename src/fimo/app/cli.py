@@ -11,6 +11,8 @@ COMMANDS = {
     "attribute": "scores of the chosen methods",
     "further_train": "the gold standard: further training with and without each left-out example",
     "compare": "tables and figures from what the other stages left",
+    "rank": "every method's ranking of all training rows, without further training",
+    "verify": "whether the rankings are true for this model: further training without the rows that they name",
     "paper": "the paper's figures and tables",
     "sweep": "one table and one figure of a sweep's jobs",
 }

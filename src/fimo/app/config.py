@@ -31,6 +31,7 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.optimizers import derivative_of
 from fimo.pipeline.run import Run
 from fimo.pipeline.specification import CurvatureLimits, Execution, FinalTrainingSettings, Seeds
+from fimo.pipeline.uses import RankSettings, RemovalSettings
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -72,6 +73,8 @@ def run_of(cfg: DictConfig) -> Run:
         output_dir=Path(cfg.paths.output_dir),
         results_dir=Path(cfg.paths.results_dir),
         make_fingerprints=partial(fingerprints_of, settings, methods, data),
+        ranked=RankSettings(cfg.rank.top, settings["rank"]["amounts"]),
+        removed=RemovalSettings(**settings["verify"]),
         unrolled_limits=CurvatureLimits(unrolled_rows(cfg), cfg.facts.dual_bytes),
         settings=settings,
         size=cfg.facts.size,

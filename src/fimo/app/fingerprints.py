@@ -37,6 +37,7 @@ ADDED = {
     **dict.fromkeys(("weight", "tested", "layout", "text", "label", "id", "test_file", "split_column", "separator")),
     **dict.fromkeys(("decimal", "missing")),
     **{"stratify": False, "standardise": True, "at_most": False, "split_test": "test", "encoding": "utf-8"},
+    **{"flip": None, "flip_seed": 0},
 }
 # How much and how fast, not what: these change no seed's file.
 HOW_FAST = ("runs_at_once", "seeds_at_once", "processes", "seeds", "first_seed", "jobs", "job")
@@ -80,8 +81,9 @@ def final_fingerprint(settings: Mapping[str, Any], rows: Any) -> dict[str, Any]:
     # Which rows are trained on depends on the left-out ones only where some rows are not kept.
     chosen = _left_out(data) if data["train_rows"] and not is_described(data["left_out"]) else {}
     targets = {"model": model, "data": data, "source": source, "augment": final["augment"]}
+    unused = ("flip_seed",) if data.get("flip") is None else ()
     config = {
-        "data": {**without(_as_ever(data), *ELSEWHERE), **chosen, "source": source},
+        "data": {**without(_as_ever(data), *ELSEWHERE, *unused), **chosen, "source": source},
         "model": model,
         "versions": {"data": fimo.data.VERSION, "models": fimo.models.VERSION},
         **_own_code({what: node["_target_"] for what, node in targets.items() if node and "_target_" in node}),

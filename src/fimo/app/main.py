@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING
 
 import hydra
@@ -36,12 +36,28 @@ HYDRA_OPTIONS = ("cfg", "package", "info")
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
-def app(function: Callable[[Run], int | float]) -> Callable[[], None]:
+Command = Callable[["Run"], int | float]
+
+
+def app_named(suffix: str) -> Callable[[Command], Callable[[], None]]:
+    """`app` for a command whose results lie beside those of a run, as `diabetes-rank`, where no name is given.
+
+    Args:
+        suffix: of the experiment's name.
+    """
+    return partial(app, suffix=suffix)
+
+
+def app(function: Command, suffix: str = "") -> Callable[[], None]:
     """Make a Hydra app of a function that takes a run and returns an exit code.
 
     A float in its place is what a search minimises; the code is 0 then.
     0: done; 2: the user's error, in one sentence; 3: done, but runs of further training diverged or methods have no
     scores; 130: interrupted.
+
+    Args:
+        function: of the run.
+        suffix: of the name of the results folder, where none is given.
 
     Raises:
         UserError: in a job of a multirun, for what the user can put right; a single run ends with the sentence instead.
@@ -50,7 +66,7 @@ def app(function: Callable[[Run], int | float]) -> Callable[[], None]:
     @wraps(function)
     def job(cfg: DictConfig) -> int | float:
         try:
-            return _job(function, cfg)
+            return _job(function, cfg, suffix)
         except (*EXPECTED, NotImplementedError) as error:
             # Hydra would put a line of its own in front. In a multirun that line names the job and the others go on.
             text = sentence(error)
@@ -75,13 +91,15 @@ def app(function: Callable[[Run], int | float]) -> Callable[[], None]:
     return main
 
 
-def _job(function: Callable[[Run], int | float], cfg: DictConfig) -> int | float:
+def _job(function: Command, cfg: DictConfig, suffix: str) -> int | float:
     job = HydraConfig.get()
     if "sweep" in job.runtime.choices and job.mode == RunMode.RUN:
         raise UserError("+sweep=… needs -m in front of it: a single run sweeps nothing.")
     log_to_stdout()
     silence_libraries()
     cfg = with_home(cfg)
+    if suffix and not any(override.startswith("name=") for override in job.overrides.task):
+        cfg.name = f"{cfg.name}{suffix}"
     check_values(cfg)
     from fimo.app.config import run_of  # imports torch: what is wrong with the values was said before
 

@@ -67,7 +67,10 @@ def _method(cfg: DictConfig, name: str, usual: DictConfig, training: FurtherTrai
                 f"method.{name}._target_ must name a Preconditioner, a function of a problem or a class with "
                 f"scores(problem), found {node['_target_']!r}."
             )
-        return scorer_method(preconditioner, name, cfg.method[name].get("label"), DTYPES.get(cfg.method.dtype))
+        own_label = cfg.method[name].get("label")
+        if usual.get("label") is not None:
+            own_label = str(_label(plain(cfg.method[name]), plain(usual)))
+        return scorer_method(preconditioner, name, own_label, DTYPES.get(cfg.method.dtype))
     label = str(_label({"label": preconditioner.label, **plain(cfg.method[name])}, plain(usual)))
     if sides not in (NOT_DISPLACED, *SIDES):
         raise UserError(f"method.{name}.moved must be one of {NOT_DISPLACED}, {', '.join(SIDES)}, found {sides!r}.")

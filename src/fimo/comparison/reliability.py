@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fimo.comparison.agreement import Array, Mean
+from fimo.comparison.agreement import Array, Mean, spearman
 from fimo.comparison.seed_products import SeedProducts
 
 SPLITS = 20
@@ -42,3 +42,26 @@ def reliability(products: SeedProducts, random: np.random.Generator, splits: int
         c, k = np.maximum(Mean.of(Mean.of(agreement.swapaxes(1, 2)).mean).mean, 0), count / half
         by_adjustment[adjustment] = np.clip(k * c / (1 + (k - 1) * c), 0, 1)
     return by_adjustment
+
+
+def rank_ceiling(effects: Array, random: np.random.Generator, splits: int = SPLITS) -> float:
+    """√r of Spearman's rank correlation, r as `reliability` has it for the cosine: what a noise-free score comes to.
+
+    Args:
+        effects: `[seed, test, left_out]`, at one step.
+        random: draws the splits.
+        splits: how many.
+
+    Returns:
+        Between 0 and 1; NaN with fewer than two seeds.
+    """
+    count = len(effects)
+    half = count // 2
+    if half == 0:
+        return float("nan")
+    agreement = []
+    for _ in range(splits):
+        order = random.permutation(count)
+        agreement.append(spearman(effects[order[:half]].mean(0), effects[order[half : 2 * half]].mean(0)))
+    c, k = max(0.0, float(np.nanmean(agreement))), count / half
+    return float(np.sqrt(np.clip(k * c / (1 + (k - 1) * c), 0, 1)))

@@ -70,6 +70,11 @@ class SpectralFunctions:
         """f(G) times each gradient."""
         return Filtered(self, gradients)
 
+    def quadratic_form(self, gradients: Gradients) -> Tensor:
+        """gᵀ f(G) g of each gradient, `[…, gradient]`."""
+        squares = self.spectrum.coordinates(gradients).square()
+        return self.outside.to(squares) * gradients.norms().square().to(squares) + self.slopes @ squares
+
     def single(self, place: int) -> SpectralFunctions:
         """One of several functions, as the only one of several."""
         some = slice(place, place + 1)

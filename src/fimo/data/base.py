@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from functools import partial
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fimo.data.descriptions import Describe, described
+from fimo.data.flips import Flips, flip_labels
 from fimo.data.left_out import LeftOut, described_groups, is_described, kept_rows, listed_groups
 from fimo.descriptions import Description
 from fimo.errors import UserError
 from fimo.groups import Groups
 from fimo.rows import Rows
 
-# An example as people read it: ("train" or "test", position in that split) gives a line of text, or an image
-# [height, width, channel], uint8.
-Display = Callable[[str, int], str | np.ndarray]
 Columns = Mapping[str, np.ndarray]
+
+
+class Display(Protocol):
+    """An example as people read it."""
+
+    def __call__(self, split: str, row: int, label: str | None = None) -> str | np.ndarray:
+        """A line of text, or an image `[height, width, channel]`, uint8.
+
+        Args:
+            split: `train` or `test`.
+            row: position in that split.
+            label: to be read in place of the row's own, where it was flipped; an image shows none.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,7 @@ class Data(DataInfo):
         left_out: groups of positions in `train`.
         mistakes: of the test examples only so many that the final model gets wrong are evaluated; None for those of
             `test` as they are.
+        flips: which training labels were made wrong; None where none were.
     """
 
     train: Rows
@@ -86,6 +101,12 @@ class Data(DataInfo):
     test_all: Rows
     left_out: Groups
     mistakes: int | None = None
+    flips: Flips | None = None
+
+    @property
+    def flipped(self) -> Tensor | None:
+        """Positions in the entire training split of the rows whose labels were made wrong, ascending; None for none."""
+        return None if self.flips is None else self.flips.rows
 
     def description(self, split: str, row: int) -> Description:
         """An example as people want to see it.
@@ -112,6 +133,8 @@ class Choice:
         tested: evaluate these positions of the test split in place of the first, or, of `misclassified`, the first
             `test_count` that the final model gets wrong; None for the first `test_count`.
         at_most: the counts `left_out` and `test_count` are upper bounds, for data whose rows aren't known beforehand.
+        flip: share of the training rows that get a wrong class; None for none.
+        flip_seed: of the choice of these rows and classes.
     """
 
     left_out: LeftOut
@@ -120,6 +143,8 @@ class Choice:
     test_count: int | None = None
     tested: Sequence[int] | str | None = None
     at_most: bool = False
+    flip: float | None = None
+    flip_seed: int = 0
 
     def training_rows(self, rows: int) -> np.ndarray:
         """Positions `[kept]`, ascending, of those rows of a training split of `rows` rows that are kept.
@@ -154,16 +179,22 @@ class Choice:
             info: what is to know of both.
 
         Raises:
-            UserError: where the splits have no such rows.
+            UserError: where the splits have no such rows, or labels can't be flipped.
         """
         evaluated, mistakes = self._test_rows(len(test))
+        known, flips = {entry.name: getattr(info, entry.name) for entry in fields(info)}, None
+        if self.flip is not None:
+            task = getattr(self, "task", None)
+            kept, flips = flip_labels(kept, info.outputs, self.flip, self.flip_seed, task)
+            known["display"] = partial(_display_flipped, info, flips)
         return Data(
-            **{entry.name: getattr(info, entry.name) for entry in fields(info)},
+            **known,
             train=kept,
             test=test.keep(evaluated),
             test_all=test,
             left_out=self._left_out(kept, rows, info.columns),
             mistakes=mistakes,
+            flips=flips,
         )
 
     def _test_rows(self, rows: int) -> tuple[torch.Tensor | slice, int | None]:
@@ -194,3 +225,8 @@ class Choice:
         if is_described(self.left_out):
             return described_groups(self.left_out, len(kept), {name: c[kept.index] for name, c in columns.items()})
         return self._listed(rows).at(kept.index)
+
+
+def _display_flipped(info: DataInfo, flips: Flips, split: str, row: int, label: str | None = None) -> str | np.ndarray:
+    """An example with the label that it has now, and the one that it had."""
+    return info.display(split, row, flips.label(row, info.classes) if split == "train" else label)

@@ -64,14 +64,15 @@ class Corpus:
         """Outputs of a network: one for each class, or for each label."""
         return len(self.classes or self.labels)
 
-    def display(self, sentences: Sentences, row: int) -> str:
+    def display(self, sentences: Sentences, row: int, label: str | None = None) -> str:
         """A row as people read it: sentence and labels.
 
         Args:
             sentences: of one of the splits.
             row: position in that split.
+            label: in place of the row's own; None for this.
         """
-        return f"{sentences.display(row)} ({self.label_of(sentences.labels[row])})"
+        return f"{sentences.display(row)} ({label or self.label_of(sentences.labels[row])})"
 
     def columns(self) -> dict[str, np.ndarray]:
         """What the training rows can be grouped by: `label`, or each label by its name, `[row]`."""

@@ -73,7 +73,7 @@ class ImageData(Choice):
             channels_first = rows.inputs.permute(0, 3, 1, 2).float().contiguous()
             return replace(rows, inputs=channels_first.sub_(mean).div_(deviation))
 
-        def display(split: str, row: int) -> np.ndarray:
+        def display(split: str, row: int, label: str | None = None) -> np.ndarray:
             image = {"train": train, "test": test}[split].images[row]
             return np.round((image - images.black) * (255 / (images.white - images.black))).astype(np.uint8)
 

@@ -56,7 +56,7 @@ class OwnData(Choice):
         info = DataInfo(
             inputs=_width(train),
             outputs=self._outputs(),
-            display=lambda split, row: _display({"train": train, "test": test}[split], row),
+            display=lambda split, row, label=None: _display({"train": train, "test": test}[split], row, label),
             names=RowNames(train_names, test_names),
             columns={"label": train.plain.targets.numpy()} if self.task == "classification" else {},
         )
@@ -139,7 +139,7 @@ def _width(rows: Rows) -> int:
     return int(first.max()) + 1
 
 
-def _display(rows: Rows, row: int) -> str | np.ndarray:
+def _display(rows: Rows, row: int, label: str | None) -> str | np.ndarray:
     """An example as people read it: an image, or the first numbers of each input, and the targets."""
     inputs = {"inputs": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
     parts = {**inputs, "targets": rows.plain.targets}
@@ -148,7 +148,8 @@ def _display(rows: Rows, row: int) -> str | np.ndarray:
         darkest, brightest = first.min(), first.max()
         scaled = (first - darkest) * (255 / (brightest - darkest).clamp(min=1e-12))
         return scaled.permute(1, 2, 0).round().to(torch.uint8).numpy()
-    return "; ".join(f"{name} {_numbers(tensor[row])}" for name, tensor in parts.items())
+    texts = {name: _numbers(tensor[row]) for name, tensor in parts.items()}
+    return "; ".join(f"{name} {text}" for name, text in {**texts, **({"targets": label} if label else {})}.items())
 
 
 def _numbers(tensor: Tensor) -> str:

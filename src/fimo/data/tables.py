@@ -75,7 +75,7 @@ class Table:
         """Each target's values `[row]`."""
         return {self.target: self.targets} if isinstance(self.targets, np.ndarray) else self.targets
 
-    def display(self, row: int, training: bool = True) -> str:
+    def display(self, row: int, training: bool = True, label: str | None = None) -> str:
         """A row as people read it, in its own units: `Y1: 15.55; X1 0.98, X2 514.5, …`, categories as `COW=1`.
 
         Several targets come one after the other, and a weight at the end: `a: 1, b: 0; X1 0.98; weight w 2`.
@@ -83,15 +83,15 @@ class Table:
         Args:
             row: of the table.
             training: whether the row is trained on, where its weight counts.
+            label: in place of the targets; None for these.
         """
         cells = (
             f"{name}{'=' if name in self.categories else ' '}{cell_text(column.iloc[row])}"
             for name, column in self.inputs.items()
         )
-        targets = (f"{name}: {cell_text(values[row])}" for name, values in self.targets_by_name.items())
-        weight = []
-        if training and self.weights is not None:
-            weight = [f"weight {self.weights.name} {cell_text(self.weights.iloc[row])}"]
+        targets = (f"{name}: {label or cell_text(values[row])}" for name, values in self.targets_by_name.items())
+        weights = self.weights if training else None
+        weight = [] if weights is None else [f"weight {weights.name} {cell_text(weights.iloc[row])}"]
         return "; ".join([", ".join(targets), ", ".join(cells), *weight])
 
 

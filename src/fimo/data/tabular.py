@@ -77,8 +77,8 @@ class TabularData(Choice):
             some = Rows(map_inputs(lambda tensor: tensor[index], inputs), targets[index], torch.arange(len(index)))
             return some.weighted_by(weights)
 
-        def display(split: str, row: int) -> str:
-            return table.display({"train": train, "test": test}[split][row], training=split == "train")
+        def display(split: str, row: int, label: str | None = None) -> str:
+            return table.display({"train": train, "test": test}[split][row], training=split == "train", label=label)
 
         names = table.names
         info = DataInfo(

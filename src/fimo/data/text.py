@@ -72,7 +72,7 @@ class TextData(Choice):
         info = DataInfo(
             inputs=tokenisation.size,
             outputs=corpus.outputs,
-            display=lambda split, row: corpus.display({"train": train, "test": test}[split], row),
+            display=lambda split, row, label=None: corpus.display({"train": train, "test": test}[split], row, label),
             names=RowNames(train.names, test.names),
             classes=corpus.classes or corpus.labels,
             columns=corpus.columns(),

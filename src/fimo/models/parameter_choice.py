@@ -115,36 +115,16 @@ def share_of_theta(network: nn.Module, names: Sequence[str]) -> str:
     return f"{sum(sizes[name] for name in names):,} of {sum(sizes.values()):,} parameters"
 
 
-def named(names: Sequence[str]) -> str:
-    """A few names, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
+def last_layer(network: nn.Module, inputs: Inputs) -> nn.Module:
+    """The module with parameters that is called last, has no such call inside, and that the outputs depend on.
 
+    Args:
+        network: in eval mode.
+        inputs: of a few rows.
 
-def _identities(network: nn.Module, pattern: str, inputs: Inputs) -> set[int]:
-    """Identities (`id`) of the parameters that one pattern, or one of the words, stands for."""
-    if pattern == LAST_LAYER:
-        return _of_last_layer(network, inputs)
-    every = dict(network.named_parameters(remove_duplicate=False))
-    if pattern == ALL:
-        return {id(parameter) for parameter in every.values()}
-    fits = _is_adapter if pattern == ADAPTERS else lambda name: name == pattern or fnmatchcase(name, pattern)
-    chosen = {id(parameter) for name, parameter in every.items() if fits(name)}
-    if not chosen:
-        what = "no adapters" if pattern == ADAPTERS else f"no parameter {pattern}"
-        raise UserError(
-            f"parameters={pattern}: the network {type(network).__name__} has {what}; its parameters are "
-            f"{named([*every])}. Other choices are {ALL}, {LAST_LAYER} and {ADAPTERS}."
-        )
-    return chosen
-
-
-def _is_adapter(name: str) -> bool:
-    return any(part.startswith(ADAPTER_PARTS) for part in name.split("."))
-
-
-def _of_last_layer(network: nn.Module, inputs: Inputs) -> set[int]:
-    """Of the module with parameters that is called last, has no such call inside, and that the outputs depend on."""
+    Returns:
+        The module; the network itself where its forward uses its parameters, or those of modules that it does not call.
+    """
     called: list[nn.Module] = []
     under_way: list[bool] = []  # of each call: whether a call inside has parameters
 
@@ -167,16 +147,43 @@ def _of_last_layer(network: nn.Module, inputs: Inputs) -> set[int]:
     before = tuple(theta_of(network))
     try:
         with torch.enable_grad():
-            outputs = network.requires_grad_()(inputs)
+            total = network.requires_grad_()(inputs).sum()
     finally:
         for hook in hooks:
             hook.remove()
     parameters = list(network.parameters())
-    gradients = torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     set_theta(network, before)
     used = {id(parameter) for parameter, part in zip(parameters, gradients, strict=True) if part is not None}
-    layer = next((layer for layer in reversed(called) if any(id(p) in used for p in layer.parameters())), network)
-    return {id(parameter) for parameter in layer.parameters()}
+    return next((layer for layer in reversed(called) if any(id(p) in used for p in layer.parameters())), network)
+
+
+def named(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
+def _identities(network: nn.Module, pattern: str, inputs: Inputs) -> set[int]:
+    """Identities (`id`) of the parameters that one pattern, or one of the words, stands for."""
+    if pattern == LAST_LAYER:
+        return {id(parameter) for parameter in last_layer(network, inputs).parameters()}
+    every = dict(network.named_parameters(remove_duplicate=False))
+    if pattern == ALL:
+        return {id(parameter) for parameter in every.values()}
+    fits = _is_adapter if pattern == ADAPTERS else lambda name: name == pattern or fnmatchcase(name, pattern)
+    chosen = {id(parameter) for name, parameter in every.items() if fits(name)}
+    if not chosen:
+        what = "no adapters" if pattern == ADAPTERS else f"no parameter {pattern}"
+        raise UserError(
+            f"parameters={pattern}: the network {type(network).__name__} has {what}; its parameters are "
+            f"{named([*every])}. Other choices are {ALL}, {LAST_LAYER} and {ADAPTERS}."
+        )
+    return chosen
+
+
+def _is_adapter(name: str) -> bool:
+    return any(part.startswith(ADAPTER_PARTS) for part in name.split("."))
 
 
 def _require_effect(network: nn.Module, names: Sequence[str], choice: Any, inputs: Inputs) -> None:

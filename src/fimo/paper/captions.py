@@ -82,7 +82,7 @@ def measured(panels: NamedPanels, beside: NamedPanels = MappingProxyType({})) ->
     diverged = [
         f"{name}: left out where they diverged, {'; '.join(panel.record['diverged'])}."
         for name, panel in available(panels)
-        if panel.record["diverged"]
+        if panel.record.get("diverged")
     ]
     failed = [
         f"{name}: {note}"

@@ -15,6 +15,7 @@ from fimo.comparison.area import agreements, beyond_table, ceiling_at, centred_g
 from fimo.comparison.claims import adam_claim
 from fimo.comparison.own_claims import OWN_CLAIMS
 from fimo.comparison.sorted_scores import profiles
+from fimo.paper import uses
 from fimo.paper.captions import NamedPanels, available, joined, measured, title, title_with_gradient, titled
 from fimo.paper.panels import Panel
 from fimo.paper.published import published
@@ -189,4 +190,7 @@ ITEMS: Mapping[str, Callable[..., Files]] = {
     "claims": claims,
     "beyond": beyond,
     "damping": damping,
+    "removal": uses.removal,
+    "lds": uses.lds,
+    "mislabelled": uses.mislabelled,
 }

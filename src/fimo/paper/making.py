@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fimo.paper.items import ITEMS
-from fimo.paper.panels import Panels
+from fimo.paper.panels import COMPARE, Panels
 from fimo.pipeline import artifacts
 
 
@@ -23,15 +23,16 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: Sequenc
     Returns:
         What a reader wants to see of it: a table, or the path of a picture.
     """
+    use = item.get("use", COMPARE)
     chosen = _labelled([panel.split(":") for panel in datasets or item["panels"]])
     named = {
-        f"{label}{variant and f', {variant}'}": panels.get(*panel, *item.get("overrides", ()), *more)
+        f"{label}{variant and f', {variant}'}": panels.get(*panel, *item.get("overrides", ()), *more, use=use)
         for label, panel in chosen.items()
         for variant, more in item.get("variants", {"": ()}).items()
     }
     beside = {
         argument: {
-            label: panels.get(*panel, *more["overrides"])
+            label: panels.get(*panel, *more["overrides"], use=use)
             for label, panel in chosen.items()
             if panel[0] in more["panels"]
         }

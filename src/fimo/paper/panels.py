@@ -12,18 +12,36 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.removal import Verification
 from fimo.comparison.tables import Comparison
 from fimo.errors import MethodFailed, Unavailable, UserError
 from fimo.paper.damping_grid import damped_scores
-from fimo.pipeline import artifacts, results, stages
+from fimo.pipeline import artifacts, results
+from fimo.pipeline.attribute import Scores, read_scores
 from fimo.pipeline.figures import measured
+from fimo.pipeline.rank_all import ranked
 from fimo.pipeline.run import Run
 from fimo.pipeline.run_all import run_all
 from fimo.pipeline.seed_files import SeedFiles
+from fimo.pipeline.verify_all import verified
 
 logger = logging.getLogger(__name__)
+# What is made of a run: the comparison of methods, rankings of all rows, and whether these are true.
+COMPARE, RANK, VERIFY = "compare", "rank", "verify"
 # Below the folder of the results: the figures, and below these the results folders of their panels.
 PAPER, RUNS = "paper", "runs"
+
+
+def _compared(run: Run) -> Path:
+    run_all(run, show_table=False)
+    return results.folder_of(run)
+
+
+USES: dict[str, Callable[[Run], Path]] = {
+    COMPARE: _compared,
+    RANK: lambda run: ranked(run)[0],
+    VERIFY: lambda run: verified(run)[0],
+}
 
 
 @dataclass
@@ -55,11 +73,20 @@ class Panel:
         """Scores with many dampings, and the matched one at each step."""
         return damped_scores(self.run)
 
+    @cached_property
+    def verification(self) -> Verification:
+        """Its tables of removals, where it is a verification."""
+        return results.read_verification(self.folder)
+
     @property
     def measured(self) -> str:
         """What stands over it: `SGD, 3 seeds`, and the size where it is not the default."""
         size = "" if self.run.size == "laptop" else f" (size={self.run.size})"
-        return f"{measured(self.run, self.comparison)}{size}"
+        if "compared" not in self.record:  # a ranking, for which nothing was trained on
+            return f"n = {len(self.run.dataset.train):,}{size}"
+        if (self.folder / artifacts.CURVES).is_file():
+            return f"{measured(self.run, self.comparison)}{size}"
+        return f"{self.run.training.optimizer_name}, {len(self.record['compared'])} seeds{size}"
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -67,9 +94,9 @@ class Panel:
         return artifacts.read_run(self.folder) or {}
 
     @cached_property
-    def scores(self) -> stages.Scores:
+    def scores(self) -> Scores:
         """The scores by label."""
-        return stages.read_scores(self.run).scores
+        return read_scores(self.run).scores
 
     @cached_property
     def seeds(self) -> SeedFiles:
@@ -111,35 +138,36 @@ class Panels:
         """Where the figures lie."""
         return Path(self.results_dir) / PAPER
 
-    def get(self, experiment: str, *more: str) -> Panel | str:
+    def get(self, experiment: str, *more: str, use: str = COMPARE) -> Panel | str:
         """The run of an experiment, made where it isn't there; or why there can't be one, in a sentence.
 
         Args:
             experiment: its name.
             more: overrides of this panel.
+            use: what is made of it, one of `USES`.
         """
-        key = (experiment, *more)
+        key = (use, experiment, *more)
         if key not in self.made:
             self.made[key] = self._make(*key)
         return self.made[key]
 
-    def _make(self, experiment: str, *more: str) -> Panel | str:
+    def _make(self, use: str, experiment: str, *more: str) -> Panel | str:
         logger.info("\n%s", " ".join((experiment, *more)))
         try:
             # What a figure shows has the last word.
             run = self.make_run([f"experiment={experiment}", *self.overrides, *more])
         except Unavailable as reason:
             return _empty(experiment, reason)
-        run = replace(run, results_dir=self.folder / RUNS)
+        name = run.name if use == COMPARE else f"{run.name}-{use}"
+        run = replace(run, results_dir=self.folder / RUNS, name=name)
         try:
             run.dataset  # noqa: B018  (loaded, or not to be had)
         except UserError as reason:
             return _empty(experiment, reason)
         try:
-            run_all(run, show_table=False)
+            return Panel(run, USES[use](run), self.published_dir)
         except MethodFailed as reason:  # of every method
             return _empty(experiment, reason)
-        return Panel(run, results.folder_of(run), self.published_dir)
 
     def close(self) -> None:
         """Close the files that panels opened."""

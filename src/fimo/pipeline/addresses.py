@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.specification import RunSpecification
+from fimo.ranking import VERSION
 
 # Raised when the files of a results folder change: folders of an older layout are not taken for finished then.
 RESULTS_LAYOUT = 4
+# What is left out, which a ranking of all rows does not depend on.
+LEFT_OUT = ("left_out", "left_out_first")
 
 
 def final_model(run: RunSpecification) -> Artifact:
@@ -32,6 +36,20 @@ def scores(run: RunSpecification, method: str) -> Artifact:
     if run.methods[method].trajectory:
         own["run"] = {"further": further_training(run).hash, "seed": run.seeds.first}
     return _artifact(run, "scores", method, {**fingerprints.final, **fingerprints.problem, **own})
+
+
+def ranking_of(run: RunSpecification, method: str) -> Artifact:
+    """Where a method's ranking of all training rows lies.
+
+    Args:
+        run: the run.
+        method: its name in `run.methods`.
+    """
+    scored, chosen, ranked = scores(run, method), run.methods[method], run.ranked
+    config = {key: value for key, value in scored.config.items() if key not in LEFT_OUT}
+    amounts = {"amounts": ranked.amounts and list(ranked.amounts)} if chosen.follows_training else {}
+    config["ranking"] = {"top": ranked.top, "version": VERSION, **amounts}
+    return replace(scored, kind="ranking", config=config)
 
 
 def further_training(run: RunSpecification) -> Artifact:

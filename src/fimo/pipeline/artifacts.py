@@ -27,7 +27,11 @@ from fimo.pipeline.files import bytes_digest, digest, folder_name, left_behind, 
 LAYOUT = 1
 
 MODEL, METRICS, SCORES, ALL_SCORES = "model.safetensors", "metrics.json", "scores.nc", "scores.csv"
-GROUPS, EFFECTS = "groups.json", "effects.csv"
+RANKED, RANKING, RANKING_TABLE = "ranking.nc", "ranking.csv", "ranking.md"
+SELF_INFLUENCE, MEAN_SCORES = "self_influence.csv", "mean_scores.csv"
+ROW_LOSSES, DETECTION = "losses.csv", "detection.csv"
+REMOVAL, REMOVAL_TABLE, REMOVAL_FIGURE, AGREEMENT = "removal.csv", "removal.md", "removal", "agreement.csv"
+GROUPS, EFFECTS, FLIPPED = "groups.json", "effects.csv", "flipped.csv"
 FAILURE = "failure.txt"  # why a method has no scores: beside them until they can be computed
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
 CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from fimo.baselines.bm25 import BM25
+from fimo.baselines.embedding import Embedding
+from fimo.baselines.random_scores import RandomScores
 from fimo.errors import UserError
 from fimo.pipeline.methods import NOT_DISPLACED, Method
+from fimo.pipeline.scorers import AnyMethod, scorer_method
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
@@ -41,9 +46,10 @@ CATALOGUE: dict[str, Callable[[int], Preconditioner]] = {
     "unrolled_gn_moved": lambda batch: UnrolledGaussNewton("Unrolled-GN (moved)"),
 }
 DISPLACED = {"unrolled_gn_moved": "both"}
+BASELINES: dict[str, Callable[[], Any]] = {"random": RandomScores, "embedding": Embedding, "bm25": BM25}
 
 
-def method_named(name: str, batch_size: int = LISSA_BATCH) -> Method:
+def method_named(name: str, batch_size: int = LISSA_BATCH) -> AnyMethod:
     """A method with the settings of conf/method/.
 
     Args:
@@ -53,8 +59,11 @@ def method_named(name: str, batch_size: int = LISSA_BATCH) -> Method:
     Raises:
         UserError: for another name.
     """
+    if name in BASELINES:
+        return scorer_method(BASELINES[name](), name)
     if name not in CATALOGUE:
-        raise UserError(f"{name!r} is no method: expected {', '.join(CATALOGUE)}, or a Preconditioner or Method.")
+        expected = ", ".join([*CATALOGUE, *BASELINES])
+        raise UserError(f"{name!r} is no method: expected {expected}, or a Preconditioner or Method.")
     preconditioner = CATALOGUE[name](batch_size)
     sides = DISPLACED.get(name, NOT_DISPLACED)
     return Method(name, preconditioner.label, preconditioner, preconditioner.dtype, sides=sides)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-import xarray as xr
 
 from fimo.attribution import Views, attribute
 from fimo.errors import UserError
@@ -17,6 +17,7 @@ from fimo.optimizers import LinearisedSGD, linearised
 from fimo.pipeline.failures import own_failure, require_gradients
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
+from fimo.ranking import all_left_out, rank_rows
 from fimo.unrolled.base import DependsOnTraining
 from fimo.unrolled.displaced import DisplacedGradients
 from fimo.unrolled.trajectory import Trajectory
@@ -30,12 +31,12 @@ class Scored:
     """Scores, and what there is to report of how they came about.
 
     Attributes:
-        values: `[test, left_out]`, or `[step, test, left_out]`.
+        values: `[test, left_out]`, or `[step, test, left_out]`; or a ranking of all training rows in their place.
         diagnostics: residuals, dampings, scales, by name.
         notes: sentences for the reader of the scores.
     """
 
-    values: xr.DataArray
+    values: Any
     diagnostics: dict[str, Any]
     notes: Sequence[str]
 
@@ -86,13 +87,33 @@ class Method:
             UserError: where the training is not known to the method; `MethodFailed` where it can't be applied to the
                 problem.
         """
+        return self._scored(problem, training, seed, attribute)
+
+    def rank(self, problem: Problem, top: int, training: FurtherTraining | None = None, seed: int = 0) -> Scored:
+        """All training rows ranked for every test example, see `fimo.ranking.rank_rows`.
+
+        Args:
+            problem: see `scores`; what it leaves out does not matter.
+            top: rows that are kept at each end of a ranking.
+            training: see `scores`.
+            seed: see `scores`.
+
+        Raises:
+            UserError: as `scores`.
+        """
+        return self._scored(all_left_out(problem), training, seed, partial(rank_rows, top=top))
+
+    def _scored(
+        self, problem: Problem, training: FurtherTraining | None, seed: int, evaluated: Callable[..., Any]
+    ) -> Scored:
+        """What `evaluated` makes of the problem, the preconditioner and its views."""
         method, views = copy.deepcopy(self.preconditioner), None
         with own_failure(self.label):
             if self.sides == NOT_DISPLACED and not self.trajectory:
                 require_gradients(problem)
             if self.follows_training:
                 views = self._views(method, problem, require_training(self.label, training), seed)
-            values = attribute(problem, method, views=views, curvature_rows=self.curvature_rows)
+            values = evaluated(problem, method, views=views, curvature_rows=self.curvature_rows)
         if self.trajectory:
             method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
         if problem.dtype != self.dtype:

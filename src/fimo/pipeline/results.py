@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fimo.pipeline import addresses, artifacts, files
+from fimo.pipeline.attribute import Attribution
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
-from fimo.pipeline.stages import Attribution
 
 if TYPE_CHECKING:
+    from fimo.comparison.removal import Verification
     from fimo.comparison.tables import Comparison
 
 logger = logging.getLogger(__name__)
@@ -23,9 +24,14 @@ def _plain(run: Run) -> Path:
     return run.results_dir / files.folder_name(run.name)
 
 
-def folder_of(run: Run) -> Path:
-    """`results/<name>`, with a short hash where a run that compared something else has that name."""
-    folder, own = _plain(run), addresses.inputs(run)
+def folder_of(run: Run, inputs: Mapping[str, Any] | None = None) -> Path:
+    """`results/<name>`, with a short hash where results of something else have that name.
+
+    Args:
+        run: whose name it is.
+        inputs: what determines the results; None for those of a comparison.
+    """
+    folder, own = _plain(run), inputs or addresses.inputs(run)
     previous = artifacts.read_run(folder)
     if previous is None or previous.get("inputs") == own:
         return folder
@@ -33,11 +39,16 @@ def folder_of(run: Run) -> Path:
 
 
 @contextmanager
-def reserved(run: Run) -> Iterator[Path]:
-    """The results folder; inside, nobody else decides on its name or writes into it."""
+def reserved(run: Run, inputs: Mapping[str, Any] | None = None) -> Iterator[Path]:
+    """The results folder; inside, nobody else decides on its name or writes into it.
+
+    Args:
+        run: whose name it has.
+        inputs: see `folder_of`.
+    """
     plain_name = _plain(run)
     with artifacts.results_lock(plain_name):
-        folder = folder_of(run)
+        folder = folder_of(run, inputs)
         if folder != plain_name:
             logger.info("%s holds the results of another config: these go to %s", plain_name, folder)
         yield folder
@@ -50,10 +61,14 @@ def finished(run: Run, folder: Path) -> dict[str, Any] | None:
         run: whose seeds all have to be compared.
         folder: whose files all have to be there.
     """
+    record = complete(folder)
+    return record if record is not None and record["compared"] == list(run.seeds.all) else None
+
+
+def complete(folder: Path) -> dict[str, Any] | None:
+    """What `run.json` of a results folder says where all of its files are there, else None."""
     record = artifacts.read_run(folder)
-    if record is None or record["compared"] != list(run.seeds.all):
-        return None
-    return record if all((folder / name).is_file() for name in record["files"]) else None
+    return record if record and all((folder / name).is_file() for name in record["files"]) else None
 
 
 def read(folder: Path) -> Comparison:
@@ -65,6 +80,15 @@ def read(folder: Path) -> Comparison:
     return Comparison(
         *(pd.read_csv(folder / name) for name in (artifacts.CURVES, artifacts.SEEDS, artifacts.RELIABILITY))
     )
+
+
+def read_verification(folder: Path) -> Verification:
+    """The tables of a finished verification."""
+    import pandas as pd
+
+    from fimo.comparison.removal import Verification
+
+    return Verification(*(pd.read_csv(folder / name) for name in (artifacts.REMOVAL, artifacts.AGREEMENT)))
 
 
 def table(folder: Path) -> str:

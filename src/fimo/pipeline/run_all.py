@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from fimo.pipeline import results
+from fimo.pipeline.attribute import Scores, attribute
 from fimo.pipeline.requirements import require_comparison
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
-from fimo.pipeline.stages import Scores, attribute, exit_code, further_train, timed, train
+from fimo.pipeline.stages import exit_code, further_train, timed, train
 
 logger = logging.getLogger(__name__)
 

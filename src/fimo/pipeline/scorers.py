@@ -17,6 +17,7 @@ from fimo.errors import MethodFailed, UserError, short
 from fimo.further_training.settings import FurtherTraining
 from fimo.pipeline.methods import Method, Scored
 from fimo.problem import Problem, copied
+from fimo.ranking import all_left_out, rank_scores
 
 AXES = ("test", "left_out")
 
@@ -89,6 +90,21 @@ class ScorerMethod:
             raise MethodFailed(f"{self.label} raised {kind}: {short(reason)} ({_place(reason)}).") from reason
         steps = training.evaluation_steps(problem) if training else None
         return Scored(self._labelled(given, problem, steps), {}, [])
+
+    def rank(self, problem: Problem, top: int, training: FurtherTraining | None = None, seed: int = 0) -> Scored:
+        """All training rows ranked for every test example, see `fimo.ranking.rank_scores`.
+
+        Args:
+            problem: see `scores`; what it leaves out does not matter.
+            top: rows that are kept at each end of a ranking.
+            training: see `scores`.
+            seed: not used.
+
+        Raises:
+            UserError: as `scores`.
+        """
+        scored = self.scores(all_left_out(problem), training, seed)
+        return replace(scored, values=rank_scores(scored.values, problem, top))
 
     def _labelled(self, given: Any, problem: Problem, steps: Sequence[int] | None) -> xr.DataArray:
         coordinates = {axis: index.tolist() for axis, index in problem.coordinates.items()}

@@ -16,6 +16,7 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import Objective
 from fimo.models.parameter_choice import ALL
 from fimo.pipeline.scorers import AnyMethod
+from fimo.pipeline.uses import RankSettings, RemovalSettings
 
 # `RunSpecification.gold`: every run begins at the final model, or as the final model began; or one run, and its
 # tangents.
@@ -175,6 +176,8 @@ class RunSpecification:
         results_dir: what people read lies there.
         make_fingerprints: gives what determines each result; files are read for it.
         unrolled_limits: of curvatures that no method configures.
+        ranked: what a ranking of all training rows keeps.
+        removed: what is taken out to see whether rankings hold.
         settings: all that was asked for as plain values, for `run.json` and loggers; nothing is read from it.
         size: `laptop`, `smoke` or `paper`, for captions.
         swept: what a sweep gave this run, by key.
@@ -199,6 +202,8 @@ class RunSpecification:
     measurement: Objective | None = None
     parameters: str | Sequence[str] = ALL
     unrolled_limits: CurvatureLimits = CurvatureLimits()
+    ranked: RankSettings = RankSettings()
+    removed: RemovalSettings = RemovalSettings()
     settings: Mapping[str, Any] = field(default_factory=dict)
     size: str = "laptop"
     swept: Mapping[str, str] = field(default_factory=dict)
@@ -218,9 +223,9 @@ class RunSpecification:
     def for_worker(self) -> Self:
         """The same for another process: without what was loaded, and without a log."""
         execution = replace(self.execution, processes=1)
-        return replace(self, execution=execution, open_log=None, make_fingerprints=partial(_itself, self.fingerprints))
+        return replace(self, execution=execution, open_log=None, make_fingerprints=partial(itself, self.fingerprints))
 
 
-def _itself(fingerprints: Fingerprints) -> Fingerprints:
+def itself(fingerprints: Fingerprints) -> Fingerprints:
     """What was made already."""
     return fingerprints

@@ -1,4 +1,4 @@
-"""The four stages: the final model, the methods' scores, further training, the comparison.
+"""The stages of a run beside the methods' own (see `fimo.pipeline.attribute`): the final model, further training.
 
 Each looks at its address first and computes only what isn't there; two processes never compute the same thing.
 """
@@ -10,31 +10,23 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xarray as xr
 
 from fimo.effect import diverged
-from fimo.errors import MethodFailed, UserError
-from fimo.memory import peak_memory
-from fimo.pipeline import addresses, formats
-from fimo.pipeline.artifacts import FAILURE, METRICS, MODEL, SCORES, Artifact, seed_file
-from fimo.pipeline.failures import failure_notes, require_scores
-from fimo.pipeline.groups_file import write_groups
+from fimo.errors import UserError
+from fimo.pipeline import addresses
+from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, seed_file
+from fimo.pipeline.attribute import Scores
+from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.run import Run
 from fimo.pipeline.scorers import selected
 from fimo.pipeline.seed_files import missing_seeds
 
-if TYPE_CHECKING:
-    from fimo.pipeline.scorers import AnyMethod
-    from fimo.problem import Problem
-
 logger = logging.getLogger(__name__)
-Scores = dict[str, xr.DataArray]
 
 
 def train(run: Run) -> None:
@@ -49,85 +41,6 @@ def train(run: Run) -> None:
 def final_loss(run: Run) -> float:
     """Mean loss of the final model on the test split."""
     return json.loads(addresses.final_model(run).path(METRICS).read_text())["test"]["loss"]
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """What the methods of a run gave.
-
-    Attributes:
-        scores: by label.
-        failed: why a method has no scores, a sentence by label.
-    """
-
-    scores: Scores = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-
-
-def attribute(run: Run) -> Attribution:
-    """Stage 2, the scores of every method of the run.
-
-    A method that fails leaves the reason in place of its scores, and is tried again by the next call.
-
-    Raises:
-        MethodFailed: where all fail.
-    """
-    typed = cache(lambda dtype: run.problem.in_precision(dtype))
-    done = Attribution()
-    for name, method in run.methods.items():
-        artifact = addresses.scores(run, name)
-        with artifact.lock(SCORES):
-            if artifact.has(SCORES):
-                logger.info("%s: scores found in %s", method.label, artifact.folder)
-                done.scores[method.label] = _read_scores(artifact)
-            else:
-                try:
-                    done.scores[method.label] = _compute_scores(run, artifact, method, typed(method.dtype))
-                except MethodFailed as reason:
-                    done.failed[method.label] = str(reason)
-                    artifact.write(FAILURE, str(reason).encode())
-                    logger.info("%s: no scores: %s", method.label, reason)
-        for note in artifact.entry(SCORES).get("notes", []):
-            logger.info("%s: %s", method.label, note)
-    require_scores(done.scores, done.failed)
-    return done
-
-
-def _compute_scores(run: Run, artifact: Artifact, method: AnyMethod, problem: Problem) -> xr.DataArray:
-    start = time.perf_counter()
-    with peak_memory(problem.device) as peak:
-        scored = method.scores(problem, run.training, run.seeds.first)
-    seconds = round(time.perf_counter() - start, 3)
-    about: dict[str, Any] = {"seconds": seconds, "start_bytes": peak.before, "peak_bytes": peak.bytes}
-    about |= {**scored.diagnostics, "notes": list(scored.notes)}
-    write_groups(artifact, problem.left_out, problem.train.index)
-    artifact.write(SCORES, formats.from_dataset(scored.values.to_dataset()), **about)
-    artifact.remove(FAILURE)
-    logger.info("%s: scores computed (%.2f s), in %s", method.label, seconds, artifact.folder)
-    return scored.values
-
-
-def read_scores(run: Run) -> Attribution:
-    """What `attribute` left of every method of the run.
-
-    Raises:
-        UserError: where it left nothing of one; `MethodFailed` where all failed.
-    """
-    done = Attribution()
-    for name, method in run.methods.items():
-        artifact = addresses.scores(run, name)
-        if artifact.has(SCORES):
-            done.scores[method.label] = _read_scores(artifact)
-        elif artifact.has(FAILURE):
-            done.failed[method.label] = artifact.path(FAILURE).read_text()
-        else:
-            raise UserError(f"{artifact.folder} has no scores: run experiments/attribute.py with the same options.")
-    require_scores(done.scores, done.failed)
-    return done
-
-
-def _read_scores(artifact: Artifact) -> xr.DataArray:
-    return formats.read_dataset(artifact.path(SCORES))["score"]
 
 
 def further_train(run: Run, lightning_logger: Any = None, callbacks: Iterable[Any] = ()) -> None:

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
+from torch import Tensor
 
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
@@ -42,6 +43,7 @@ class Preconditioner(ABC):
         steps: labels of the matrices that P stands for where it is several, one for each amount of further training;
             products have a first axis for them then. None for one matrix.
         metric: of the coordinates that P is written in; None for those of θ itself. `fit` sets it where there is one.
+        problem: that it was fitted to.
         diagnostics: residuals, dampings and scales of a fit and its products, by name; they are stored with the scores.
         notes: sentences for the reader of the scores, by what they are about.
     """
@@ -53,18 +55,20 @@ class Preconditioner(ABC):
     dtype = torch.float64
     steps: list[int] | None = None
     metric: DiagonalMetric | None = None
+    problem: Problem
 
     def __init__(self, label: str, phi: str = "raw") -> None:
         if phi not in PHI:
             raise UserError(f"phi of {label} must be one of {', '.join(PHI)}, found {phi!r}.")
-        self.label = label
+        self.label, self.phi_name = label, phi
         self._phi = PHI[phi]
         self.diagnostics: dict[str, Any] = {}
         self.notes: dict[str, str] = {}
 
     def fit(self, problem: Problem) -> Self:
         """Do what is done once for a problem; overrides begin with this one, which forgets diagnostics and notes."""
-        self.diagnostics, self.notes, self.metric = {}, {}, None
+        self.diagnostics, self.notes, self.metric, self.problem = {}, {}, None, problem
+        self.stand_ins: dict[int, Any] = {}
         return self
 
     def fit_to(self, problem: Problem, rows: int | None) -> Self:
@@ -108,6 +112,24 @@ class Preconditioner(ABC):
     @abstractmethod
     def __matmul__(self, gradients: Gradients) -> Vectors:
         """P times each φ(g)."""
+
+    def quadratic_form(self, gradients: Any) -> Tensor:
+        """φ(g)ᵀ P φ(g) of each row φ(g), `[row]`, or `[matrix, row]` of several matrices."""
+        return (self @ gradients).inner(gradients).diagonal(dim1=-2, dim2=-1)
+
+    def for_all_rows(self, most_rows: int) -> Preconditioner:
+        """A fitted P with which `quadratic_form` costs little for a row, so that all training rows can have theirs.
+
+        Args:
+            most_rows: training rows that it may be fitted to where it is another than this one.
+
+        Returns:
+            This one, unless a product with it costs a solution; a note says what stands for it then.
+
+        Raises:
+            MethodFailed: where there is none.
+        """
+        return self
 
     def note(self, about: str, text: str, warn: bool = False) -> None:
         """Keep a sentence for the reader, in place of an earlier one about the same.

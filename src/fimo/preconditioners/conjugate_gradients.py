@@ -15,6 +15,8 @@ from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, require_instance, require_metric, require_whole
 from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
+from fimo.preconditioners.spectral_filters import stand_in
 from fimo.problem import Problem
 
 # In float32 the residual that conjugate gradients follow parts from the true one: they start anew from that.
@@ -94,6 +96,19 @@ class ConjugateGradients(Preconditioner):
         self.diagnostics["iterations"] = max(self.diagnostics["iterations"], iterations)
         self._note_residuals()
         return system.to_gradients(solution)
+
+    def for_all_rows(self, most_rows: int) -> Preconditioner:
+        """The exact (G + λI)⁻¹.
+
+        Args:
+            most_rows: see `Preconditioner.for_all_rows`.
+        """
+        return stand_in(self, self._exact, most_rows)
+
+    def _exact(self) -> ExactGaussNewton:
+        return ExactGaussNewton(
+            self.label, Damping(self.value), phi=self.phi_name, curvature=self.kind, metric=self.metric_settings
+        )
 
     def _note_residuals(self) -> None:
         """Note how many of all columns so far miss the tolerance."""

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from fimo.errors import MethodFailed
 from fimo.gradients import GradientSource
+from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
 from fimo.memory import DUAL_BYTES
-from fimo.preconditioners.base import require_instance
+from fimo.preconditioners.base import require_instance, require_metric
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
+from fimo.problem import Problem
 
 
 class ExactGaussNewton(GaussNewtonFilter):
@@ -28,6 +30,7 @@ class ExactGaussNewton(GaussNewtonFilter):
         dual_bytes: bound on the memory of the dual's Gram matrix and its rows.
         phi: see `Preconditioner`.
         curvature: C, `gauss_newton` or `empirical_fisher`.
+        metric: (D^½ C D^½ + λI)⁻¹ in the coordinates of this metric D; None or `none` for θ itself.
     """
 
     def __init__(
@@ -37,13 +40,19 @@ class ExactGaussNewton(GaussNewtonFilter):
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
         curvature: str = "gauss_newton",
+        metric: AdamMetric | str | None = None,
     ) -> None:
         super().__init__(label, None, dual_bytes, phi, curvature)
+        self.metric_settings = require_metric(f"metric of {label}", metric)
         self.damping = require_instance(Damping, f"damping of {label}", damping)
 
     def filters(self, eigenvalues: Tensor) -> Tensor:
         """1/(σ + λ), `[eigenvalue]`."""
         return 1 / (eigenvalues.double() + self.value)
+
+    def _metric(self, problem: Problem) -> DiagonalMetric | None:
+        """That of the settings."""
+        return self.metric_settings.of(problem) if self.metric_settings else None
 
     def damped(self, damping: Damping) -> Self:
         """The same fit with another λ; it costs nothing but what the unit of the damping needs."""

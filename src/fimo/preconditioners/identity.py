@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
+from torch import Tensor
+
 from fimo.gradients import Gradients
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
@@ -26,3 +28,7 @@ class Identity(Preconditioner):
     def __matmul__(self, gradients: Gradients) -> Gradients:
         """The gradients as they are."""
         return gradients
+
+    def quadratic_form(self, gradients: Gradients) -> Tensor:
+        """‖φ(g)‖², `[row]`."""
+        return gradients.norms().square()

@@ -138,6 +138,11 @@ class KroneckerFactors(Preconditioner):
             result |= basis.back(basis.rotated(gradients) / damped, gradients)
         return DenseGradients(result)
 
+    def quadratic_form(self, gradients: DenseGradients) -> Tensor:
+        """The sum over layers of the squared entries of Qᵀ g, each over its damped eigenvalue, `[row]`."""
+        parts = [(basis.rotated(gradients).square() / damped).sum((1, 2)) for basis, damped in self.layers]
+        return torch.stack(parts).sum(0) if parts else torch.zeros_like(gradients.norms())
+
 
 def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
     """The bases of all layers in θ that Kronecker factors exist for and that the outputs depend on, by path."""

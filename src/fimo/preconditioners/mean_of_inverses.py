@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -68,25 +68,38 @@ class MeanOfInverses(Preconditioner):
             result = result + term
         return result
 
+    def quadratic_form(self, gradients: Gradients) -> Tensor:
+        """Σ_l (‖g_l‖² − mean over k of (g_kl·g_l)² / (λ_l + ‖g_kl‖²)) / λ_l, `[row]`."""
+        total = sum(squares / self.values.get(name, torch.inf) for name, squares in gradients.squares().items())
+        start = 0
+        for block in self.source.blocks(self.source.problem.train, of_fisher):
+            rows = slice(start, start := start + len(block.norms()))
+            products = gradients.inner_per_parameter(block)
+            for name, weights in self._weights(block, products, rows):
+                total = total + (weights * products[name]).sum(1)
+        assert isinstance(total, Tensor)
+        return total
+
     def terms(self, gradients: Gradients) -> Iterator[LinearCombination]:
         """What P times each gradient is the sum of: one term of its own, and one for each block of training rows."""
         yield gradients.linear_combination(dict(self._own(gradients)))
         start = 0
         for block in self.source.blocks(self.source.problem.train, of_fisher):
             rows = slice(start, start := start + len(block.norms()))
-            yield block.linear_combination(dict(self._weights(block, gradients, rows)))
+            yield block.linear_combination(dict(self._weights(block, gradients.inner_per_parameter(block), rows)))
 
     def _own(self, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
         for name, squares in gradients.squares().items():
             yield name, torch.diag(torch.full_like(squares, 1 / self.values.get(name, torch.inf)))
 
-    def _weights(self, block: Gradients, gradients: Gradients, rows: slice) -> Iterator[tuple[str, Tensor]]:
+    def _weights(self, block: Gradients, products: Mapping[str, Tensor], rows: slice) -> Iterator[tuple[str, Tensor]]:
+        """What each training row of a block counts in P g, by parameter tensor: `[row of g, row of the block]`."""
         squares = block.squares()
         if self.ratios is not None:
             squares = {name: square * self.ratios[rows].to(square) for name, square in squares.items()}
-        for name, products in gradients.inner_per_parameter(block).items():
+        for name, product in products.items():
             value = self.values.get(name, torch.inf)
-            yield name, products / (value + squares[name]) / (-self.n * value)  # 0 where λ is infinite: P = 0
+            yield name, product / (value + squares[name]) / (-self.n * value)  # 0 where λ is infinite: P = 0
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ from torch import Tensor
 from fimo.curvature.products import LinearSystem, curvature, ritz_values
 from fimo.curvature.roots import damping_root, require_curvature
 from fimo.dtypes import DTYPES
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
 from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.neumann_filter import NeumannFilter
+from fimo.preconditioners.spectral_filters import stand_in
 from fimo.problem import Problem
 from fimo.randomness import seed_of
 
@@ -145,6 +147,24 @@ class NeumannSeries(Preconditioner):
                 break
         self._note_scales(len(left))
         return system.to_gradients(result)
+
+    def for_all_rows(self, most_rows: int) -> Preconditioner:
+        """The mean over all batches that might have been drawn, with the scale that most gradients took.
+
+        Args:
+            most_rows: see `Preconditioner.for_all_rows`.
+
+        Raises:
+            MethodFailed: for a Hessian, which has no dual.
+        """
+        if self.kind == "hessian":
+            raise MethodFailed(f"{self.label} has no self-influence: it would cost a recursion for each training row.")
+        return stand_in(self, self._filter, most_rows)
+
+    def _filter(self) -> NeumannFilter:
+        taken = self.diagnostics["scales"]
+        scale = float(max(taken, key=taken.__getitem__)) if taken else self.scales[0]
+        return NeumannFilter(self.label, self.value, self.depth, scale, self.phi_name, self.kind)
 
     def _note_scales(self, diverged: int) -> None:
         """Note which scales were taken, and how many of all columns so far diverged with all."""

@@ -167,6 +167,13 @@ class RandomProjection(Preconditioner):
             )
         )
 
+    def quadratic_form(self, gradients: DenseGradients) -> Tensor:
+        """The mean over the projections of (Sᵀg)ᵀ (SᵀJᵀJS/n + λI)⁻¹ Sᵀg, `[row]`."""
+        rows = gradients.flat()
+        features = ((projection(rows), factor) for projection, factor in self.factors)
+        forms = [(torch.cholesky_solve(f.T, factor).T * f).sum(1) for f, factor in features]
+        return torch.stack(forms).mean(0)
+
 
 def automatic_size(n: int, parameters: int) -> int:
     """The paper's projection size, halved until it is below n and at most half the number of parameters.

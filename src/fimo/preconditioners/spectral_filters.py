@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, Self
 
 import torch
@@ -73,6 +73,7 @@ class GaussNewtonFilter(Preconditioner):
         self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
         self.kind = require_curvature(f"curvature of {label}", curvature)
         self.root = damping_root(self.kind)
+        self.place: int | None = None
 
     @abstractmethod
     def filters(self, eigenvalues: Tensor) -> Tensor:
@@ -93,6 +94,7 @@ class GaussNewtonFilter(Preconditioner):
             Itself.
         """
         super().fit(problem)
+        self.place = None
         bounds = [count for count in (rows, self.curvature_rows) if count is not None]
         some = problem.sampled(min(bounds, default=None))
         if (fitted := len(some.train)) < len(problem.train):
@@ -135,8 +137,49 @@ class GaussNewtonFilter(Preconditioner):
         """Each function times each gradient: products have a first axis for it."""
         return self.P @ gradients
 
+    def quadratic_form(self, gradients: Any) -> Tensor:
+        """φ(g)ᵀ f(G) φ(g) of each row, `[row]`, or `[function, row]` of several functions."""
+        if isinstance(self.P, SpectralFunctions):
+            return self.P.quadratic_form(gradients)
+        return super().quadratic_form(gradients)
+
+    def for_all_rows(self, most_rows: int) -> Preconditioner:
+        """The same, by an eigendecomposition over fewer rows where there are polynomials in its place.
+
+        Args:
+            most_rows: see `Preconditioner.for_all_rows`.
+
+        Returns:
+            A fitted one.
+        """
+        if isinstance(self.P, SpectralFunctions):
+            return self
+        other = stand_in(self, lambda: copy.copy(self), most_rows)
+        return other if self.place is None else other.single(self.place)
+
     def single(self, place: int) -> Self:
         """One of the functions, fitted; products have a first axis of 1."""
         one = copy.copy(self)
-        one.P = self.P.single(place)
+        one.P, one.place = self.P.single(place), place
         return one
+
+
+def stand_in(method: Preconditioner, make: Callable[[], GaussNewtonFilter], most_rows: int) -> GaussNewtonFilter:
+    """A function of G in place of a method whose products cost a solution each, fitted once; a note says of how much.
+
+    Args:
+        method: fitted.
+        make: the function, not fitted.
+        most_rows: rows of its dual at the most, n·rank of n training rows.
+
+    Returns:
+        The function, fitted to all training rows that the method has, or to as many evenly spaced ones as may be.
+    """
+    if most_rows not in method.stand_ins:
+        other, train = make(), method.problem.train
+        rank = GradientSource(method.problem).scalars(other.root)
+        other.fit_to(method.problem, max(1, most_rows // rank))
+        method.stand_ins[most_rows] = other
+        if (fitted := len(other.fitted.train)) < len(train):
+            method.note("self-influence", f"self-influence with curvature over {fitted} of {len(train)} training rows")
+    return method.stand_ins[most_rows]

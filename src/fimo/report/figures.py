@@ -29,6 +29,9 @@ COLOURS = {
     "Unrolled-GN": "#332288",
     "Matched-GN": "#AA4499",
     "Unrolled-GN (moved)": "#CC3311",
+    "Random": "#999999",
+    "Embedding": "#7A5C00",
+    "BM25": "#44AA99",
 }
 MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X8"), strict=False))
 # Of methods of one's own, by their place among them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +87,7 @@ def influential_markdown(
     ]
     for test in first["test"].values[:tests]:
         lines += ["", f"## Test example {examples.label('test', int(test))}", ""]
-        lines += [*_quoted(examples.describe("test", int(test))), ""]
+        lines += [*quoted(examples.describe("test", int(test)), "influential.png"), ""]
         high, low = ("raises it most", "lowers it most") if watched else ("most helpful", "most harmful")
         lines += [f"| by | {high} ({what}: score) | {low} |", "|---|---|---|"]
         named: dict[int, None] = {}
@@ -95,27 +95,41 @@ def influential_markdown(
             ends = extremes(scores.sel(test=test), count)
             lines.append(f"| {name} | {_cell(ends.helpful, examples)} | {_cell(ends.harmful, examples)} |")
             named |= dict.fromkeys(row for row, _ in (*ends.helpful, *ends.harmful))
-        lines += _listed(named, examples)
+        lines += described(named, examples)
     return "\n".join(lines) + "\n"
 
 
 def _cell(pairs: Sequence[tuple[int, float]], examples: Examples) -> str:
-    return ", ".join(f"{_cell_text(examples.label('train', row))}: {score:.2g}" for row, score in pairs) or "–"
+    return ", ".join(f"{cell_text(examples.label('train', row))}: {score:.2g}" for row, score in pairs) or "–"
 
 
-def _cell_text(text: str) -> str:
+def cell_text(text: str) -> str:
+    """Text within a cell of a table in Markdown."""
     return text.replace("|", r"\|")
 
 
-def _quoted(example: str | np.ndarray) -> list[str]:
-    return [f"> {example}"] if isinstance(example, str) else ["![what helped and what harmed](influential.png)"]
+def quoted(example: str | np.ndarray, picture: str | None = None) -> list[str]:
+    """An example as people read it, or, of images, the picture that shows it.
+
+    Args:
+        example: as `Examples.describe` gives it.
+        picture: name of the file beside the text; None for none.
+    """
+    if isinstance(example, str):
+        return [f"> {example}"]
+    return [f"![what helped and what harmed]({picture})"] if picture else []
 
 
-def _listed(rows: Mapping[int, None], examples: Examples) -> list[str]:
-    """The training examples that were named, where they can be read."""
+def described(rows: Iterable[int], examples: Examples) -> list[str]:
+    """Lines of the training examples that were named, where they can be read.
+
+    Args:
+        rows: which.
+        examples: of the run.
+    """
     texts = {row: examples.describe("train", row) for row in sorted(rows)}
     listed = {row: text for row, text in texts.items() if isinstance(text, str)}
-    return ["", *(f"- **{_cell_text(examples.label('train', row))}** {text}" for row, text in listed.items())]
+    return ["", *(f"- **{cell_text(examples.label('train', row))}** {text}" for row, text in listed.items())]
 
 
 def influential_figure(

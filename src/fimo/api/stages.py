@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,26 +13,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 import xarray as xr
 
-from fimo import models
+from fimo.api.addresses import further_training_artifact
 from fimo.comparison import tables
 from fimo.devices import device_named
 from fimo.effect import diverged
 from fimo.errors import MethodFailed, UserError
-from fimo.further_training import VERSION
 from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
-from fimo.models.objective import own_part
 from fimo.pipeline import formats
-from fimo.pipeline.artifacts import Artifact, bytes_digest, digest, seed_file
+from fimo.pipeline.artifacts import seed_file
 from fimo.pipeline.catalogue import method_named, method_of
 from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.groups_file import write_groups
-from fimo.pipeline.methods import Method
+from fimo.pipeline.methods import Method, Scored
 from fimo.pipeline.scorers import AnyMethod, Scorer, ScorerMethod, scorer_method, selected
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
-from fimo.rows import Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +66,7 @@ def further_train(
     wanted = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     if not wanted or len(set(wanted)) < len(wanted) or min(wanted) < 0:
         raise UserError(f"seeds must be a number of seeds, or different whole numbers of at least 0, found {seeds!r}.")
-    artifact = None if folder is None else _artifact(problem, training, Path(folder))
+    artifact = None if folder is None else further_training_artifact(problem, training, Path(folder))
     losses = {}
     if artifact is not None:
         stored = {seed: artifact.path(seed_file(seed)) for seed in wanted if artifact.has(seed_file(seed))}
@@ -117,27 +113,64 @@ def attribute(
     Raises:
         UserError: for an unknown method and two of one label; `MethodFailed` where no method can be applied.
     """
+    chosen = methods_of(methods, training)
+    return of_each(chosen, problem, device, lambda method, placed: method.scores(placed, training))
+
+
+def methods_of(methods: Any, training: FurtherTraining | None) -> list[AnyMethod]:
+    """The methods that a caller names or hands over, one or several.
+
+    Args:
+        methods: see `attribute`.
+        training: see `attribute`.
+
+    Raises:
+        UserError: for an unknown method and two of one label.
+    """
     if not isinstance(methods, Iterable) or isinstance(methods, str):
         methods = [methods]
     chosen = [_method(method, training) for method in methods]
     labels = [method.label for method in chosen]
     if len(set(labels)) < len(labels):
         raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
-    target, scores, failed = device_named(device), {}, {}
+    return chosen
+
+
+def of_each(
+    methods: Sequence[AnyMethod],
+    problem: Problem,
+    device: str | torch.device,
+    compute: Callable[[AnyMethod, Problem], Scored],
+) -> dict[str, Any]:
+    """What each method gives, by label; one that can't be applied to the problem is missing, with a warning.
+
+    Args:
+        methods: of different labels.
+        problem: see `attribute`.
+        device: see `attribute`.
+        compute: of a method and the problem in its precision.
+
+    Returns:
+        By label, with the notes of the method in `attrs["notes"]`.
+
+    Raises:
+        MethodFailed: where no method can be applied.
+    """
+    target, values, failed = device_named(device), {}, {}
     placed = cache(lambda dtype: problem.in_precision(dtype, target))  # methods of one precision share a copy
-    for method in chosen:
+    for method in methods:
         try:
-            scored = method.scores(placed(method.dtype), training)
+            scored = compute(method, placed(method.dtype))
         except MethodFailed as reason:
-            if len(chosen) == 1:
+            if len(methods) == 1:
                 raise
             failed[method.label] = str(reason)
         else:
-            scores[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
-    require_scores(scores, failed)
+            values[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
+    require_scores(values, failed)
     for note in failure_notes(failed):
         logger.warning(note)
-    return scores
+    return values
 
 
 def _method(method: Any, training: FurtherTraining | None) -> AnyMethod:
@@ -198,45 +231,3 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
 def _every_seed(seed: int) -> bool:
     """Nobody else computes any."""
     return True
-
-
-def _artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Artifact:
-    """Where seeds of a problem lie: the address is made of the content of everything that determines them."""
-    kind = type(problem.network)
-    config = {
-        "network": {"class": kind.__qualname__, "repr": repr(problem.network), "code": _code(kind)},
-        "weights": bytes_digest(formats.from_weights(problem.network.state_dict())),
-        "objective": {"repr": repr(problem.objective), "code": _code(own_part(problem.objective))},
-        "measurement": {"repr": repr(problem.watched), "code": _code(own_part(problem.watched))},
-        "train": _rows_digest(problem.train),
-        "test": _rows_digest(problem.test),
-        "left_out": problem.left_out.described(problem.train.index) or problem.left_out.rows.tolist(),
-        **({"parameters": list(problem.part)} if problem.part else {}),
-        "training": {part.name: repr(getattr(training, part.name)) for part in fields(training)},
-        "versions": {"further_training": VERSION, "models": models.VERSION},
-    }
-    label = f"{training.optimizer_name.lower()}-{training.leave_out}-{training.epochs}ep"
-    return Artifact(folder, "python", "further", label, config)
-
-
-def _code(thing: Any) -> str | None:
-    """Hash of the file in which a class or function of the caller's is written, or of a function's code in a notebook.
-
-    None for fimo's and torch's own, which have versions, and for a class in a notebook.
-    """
-    if thing.__module__.partition(".")[0] in ("fimo", "torch"):
-        return None
-    try:
-        return digest(Path(inspect.getfile(thing)))
-    except (TypeError, OSError):
-        code = getattr(thing, "__code__", None)
-        return code and bytes_digest(code.co_code + repr(code.co_consts).encode())
-
-
-def _rows_digest(rows: Rows) -> str:
-    inputs: Any = {"inputs": rows.inputs} if isinstance(rows.inputs, torch.Tensor) else rows.inputs
-    tensors = {**{f"inputs.{name}": tensor for name, tensor in inputs.items()}, "targets": rows.targets}
-    return bytes_digest(formats.from_weights({**tensors, "index": rows.index}))
-
-
-__all__ = ["Comparison", "attribute", "compare", "further_train"]

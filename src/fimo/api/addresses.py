@@ -1,0 +1,71 @@
+"""Addresses of a caller's problem, made of the content of what determines a result."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fimo import models
+from fimo.further_training import VERSION
+from fimo.further_training.settings import FurtherTraining
+from fimo.models.objective import own_part
+from fimo.pipeline import formats
+from fimo.pipeline.artifacts import Artifact, bytes_digest, digest
+from fimo.problem import Problem
+from fimo.rows import Rows
+
+
+def model_config(problem: Problem) -> dict[str, Any]:
+    """What the final model is, and the rows that it was trained on."""
+    kind = type(problem.network)
+    return {
+        "network": {"class": kind.__qualname__, "repr": repr(problem.network), "code": _code(kind)},
+        "weights": bytes_digest(formats.from_weights(problem.network.state_dict())),
+        "train": _rows_digest(problem.train),
+    }
+
+
+def further_training_artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Artifact:
+    """Where seeds of a problem lie: the address is made of the content of everything that determines them.
+
+    Args:
+        problem: the final model, its rows and what is left out.
+        training: the further training.
+        folder: below which seeds are stored.
+    """
+    config = {
+        **model_config(problem),
+        "objective": {"repr": repr(problem.objective), "code": _code(own_part(problem.objective))},
+        "measurement": {"repr": repr(problem.watched), "code": _code(own_part(problem.watched))},
+        "test": _rows_digest(problem.test),
+        "left_out": problem.left_out.described(problem.train.index) or problem.left_out.rows.tolist(),
+        **({"parameters": list(problem.part)} if problem.part else {}),
+        "training": {part.name: repr(getattr(training, part.name)) for part in fields(training)},
+        "versions": {"further_training": VERSION, "models": models.VERSION},
+    }
+    label = f"{training.optimizer_name.lower()}-{training.leave_out}-{training.epochs}ep"
+    return Artifact(folder, "python", "further", label, config)
+
+
+def _code(thing: Any) -> str | None:
+    """Hash of the file in which a class or function of the caller's is written, or of a function's code in a notebook.
+
+    None for fimo's and torch's own, which have versions, and for a class in a notebook.
+    """
+    if thing.__module__.partition(".")[0] in ("fimo", "torch"):
+        return None
+    try:
+        return digest(Path(inspect.getfile(thing)))
+    except (TypeError, OSError):
+        code = getattr(thing, "__code__", None)
+        return code and bytes_digest(code.co_code + repr(code.co_consts).encode())
+
+
+def _rows_digest(rows: Rows) -> str:
+    inputs: Any = {"inputs": rows.inputs} if isinstance(rows.inputs, torch.Tensor) else rows.inputs
+    tensors = {**{f"inputs.{name}": tensor for name, tensor in inputs.items()}, "targets": rows.targets}
+    return bytes_digest(formats.from_weights({**tensors, "index": rows.index}))

@@ -1,0 +1,155 @@
+"""What attribution is for, from Python: ranking all training rows, and seeing whether a ranking is true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+import xarray as xr
+
+from fimo.api.addresses import model_config
+from fimo.api.stages import attribute, further_train, methods_of, of_each
+from fimo.comparison import removal
+from fimo.errors import UserError
+from fimo.further_training.settings import FurtherTraining
+from fimo.groups import Groups
+from fimo.pipeline.artifacts import short_hash
+from fimo.pipeline.ranking_files import scores_of_ranking
+from fimo.pipeline.results_tables import ranking_rows, value_rows
+from fimo.pipeline.scorers import AnyMethod, Scorer
+from fimo.pipeline.uses import RankSettings, RemovalSettings
+from fimo.preconditioners.base import Preconditioner
+from fimo.problem import Problem
+from fimo.ranking import MEAN, SELF, all_left_out, require_top
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AnyMethods = Sequence[str | Preconditioner | AnyMethod | Scorer | Callable[[Problem], Any]]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All training rows ranked by some methods, for every test example.
+
+    Attributes:
+        rows: both ends of every ranking, `method,step,test,rank,train,score`: rank 1 is the most helpful row, rank n
+            the most harmful one; `step` is missing for methods that don't depend on further training.
+        self_influence: `method,step,train,score`, what leaving a row out does to its own loss.
+        mean: `method,step,train,score`, the mean score over the test examples.
+        model: of which final model and rows it is.
+    """
+
+    rows: pd.DataFrame
+    self_influence: pd.DataFrame
+    mean: pd.DataFrame
+    model: str
+
+
+def rank(
+    problem: Problem,
+    methods: AnyMethods,
+    training: FurtherTraining | None = None,
+    top: int = 20,
+    amounts: Sequence[float] | None = None,
+    device: str | torch.device = "auto",
+) -> Ranking:
+    """Rank all training rows for every test example, without further training.
+
+    Scores are computed block by block and never held all at once.
+
+    Args:
+        problem: the final model, its objective and its rows; what it leaves out does not matter.
+        methods: see `fimo.attribute`.
+        training: the further training that the scores are to predict, for methods that depend on it.
+        top: rows that are kept at each end of a ranking.
+        amounts: of further training, in epochs, for methods that depend on it; None for the last evaluated.
+        device: to compute on; `auto` takes a GPU where torch can use one.
+
+    Returns:
+        Tables. A method that can't be applied to the problem is missing, and a warning of the log says why.
+
+    Raises:
+        UserError: for more rows than there are, amounts that the training does not come to, an unknown method;
+            `MethodFailed` where no method can be applied.
+    """
+    require_top(top, len(problem.train))
+    if training is not None:
+        training = replace(training, evaluate_every=RankSettings(top, amounts).steps(training, problem))
+    rankings = of_each(
+        methods_of(methods, training), problem, device, lambda method, placed: method.rank(placed, top, training)
+    )
+    tables = ranking_rows(rankings), value_rows(rankings, SELF), value_rows(rankings, MEAN)
+    return Ranking(*tables, short_hash(model_config(problem)))
+
+
+class Verification(removal.Verification):
+    """What rankings predict beside what further training without the rows that they name does."""
+
+    def figure(self, title: str = "") -> Figure:
+        """The mean effect over the share of the rows that leave, a line for each method."""
+        from fimo.report.removal import removal_figure
+
+        return removal_figure(self, title)
+
+
+def verify(
+    problem: Problem,
+    methods: AnyMethods | Ranking,
+    training: FurtherTraining,
+    tests: int | Sequence[int] = 5,
+    shares: Sequence[float] = (0.01, 0.02, 0.05),
+    seeds: int | Sequence[int] = 3,
+    random: int = 10,
+    folder: str | Path | None = None,
+    device: str | torch.device = "auto",
+) -> Verification:
+    """Is a ranking true for this model? Train on without the rows that it names, and without random ones.
+
+    Args:
+        problem: the final model, its objective and its rows; what it leaves out does not matter.
+        methods: see `fimo.attribute`; or a `Ranking` of this model, of which the last amounts are taken.
+        training: what further training is.
+        tests: test examples: so many from the first, or positions.
+        shares: of the training rows; the most helpful so many leave together.
+        seeds: of further training.
+        random: groups of random rows of each size.
+        folder: see `fimo.further_train`.
+        device: see `fimo.further_train`.
+
+    Returns:
+        `table` and `agreement`, see `fimo.comparison.removal.Verification`, and `figure()`.
+
+    Raises:
+        UserError: for a share that is no row or more than the ranking keeps, a test example that is not there, and a
+            ranking of another model.
+    """
+    settings, n = RemovalSettings(shares, tests, random), len(problem.train)
+    sizes, index = settings.sizes(n), problem.test.index.tolist()
+    places = [index.index(position) for position in settings.positions(index)]
+    watched = replace(problem, test=problem.test.keep(torch.tensor(places)))
+    training = replace(training, evaluate_every=training.evaluation_steps(problem)[-1:])
+    if isinstance(methods, Ranking):
+        if methods.model != short_hash(model_config(problem)):
+            raise UserError("The ranking belongs to another final model, or other training rows: rank this one anew.")
+        scores = scores_of_ranking(methods.rows, watched, max(sizes), "The ranking")
+    else:
+        scores = last_step(attribute(all_left_out(watched), methods, training, device))
+    removed = removal.removals(scores, settings.shares, sizes, random, settings.seed)
+    grouped = replace(watched, left_out=Groups.of(removal.named_groups(removed), n))
+    gold = further_train(grouped, training, seeds, folder, device)
+    losses = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
+    verified = removal.verification(scores, removed, losses)
+    return Verification(verified.table, verified.agreement)
+
+
+def last_step(scores: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Scores after the last step of further training, of methods that depend on it."""
+    return {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
+
+
+__all__ = ["Ranking", "Verification", "rank", "verify"]

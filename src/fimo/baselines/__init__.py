@@ -1,0 +1,1 @@
+"""What attribution methods are held against: scores that know nothing of gradients."""

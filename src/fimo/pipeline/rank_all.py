@@ -1,0 +1,85 @@
+"""Every method's ranking of all training rows, into a results folder."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from fimo.pipeline import addresses, artifacts, results
+from fimo.pipeline.artifacts import MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, SELF_INFLUENCE
+from fimo.pipeline.attribute import Attribution, rank
+from fimo.pipeline.failures import failure_notes
+from fimo.pipeline.run import Run
+from fimo.pipeline.stages import exit_code, timed, train
+from fimo.ranking import MEAN, SELF, require_top
+
+logger = logging.getLogger(__name__)
+
+
+def rank_all(run: Run) -> int:
+    """Final model and rankings, each found where it is there; the results folder is logged last.
+
+    Args:
+        run: its `ranked` says how much is kept.
+
+    Returns:
+        The exit code: 0, or 3 where methods failed, and were left out.
+    """
+    folder, failed = ranked(run)
+    logger.info("ranking: for people in %s\n%s", folder / RANKING_TABLE, folder)
+    return exit_code([], failed)
+
+
+def ranked(run: Run) -> tuple[Path, dict[str, str]]:
+    """The results folder of a ranking, which is made where it isn't there; and what failed."""
+    seconds: dict[str, float] = {}
+    require_top(run.ranked.top, len(run.dataset.train))
+    with timed(seconds, "train"):
+        train(run)
+    with timed(seconds, "rank"):
+        done = rank(run)
+    with results.reserved(run, inputs := _inputs(run)) as folder:
+        record = results.complete(folder)
+        if record is not None and record.get("failed", {}) == done.failed:
+            logger.info("ranking: found in %s", folder)
+        else:
+            _write(run, folder, inputs, done, seconds)
+    return folder, done.failed
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    """What determines the results: the rankings of all methods."""
+    ranked = {method.label: addresses.ranking_of(run, name).hash for name, method in run.methods.items()}
+    return {"layout": addresses.RESULTS_LAYOUT, "final": addresses.final_model(run).hash, "rankings": ranked}
+
+
+def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
+    from fimo.pipeline.flipped_file import flipped_file
+    from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+    from fimo.pipeline.results_tables import csv, examples_of, named, ranking_rows, value_rows
+    from fimo.pipeline.wrong_labels import detection, row_losses
+    from fimo.report.ranking import detection_markdown, ranking_markdown
+
+    examples, data, rankings = examples_of(run.dataset), run.dataset, done.scores
+    watched = None if run.measurement is None else repr(run.measurement)
+    notes = [*theta_note(run), *failure_notes(done.failed)]
+    methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
+    for name, method in run.methods.items():
+        if method.label in rankings:
+            methods[method.label] = method_record(addresses.ranking_of(run, name), RANKED)
+            notes += [f"{method.label}: {note}." for note in methods[method.label].get("notes", [])]
+    files = {
+        RANKING: csv(named(ranking_rows(rankings), data)),
+        SELF_INFLUENCE: csv(named(value_rows(rankings, SELF), data)),
+        MEAN_SCORES: csv(named(value_rows(rankings, MEAN), data)),
+        RANKING_TABLE: ranking_markdown(rankings, examples, notes, watched=watched).encode(),
+    }
+    losses = row_losses(run.problem)
+    files[artifacts.ROW_LOSSES] = csv(named(losses, data))
+    if data.flipped is not None:
+        detected = detection(rankings, losses, data)
+        files |= {artifacts.DETECTION: csv(detected), **flipped_file(data)}
+        files[RANKING_TABLE] += detection_markdown(detected).encode()
+    artifacts.write_results(folder, files, run_record(run, inputs, methods, seconds, failed=done.failed))
+    write_index(run.results_dir)

@@ -1,0 +1,121 @@
+"""Further training without the rows that rankings name, and what it says of them, into a results folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fimo.comparison.removal import Verification, named_groups, removals, verification
+from fimo.groups import Groups
+from fimo.pipeline import addresses, artifacts, results
+from fimo.pipeline.attribute import Attribution, attribute
+from fimo.pipeline.derived import with_examples
+from fimo.pipeline.failures import failure_notes
+from fimo.pipeline.files import folder_name
+from fimo.pipeline.ranking_files import stored_ranking
+from fimo.pipeline.run import Run
+from fimo.pipeline.seed_files import SeedFiles
+from fimo.pipeline.stages import diverged_runs, exit_code, further_train, timed, train
+
+logger = logging.getLogger(__name__)
+
+
+def verify_all(run: Run) -> int:
+    """Final model, scores of all rows, further training without the groups; the results folder is logged last.
+
+    Args:
+        run: its `removed` says which rows leave, and for which test examples.
+
+    Returns:
+        The exit code: 0, or 3 where runs diverged or methods failed, and were left out.
+    """
+    folder, diverged, failed = verified(run)
+    logger.info("\n%s\n%s", (folder / artifacts.REMOVAL_TABLE).read_text(), folder)
+    return exit_code(diverged, failed)
+
+
+def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
+    """The results folder of a verification, which is made where it isn't there; what diverged, and what failed."""
+    seconds: dict[str, float] = {}
+    n, chosen = len(run.dataset.train), run.removed
+    sizes = chosen.sizes(n)
+    if run.dataset.mistakes is None:  # which examples these are, only the final model knows
+        chosen.positions(run.examples["test"])
+    with timed(seconds, "train"):
+        train(run)
+    tests = chosen.positions(run.examples["test"])
+    every_row = with_examples(run, Groups.of("all", n), tests)
+    with timed(seconds, "attribute"):
+        done = _scores(every_row, max(sizes))
+    scores = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in done.scores.items()}
+    removed = removals(scores, chosen.shares, sizes, chosen.random, chosen.seed)
+    grouped = with_examples(run, Groups.of(named_groups(removed), n), tests)
+    with timed(seconds, "further_train"):
+        further_train(grouped)
+    with SeedFiles(grouped) as files, results.reserved(run, inputs := _inputs(every_row, grouped)) as folder:
+        record = results.complete(folder)
+        if record is not None and record.get("failed", {}) == done.failed:
+            logger.info("verification: found in %s", folder)
+            diverged = record["diverged"]
+        else:
+            losses = files.finished()
+            diverged = diverged_runs(losses, "removal {}".format)
+            with timed(seconds, "compare"):
+                tables = verification(scores, removed, list(losses.values()))
+            _write(grouped, every_row, folder, inputs, (done, tables, diverged), seconds)
+    return folder, diverged, done.failed
+
+
+def _scores(run: Run, most: int) -> Attribution:
+    """Scores of all rows by the methods, or those that a stored ranking keeps, of which a group needs so many."""
+    path = run.removed.ranking
+    return attribute(run) if path is None else Attribution(stored_ranking(run, Path(path), run.problem, most))
+
+
+def _inputs(every_row: Run, grouped: Run) -> dict[str, Any]:
+    """What determines the results: scores of all rows, and the further training without the groups."""
+    scored = {method.label: addresses.scores(every_row, name).hash for name, method in every_row.methods.items()}
+    if every_row.removed.ranking is not None:
+        scored = {"ranking": every_row.removed.ranking}
+    seeds = list(grouped.seeds.all)
+    further = addresses.further_training(grouped).hash
+    return {"layout": addresses.RESULTS_LAYOUT, "removal": scored, "further": further, "seeds": seeds}
+
+
+def _write(
+    run: Run,
+    every_row: Run,
+    folder: Path,
+    inputs: Mapping[str, Any],
+    outcome: tuple[Attribution, Verification, list[str]],
+    seconds: dict[str, float],
+) -> None:
+    from fimo.pipeline.figures import GOLD_NAMES
+    from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+    from fimo.pipeline.results_tables import csv, examples_of, named
+    from fimo.report.figures import figure_files
+    from fimo.report.removal import removal_figure, removal_markdown
+
+    done, tables, diverged = outcome
+    what = "loss" if run.measurement is None else repr(run.measurement)
+    notes = [*theta_note(run), *failure_notes(done.failed)]
+    notes += [f"Left out where they diverged: {'; '.join(diverged)}."] if diverged else []
+    count = len(run.seeds.all)
+    measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
+    notes.append(f"Measured: {measured}, {run.training.epochs} epochs.")
+    methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
+    for name, method in run.methods.items():
+        if method.label in done.scores and run.removed.ranking is None:
+            methods[method.label] = method_record(addresses.scores(every_row, name))
+    figure = removal_figure(tables, f"{folder_name(run.name)}: {measured}", what)
+    files = {
+        artifacts.REMOVAL: csv(named(tables.table, run.dataset)),
+        artifacts.AGREEMENT: csv(tables.agreement),
+        artifacts.REMOVAL_TABLE: removal_markdown(tables, examples_of(run.dataset), notes, what).encode(),
+        **{f"{artifacts.REMOVAL_FIGURE}.{kind}": content for kind, content in figure_files(figure).items()},
+    }
+    more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed}
+    artifacts.write_results(folder, files, run_record(run, inputs, methods, seconds, **more))
+    write_index(run.results_dir)

@@ -1,0 +1,99 @@
+"""ranking.md: which training rows made a few predictions, and which rows matter most to the model, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fimo.report.influential import Examples, cell_text, described, quoted
+
+
+def ranking_markdown(
+    rankings: Mapping[str, xr.Dataset],
+    examples: Examples,
+    notes: Sequence[str] = (),
+    tests: int = 3,
+    count: int = 5,
+    watched: str | None = None,
+) -> str:
+    """A section for each of the first test examples: the ends of every method's ranking; then self-influence.
+
+    Args:
+        rankings: by label, see `fimo.ranking`; of several amounts of further training the last is shown.
+        examples: of the run.
+        notes: sentences under the tables.
+        tests: how many test examples.
+        count: how many training rows at each end.
+        watched: what is measured at the test examples; None for their loss, which a row helps to lower.
+
+    Returns:
+        The text in Markdown.
+    """
+    last = {label: r.isel(step=-1) if "step" in r.dims else r for label, r in rankings.items()}
+    first = next(iter(last.values()))
+    what = f"raises the {watched}" if watched else "raises the test loss, so that it helped"
+    lines = [
+        "# All training rows, ranked",
+        "",
+        f"All {first.sizes['train']:,} training rows. A positive score says that leaving the row out {what}. Nothing "
+        "was trained for this: whether it is true for this model, `verify` shows.",
+    ]
+    high, low = ("raise it most", "lower it most") if watched else ("most helpful", "most harmful")
+    for test in first["test"].values[:tests]:
+        lines += ["", f"## Test example {examples.label('test', int(test))}", ""]
+        lines += [*quoted(examples.describe("test", int(test))), ""]
+        lines += [f"| by | {high} (training row: score) | {low} |", "|---|---|---|"]
+        rows: dict[int, None] = {}
+        for label, ranking in last.items():
+            pairs = _pairs(ranking.sel(test=test))
+            ends = pairs[:count], pairs[::-1][:count]
+            lines.append(f"| {label} | {_cell(ends[0], examples)} | {_cell(ends[1], examples)} |")
+            rows |= dict.fromkeys(row for end in ends for row, _ in end)
+        lines += described(rows, examples)
+    own = {label: r["self_influence"] for label, r in last.items() if "self_influence" in r}
+    if own:
+        lines += ["", "## Rows that matter most to their own loss (self-influence)", ""]
+        lines += ["Wrong labels are often among them: the model has learnt them by heart, from themselves alone.", ""]
+        lines += ["| by | training row: score |", "|---|---|"]
+        for label, values in own.items():
+            order = np.argsort(-values.values, kind="stable")[:count]
+            pairs = [(int(values["train"].values[place]), float(values.values[place])) for place in order]
+            lines.append(f"| {label} | {_cell(pairs, examples)} |")
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
+
+
+def detection_markdown(detected: pd.DataFrame) -> str:
+    """How well each detector finds the labels that were made wrong.
+
+    Args:
+        detected: the columns of detection.csv.
+
+    Returns:
+        A section in Markdown.
+    """
+    lines = [
+        "",
+        "## Labels that were made wrong (data.flip)",
+        "",
+        f"{detected['wrong'].iloc[0]} labels are wrong. AUC: how often a row with a wrong label stands before one "
+        "without. Precision: of the first so many rows as labels are wrong, the share whose label is.",
+        "",
+        "| by | AUC | precision |",
+        "|---|--:|--:|",
+    ]
+    rows = detected.sort_values("auc", ascending=False, kind="stable").itertuples()
+    lines += [f"| {row.detector}, {row.by} | {row.auc:.3f} | {row.precision:.3f} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _pairs(ranking: xr.Dataset) -> list[tuple[int, float]]:
+    """Rows and scores of one test example, from the highest to the lowest."""
+    pairs = zip(ranking["row"].values.tolist(), ranking["score"].values.tolist(), strict=True)
+    return [(row, score) for row, score in pairs if not np.isnan(score)]
+
+
+def _cell(pairs: Sequence[tuple[int, float]], examples: Examples) -> str:
+    return ", ".join(f"{cell_text(examples.label('train', row))}: {score:.2g}" for row, score in pairs) or "–"

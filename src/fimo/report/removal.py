@@ -1,0 +1,149 @@
+"""removal.md and removal.png: what leaving out the rows that rankings name does, beside what they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fimo.comparison.removal import RANDOM_ROWS, Verification
+from fimo.report.figures import STYLE, draw_line
+from fimo.report.influential import Examples
+from fimo.report.layout import legend_entries, set_legend, set_title
+from fimo.report.markdown import decimals_for, with_error
+
+SHARE_AXIS = "share of the training rows that leave, most helpful first"
+
+
+def removal_markdown(
+    verified: Verification, examples: Examples, notes: Sequence[str] = (), watched: str | None = None
+) -> str:
+    """A verdict in words, the table of methods, and a sentence for each test example.
+
+    Args:
+        verified: the tables.
+        examples: of the run, for what people call test examples.
+        notes: sentences under the tables.
+        watched: what is measured at the test examples; None for their loss.
+
+    Returns:
+        The text in Markdown.
+    """
+    what, agreement = watched or "loss", verified.agreement
+    best = agreement["method"][agreement["correlation_mean"].fillna(-2).argmax()]
+    lines = [
+        "# Are the rankings true for this model?",
+        "",
+        f"For each of {verified.table['test'].nunique()} test examples the training rows that a method holds most "
+        "helpful leave together, and the final model is trained on without them. Predicted is the sum of their scores, "
+        f"measured how much higher the {what} is than after training on with all rows, mean over seeds. Random rows "
+        "show what leaving out any rows does.",
+        "",
+        *_methods(verified),
+        "",
+        f"## Test example by test example, by {best}",
+        "",
+        *(f"- {sentence}" for sentence in verdicts(verified, best, examples, what)),
+    ]
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
+
+
+def _methods(verified: Verification) -> list[str]:
+    """A row for each method: how often the sign is right, rank correlation, and the mean effect for each share."""
+    means, agreement = verified.shares(), verified.agreement.set_index("method")
+    sizes = means.drop_duplicates("share")
+    columns = [f"{share:.3g} of the rows ({rows})" for share, rows in zip(sizes["share"], sizes["rows"], strict=True)]
+    head = ["method", "right sign", "rank correlation", *(f"{column}: measured | predicted" for column in columns)]
+    lines = [f"| {' | '.join(head)} |", f"|---{(len(head) - 1 + len(columns)) * '|--:'}|"]
+    decimals = decimals_for(means["measured_sem"])
+    for method, rows in means.groupby("method", sort=False):
+        cells = ["–", "–"]
+        if method in agreement.index:
+            own = agreement.loc[method]
+            cells = [f"{own['right_sign']:.0%}", with_error(own["correlation_mean"], own["correlation_sem"])]
+        for _, row in rows.iterrows():
+            cells += [with_error(row["measured_mean"], row["measured_sem"], decimals)]
+            cells += ["–" if np.isnan(row["predicted"]) else f"{row['predicted']:.{decimals}f}"]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    first = verified.agreement.iloc[0]
+    return [
+        *lines,
+        "",
+        f"Right sign: of the groups that the method named itself. Rank correlation: Spearman's, between predicted and "
+        f"measured over all {first['groups']} groups, also the other methods' and random ones, mean ± standard error "
+        f"over {first['tests']} test examples; effects: mean ± standard error over test examples.",
+    ]
+
+
+def verdicts(verified: Verification, method: str, examples: Examples, what: str = "loss") -> list[str]:
+    """A sentence for each test example, about the largest share: what the rows do that a method names.
+
+    Args:
+        verified: the tables.
+        method: its label.
+        examples: for what people call the test examples.
+        what: is measured there.
+
+    Returns:
+        The sentences.
+    """
+    share = verified.table["share"].max()
+    table = verified.table[verified.table["share"] == share]
+    own, random = table[table["method"] == method], table[table["method"] == RANDOM_ROWS].set_index("test")
+    decimals = decimals_for([*own["measured_sem"], *random["measured_sem"]])
+    return [
+        f"Removing the {row['rows']} rows that {method} names {'raises' if row['measured_mean'] > 0 else 'lowers'} the "
+        f"{what} at test {examples.label('test', int(row['test']))} by "
+        f"{with_error(abs(row['measured_mean']), row['measured_sem'], decimals)}, predicted "
+        f"{row['predicted'] * (1 if row['measured_mean'] > 0 else -1):.{decimals}f}; random rows: "
+        f"{_signed(random.loc[row['test']], decimals)}."
+        for _, row in own.iterrows()
+    ]
+
+
+def _signed(row: pd.Series, decimals: int) -> str:
+    return with_error(row["measured_mean"], row["measured_sem"], decimals)
+
+
+def draw_removal(axes: Axes, verified: Verification) -> None:
+    """Mean effect over the share removed, a line for each method, random rows dashed; bands are standard errors.
+
+    Args:
+        axes: to draw on.
+        verified: the tables.
+    """
+    for method, rows in verified.shares().groupby("method", sort=False):
+        if method == RANDOM_ROWS:
+            axes.plot(rows["share"], rows["measured_mean"], "--", color="#555555", label=RANDOM_ROWS)
+            low, high = (rows["measured_mean"] + sign * rows["measured_sem"] for sign in (-1, 1))
+            axes.fill_between(rows["share"], low, high, color="#555555", alpha=0.12, linewidth=0)
+        else:
+            draw_line(axes, str(method), rows["share"], rows["measured_mean"], rows["measured_sem"], 1)
+    shares = sorted(verified.table["share"].unique())
+    axes.set_xticks(shares, [f"{share:.3g}" for share in shares])
+
+
+@matplotlib.rc_context(STYLE)
+def removal_figure(verified: Verification, title: str, what: str = "loss") -> Figure:
+    """The effect over the share removed.
+
+    Args:
+        verified: the tables.
+        title: over the figure, the run's name first; any length.
+        what: is measured at the test examples.
+
+    Returns:
+        One panel with its legend below.
+    """
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    set_title(figure, title)
+    axes = figure.subplots()
+    draw_removal(axes, verified)
+    axes.set_xlabel(SHARE_AXIS)
+    axes.set_ylabel(f"rise of the {what} at the test example, mean")
+    set_legend(figure, legend_entries(axes))
+    return figure

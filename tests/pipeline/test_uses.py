@@ -1,0 +1,206 @@
+"""rank and verify as commands and from Python: files, what is found again, and what is refused."""
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from configs import app
+from torch import nn
+
+import fimo
+from fimo.errors import UserError
+
+RUN = ("experiment=breast_cancer", "data.train_rows=null", "data.test_count=6", "method=[grad_dot,cg,unrolled_gn]")
+VERIFY = (*RUN, "verify.shares=[0.02,0.1]", "verify.tests=2", "verify.random=3")
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranked")
+    assert app(folder, *RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks", name="rank") == 0
+    return folder
+
+
+def test_files_of_a_ranking(ranked):
+    results = ranked / "results" / "ranks"
+    ranking = pd.read_csv(results / "ranking.csv")
+    assert list(ranking) == ["method", "step", "test", "rank", "train", "score", "test_name", "train_name"]
+    assert set(ranking["method"]) == {"Grad-Dot", "CG", "Unrolled-GN"}
+    steps = ranking.groupby("method")["step"].unique()
+    assert np.isnan(steps["CG"]).all() and len(steps["Unrolled-GN"]) == 2
+    one = ranking.query("method == 'CG' and test == 0")
+    rows = len(pd.read_csv(results / "self_influence.csv").query("method == 'CG'"))
+    assert one["rank"].tolist() == [*range(1, 9), *range(rows - 7, rows + 1)]
+    assert one["score"].is_monotonic_decreasing and one["train"].is_unique
+    for name in ("self_influence.csv", "mean_scores.csv"):
+        table = pd.read_csv(results / name)
+        assert list(table) == ["method", "step", "train", "score", "train_name"]
+        assert len(table) == 4 * rows and table["score"].notna().all()
+    text = (results / "ranking.md").read_text()
+    assert text.count("## Test example") == 3 and "self-influence" in text
+
+
+def test_a_ranking_is_found_again(ranked, caplog):
+    options = (*RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks")
+    before = (ranked / "results" / "ranks" / "run.json").stat().st_mtime_ns
+    with caplog.at_level(logging.INFO):
+        assert app(ranked, *options, name="rank") == 0
+    assert "CG: ranking found in" in caplog.text and "ranking: found in" in caplog.text
+    assert (ranked / "results" / "ranks" / "run.json").stat().st_mtime_ns == before
+
+
+def test_a_ranking_does_not_depend_on_what_is_left_out(ranked, caplog):
+    with caplog.at_level(logging.INFO):
+        app(ranked, *RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks", "data.left_out=[1,4]", name="rank")
+    assert "computed" not in caplog.text
+
+
+@pytest.fixture(scope="module")
+def verified(ranked):
+    assert app(ranked, *VERIFY, "name=verified", name="verify") == 0
+    return ranked
+
+
+def test_files_of_a_verification(verified):
+    results = verified / "results" / "verified"
+    removal = pd.read_csv(results / "removal.csv")
+    columns = ["method", "test", "share", "rows", "predicted", "measured_mean", "measured_sem"]
+    assert list(removal)[:7] == columns
+    assert set(removal["method"]) == {"Grad-Dot", "CG", "Unrolled-GN", "random rows"}
+    assert (removal.groupby("method").size() == 4).all() and set(removal["test"]) == {0, 1}
+    assert removal["measured_mean"].notna().all()
+    text = (results / "removal.md").read_text()
+    assert "Removing the" in text and "random rows:" in text and (results / "removal.png").is_file()
+    record = json.loads((results / "run.json").read_text())
+    assert record["compared"] == [0, 1] and set(record["methods"]) == {"Grad-Dot", "CG", "Unrolled-GN"}
+
+
+def test_a_verification_is_found_again(verified, caplog):
+    with caplog.at_level(logging.INFO):
+        assert app(verified, *VERIFY, "name=verified", name="verify") == 0
+    assert "verification: found in" in caplog.text and "2 of 2 seeds found" in caplog.text
+
+
+def test_a_stored_ranking_is_verified(verified):
+    """The groups and predictions of the rows that it keeps are those of the methods themselves."""
+    folder = verified / "results" / "ranks"
+    options = (*VERIFY[:-3], "verify.shares=[0.005,0.01]", "verify.tests=2", "verify.random=3")
+    assert app(verified, *options, f"verify.ranking={folder}", "name=stored", name="verify") == 0
+    assert app(verified, *options, "name=anew", name="verify") == 0
+    stored, anew = (pd.read_csv(verified / "results" / name / "removal.csv") for name in ("stored", "anew"))
+    pd.testing.assert_frame_equal(stored, anew)
+
+
+def test_labels_that_were_made_wrong(tmp_path):
+    """Every detector's numbers are those of its file, against a loop over pairs; `flipped.csv` says which are wrong."""
+    few = ("experiment=breast_cancer", "data.flip=0.05", "data.test_count=6", "method=[grad_dot,embedding]")
+    assert app(tmp_path, *few, "name=flipped", name="rank") == 0
+    results = tmp_path / "results" / "flipped"
+    found = pd.read_csv(results / "detection.csv").set_index(["detector", "by"])
+    assert set(found.index.get_level_values("by")) == {"self-influence", "mean harm", "loss", "margin", "random order"}
+    assert ("Embedding", "self-influence") not in found.index
+    wrong, losses = pd.read_csv(results / "flipped.csv")["train"], pd.read_csv(results / "losses.csv")
+    mean = pd.read_csv(results / "mean_scores.csv").query("method == 'Grad-Dot'")
+    own = pd.read_csv(results / "self_influence.csv").query("method == 'Grad-Dot'")
+    for key, values in {
+        ("Grad-Dot", "self-influence"): own["score"],
+        ("Grad-Dot", "mean harm"): -mean["score"],
+        ("the row itself", "loss"): losses["loss"],
+        ("the row itself", "margin"): -losses["margin"],
+    }.items():
+        flags = losses["train"].isin(wrong).to_numpy()
+        pairs = [one > other for one in values[flags.tolist()] for other in values[(~flags).tolist()]]
+        assert np.isclose(found.loc[key, "auc"], np.mean(pairs))
+        first = np.argsort(-values.to_numpy(), kind="stable")[: len(wrong)]
+        assert np.isclose(found.loc[key, "precision"], flags[first].mean()) and found.loc[key, "wrong"] == len(wrong)
+    assert "made wrong (data.flip)" in (results / "ranking.md").read_text()
+
+
+WRONG = [
+    ("rank", "rank.top=0", "rank.top must be a whole number of at least 1, found 0."),
+    ("rank", "rank.top=5000", r"rank.top must be a whole number from 1 to \d+ \(the training rows\), found 5000"),
+    ("rank", "rank.amounts=[7]", r"rank.amounts must be a list of epochs of further training.*at most 2, found \[7\]"),
+    ("rank", "rank.amounts=2", "rank.amounts must be a list of numbers above 0"),
+    (
+        "verify",
+        "verify.shares=[0.0001]",
+        r"verify.shares must each be at least one of the \d+ training rows.*is 0 rows",
+    ),
+    ("verify", "verify.shares=[1.0]", "verify.shares must each be at least one of the .* training rows and not all"),
+    ("verify", "verify.shares=[]", "verify.shares must be a list of numbers above 0"),
+    ("verify", "verify.tests=[3,99]", "verify.tests must name test examples that are evaluated.*found 99"),
+    ("verify", "verify.tests=7", r"verify.tests must be from 1 to 6 \(the test examples that are evaluated\), found 7"),
+    ("verify", "verify.tests=[a]", "verify.tests must be a number of test examples, or a list of positions"),
+    ("verify", "verify.random=1", "verify.random must be a whole number of at least 2, found 1"),
+    ("verify", "+verify.share=[0.1]", "verify has no setting 'share'.*Did you mean verify.shares?"),
+    (
+        "verify",
+        "verify.ranking=nowhere",
+        "verify.ranking must be a results folder of rank or a CSV file, found nowhere",
+    ),
+]
+
+
+@pytest.mark.parametrize("command, option, message", WRONG, ids=[option for _, option, _ in WRONG])
+def test_one_sentence_for_what_can_not_be(verified, command, option, message):
+    with pytest.raises(UserError, match=message):
+        app(verified, *RUN, option, name=command)
+
+
+def test_rankings_that_do_not_fit(verified, tmp_path):
+    folder = verified / "results" / "ranks"
+    other = (*RUN, "seed=1", f"verify.ranking={folder}", "verify.shares=[0.01]", "verify.tests=2")
+    with pytest.raises(UserError, match="ranks the rows of another final model"):
+        app(verified, *other, name="verify")
+    with pytest.raises(UserError, match=r"must name as many rows as leave together, \d+ .*found 16 by Grad-Dot"):
+        app(verified, *RUN, f"verify.ranking={folder}", "verify.shares=[0.5]", "verify.tests=2", name="verify")
+    for table, message in (
+        ("test,train\n0,1\n", "must have the columns test, train, score, found no score"),
+        ("test,train,score\n0,100000,1\n", "belongs to other training rows: it names row 100000"),
+        ("test,train,score\n0,1,1\n", "must name as many rows as leave together"),
+        ("test,train,score\n5,1,1\n", "must rank rows for test example 0, found none"),
+    ):
+        path = tmp_path / "mine.csv"
+        path.write_text(table)
+        with pytest.raises(UserError, match=message):
+            app(verified, *RUN, f"verify.ranking={path}", "verify.shares=[0.01]", "verify.tests=2", name="verify")
+
+
+def problem(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(66, 5, generator=generator)
+    targets = (inputs[:, 0] + 0.3 * torch.randn(66, generator=generator) > 0).long()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
+    rows = (inputs[:60], targets[:60]), (inputs[60:], targets[60:])
+    return fimo.Problem(network, fimo.CrossEntropy(), *rows, left_out=[0])
+
+
+def test_from_python():
+    asked, training = problem(), fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=3, batch_size=16)
+    ranking = fimo.rank(asked, ["grad_dot", "unrolled_gn"], training, top=12, amounts=[1, 3])
+    scores = fimo.attribute(fimo.Problem(asked.network, asked.objective, asked.train, asked.test, "all"), "grad_dot")
+    best = ranking.rows.query("method == 'Grad-Dot' and test == 2 and rank <= 12")
+    expected = scores["Grad-Dot"].sel(test=2)
+    order = np.argsort(-expected.values, kind="stable")[:12]
+    assert best["train"].tolist() == order.tolist()
+    np.testing.assert_allclose(best["score"], expected.values[order])
+    assert ranking.self_influence["step"].dropna().unique().tolist() == [4, 12]
+    np.testing.assert_allclose(ranking.mean.query("method == 'Grad-Dot'")["score"], scores["Grad-Dot"].mean("test"))
+
+    shares = {"tests": [1, 4], "shares": (0.1, 0.2), "seeds": 2, "random": 3}
+    verified = fimo.verify(asked, ["grad_dot", "unrolled_gn"], training, **shares)
+    again = fimo.verify(asked, ranking, training, **shares)
+    assert verified.table["measured_mean"].notna().all() and set(verified.table["test"]) == {1, 4}
+    assert verified.table.equals(again.table) or np.allclose(
+        verified.table.select_dtypes(float), again.table.select_dtypes(float), equal_nan=True
+    )
+    assert verified.figure("title").axes
+    with pytest.raises(UserError, match="belongs to another final model, or other training rows"):
+        fimo.verify(problem(1), ranking, training, **shares)
+    with pytest.raises(UserError, match="raise rank.top, or lower verify.shares"):
+        fimo.verify(asked, ranking, training, shares=(0.5,), tests=1)
