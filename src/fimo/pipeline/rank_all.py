@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fimo.pipeline import addresses, artifacts, results
-from fimo.pipeline.artifacts import MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, SELF_INFLUENCE
+from fimo.pipeline.artifacts import DETECTION, MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, ROW_LOSSES, SELF_INFLUENCE
 from fimo.pipeline.attribute import Attribution, rank
 from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.run import Run
@@ -57,6 +57,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
     from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+    from fimo.pipeline.results_page import ranking_page
     from fimo.pipeline.results_tables import csv, examples_of, named, ranking_rows, value_rows
     from fimo.pipeline.wrong_labels import detection, row_losses
     from fimo.report.ranking import detection_markdown, ranking_markdown
@@ -69,17 +70,22 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
         if method.label in rankings:
             methods[method.label] = method_record(addresses.ranking_of(run, name), RANKED)
             notes += [f"{method.label}: {note}." for note in methods[method.label].get("notes", [])]
-    files = {
-        RANKING: csv(named(ranking_rows(rankings), data)),
-        SELF_INFLUENCE: csv(named(value_rows(rankings, SELF), data)),
-        MEAN_SCORES: csv(named(value_rows(rankings, MEAN), data)),
-        RANKING_TABLE: ranking_markdown(rankings, examples, notes, watched=watched).encode(),
-    }
+    record = run_record(run, inputs, methods, seconds, failed=done.failed)
+    ranking, own = named(ranking_rows(rankings), data), named(value_rows(rankings, SELF), data)
+    page, too_large = ranking_page(run, ranking, own, record, notes)
     losses = row_losses(run.problem)
-    files[artifacts.ROW_LOSSES] = csv(named(losses, data))
+    files = {
+        RANKING: csv(ranking),
+        SELF_INFLUENCE: csv(own),
+        MEAN_SCORES: csv(named(value_rows(rankings, MEAN), data)),
+        ROW_LOSSES: csv(named(losses, data)),
+        RANKING_TABLE: ranking_markdown(rankings, examples, [*notes, *too_large], watched=watched).encode(),
+        **flipped_file(data),
+        **page,
+    }
     if data.flipped is not None:
         detected = detection(rankings, losses, data)
-        files |= {artifacts.DETECTION: csv(detected), **flipped_file(data)}
+        files[DETECTION] = csv(detected)
         files[RANKING_TABLE] += detection_markdown(detected).encode()
-    artifacts.write_results(folder, files, run_record(run, inputs, methods, seconds, failed=done.failed))
+    artifacts.write_results(folder, files, record)
     write_index(run.results_dir)

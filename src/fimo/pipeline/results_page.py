@@ -17,7 +17,7 @@ from fimo.errors import UserError
 from fimo.pipeline import artifacts
 from fimo.pipeline.figures import AMOUNT_LABELS, GOLD_NAMES, measured
 from fimo.pipeline.run import Run
-from fimo.report.page.page import RUN, Page
+from fimo.report.page.page import RANK, RUN, VERIFY, Page
 from fimo.report.page.payload import choose_steps
 
 logger = logging.getLogger(__name__)
@@ -53,22 +53,85 @@ def report_page(
     effects = xr.concat([gold_standard(seeds, int(place), "full") for place in places], "step", coords=["epoch"])
     page = Page(
         kind=RUN,
-        title=run.name,
         subtitle=subtitle(run, measured(run, comparison)),
-        describe=describe(run.dataset),
-        label=label(run.dataset),
-        record=record,
         curves=comparison.curves,
         ceiling=comparison.reliability,
         scores=scores,
         effects=effects,
         losses=seeds[0]["loss_before"].load(),
         claims=claims,
-        notes=notes,
-        watched=None if run.measurement is None else repr(run.measurement),
-        amount=AMOUNT_LABELS[run.gold],
         several="rows" if run.dataset.left_out.names is None else "groups",
+        **_every_page(run, record, notes),
     )
+    return _file(page)
+
+
+def ranking_page(
+    run: Run, ranking: pd.DataFrame, self_influence: pd.DataFrame, record: Mapping[str, Any], notes: Sequence[str]
+) -> tuple[dict[str, bytes], list[str]]:
+    """The page of a ranking of all training rows, as `report_page` has it.
+
+    Args:
+        run: the run.
+        ranking: the columns of ranking.csv.
+        self_influence: the columns of self_influence.csv.
+        record: see `report_page`.
+        notes: see `report_page`.
+
+    Returns:
+        See `report_page`.
+    """
+    counts = f"{len(run.dataset.train):,} training rows ranked for {len(run.examples['test'])} test examples"
+    per_epoch = run.training.steps_per_epoch(run.problem)
+    page = Page(
+        kind=RANK,
+        subtitle=f"{counts}; data {run.data_name}, size {run.size}",
+        ranking=ranking,
+        self_influence=self_influence,
+        epochs={int(step): int(step) / per_epoch for step in ranking["step"].dropna().unique()},
+        **_every_page(run, record, notes),
+    )
+    return _file(page)
+
+
+def removal_page(
+    run: Run, removal: pd.DataFrame, record: Mapping[str, Any], notes: Sequence[str]
+) -> tuple[dict[str, bytes], list[str]]:
+    """The page of a verification, as `report_page` has it.
+
+    Args:
+        run: the run.
+        removal: the columns of removal.csv.
+        record: see `report_page`.
+        notes: see `report_page`.
+
+    Returns:
+        See `report_page`.
+    """
+    how = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {len(run.seeds.all)} seeds"
+    tests = f"{removal['test'].nunique()} test examples"
+    page = Page(
+        kind=VERIFY,
+        subtitle=f"{how}, without the rows that rankings name; {tests}; data {run.data_name}, size {run.size}",
+        removal=removal,
+        **_every_page(run, record, notes),
+    )
+    return _file(page)
+
+
+def _every_page(run: Run, record: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "title": run.name,
+        "describe": describe(run.dataset),
+        "label": label(run.dataset),
+        "record": record,
+        "notes": notes,
+        "watched": None if run.measurement is None else repr(run.measurement),
+        "amount": AMOUNT_LABELS[run.gold],
+    }
+
+
+def _file(page: Page) -> tuple[dict[str, bytes], list[str]]:
     try:
         return {artifacts.REPORT: page.html()}, []
     except UserError as reason:

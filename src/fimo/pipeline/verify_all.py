@@ -94,6 +94,7 @@ def _write(
 ) -> None:
     from fimo.pipeline.figures import GOLD_NAMES
     from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+    from fimo.pipeline.results_page import removal_page
     from fimo.pipeline.results_tables import csv, examples_of, named
     from fimo.report.figures import figure_files
     from fimo.report.removal import removal_figure, removal_markdown
@@ -109,13 +110,18 @@ def _write(
     for name, method in run.methods.items():
         if method.label in done.scores and run.removed.ranking is None:
             methods[method.label] = method_record(addresses.scores(every_row, name))
-    figure = removal_figure(tables, f"{folder_name(run.name)}: {measured}", what)
-    files = {
-        artifacts.REMOVAL: csv(named(tables.table, run.dataset)),
-        artifacts.AGREEMENT: csv(tables.agreement),
-        artifacts.REMOVAL_TABLE: removal_markdown(tables, examples_of(run.dataset), notes, what).encode(),
-        **{f"{artifacts.REMOVAL_FIGURE}.{kind}": content for kind, content in figure_files(figure).items()},
-    }
     more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed}
-    artifacts.write_results(folder, files, run_record(run, inputs, methods, seconds, **more))
+    record = run_record(run, inputs, methods, seconds, **more)
+    removal = named(tables.table, run.dataset)
+    page, too_large = removal_page(run, removal, record, notes)
+    figure = removal_figure(tables, f"{folder_name(run.name)}: {measured}", what)
+    text = removal_markdown(tables, examples_of(run.dataset), [*notes, *too_large], what)
+    files = {
+        artifacts.REMOVAL: csv(removal),
+        artifacts.AGREEMENT: csv(tables.agreement),
+        artifacts.REMOVAL_TABLE: text.encode(),
+        **{f"{artifacts.REMOVAL_FIGURE}.{kind}": content for kind, content in figure_files(figure).items()},
+        **page,
+    }
+    artifacts.write_results(folder, files, record)
     write_index(run.results_dir)
