@@ -55,6 +55,8 @@ class Page:
         ranking: the columns of ranking.csv.
         self_influence: the columns of self_influence.csv.
         removal: the columns of removal.csv.
+        agreement: of a removal, the columns of agreement.csv.
+        verdicts: of a removal, a sentence for each test example.
         notes: sentences on what to be aware of.
         watched: what is measured at the test examples; None for their loss, which an example helps to lower.
         amount: what the amounts are.
@@ -77,6 +79,8 @@ class Page:
     ranking: pd.DataFrame | None = None
     self_influence: pd.DataFrame | None = None
     removal: pd.DataFrame | None = None
+    agreement: pd.DataFrame | None = None
+    verdicts: Sequence[str] = ()
     notes: Sequence[str] = ()
     watched: str | None = None
     amount: str = "amount of further training (epochs)"
