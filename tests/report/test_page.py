@@ -139,6 +139,19 @@ def test_rankings_are_cut_to_what_can_be_looked_at():
     assert [data["train"][place]["number"] for place in own["top"]] == top.tolist()
 
 
+def test_a_ranking_has_fewer_rows_where_the_page_would_be_too_large(monkeypatch):
+    made = rank_page(self_influence=None, describe=lambda split, number: f"{number} {1000 * 'x'}")
+    sizes = []
+    for ends in ((4,), (1,)):
+        monkeypatch.setattr(page, "ENDS", ends)
+        sizes.append(len(made.html()))
+    monkeypatch.setattr(page, "ENDS", (4, 1))
+    monkeypatch.setattr(page, "MOST_BYTES", sizes[0] - 1)
+    content = made.html()
+    assert sizes[0] > sizes[1] == len(content)
+    assert [len(rows) for rows, _ in data_of(content)["ranking"]["entries"][0][0]["helpful"]] == [1] * TESTS
+
+
 def test_the_nearest_columns_of_a_wide_table_are_left_out(monkeypatch):
     monkeypatch.setattr(examples, "MOST_CELLS", 2)
     (row,) = [example for example in payload(run_page())["test"] if example["number"] == 0]

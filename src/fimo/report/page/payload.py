@@ -52,11 +52,12 @@ def choose_steps(epochs: np.ndarray, scores: Mapping[str, xr.DataArray]) -> np.n
     return np.unique([np.abs(epochs - amount).argmin() for amount in wanted])
 
 
-def payload(page: Page) -> dict[str, Any]:
+def payload(page: Page, end: int = 10) -> dict[str, Any]:
     """All that the page's scripts read, as plain values for JSON.
 
     Args:
         page: what is shown.
+        end: rows at each end of a ranking.
     """
     methods = _methods(page)
     examples = PageExamples(page)
@@ -73,7 +74,7 @@ def payload(page: Page) -> dict[str, Any]:
         "claims": None if page.claims is None else records(page.claims),
         "curves": None if page.curves is None else _curves(page, methods),
         "effects": None if page.effects is None else _effects(page, methods, examples),
-        "ranking": None if page.ranking is None else ranking_payload(page, methods, examples),
+        "ranking": None if page.ranking is None else ranking_payload(page, methods, examples, end),
         "selfInfluence": None if page.self_influence is None else self_influence_payload(page, methods, examples),
         "removal": None if page.removal is None else _removal(page, methods, examples),
     }
