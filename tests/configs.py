@@ -11,12 +11,14 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
+from looked_up_once import look_up_once
 from omegaconf import open_dict
 
 from fimo.app.config import run_of
 from fimo.app.errors import CONFIG_DIR
 from fimo.messages import log_to_stdout, silence_libraries
 
+look_up_once()
 DATA = os.environ.get("FIMO_DATA_DIR")
 # The experiment, the test and the left-out examples of a run of two seconds.
 QUICK = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")

@@ -110,7 +110,7 @@ def test_rows_come_in_many_forms(network, training):
 
 
 def test_a_folder_keeps_finished_seeds(problem, training, tmp_path, monkeypatch):
-    from fimo import api
+    from fimo.api import stages as api
 
     first = fimo.further_train(problem, training, seeds=2, folder=tmp_path)
     computed, inner = [], api.train_seeds

@@ -5,15 +5,16 @@ import os
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-# Half a minute: with the slow ones, so that the quick ones stay quick.
-SLOW = {"your_own_model", "paper_figures"}
-RUN = [pytest.param(path, marks=pytest.mark.slow) if path.stem in SLOW else path for path in NOTEBOOKS]
+# A kernel of its own imports for seconds: quick is what the first one computes, in this process.
+QUICK = "quickstart"
 
 
 def run(notebook, folder):
@@ -27,13 +28,34 @@ def run(notebook, folder):
     return client.execute(env=os.environ | {"OMP_NUM_THREADS": "1", "FIMO_SIZE": "smoke"})
 
 
-@pytest.mark.parametrize("notebook", RUN, ids=lambda path: path.stem)
+def check_results(notebook, folder):
+    (table, *_) = [*folder.rglob("results/**/curves.csv"), *folder.rglob("results/**/ranking.csv")]
+    assert len(table.read_text().splitlines()) > 10
+    size = json.loads(table.with_name("run.json").read_text())["config"]["facts"]["size"]
+    assert size == ("smoke" if "FIMO_SIZE" in notebook.read_text() else "laptop")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_from_an_empty_folder(notebook, tmp_path):
     run(notebook, tmp_path)
-    (curves, *_) = tmp_path.rglob("results/**/curves.csv")
-    assert len(curves.read_text().splitlines()) > 10
-    size = json.loads(curves.with_name("run.json").read_text())["config"]["facts"]["size"]
-    assert size == ("smoke" if "FIMO_SIZE" in notebook.read_text() else "laptop")
+    check_results(notebook, tmp_path)
+
+
+@pytest.mark.pictures
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+def test_its_cells_run_from_an_empty_folder(tmp_path, monkeypatch):
+    (notebook,) = [path for path in NOTEBOOKS if path.stem == QUICK]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FIMO_SIZE", "smoke")
+    monkeypatch.setattr(GlobalHydra.instance(), "hydra", None)
+    plt.switch_backend("agg")
+    names = {"__name__": "__main__"}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    plt.close("all")
+    check_results(notebook, tmp_path)
 
 
 def test_a_cell_that_raises_is_noticed(tmp_path):

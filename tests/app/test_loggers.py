@@ -58,6 +58,8 @@ def test_wandb_offline_without_a_prompt(offline, tmp_path, capsys):
     (media,) = [row for row in rows if "figure" in row or "figure._type" in row]
     assert any(key.startswith("curves") for key in media)
     assert list(folder.glob("wandb/offline-run-*/files/media/images/*.png"))
+    (page,) = folder.glob("wandb/offline-run-*/files/media/html/report*.html")
+    assert page.read_bytes() == (folder / "report.html").read_bytes()
 
 
 def test_a_cached_run_logs_its_curves_again(finished, offline, tmp_path):

@@ -10,12 +10,14 @@ import time
 from functools import partial
 
 import pytest
+from commands_here import command_here
 from configs import app
 
 from benchmarks import soak
 from benchmarks.diff_runs import check
 from benchmarks.soak import computed, finish
 from fimo.errors import UserError
+from fimo.further_training.ensemble import Ensemble
 from fimo.pipeline.artifacts import Artifact
 
 # A seed takes half a second: long enough to be killed in, short enough to be repeated.
@@ -103,11 +105,28 @@ def test_runs_are_killed_in_every_stage_and_nothing_is_lost(tmp_path):
     }
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_interrupted_or_asked_to_end(signal_number, tmp_path):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_or_asked_to_end(signal_number, tmp_path, capsys, monkeypatch):
+    """In this process, by a real signal in the middle of the second seed."""
+    inner = Ensemble.step
+
+    def step(*args):
+        if there(tmp_path / "outputs"):
+            signal.raise_signal(signal_number)
+        inner(*args)
+
+    monkeypatch.setattr(Ensemble, "step", step)
+    done = command_here(capsys, tmp_path, *BASE)
+    assert done.returncode == 130
+    assert done.stderr.strip().splitlines()[-1].startswith("interrupted: what is finished is kept")
+    assert "Traceback" not in done.stderr and list(there(tmp_path / "outputs")) == SEEDS[:1]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_interrupted_from_outside(tmp_path):
     process = start(tmp_path)
     wait_for(process, lambda: SEEDS[0] in there(tmp_path / "outputs"))
-    process.send_signal(signal_number)
+    process.send_signal(signal.SIGINT)
     err = process.communicate()[1]
     assert process.returncode == 130
     assert err.strip().splitlines()[-1].startswith("interrupted: what is finished is kept")

@@ -45,8 +45,9 @@ class TestAgainstTheExplicitSum:
     def test_matched(self, task, network, path):
         asked = problem(task, network)
         scores = attribute(asked, MatchedGaussNewton("Matched-GN", dual_bytes=PATHS[path]).for_training(recursion()))
+        curvature = dense.gauss_newton(asked)
         for step in STEPS:
-            inverse = dense.damped_inverse(dense.gauss_newton(asked), 1 / (RATE * step))
+            inverse = dense.damped_inverse(curvature, 1 / (RATE * step))
             close(scores.sel(step=step), reference.scores(asked, inverse), rtol=1e-7)
 
     @pytest.mark.parametrize("task, network", [PROBLEMS[0], PROBLEMS[3]])

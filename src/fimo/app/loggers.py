@@ -43,6 +43,9 @@ class NoLog:
             metrics = {f"cosine/{keys[row.method]}": float(row.cosine_mean) for row in rows.itertuples()}
             self.lightning.log_metrics({"epoch": float(rows["epoch"].iloc[0]), **metrics}, step=int(step))
 
+    def page(self, path: Path) -> None:
+        """Log `report.html`, where the log takes pages, and the page is there."""
+
     def __enter__(self) -> Self:
         return self
 

@@ -20,7 +20,7 @@ from fimo.app.loggers import NoLog
 from fimo.app.settings import without
 from fimo.comparison.tables import Comparison
 from fimo.errors import UserError, short
-from fimo.pipeline.files import folder_name, short_hash, write
+from fimo.pipeline.files import digest, folder_name, short_hash, write
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,15 @@ class WandbLog(NoLog):
         """Labels by key in the config, the curves' table and the figure."""
         self.run.config.update({"labels": {name: label for label, name in keys.items()}}, allow_val_change=True)
         self.run.log({"curves": wandb.Table(dataframe=comparison.curves), "figure": wandb.Image(figure)})
+
+    def page(self, path: Path) -> None:
+        """Upload `report.html` where it is there; the same one is not uploaded a second time."""
+        remembered, content = self._remembered(), digest(path) if path.is_file() else None
+        if content is None or remembered.get("page") == content:
+            return
+        self.guard.guarded(lambda: self.run.log({"report": wandb.Html(path.read_text(), inject=False)}))
+        if not self.guard.silenced:
+            write(self.memory, json.dumps({**remembered, "page": content}).encode())
 
     def close(self, failed: bool) -> None:
         """End the W&B run; what could not be sent lies in the results folder."""

@@ -27,6 +27,7 @@ def rank_all(run: Run) -> int:
         The exit code: 0, or 3 where methods failed, and were left out.
     """
     folder, failed = ranked(run)
+    results.log_page(run, folder)
     logger.info("ranking: for people in %s\n%s", folder / RANKING_TABLE, folder)
     return exit_code([], failed)
 

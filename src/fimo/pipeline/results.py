@@ -91,6 +91,18 @@ def read_verification(folder: Path) -> Verification:
     return Verification(*(pd.read_csv(folder / name) for name in (artifacts.REMOVAL, artifacts.AGREEMENT)))
 
 
+def log_page(run: Run, folder: Path) -> None:
+    """Log the page of a finished results folder, where the run has a log that takes pages.
+
+    Args:
+        run: whose log it is.
+        folder: of the results.
+    """
+    if run.open_log:
+        with run.open_log(folder) as log:
+            log.page(folder / artifacts.REPORT)
+
+
 def table(folder: Path) -> str:
     """The table of a finished run, for people."""
     return (folder / artifacts.TABLE).read_text()

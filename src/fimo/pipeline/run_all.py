@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from fimo.pipeline import results
+from fimo.pipeline.artifacts import REPORT
 from fimo.pipeline.attribute import Scores, attribute
 from fimo.pipeline.requirements import require_comparison
 from fimo.pipeline.run import Run
@@ -45,6 +46,7 @@ def run_all(run: Run, show_table: bool = True) -> int:
 
             comparison = results.read(folder)
             log.results(comparison, figures(run, comparison)["curves"], _names(run))
+            log.page(folder / REPORT)
     code = exit_code(diverged, done.failed)
     logger.info("\n%s\n%s" if show_table else "%.0s%s", results.table(folder), folder)
     return code

@@ -149,6 +149,14 @@ class Log(Protocol):
         """
         ...
 
+    def page(self, path: Path) -> None:
+        """Log the page of a results folder, where the log takes pages.
+
+        Args:
+            path: of `report.html`, which may be missing.
+        """
+        ...
+
     def __enter__(self) -> Log: ...
 
     def __exit__(self, *raised: Any) -> None: ...

@@ -32,6 +32,7 @@ def verify_all(run: Run) -> int:
         The exit code: 0, or 3 where runs diverged or methods failed, and were left out.
     """
     folder, diverged, failed = verified(run)
+    results.log_page(run, folder)
     logger.info("\n%s\n%s", (folder / artifacts.REMOVAL_TABLE).read_text(), folder)
     return exit_code(diverged, failed)
 
