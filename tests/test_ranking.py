@@ -180,3 +180,22 @@ def test_a_method_of_a_run_ranks_by_the_amounts_of_its_training():
     method = Method("unrolled_gn", "Unrolled-GN", UnrolledGaussNewton("Unrolled-GN"))
     ranked = method.rank(asked, TOP, replace(SGD, evaluate_every=[2, 9]))
     assert ranked.values["step"].values.tolist() == [2, 9] and not ranked.notes
+
+
+def test_a_large_dual_is_not_decomposed_for_few_test_examples():
+    """Polynomials in the dual give the scores of the eigendecomposition, and fewer rows the self-influence."""
+    asked = problem("classification")
+
+    def unrolled(most_rows):
+        P = UnrolledGaussNewton("Unrolled-GN").for_training(training_recursion(SGD, asked))
+        P.most_rows = most_rows
+        return P
+
+    scores, P = attribute(all_left_out(asked), unrolled(None)), unrolled(20)
+    ranked = rank_rows(asked, P, TOP, self_influence_rows=20)
+    assert P.diagnostics["path"].startswith("polynomials of degree") and P.diagnostics["path"].endswith("in the dual")
+    np.testing.assert_allclose(ranked[SCORE], slow_ends(scores.values, TOP)[0], rtol=1e-9)
+    assert P.notes["self-influence"] == "self-influence with curvature over 10 of 23 training rows"
+    few = unrolled(None)
+    few.curvature_rows = 10
+    np.testing.assert_allclose(ranked[SELF], rank_rows(asked, few, TOP)[SELF], rtol=1e-9)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from scipy.fft import dct
 from torch import Tensor
 
 from fimo.curvature.linear_system import LinearSystem
-from fimo.curvature.products import PrimalCurvature
+from fimo.gradients.base import Vectors
 from fimo.gradients.dense import DenseGradients
 from fimo.problem import Parameters, Problem
 
+# Functions whose products are held at once.
+FEW = 4
 # Coefficients below this share of a function's largest are left out.
 SMALL = 1e-12
 
@@ -43,6 +46,14 @@ def coefficients(functions: Callable[[Tensor], Tensor], bound: float) -> Tensor:
         count *= 2
 
 
+class HasSystem(Protocol):
+    """A curvature, dual or primal."""
+
+    def system(self, gradients: Any) -> LinearSystem:
+        """The linear system for gradients."""
+        ...
+
+
 @dataclass(frozen=True)
 class Polynomials:
     """Functions f of a curvature C.
@@ -53,11 +64,11 @@ class Polynomials:
         bound: no eigenvalue of C is larger.
     """
 
-    curvature: PrimalCurvature
+    curvature: HasSystem
     weights: Tensor
     bound: float
 
-    def __matmul__(self, gradients: DenseGradients) -> Expanded:
+    def __matmul__(self, gradients: Any) -> Expanded:
         """f(C) times each gradient."""
         return Expanded(self, self.curvature.system(gradients))
 
@@ -102,8 +113,20 @@ class Expanded:
 
     def inner(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[function, row of the right-hand side, row of gradients]`."""
+        if len(self.functions.weights) <= FEW:
+            return torch.stack([products.inner(gradients).double() for products in self._products])
         total = torch.tensor(0.0)
         for weights, vectors in zip(self.functions.weights.unbind(1), self.functions.basis(self.system), strict=True):
             products = self.system.to_gradients(vectors).inner(gradients).double()
             total = total + weights.to(products)[:, None, None] * products
         return total
+
+    @cached_property
+    def _products(self) -> list[Vectors]:
+        """Each function times the gradients, which serve all others; of many functions they would not fit."""
+        rhs = self.system.rhs
+        totals = [torch.zeros_like(rhs) for _ in self.functions.weights]
+        for weights, vectors in zip(self.functions.weights.unbind(1), self.functions.basis(self.system), strict=True):
+            for total, weight in zip(totals, weights.tolist(), strict=True):
+                total.add_(vectors, alpha=weight)
+        return [self.system.to_gradients(total) for total in totals]

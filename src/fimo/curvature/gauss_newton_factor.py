@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from fimo.curvature.linear_system import LinearSystem
@@ -73,6 +75,12 @@ class GaussNewtonFactor:
             gram[start : start + len(products)] = products
             start += len(products)
         return cls(rows, gram, len(train), root)
+
+    def largest_eigenvalue(self) -> float:
+        """Of G, to a thousandth, from below."""
+        start = np.random.default_rng(0).standard_normal(len(self.gram))
+        (largest,) = eigsh(self.gram.cpu().numpy(), 1, v0=start, tol=1e-3, return_eigenvectors=False)
+        return float(largest) / self.n
 
     def system(self, gradients: Gradients) -> DualSystem:
         """The linear system for `gradients`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
+from fimo.memory import SELF_INFLUENCE_ROWS
 from fimo.optimizers import LinearisedSGD, linearised
 from fimo.pipeline.failures import own_failure, require_gradients
 from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Problem
 from fimo.ranking import all_left_out, rank_rows
 from fimo.unrolled.base import DependsOnTraining
@@ -102,7 +104,11 @@ class Method:
         Raises:
             UserError: as `scores`.
         """
-        return self._scored(all_left_out(problem), training, seed, partial(rank_rows, top=top))
+        quick = copy.deepcopy(self.preconditioner)
+        if isinstance(quick, GaussNewtonFilter) and self.sides == NOT_DISPLACED and not self.trajectory:
+            quick.most_rows = SELF_INFLUENCE_ROWS  # only few test examples have to be multiplied with P
+        method = replace(self, preconditioner=quick)
+        return method._scored(all_left_out(problem), training, seed, partial(rank_rows, top=top))
 
     def _scored(
         self, problem: Problem, training: FurtherTraining | None, seed: int, evaluated: Callable[..., Any]

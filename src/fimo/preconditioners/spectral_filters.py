@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.chebyshev import Polynomials, coefficients
-from fimo.curvature.gauss_newton_factor import dual_memory
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
 from fimo.curvature.products import PrimalCurvature, ritz_values
 from fimo.curvature.roots import damping_root, require_curvature
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
@@ -22,6 +22,8 @@ from fimo.preconditioners.base import Preconditioner, require_whole
 from fimo.problem import Parameters, Problem
 
 ZERO = torch.zeros(1)
+# Of polynomials that take the place of a decomposition.
+MOST_DEGREES = 128
 # The largest Ritz value lies below the largest eigenvalue by less than this share of it.
 MARGIN = 0.05
 
@@ -56,7 +58,13 @@ class GaussNewtonFilter(Preconditioner):
         dual_bytes: bound on the memory of the dual; beyond it are polynomials, with products of G and all columns.
         phi: see `Preconditioner`.
         curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
+
+    Attributes:
+        most_rows: of a dual that is decomposed; of a larger one there are polynomials of small degree, which cost
+            little for few gradients. None decomposes each that fits into memory.
     """
+
+    P: Functions
 
     def __init__(
         self,
@@ -74,6 +82,7 @@ class GaussNewtonFilter(Preconditioner):
         self.kind = require_curvature(f"curvature of {label}", curvature)
         self.root = damping_root(self.kind)
         self.place: int | None = None
+        self.most_rows: int | None = None
 
     @abstractmethod
     def filters(self, eigenvalues: Tensor) -> Tensor:
@@ -105,6 +114,8 @@ class GaussNewtonFilter(Preconditioner):
         if (needed := dual_memory(self.source, root=self.root)) > self.dual_bytes:
             self._fit_polynomials(self.source, needed)
             return self
+        if self._by_dual_polynomials():
+            return self
         self.spectrum, self.factored = Spectrum.of(self.source, self.root), self.source.factored
         largest = float(self.spectrum.eigenvalues[-1])
         self.diagnostics |= {"largest_eigenvalue": largest, "path": "dual"}
@@ -112,10 +123,26 @@ class GaussNewtonFilter(Preconditioner):
         self._apply_filters()
         return self
 
+    def _by_dual_polynomials(self) -> bool:
+        """f(G) by polynomials in the dual, where its decomposition would take minutes and their degree is small."""
+        rows = len(self.fitted.train) * self.source.scalars(self.root)
+        if self.most_rows is None or rows <= self.most_rows:
+            return False
+        dual = GaussNewtonFactor.of(self.source, root=self.root)
+        largest = dual.largest_eigenvalue() * (1 + MARGIN)
+        self._check(largest)
+        weights = coefficients(self.filters, largest)
+        if weights.shape[1] > MOST_DEGREES:
+            return False
+        self.P, self.factored = Polynomials(dual, weights, largest), self.source.factored
+        path = f"polynomials of degree {weights.shape[1] - 1} in the dual"
+        self.diagnostics |= {"largest_eigenvalue": largest, "path": path}
+        return True
+
     def _apply_filters(self) -> None:
         """f(G) by the eigendecomposition."""
         filters, outside = self.filters(self.spectrum.eigenvalues), self.filters(ZERO)
-        self.P: Functions = SpectralFunctions(self.spectrum, filters, outside)
+        self.P = SpectralFunctions(self.spectrum, filters, outside)
 
     def _fit_polynomials(self, source: GradientSource, needed: int) -> None:
         """f(G) where the dual, which needs so many bytes, doesn't fit."""
