@@ -230,3 +230,4 @@ def test_the_wheel_brings_a_command_and_the_configs(tmp_path):
         done = subprocess.run([*command, *few, *options], cwd=work, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert (work / "results/own/table.md").is_file()
+    assert b"</html>" in (work / "results/own/report.html").read_bytes()

@@ -7,10 +7,12 @@ import re
 
 import numpy as np
 import pytest
+from configs import QUICK, app
 from made_pages import HOSTILE, LEFT_OUT, STEPS, TESTS, describe, rank_page, run_page, verify_page
 
 from fimo.descriptions import Picture
 from fimo.errors import UserError
+from fimo.pipeline.results_page import report_page
 from fimo.report.figures import COLOURS
 from fimo.report.page import examples, page
 from fimo.report.page.page import as_json
@@ -137,6 +139,19 @@ def test_rankings_are_cut_to_what_can_be_looked_at():
     assert [data["train"][place]["number"] for place in own["top"]] == top.tolist()
 
 
+def test_a_ranking_has_fewer_rows_where_the_page_would_be_too_large(monkeypatch):
+    made = rank_page(self_influence=None, describe=lambda split, number: f"{number} {1000 * 'x'}")
+    sizes = []
+    for ends in ((4,), (1,)):
+        monkeypatch.setattr(page, "ENDS", ends)
+        sizes.append(len(made.html()))
+    monkeypatch.setattr(page, "ENDS", (4, 1))
+    monkeypatch.setattr(page, "MOST_BYTES", sizes[0] - 1)
+    content = made.html()
+    assert sizes[0] > sizes[1] == len(content)
+    assert [len(rows) for rows, _ in data_of(content)["ranking"]["entries"][0][0]["helpful"]] == [1] * TESTS
+
+
 def test_the_nearest_columns_of_a_wide_table_are_left_out(monkeypatch):
     monkeypatch.setattr(examples, "MOST_CELLS", 2)
     (row,) = [example for example in payload(run_page())["test"] if example["number"] == 0]
@@ -149,3 +164,19 @@ def test_what_json_does_not_have_is_none_or_text():
         "3": 2.0,
         "c": [1, [1.5]],
     }
+
+
+def test_a_run_whose_page_is_too_large_has_all_its_other_results(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fimo.pipeline.results_files.report_page", report_page)
+    (tmp_path / "results/diabetes/report.html").unlink()
+    assert app(tmp_path, *QUICK) == 0
+    assert b"</html>" in (tmp_path / "results/diabetes/report.html").read_bytes()
+    (tmp_path / "results/diabetes/report.html").unlink()
+    monkeypatch.setattr(page, "MOST_BYTES", 1_000_000)
+    assert app(tmp_path, *QUICK) == 0
+    folder = tmp_path / "results/diabetes"
+    assert not (folder / "report.html").exists() and (folder / "curves.csv").is_file()
+    assert "report.html must have less than 1 MB" in (folder / "table.md").read_text()
+    assert "report.html must have less than 1 MB" in capsys.readouterr().out
+    assert app(tmp_path, *QUICK) == 0
+    assert f"comparison: found in {folder}" in capsys.readouterr().out

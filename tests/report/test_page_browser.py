@@ -100,7 +100,7 @@ def test_curves_follow_their_controls(opened):
     browsed.keyboard.press("ArrowRight")
     tip = browsed.locator("#view-curves .tip").inner_text()
     assert f"cosine {point['cosine_mean']:.3f} ± {point['cosine_sem']:.3f}".replace("-", "−") in tip
-    assert "n = 5 test examples, 3 seeds" in tip and "after 1 (step 10)" in tip
+    assert "n = 5 test examples, 3 seeds" in tip and "after 1 epoch (step 10)" in tip
 
 
 def test_scatter_shows_scores_and_effects(opened):

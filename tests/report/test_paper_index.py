@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fimo.report.paper_index import MOST_BYTES, Shown, fitted, paper_index
+from fimo.report.paper_index import MOST_BYTES, Entry, fitted, paper_index
 
 
 def picture(width, height, seed=0):
@@ -19,8 +19,11 @@ def picture(width, height, seed=0):
 
 def test_everything_is_there_and_text():
     table = pd.DataFrame({"data set": ["<script>alert(1)</script>"], "auc": [0.5]})
-    shown = [Shown("figure-2", 'curves of "<b>"', picture(30, 20)), Shown("table-2", "rows", table=table, notes=["&"])]
-    page = paper_index(shown, {"energy & <x>": "runs/energy #1/report.html"}, "title <i>", "size laptop").decode()
+    entries = [
+        Entry("figure-2", 'curves of "<b>"', picture(30, 20)),
+        Entry("table-2", "rows", table=table, notes=["&"]),
+    ]
+    page = paper_index(entries, {"energy & <x>": "runs/energy #1/report.html"}, "title <i>", "size laptop").decode()
     assert "<script" not in page and "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<b>" not in page
     assert page.count("<section") == 3 and 'id="figure-2"' in page and 'href="#table-2"' in page
     assert 'href="runs/energy%20%231/report.html"' in page and "energy &amp; &lt;x&gt;" in page

@@ -119,6 +119,11 @@ class Verification:
     table: pd.DataFrame
     agreement: pd.DataFrame
 
+    @property
+    def best(self) -> str:
+        """The method whose predictions agree best with what was measured."""
+        return str(self.agreement["method"][self.agreement["correlation_mean"].fillna(-2).argmax()])
+
     def shares(self) -> pd.DataFrame:
         """Mean effect over test examples and its standard error, for each method and share, random rows among them."""
         grouped = self.table.groupby(["method", "share"], sort=False)

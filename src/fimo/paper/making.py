@@ -12,7 +12,7 @@ import pandas as pd
 from fimo.paper.items import ITEMS
 from fimo.paper.panels import COMPARE, RUNS, Panels
 from fimo.pipeline import artifacts
-from fimo.report.paper_index import Shown, paper_index
+from fimo.report.paper_index import Entry, paper_index
 
 # What each kind of figure or table shows, in a line.
 ABOUT = {
@@ -85,20 +85,20 @@ def write_page(items: Mapping[str, Mapping[str, Any]], panels: Panels) -> Path |
         panels: whose folder and size it is.
     """
     folder, suffix = panels.folder, "" if panels.size == "laptop" else f"-{panels.size}"
-    shown = []
+    entries = []
     for target, item in items.items():
         about = f"{ABOUT[item['shows']]}: {', '.join(item['panels'])}"
         picture, table = (folder / f"{target}{suffix}.{ending}" for ending in ("png", "csv"))
         if picture.is_file():
-            shown.append(Shown(target, about, picture.read_bytes()))
+            entries.append(Entry(target, about, picture.read_bytes()))
         elif table.is_file() and len(text := table.read_text().strip()):
             notes = [line for line in table.with_suffix(".md").read_text().splitlines() if line and line[0] not in "|#"]
-            shown.append(Shown(target, about, table=pd.read_csv(StringIO(text)), notes=notes))
-    if not shown:
+            entries.append(Entry(target, about, table=pd.read_csv(StringIO(text)), notes=notes))
+    if not entries:
         return None
     reports = sorted(folder.glob(f"{RUNS}/*/{artifacts.REPORT}"))
     runs = {path.parent.name: path.relative_to(folder).as_posix() for path in reports}
     page = folder / f"index{suffix}.html"
-    title, count = "The paper's figures and tables, and ours", f"size {panels.size}, {len(shown)} in all"
-    artifacts.write(page, paper_index(shown, runs, title, count))
+    title, count = "The paper's figures and tables, and ours", f"size {panels.size}, {len(entries)} in all"
+    artifacts.write(page, paper_index(entries, runs, title, count))
     return page

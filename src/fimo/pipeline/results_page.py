@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.removal import Verification
 from fimo.comparison.tables import Comparison
 from fimo.data.base import Data
 from fimo.descriptions import Description, Group
@@ -82,6 +84,8 @@ def ranking_page(
         See `report_page`.
     """
     counts = f"{len(run.dataset.train):,} training rows ranked for {len(run.examples['test'])} test examples"
+    # Rankings are of single rows, whatever is left out of further training.
+    single_rows = {"describe": run.dataset.description, "label": partial(_row_label, run.dataset)}
     per_epoch = run.training.steps_per_epoch(run.problem)
     page = Page(
         kind=RANK,
@@ -89,31 +93,35 @@ def ranking_page(
         ranking=ranking,
         self_influence=self_influence,
         epochs={int(step): int(step) / per_epoch for step in ranking["step"].dropna().unique()},
-        **_every_page(run, record, notes),
+        **_every_page(run, record, notes) | single_rows,
     )
     return _file(page)
 
 
 def removal_page(
-    run: Run, removal: pd.DataFrame, record: Mapping[str, Any], notes: Sequence[str]
+    run: Run, tables: Verification, verdicts: Sequence[str], record: Mapping[str, Any], notes: Sequence[str]
 ) -> tuple[dict[str, bytes], list[str]]:
     """The page of a verification, as `report_page` has it.
 
     Args:
         run: the run.
-        removal: the columns of removal.csv.
+        tables: predicted and measured.
+        verdicts: a sentence for each test example.
         record: see `report_page`.
         notes: see `report_page`.
 
     Returns:
         See `report_page`.
     """
-    how = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {len(run.seeds.all)} seeds"
-    tests = f"{removal['test'].nunique()} test examples"
+    count = len(run.seeds.all)
+    how = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
+    tests = f"{tables.table['test'].nunique()} test examples"
     page = Page(
         kind=VERIFY,
         subtitle=f"{how}, without the rows that rankings name; {tests}; data {run.data_name}, size {run.size}",
-        removal=removal,
+        removal=tables.table,
+        agreement=tables.agreement,
+        verdicts=verdicts,
         **_every_page(run, record, notes),
     )
     return _file(page)

@@ -98,7 +98,7 @@ def _write(
     from fimo.pipeline.results_page import removal_page
     from fimo.pipeline.results_tables import csv, examples_of, named
     from fimo.report.figures import figure_files
-    from fimo.report.removal import removal_figure, removal_markdown
+    from fimo.report.removal import removal_figure, removal_markdown, verdicts
 
     done, tables, diverged = outcome
     what = "loss" if run.measurement is None else repr(run.measurement)
@@ -114,9 +114,10 @@ def _write(
     more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed}
     record = run_record(run, inputs, methods, seconds, **more)
     removal = named(tables.table, run.dataset)
-    page, too_large = removal_page(run, removal, record, notes)
+    examples = examples_of(run.dataset)
+    page, too_large = removal_page(run, tables, verdicts(tables, tables.best, examples, what), record, notes)
     figure = removal_figure(tables, f"{folder_name(run.name)}: {measured}", what)
-    text = removal_markdown(tables, examples_of(run.dataset), [*notes, *too_large], what)
+    text = removal_markdown(tables, examples, [*notes, *too_large], what)
     files = {
         artifacts.REMOVAL: csv(removal),
         artifacts.AGREEMENT: csv(tables.agreement),

@@ -39,7 +39,7 @@ PAGE = Template("""<!doctype html>
 
 
 @dataclass(frozen=True)
-class Shown:
+class Entry:
     """A figure or a table.
 
     Attributes:
@@ -57,11 +57,11 @@ class Shown:
     notes: Sequence[str] = ()
 
 
-def paper_index(shown: Sequence[Shown], runs: Mapping[str, str], title: str, subtitle: str) -> bytes:
+def paper_index(entries: Sequence[Entry], runs: Mapping[str, str], title: str, subtitle: str) -> bytes:
     """The page.
 
     Args:
-        shown: figures and tables, in the order of the page.
+        entries: figures and tables, in the order of the page.
         runs: paths of the panels' own reports beside the page, by the run's name.
         title: over the page.
         subtitle: below it.
@@ -69,12 +69,12 @@ def paper_index(shown: Sequence[Shown], runs: Mapping[str, str], title: str, sub
     Returns:
         The file's content.
     """
-    pictures = fitted([item.picture for item in shown if item.picture is not None])
+    pictures = fitted([item.picture for item in entries if item.picture is not None])
     sections, left = [], iter(pictures)
-    for item in shown:
+    for item in entries:
         body = _table(item) if item.picture is None else _picture(next(left), item)
         sections.append(f'<section id="{html.escape(item.name)}"><h2>{html.escape(item.name)}</h2>{body}</section>')
-    links = [f'<a href="#{html.escape(item.name)}">{html.escape(item.name)}</a>' for item in shown]
+    links = [f'<a href="#{html.escape(item.name)}">{html.escape(item.name)}</a>' for item in entries]
     if runs:
         rows = [f'<li><a href="{quote(path)}">{html.escape(name)}</a></li>' for name, path in runs.items()]
         sections.append(f'<section id="runs"><h2>The runs behind them</h2><ul>{"".join(rows)}</ul></section>')
@@ -111,13 +111,13 @@ def _resized(picture: bytes, width: int) -> bytes:
     return file.getvalue()
 
 
-def _picture(picture: bytes, item: Shown) -> str:
+def _picture(picture: bytes, item: Entry) -> str:
     source = base64.b64encode(picture).decode()
     about = html.escape(item.about)
     return f'<p class="muted">{about}</p><img alt="{about}" src="data:image/png;base64,{source}">'
 
 
-def _table(item: Shown) -> str:
+def _table(item: Entry) -> str:
     notes = "".join(f'<p class="muted">{html.escape(note)}</p>' for note in item.notes)
     about = f'<p class="muted">{html.escape(item.about)}</p>'
     if item.table is None or item.table.empty:

@@ -33,8 +33,7 @@ def removal_markdown(
     Returns:
         The text in Markdown.
     """
-    what, agreement = watched or "loss", verified.agreement
-    best = agreement["method"][agreement["correlation_mean"].fillna(-2).argmax()]
+    what, best = watched or "loss", verified.best
     lines = [
         "# Are the rankings true for this model?",
         "",

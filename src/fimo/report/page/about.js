@@ -9,7 +9,7 @@ function claimsTable() {
   const numbers = data.claims.some(({estimate}) => Number.isFinite(estimate));
   const line = (claim) => el("tr", {}, el("th", {scope: "row"}, clippedText(claim.claim), claim.statistic ? el("p", {class: "muted small"}, clippedText(claim.statistic)) : null),
     numbers ? el("td", {class: "num", "data-label": "statistic"}, withError(claim.estimate, claim.standard_error)) : null,
-    el("td", {"data-label": "verdict"}, el("span", {class: `verdict ${verdictClass(String(claim.verdict))}`}, nameTag(String(claim.verdict))), claim.note && !Number.isFinite(claim.estimate) ? el("p", {class: "muted small"}, clippedText(claim.note)) : null));
+    el("td", {"data-label": "verdict"}, el("span", {class: `verdict ${verdictClass(String(claim.verdict))}`}, nameTag(String(claim.verdict), 30)), claim.note && !Number.isFinite(claim.estimate) ? el("p", {class: "muted small"}, clippedText(claim.note)) : null));
   return el("table", {class: "values claims"}, el("thead", {}, el("tr", {}, el("th", {scope: "col"}, "claim"), numbers ? el("th", {scope: "col", class: "num"}, "statistic ± error") : null, el("th", {scope: "col"}, "verdict"))), el("tbody", {}, data.claims.map(line)));
 }
 

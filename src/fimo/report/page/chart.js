@@ -67,9 +67,11 @@ class Chart {
     this.tip.classList.add("open");
     const x = point.xaxis._offset + point.xaxis.d2p(point.x), y = point.yaxis._offset + point.yaxis.d2p(point.y);
     const width = this.tip.offsetWidth, height = this.tip.offsetHeight, room = this.frame.clientWidth;
-    const left = x + 14 + width <= room ? x + 14 : Math.max(0, Math.min(x - 14 - width, room - width));
-    this.tip.style.left = `${left}px`;
-    this.tip.style.top = `${Math.max(0, Math.min(y - height / 2, this.frame.clientHeight - height))}px`;
+    // Beside the point where there is room, else below or above it: the point itself stays in sight.
+    const beside = x + 14 + width <= room ? x + 14 : x - 14 - width >= 0 ? x - 14 - width : null;
+    const middle = Math.max(0, Math.min(y - height / 2, this.frame.clientHeight - height));
+    this.tip.style.left = `${beside ?? Math.max(0, Math.min(x - width / 2, room - width))}px`;
+    this.tip.style.top = `${beside !== null ? middle : y + 16 + height <= this.frame.clientHeight ? y + 16 : Math.max(0, y - 16 - height)}px`;
   }
 
   hide() {

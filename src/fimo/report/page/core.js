@@ -69,7 +69,7 @@ function number(value, digits = 3, signed = false) {
     const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
     return sign + (size >= 10 ** digits ? size.toFixed(0) : size.toFixed(Math.min(decimals, 5)));
   }
-  const [mantissa, exponent] = size.toExponential(Math.max(0, digits - 2)).split("e");
+  const [mantissa, exponent] = size.toExponential(Math.max(1, digits - 2)).split("e");
   return `${sign}${mantissa} × 10${superscript(Number(exponent))}`;
 }
 
@@ -98,9 +98,13 @@ function measuredText(value, error) {
 
 function amountText(epoch) { return epoch === null || epoch === undefined ? "–" : String(Number(epoch.toPrecision(4))); }
 
+function epochsText(epoch) { return `${amountText(epoch)} ${epoch === 1 ? "epoch" : "epochs"}`; }
+
 function plural(count, one, several = `${one}s`) { return `${count.toLocaleString("en")} ${count === 1 ? one : several}`; }
 
 // What a positive score says.
 const HELPS = data.watched ? "raises it most" : "most helpful";
 const HARMS = data.watched ? "lowers it most" : "most harmful";
+const HELPS_TESTS = data.watched ? HELPS : "helps most";
+const HARMS_TESTS = data.watched ? HARMS : "harms most";
 const UNIT = data.several === "rows" ? "training row" : "group";

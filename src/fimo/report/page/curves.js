@@ -22,11 +22,11 @@ if (data.curves) addView("curves", "Curves", (root) => {
 
   function tip(point) {
     const method = point.data.meta.method, index = point.pointNumber;
-    if (method === undefined) return el("div", {}, el("strong", {}, "reliability ceiling"), el("p", {}, `${fixed(point.y)} after ${amountText(epochs[index])}`));
+    if (method === undefined) return el("div", {}, el("strong", {}, "reliability ceiling"), el("p", {}, `${fixed(point.y)} after ${epochsText(epochs[index])}`));
     const of = measured[state.measure];
     return el("div", {}, el("strong", {}, swatch(method), nameTag(nameOf(method))),
       el("p", {}, `${names[state.measure]} ${withError(row(of.mean, method)[index], row(of.sem, method)[index])}`),
-      el("p", {class: "muted small"}, `after ${amountText(epochs[index])} (step ${curves.steps[index].toLocaleString("en")}), n = ${plural(row(counts, method)[index], "test example")}, ${plural(curves.seeds, "seed")}`));
+      el("p", {class: "muted small"}, `after ${epochsText(epochs[index])} (step ${curves.steps[index].toLocaleString("en")}), n = ${plural(row(counts, method)[index], "test example")}, ${plural(curves.seeds, "seed")}`));
   }
 
   function pick(point) {

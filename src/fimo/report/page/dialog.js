@@ -41,9 +41,9 @@ function effectsOnTests(place) {
     const pairs = overTests(method, place).filter(([, score]) => Number.isFinite(score)).sort((a, b) => b[1] - a[1]);
     const list = (end) => end.length ? el("ul", {}, end.map(([test, score]) => testButton(test, score))) : "none";
     return el("tr", {}, el("th", {scope: "row"}, swatch(method), nameTag(nameOf(method))),
-      el("td", {"data-label": HELPS}, list(pairs.filter(([, score]) => score > 0).slice(0, 3))), el("td", {"data-label": HARMS}, list(pairs.filter(([, score]) => score < 0).reverse().slice(0, 3))));
+      el("td", {"data-label": HELPS_TESTS}, list(pairs.filter(([, score]) => score > 0).slice(0, 3))), el("td", {"data-label": HARMS_TESTS}, list(pairs.filter(([, score]) => score < 0).reverse().slice(0, 3))));
   });
-  const note = effects ? `after ${amountText(effects.epochs[state.step])} epochs` : "among the rankings on this page that name it";
+  const note = effects ? `after ${epochsText(effects.epochs[state.step])}` : "among the rankings on this page that name it";
   return [el("h3", {}, "Test examples ", el("span", {class: "muted small"}, note)),
-    el("table", {class: "on-tests"}, el("thead", {}, el("tr", {}, ["by", HELPS, HARMS].map((title) => el("th", {scope: "col"}, title)))), el("tbody", {}, lines))];
+    el("table", {class: "on-tests"}, el("thead", {}, el("tr", {}, ["by", HELPS_TESTS, HARMS_TESTS].map((title) => el("th", {scope: "col"}, title)))), el("tbody", {}, lines))];
 }

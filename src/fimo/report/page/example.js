@@ -15,7 +15,7 @@ if (tests.length) addView("example", "Example", (root) => {
   function stepSlider() {
     if (stepCount < 2) return "";
     const longest = ranking.entries.find((entries) => entries.length === stepCount);
-    return slider("amount", longest.map(({epoch}) => amountText(epoch)), Math.min(state.step, stepCount - 1), (step, dragged) => choose({step}, dragged));
+    return slider("amount", longest.map(entryAmount), Math.min(state.step, stepCount - 1), (step, dragged) => choose({step}, dragged));
   }
 
   function card(place, score, largest, alsoGold, reference) {
@@ -43,6 +43,8 @@ if (tests.length) addView("example", "Example", (root) => {
       list("helpful", HELPS), list("harmful", HARMS));
   }
 
+  const entryAmount = ({step, epoch}) => epoch === null ? `step ${step}` : epochsText(epoch);
+
   // What the signs in the cards mean.
   function signsOf(example) {
     if (example.cells) return "SD: standard deviations from the training rows' mean, as long as the grey bar; blue tick: where the test example lies; =: equal to it. The furthest from the mean come first.";
@@ -53,7 +55,7 @@ if (tests.length) addView("example", "Example", (root) => {
   function columnNote(method) {
     if (!effects) {
       const entries = ranking.entries[method], entry = entries[Math.min(state.step, entries.length - 1)];
-      return entry?.epoch === null || entry?.epoch === undefined ? "of all training rows" : `of all training rows, after ${amountText(entry.epoch)}`;
+      return entry && entry.step !== null ? `of all training rows, after ${entryAmount(entry)}` : "of all training rows";
     }
     if (method < 0) return `measured, mean over ${plural(data.curves?.seeds ?? 1, "seed")}`;
     return `cosine ${fixed(agreement(scoresOf(method, state.step, state.test), goldOf(state.step, state.test)).cosine)} with the gold standard here`;

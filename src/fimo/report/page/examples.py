@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fimo.report.page.page import Page
 
 # Longest sides of pictures in pixels that are tried one after the other, until all pictures fit into so many bytes.
-SIDES, PICTURES_BYTES = (128, 96, 64, 48, 32), 2_000_000
+SIDES, PICTURES_BYTES = (128, 96, 64, 48, 32), 1_500_000
 # Columns of a table's row that are kept, those that differ most from the mean: a page is no copy of a wide table.
 MOST_CELLS = 40
 

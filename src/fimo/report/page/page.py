@@ -21,6 +21,8 @@ from fimo.errors import UserError
 RUN, RANK, VERIFY = KINDS = "run", "rank", "verify"
 # What a browser opens within a second; gigabytes of a paper's run are for the files beside the page.
 MOST_BYTES = 6_000_000
+# Rows at each end of a ranking that can be looked at: fewer where the page would be too large.
+ENDS = (10, 5, 3)
 # What makes a page of each kind smaller.
 TO_LOWER = {
     RUN: "data.test_count, data.left_out (further.evaluate_every where the curves have thousands of points)",
@@ -55,6 +57,8 @@ class Page:
         ranking: the columns of ranking.csv.
         self_influence: the columns of self_influence.csv.
         removal: the columns of removal.csv.
+        agreement: of a removal, the columns of agreement.csv.
+        verdicts: of a removal, a sentence for each test example.
         notes: sentences on what to be aware of.
         watched: what is measured at the test examples; None for their loss, which an example helps to lower.
         amount: what the amounts are.
@@ -77,6 +81,8 @@ class Page:
     ranking: pd.DataFrame | None = None
     self_influence: pd.DataFrame | None = None
     removal: pd.DataFrame | None = None
+    agreement: pd.DataFrame | None = None
+    verdicts: Sequence[str] = ()
     notes: Sequence[str] = ()
     watched: str | None = None
     amount: str = "amount of further training (epochs)"
@@ -92,22 +98,27 @@ class Page:
         Raises:
             UserError: where it would be too large to open at once.
         """
+        for end in ENDS if self.ranking is not None else ENDS[:1]:
+            content = self._html(end)
+            if len(content) <= MOST_BYTES:
+                return content
+        raise UserError(
+            f"report.html must have less than {MOST_BYTES / 1e6:g} MB to open at once, found "
+            f"{len(content) / 1e6:.1f} MB: lower {TO_LOWER[self.kind]}."
+        )
+
+    def _html(self, end: int) -> bytes:
+        """The page with so many rows at each end of a ranking."""
         from fimo.report.page.payload import payload
 
         text = Template(_asset("page.html")).substitute(
             title=html.escape(self.title),
             style=_asset("style.css"),
-            data=as_json(payload(self)),
+            data=as_json(payload(self, end)),
             plotly=_plotly(),
             script="\n".join(_asset(f"{name}.js") for name in SCRIPTS),
         )
-        content = text.encode("utf-8", "replace")
-        if len(content) > MOST_BYTES:
-            raise UserError(
-                f"report.html must have less than {MOST_BYTES / 1e6:g} MB to open at once, found "
-                f"{len(content) / 1e6:.1f} MB: lower {TO_LOWER[self.kind]}."
-            )
-        return content
+        return text.encode("utf-8", "replace")
 
 
 def as_json(value: object) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.removal import RANDOM_ROWS
 from fimo.effect import ADJUSTMENTS
 from fimo.report.figures import COLOURS, look
 from fimo.report.page.examples import PageExamples
@@ -24,6 +25,8 @@ SYMBOLS = {
     ">": "triangle-right", "P": "cross", "h": "hexagon", "*": "star", "X": "x", "8": "octagon", "p": "pentagon",
     "d": "diamond-tall",
 }  # fmt: skip
+# Of the rows that nobody named, as in removal.png.
+RANDOM_LOOK = {"colour": "#555555", "symbol": "circle-open", "dash": "dash"}
 # Amounts of further training that can be looked at test example by test example: at most so many, and at most so many
 # bytes of arrays.
 MOST_AMOUNTS, ARRAY_BYTES = 12, 1_500_000
@@ -49,11 +52,12 @@ def choose_steps(epochs: np.ndarray, scores: Mapping[str, xr.DataArray]) -> np.n
     return np.unique([np.abs(epochs - amount).argmin() for amount in wanted])
 
 
-def payload(page: Page) -> dict[str, Any]:
+def payload(page: Page, end: int = 10) -> dict[str, Any]:
     """All that the page's scripts read, as plain values for JSON.
 
     Args:
         page: what is shown.
+        end: rows at each end of a ranking.
     """
     methods = _methods(page)
     examples = PageExamples(page)
@@ -70,9 +74,9 @@ def payload(page: Page) -> dict[str, Any]:
         "claims": None if page.claims is None else records(page.claims),
         "curves": None if page.curves is None else _curves(page, methods),
         "effects": None if page.effects is None else _effects(page, methods, examples),
-        "ranking": None if page.ranking is None else ranking_payload(page, methods, examples),
+        "ranking": None if page.ranking is None else ranking_payload(page, methods, examples, end),
         "selfInfluence": None if page.self_influence is None else self_influence_payload(page, methods, examples),
-        "removal": None if page.removal is None else _removal(page.removal, methods, examples),
+        "removal": None if page.removal is None else _removal(page, methods, examples),
     }
     return data | examples.payload()
 
@@ -88,9 +92,12 @@ def _looks(methods: Sequence[str]) -> list[dict[str, str]]:
     """Label, colour and marker of each method as in the figures."""
     looks, others = [], 0
     for label in methods:
+        if label == RANDOM_ROWS:
+            looks.append({"label": label, **RANDOM_LOOK})
+            continue
         colour, marker = look(label, others)
         others += label not in COLOURS
-        looks.append({"label": label, "colour": colour, "symbol": SYMBOLS[marker]})
+        looks.append({"label": label, "colour": colour, "symbol": SYMBOLS[marker], "dash": "solid"})
     return looks
 
 
@@ -144,8 +151,10 @@ def _aligned(score: xr.DataArray, effects: xr.DataArray) -> dict[str, Any]:
     return array(score.values)
 
 
-def _removal(removal: pd.DataFrame, methods: Sequence[str], examples: PageExamples) -> dict[str, Any]:
+def _removal(page: Page, methods: Sequence[str], examples: PageExamples) -> dict[str, Any]:
     """The rows of removal.csv in columns; methods and test examples by their places on the page."""
+    removal = page.removal
+    assert removal is not None
     columns = {name: plain(removal[name].tolist()) for name in ("share", "rows", "predicted", "measured_mean")}
     places = {label: place for place, label in enumerate(methods)}
     return {
@@ -153,6 +162,8 @@ def _removal(removal: pd.DataFrame, methods: Sequence[str], examples: PageExampl
         "measured_sem": plain(removal["measured_sem"].tolist()),
         "method": [places[str(label)] for label in removal["method"]],
         "test": examples.add("test", removal["test"].to_numpy()),
+        "agreement": {} if page.agreement is None else {row["method"]: row for row in records(page.agreement)},
+        "verdicts": list(page.verdicts),
     }
 
 

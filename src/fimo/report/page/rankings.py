@@ -12,17 +12,18 @@ if TYPE_CHECKING:
     from fimo.report.page.examples import PageExamples
     from fimo.report.page.page import Page
 
-# Rows that can be looked at: at each end of a ranking, with the largest self-influence; steps of a method.
-END, TOP, MOST_STEPS = 10, 20, 3
+# Rows with the largest self-influence that can be looked at; steps of a method.
+TOP, MOST_STEPS = 20, 3
 
 
-def ranking_payload(page: Page, methods: Sequence[str], examples: PageExamples) -> dict[str, Any]:
+def ranking_payload(page: Page, methods: Sequence[str], examples: PageExamples, end: int) -> dict[str, Any]:
     """For each method, step and test example its rows with scores above zero, and below, the largest sizes first.
 
     Args:
         page: what is shown.
         methods: all labels, in their order.
         examples: gets the test examples and the training rows.
+        end: rows at each end.
 
     Returns:
         `tests`, places of the test examples; `entries`, by method a list of `{step, epoch, helpful, harmful}`, where
@@ -32,24 +33,28 @@ def ranking_payload(page: Page, methods: Sequence[str], examples: PageExamples) 
     assert ranking is not None
     tests = ranking["test"].unique()
     by_method = dict(list(ranking.groupby("method", sort=False)))
-    entries = [_of_method(page, by_method[label], tests, examples) if label in by_method else [] for label in methods]
+    entries = [
+        _of_method(page, by_method[label], tests, examples, end) if label in by_method else [] for label in methods
+    ]
     return {"tests": examples.add("test", tests), "entries": entries}
 
 
-def _of_method(page: Page, rows: pd.DataFrame, tests: np.ndarray, examples: PageExamples) -> list[dict[str, Any]]:
+def _of_method(
+    page: Page, rows: pd.DataFrame, tests: np.ndarray, examples: PageExamples, end: int
+) -> list[dict[str, Any]]:
     entries = []
     for step, at_step in _steps(rows):
         by_test = dict(list(at_step.groupby("test")))
-        ends = [_ends(by_test[test], examples) if test in by_test else ([[], []], [[], []]) for test in tests]
-        epoch = None if step is None else (page.epochs or {}).get(step, step)
+        ends = [_ends(by_test[test], examples, end) if test in by_test else ([[], []], [[], []]) for test in tests]
+        epoch = None if step is None else (page.epochs or {}).get(step)
         helpful, harmful = zip(*ends, strict=True)
         entries.append({"step": step, "epoch": epoch, "helpful": list(helpful), "harmful": list(harmful)})
     return entries
 
 
-def _ends(rows: pd.DataFrame, examples: PageExamples) -> tuple[list[list], list[list]]:
+def _ends(rows: pd.DataFrame, examples: PageExamples, count: int) -> tuple[list[list], list[list]]:
     order = rows.dropna(subset="score").drop_duplicates("train").sort_values("score", ascending=False, kind="stable")
-    ends = order[order["score"] > 0].head(END), order[order["score"] < 0].iloc[::-1].head(END)
+    ends = order[order["score"] > 0].head(count), order[order["score"] < 0].iloc[::-1].head(count)
     helpful, harmful = ([examples.add("train", end["train"].to_numpy()), end["score"].tolist()] for end in ends)
     return helpful, harmful
 

@@ -6,10 +6,10 @@ if (data.removal) addView("removal", "Removal", (root) => {
   const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
   const rows = removal.method.map((method, place) => ({method, test: removal.test[place], share: removal.share[place], count: removal.rows[place],
     predicted: removal.predicted[place], measured: removal.measured_mean[place], sem: removal.measured_sem[place]}));
-  const controls = el("div", {class: "controls"}), legend = el("div"), verdicts = el("div", {class: "verdicts"});
+  const controls = el("div", {class: "controls"}), legend = el("div"), verdicts = el("div", {class: "verdicts"}), sentences = el("div");
   const scatter = new Chart("Measured against predicted", {tip}), means = new Chart("Measured against the share taken out", {tip: meanTip});
   const titles = [0, 1].map(() => el("p", {class: "axis-title"})), table = el("div"), note = el("p", {class: "muted small"});
-  root.append(verdicts, controls, legend, el("div", {class: "two"}, el("div", {}, titles[0], scatter.frame), el("div", {}, titles[1], means.frame)), note, table);
+  root.append(verdicts, controls, legend, el("div", {class: "two"}, el("div", {}, titles[0], scatter.frame), el("div", {}, titles[1], means.frame)), note, table, sentences);
   const what = data.watched || "test loss";
 
   function tip(point) {
@@ -47,15 +47,20 @@ if (data.removal) addView("removal", "Removal", (root) => {
   function meanTraces(visible) {
     return visible.map((method) => {
       const points = shares.map((share) => summarised(method, share)).filter(({n}) => n);
-      return {x: points.map(({share}) => 100 * share), y: points.map((row) => row.mean), customdata: points, mode: "lines+markers", line: {color: colourOf(method), width: 2}, marker: marker(method), hoverinfo: "none",
+      return {x: points.map(({share}) => 100 * share), y: points.map((row) => row.mean), customdata: points, mode: "lines+markers", line: {color: colourOf(method), width: 2, dash: data.methods[method].dash}, marker: marker(method), hoverinfo: "none",
         error_y: {type: "data", array: points.map((row) => row.sem ?? 0), color: faint(colourOf(method), 0.6), thickness: 1, width: 3}, meta: {walk: true}};
     });
   }
 
   function drawTable(visible) {
-    const head = el("tr", {}, el("th", {scope: "col"}, "method"), shares.map((share) => el("th", {scope: "col", class: "num"}, percent(share))));
-    table.replaceChildren(el("table", {class: "values"}, el("caption", {}, `rise of the ${what}, mean ± standard error over test examples, by the share of training rows taken out`), el("thead", {}, head),
-      el("tbody", {}, visible.map((method) => el("tr", {}, el("th", {scope: "row"}, swatch(method), nameTag(nameOf(method))), shares.map((share) => {
+    const agreement = Object.keys(removal.agreement).length > 0, titles = agreement ? ["right sign", "rank correlation"] : [];
+    const agreed = (method) => {
+      const of = removal.agreement[data.methods[method].label];
+      return [of && Number.isFinite(of.right_sign) ? `${Math.round(100 * of.right_sign)} %` : "–", of ? withError(of.correlation_mean, of.correlation_sem) : "–"];
+    };
+    const head = el("tr", {}, el("th", {scope: "col"}, "method"), titles.map((title) => el("th", {scope: "col", class: "num"}, title)), shares.map((share) => el("th", {scope: "col", class: "num"}, percent(share))));
+    table.replaceChildren(el("table", {class: "values"}, el("caption", {}, `rise of the ${what}, mean ± standard error over test examples, by the share of training rows taken out${agreement ? "; right sign: of the groups that the method named; rank correlation: predicted with measured, over all groups" : ""}`), el("thead", {}, head),
+      el("tbody", {}, visible.map((method) => el("tr", {}, el("th", {scope: "row"}, swatch(method), nameTag(nameOf(method))), titles.map((title, place) => el("td", {class: "num", "data-label": title}, agreed(method)[place])), shares.map((share) => {
         const row = summarised(method, share);
         return el("td", {class: "num", "data-label": percent(share)}, row.n ? measuredText(row.mean, row.sem) : "–");
       }))))));
@@ -68,6 +73,7 @@ if (data.removal) addView("removal", "Removal", (root) => {
     }
     const visible = methods.filter((method) => state.visible.has(method));
     verdicts.replaceChildren(claimsTable() || "");
+    if (removal.verdicts.length) sentences.replaceChildren(el("h2", {}, "Test example by test example"), el("ul", {class: "sentences"}, removal.verdicts.map((text) => el("li", {}, clippedText(text)))));
     titles[0].textContent = `rise of the ${what} without ${percent(state.share)} of the rows`;
     note.textContent = "A point is a test example, its bar one standard error over seeds; dotted: measured as predicted. The other chart has means over test examples with one standard error.";
     titles[1].textContent = `mean rise of the ${what}`;

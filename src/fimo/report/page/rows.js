@@ -26,7 +26,7 @@ function clippedText(text, most = CLIPPED, attributes = {}) {
 
 function deviationText(cell) {
   const [, , deviation, share] = cell;
-  if (share !== null) return share < 0.0095 ? "under 1 % of rows" : `${Math.round(100 * share)} % of rows`;
+  if (share !== null) return share < 0.0095 ? "< 1 % of rows" : `${Math.round(100 * share)} % of rows`;
   return deviation === null ? "" : `${deviation < 0 ? "−" : "+"}${Math.abs(deviation).toFixed(1)} SD`;
 }
 

@@ -6,7 +6,7 @@ function testStepper() {
 }
 
 function amountSlider() {
-  const texts = effects.epochs.map((epoch) => `${amountText(epoch)} epochs`);
+  const texts = effects.epochs.map((epoch) => epochsText(epoch));
   return texts.length > 1 ? slider("amount", texts, state.step, (step, dragged) => choose({step}, dragged)) : "";
 }
 
@@ -34,9 +34,9 @@ if (effects && scored.length) addView("scatter", "Scatter", (root) => {
   function drawSide() {
     const pointed = state.row === null ? null : data.train[effects.trains[state.row]];
     side.replaceChildren(el("h3", {}, "test example ", clippedText(reference().label, 120)), content(reference()), el("p", {class: "muted small"}, lossNote(state.test)),
-      el("h3", {}, pointed ? [`${UNIT} `, clippedText(pointed.label, 120)] : UNIT),
+      el("h3", {class: pointed ? null : "screen"}, pointed ? [`${UNIT} `, clippedText(pointed.label, 120)] : UNIT),
       pointed ? [content(pointed, {reference: reference()}), el("button", {type: "button", class: "action", onclick: () => openRow(effects.trains[state.row])}, "which test examples it helps and harms")]
-        : el("p", {class: "muted"}, "Point at a point, or go there by the arrow keys."));
+        : el("p", {class: "muted screen"}, "Point at a point, or go there by the arrow keys."));
   }
 
   function drawControls() {

@@ -28,7 +28,7 @@ function redraw(keepControls = false) {
 
 // A part of the page with a title; `draw` is called whenever something was chosen.
 function addView(id, title, build) {
-  const root = el("section", {id: `view-${id}`, class: "view", role: "tabpanel", "aria-labelledby": `tab-${id}`, tabindex: "-1"});
+  const root = el("section", {id: `view-${id}`, class: "view", role: "tabpanel", "aria-labelledby": `tab-${id}`, "data-title": title, tabindex: "-1"});
   root.hidden = true;
   views.push({id, title, root, draw: build(root)});
 }
