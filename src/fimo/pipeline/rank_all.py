@@ -59,11 +59,11 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     from fimo.pipeline.flipped_file import flipped_file
     from fimo.pipeline.record import method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
-    from fimo.pipeline.results_tables import csv, examples_of, named, ranking_rows, value_rows
+    from fimo.pipeline.results_tables import csv, named, ranking_rows, single_examples, value_rows
     from fimo.pipeline.wrong_labels import detection, row_losses
     from fimo.report.ranking import detection_markdown, ranking_markdown
 
-    examples, data, rankings = examples_of(run.dataset), run.dataset, done.scores
+    examples, data, rankings = single_examples(run.dataset), run.dataset, done.scores
     watched = None if run.measurement is None else repr(run.measurement)
     notes = [*theta_note(run), *failure_notes(done.failed)]
     methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
