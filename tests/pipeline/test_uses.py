@@ -40,7 +40,8 @@ def test_files_of_a_ranking(ranked):
         assert list(table) == ["method", "step", "train", "score", "train_name"]
         assert len(table) == 4 * rows and table["score"].notna().all()
     text = (results / "ranking.md").read_text()
-    assert text.count("## Test example") == 3 and "self-influence" in text
+    assert text.count("## Test example") == 3 and "self-influence" in text and "| the row's own loss |" in text
+    assert text.count("The final model says ") == 3 and "first 3 of 6 test examples" in text
 
 
 def test_a_ranking_is_found_again(ranked, caplog):
@@ -113,6 +114,8 @@ def test_labels_that_were_made_wrong(tmp_path):
     wrong, losses = pd.read_csv(results / "flipped.csv")["train"], pd.read_csv(results / "losses.csv")
     mean = pd.read_csv(results / "mean_scores.csv").query("method == 'Grad-Dot'")
     own = pd.read_csv(results / "self_influence.csv").query("method == 'Grad-Dot'")
+    assert own["score"].is_monotonic_decreasing
+    own = own.sort_values("train", ignore_index=True)
     for key, values in {
         ("Grad-Dot", "self-influence"): own["score"],
         ("Grad-Dot", "mean harm"): -mean["score"],

@@ -28,7 +28,8 @@ def rank_all(run: Run) -> int:
     """
     folder, failed = ranked(run)
     results.log_page(run, folder)
-    logger.info("ranking: for people in %s\n%s", folder / RANKING_TABLE, folder)
+    page = folder / artifacts.REPORT
+    logger.info("ranking: for people in %s\n%s", page if page.is_file() else folder / RANKING_TABLE, folder)
     return exit_code([], failed)
 
 
@@ -57,9 +58,10 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
+    from fimo.pipeline.predicted_classes import predicted_classes
     from fimo.pipeline.record import method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
-    from fimo.pipeline.results_tables import csv, named, ranking_rows, single_examples, value_rows
+    from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, single_examples, value_rows
     from fimo.pipeline.wrong_labels import detection, row_losses
     from fimo.report.ranking import detection_markdown, ranking_markdown
 
@@ -75,12 +77,17 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     ranking, own = named(ranking_rows(rankings), data), named(value_rows(rankings, SELF), data)
     page, too_large = ranking_page(run, ranking, own, record, notes)
     losses = row_losses(run.problem)
+    predicted = predicted_classes(run.problem, data.classes)
+    by_row = losses.set_index("train")["loss"].to_dict()
+    text = ranking_markdown(
+        rankings, examples, [*notes, *too_large], watched=watched, predicted=predicted, losses=by_row
+    )
     files = {
         RANKING: csv(ranking),
-        SELF_INFLUENCE: csv(own),
+        SELF_INFLUENCE: csv(largest_first(own)),
         MEAN_SCORES: csv(named(value_rows(rankings, MEAN), data)),
         ROW_LOSSES: csv(named(losses, data)),
-        RANKING_TABLE: ranking_markdown(rankings, examples, [*notes, *too_large], watched=watched).encode(),
+        RANKING_TABLE: text.encode(),
         **flipped_file(data),
         **page,
     }

@@ -116,8 +116,8 @@ def removal_page(
     """
     count = len(run.seeds.all)
     how = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
-    asked = tables.table["test"].nunique()
-    tests = f"{asked} test example{'s' if asked > 1 else ''}"
+    examples = tables.table["test"].nunique()
+    tests = f"{examples} test example{'s' if examples > 1 else ''}"
     without = f"without the rows that rankings hold most {tables.end}"
     page = Page(
         kind=VERIFY,
