@@ -232,6 +232,9 @@ def test_from_python():
         fimo.verify(asked, ranking, training, shares=(0.25,), tests=1)  # both ends together would be enough
     with pytest.raises(UserError, match=r"shares \(verify.shares\) must be a list such as .*found 0.1"):
         fimo.verify(asked, ranking, training, shares=0.1)
+    for results in (ranking.rows, scores):
+        with pytest.raises(UserError, match="Methods must be names or objects .*found a (DataFrame|dict)"):
+            fimo.verify(asked, results, training)
 
 
 def test_the_harmful_end_from_python():
