@@ -12,10 +12,12 @@ from problems import problem, text_problem
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
+from fimo.gradients import GradientSource
 from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.pipeline.methods import Method, training_recursion
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.dual_inverse import DualInverse
 from fimo.preconditioners.identity import Identity
 from fimo.ranking import MEAN, ROW, SCORE, SELF, all_left_out, rank_rows, rank_scores
 from fimo.reference import gradients as reference
@@ -87,8 +89,9 @@ def test_a_hessians_recursion_has_no_self_influence():
     assert "no self-influence" in method.notes["self-influence"]
 
 
-def test_self_influence_of_few_rows_of_the_dual():
+def test_self_influence_of_few_rows_of_the_dual(monkeypatch):
     """With fewer rows than there are P is that of evenly spaced ones, and a note says so."""
+    monkeypatch.setattr("fimo.preconditioners.conjugate_gradients.CHOLESKY_ROWS", 0)
     asked, method = problem("classification"), METHODS["CG"].make()
     ranked = rank_rows(asked, method, TOP, self_influence_rows=20)
     few = asked.sampled(10)  # two rows of the dual for each of three classes
@@ -99,12 +102,24 @@ def test_self_influence_of_few_rows_of_the_dual():
     assert method.notes["self-influence"] == "self-influence with curvature over 10 of 23 training rows"
 
 
-def test_metric_of_conjugate_gradients():
+@pytest.mark.parametrize("most", [10_000, 0])
+def test_metric_of_conjugate_gradients(monkeypatch, most):
     """The exact inverse that stands for the solver is written in its coordinates: leaving a row out of its own loss."""
+    monkeypatch.setattr("fimo.preconditioners.conjugate_gradients.CHOLESKY_ROWS", most)
     asked = replace(problem(), left_out=all_left_out(problem()).left_out)
     method = ConjugateGradients("CG", Damping(1.0), tolerance=1e-12, metric=AdamMetric(8, 1e-8))
     scores = attribute(replace(asked, test=asked.train), method)
     np.testing.assert_allclose(rank_rows(asked, method, TOP)[SELF], np.diag(scores), rtol=1e-6)
+
+
+def test_the_inverse_in_the_dual_is_what_conjugate_gradients_come_to():
+    asked, method = problem("classification"), METHODS["CG"].make()
+    rank_rows(asked, method, TOP)
+    exact = method.for_all_rows(20)
+    assert isinstance(exact, DualInverse)
+    source = GradientSource(asked, method.factored)
+    gradients = method.phi(source(asked.train))
+    np.testing.assert_allclose((exact @ gradients).inner(gradients), (method @ gradients).inner(gradients), rtol=1e-6)
 
 
 @pytest.mark.parametrize("sides", ["train", "both"])

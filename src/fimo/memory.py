@@ -29,6 +29,8 @@ KEPT_GRADIENT_BYTES = 4 * 2**30
 # Rows, not bytes, of the dual in which self-influence of all training rows is computed for methods whose product with P
 # costs a solution: the eigendecomposition costs their number cubed, half a minute for these on two cores.
 SELF_INFLUENCE_ROWS = 4000
+# Rows, not bytes, of a dual that is decomposed by Cholesky, a twentieth of an eigendecomposition's cost.
+CHOLESKY_ROWS = 12_000
 # Products of all pairs of places of two sets of sequences, at a time.
 PLACE_PAIR_BYTES = 64 * 2**20
 # One layer's gradients as they are, for some of its outputs, where their products are cheaper than those of factors.

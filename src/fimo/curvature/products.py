@@ -125,12 +125,14 @@ class Curvature:
         system: from gradients to the linear system that is solved for them.
         primal: the products where the system is primal; None where it is dual.
         dtype: of the solver's arithmetic.
+        dual: the factor whose system it is; None where it is primal.
     """
 
     source: GradientSource
     system: Callable[..., LinearSystem]
     primal: PrimalCurvature | None = None
     dtype: torch.dtype = torch.float64
+    dual: GaussNewtonFactor | None = None
 
     @property
     def narrow(self) -> bool:
@@ -162,7 +164,8 @@ def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES, factore
         source = GradientSource(problem, factored)
         for dtype in (torch.float64, torch.float32):
             if dual_memory(source, dtype, root) <= dual_bytes:
-                return Curvature(source, GaussNewtonFactor.of(source, dtype, root).system, dtype=dtype)
+                dual = GaussNewtonFactor.of(source, dtype, root)
+                return Curvature(source, dual.system, dtype=dtype, dual=dual)
     primal = PrimalCurvature(problem, kind)
     return Curvature(GradientSource(problem, factored=False), primal.system, primal, problem.dtype)
 

@@ -61,11 +61,13 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     from fimo.pipeline.predicted_classes import predicted_classes
     from fimo.pipeline.record import method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
-    from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, single_examples, value_rows
+    from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
     from fimo.pipeline.wrong_labels import detection, row_losses
+    from fimo.report.influential import Examples
     from fimo.report.ranking import detection_markdown, ranking_markdown
 
-    examples, data, rankings = single_examples(run.dataset), run.dataset, done.scores
+    data, rankings = run.dataset, done.scores
+    examples = Examples(data.display, data.names.of)  # single rows, whatever the config leaves out
     watched = None if run.measurement is None else repr(run.measurement)
     notes = [*theta_note(run), *failure_notes(done.failed)]
     methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}

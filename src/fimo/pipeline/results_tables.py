@@ -103,11 +103,6 @@ def examples_of(data: Data) -> Examples:
     return Examples(_describe_row(data), data.names.of, data.left_out.names)
 
 
-def single_examples(data: Data) -> Examples:
-    """The same of a ranking, which is of single rows whatever further training leaves out."""
-    return Examples(data.display, data.names.of)
-
-
 def _describe_row(data: Data) -> DescribeRow:
     """Examples as people read them; a group of training rows by its size and its first row."""
     groups = data.left_out.described(data.train.index)

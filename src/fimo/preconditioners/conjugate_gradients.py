@@ -12,9 +12,10 @@ from fimo.curvature.roots import damping_root, require_curvature
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.gradients.diagonal_metric import AdamMetric
-from fimo.memory import DUAL_BYTES
+from fimo.memory import CHOLESKY_ROWS, DUAL_BYTES
 from fimo.preconditioners.base import Preconditioner, require_instance, require_metric, require_whole
 from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.dual_inverse import DualInverse
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.spectral_filters import stand_in
 from fimo.problem import Problem
@@ -98,11 +99,14 @@ class ConjugateGradients(Preconditioner):
         return system.to_gradients(solution)
 
     def for_all_rows(self, most_rows: int) -> Preconditioner:
-        """The exact (G + λI)⁻¹.
+        """The exact (G + λI)⁻¹, over all rows where there is a dual that is quickly decomposed.
 
         Args:
             most_rows: see `Preconditioner.for_all_rows`.
         """
+        dual = self.curvature.dual
+        if dual is not None and not self.curvature.narrow and len(dual.gram) <= CHOLESKY_ROWS:
+            return DualInverse(self, dual, self.value)
         return stand_in(self, self._exact, most_rows)
 
     def _exact(self) -> ExactGaussNewton:

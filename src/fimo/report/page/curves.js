@@ -50,13 +50,29 @@ if (data.curves) addView("curves", "Curves", (root) => {
       const band = [...kept.map((i) => [epochs[i], y[i] + error[i]]), ...kept.reverse().map((i) => [epochs[i], y[i] - error[i]])];
       all.push({x: band.map(([x]) => x), y: band.map(([, value]) => value), fill: "toself", fillcolor: faint(colour, 0.14), line: {width: 0}, mode: "lines", hoverinfo: "skip", meta: {}});
     }
-    for (const [method, dash] of lines) {
-      const colour = colourOf(method), few = epochs.length <= 30;
-      all.push({x: epochs, y: Array.from(row(of.mean, method)), mode: few ? "lines+markers" : "lines", line: {color: colour, width: 2, dash}, marker: {symbol: data.methods[method].symbol, size: 7, color: colour}, hoverinfo: "none", cliponaxis: false, meta: {method, walk: true}});
-    }
+    lines.forEach(([method, dash], index) => {
+      const colour = colourOf(method);
+      all.push({x: epochs, y: Array.from(row(of.mean, method)), mode: "lines+markers", line: {color: colour, width: 2, dash}, marker: {symbol: data.methods[method].symbol, size: markerSizes(index / lines.length), color: colour, opacity: 1, line: {width: 0}}, hoverinfo: "none", cliponaxis: false, meta: {method, walk: true}});
+    });
     const top = ceilingRow();
     if (top) all.push({x: epochs, y: Array.from(top), mode: "lines", line: {color: cssColour("muted"), width: 1.5, dash: "6px,4px"}, hoverinfo: "none", meta: {walk: true}});
     return all;
+  }
+
+  // Where there are many points, a marker here and there as in the figures, elsewhere on each line: some lines coincide.
+  function markerSizes(offset) {
+    if (epochs.length <= 15) return 7;
+    const scale = state.logarithmic ? Math.log : Number, [low, high] = [scale(epochs[0]), scale(epochs.at(-1))], sizes = epochs.map(() => 0);
+    for (let at = 0.02 + 0.15 * offset; at <= 1; at += 0.15) {
+      const gaps = epochs.map((epoch) => Math.abs(scale(epoch) - low - at * (high - low)));
+      sizes[gaps.indexOf(Math.min(...gaps))] = 8;
+    }
+    return sizes;
+  }
+
+  function logRange() {
+    const [low, high] = [Math.log10(epochs[0]), Math.log10(epochs.at(-1))], room = 0.02 * (high - low || 1);
+    return [low - room, high + room];
   }
 
   function lowest(all) { return Math.min(0, ...all.flatMap((trace) => trace.meta.walk ? trace.y.filter(Number.isFinite) : [])); }
@@ -85,7 +101,7 @@ if (data.curves) addView("curves", "Curves", (root) => {
   return (keepControls) => {
     if (!keepControls) drawControls();
     const all = traces(), width = chart.frame.clientWidth || 700;
-    const x = axis(data.amount, state.logarithmic ? {type: "log", ...logTicks(epochs[0], epochs.at(-1), width)} : {rangemode: "tozero"});
+    const x = axis(data.amount, state.logarithmic ? {type: "log", range: logRange(), ...logTicks(epochs[0], epochs.at(-1), width)} : {range: [0, 1.02 * epochs.at(-1)]});
     const low = lowest(all);
     heading.textContent = `${names[state.measure]} with the gold standard${state.measure === "cosine" ? `, ${ADJUSTMENTS[state.adjustment]}` : ""}${data.watched ? `, effects on the ${isolated(data.watched)}` : ""}`;
     note.textContent = [`Band: one standard error over test examples.`, ceilingRow() ? "Dashed: what a perfect score could reach with so few seeds." : "",

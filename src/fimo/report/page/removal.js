@@ -33,9 +33,33 @@ if (data.removal) addView("removal", "Removal", (root) => {
 
   function marker(method) { return {symbol: data.methods[method].symbol, color: colourOf(method), size: 8}; }
 
+  // Some methods' scores have a unit of their own: what lies far beyond everything measured doesn't set the axis.
+  const FAR = 3;
+  function beyond(of) {
+    const most = FAR * Math.max(...of.map(({measured}) => Math.abs(measured)));
+    const far = [...new Set(of.filter(({predicted}) => Math.abs(predicted) > most).map(({method}) => method))];
+    return far.length < new Set(of.map(({method}) => method)).size ? far : [];
+  }
+
+  function ranged(values) {
+    const low = Math.min(0, ...values), high = Math.max(0, ...values), room = 0.08 * (high - low || 1);
+    return [low - room, high + room];
+  }
+
+  function predictedRange(of) {
+    const far = beyond(of);
+    return ranged(of.filter(({method}) => !far.includes(method)).map(({predicted}) => predicted));
+  }
+
+  function measuredRange(of) { return ranged(of.flatMap(({measured, sem}) => [measured - (sem ?? 0), measured + (sem ?? 0)])); }
+
+  function pointsOf(visible) {
+    return rows.filter((row) => row.share === state.share && visible.includes(row.method) && row.predicted !== null && row.measured !== null);
+  }
+
   function pointTraces(visible) {
-    const of = rows.filter((row) => row.share === state.share && visible.includes(row.method) && row.predicted !== null && row.measured !== null);
-    const ends = of.flatMap((row) => [row.predicted]), line = [Math.min(0, ...ends), Math.max(0, ...ends)];
+    const of = pointsOf(visible);
+    const line = predictedRange(of);
     const diagonal = {x: line, y: line, mode: "lines", line: {color: cssColour("muted"), width: 1, dash: "dot"}, hoverinfo: "skip", meta: {}};
     return [diagonal, ...visible.map((method) => {
       const points = of.filter((row) => row.method === method);
@@ -75,10 +99,12 @@ if (data.removal) addView("removal", "Removal", (root) => {
     verdicts.replaceChildren(claimsTable() || "");
     if (removal.verdicts.length) sentences.replaceChildren(el("h2", {}, "Test example by test example"), el("ul", {class: "sentences"}, removal.verdicts.map((text) => el("li", {}, clippedText(text)))));
     titles[0].textContent = `rise of the ${what} without ${percent(state.share)} of the rows`;
-    note.textContent = "A point is a test example, its bar one standard error over seeds; dotted: measured as predicted. The other chart has means over test examples with one standard error.";
+    const of = pointsOf(visible), far = beyond(of).map((method) => data.methods[method].label);
+    const apart = far.length ? ` Beyond the axis, in units of their own: ${far.join(", ")}.` : "";
+    note.textContent = `A point is a test example, its bar one standard error over seeds; dotted: measured as predicted.${apart} The other chart has means over test examples with one standard error.`;
     titles[1].textContent = `mean rise of the ${what}`;
     drawTable(visible);
-    return Promise.all([scatter.draw(pointTraces(visible), layoutOf(axis("predicted", {nticks: 6, zeroline: true}), axis("", {nticks: 7, zeroline: true}))),
+    return Promise.all([scatter.draw(pointTraces(visible), layoutOf(axis("predicted", {nticks: 6, zeroline: true, range: predictedRange(of)}), axis("", {nticks: 7, zeroline: true, range: measuredRange(of)}))),
       means.draw(meanTraces(visible), layoutOf(axis("share of the training rows taken out (%)", {rangemode: "tozero"}), axis("", {nticks: 7, zeroline: true})))]);
   };
 });

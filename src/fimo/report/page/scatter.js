@@ -49,7 +49,7 @@ if (effects && scored.length) addView("scatter", "Scatter", (root) => {
     const colour = colourOf(state.method), kept = [...x.keys()].filter((place) => Number.isFinite(x[place]) && Number.isFinite(y[place]));
     const shape = (place) => place === state.row ? 13 : 8;
     const points = {x: kept.map((place) => x[place]), y: kept.map((place) => y[place]), customdata: kept, mode: "markers", hoverinfo: "none",
-      marker: {symbol: data.methods[state.method].symbol, color: faint(colour, 0.75), size: kept.map(shape), line: {width: 1, color: cssColour("ground")}}};
+      marker: {symbol: data.methods[state.method].symbol, color: faint(colour, isDark() ? 0.92 : 0.75), size: kept.map(shape), line: {width: 1, color: cssColour("ground")}}};
     points.meta = {walk: true, order: [...kept.keys()].sort((a, b) => points.x[a] - points.x[b])};
     const slope = kept.reduce((sum, place) => sum + x[place] * y[place], 0) / kept.reduce((sum, place) => sum + x[place] ** 2, 0);
     const ends = [Math.min(0, ...points.x), Math.max(0, ...points.x)];

@@ -36,12 +36,21 @@ function contrast(one, other) {
   return (high + 0.05) / (low + 0.05);
 }
 
-// A colour of the figures, which are on white, moved towards the text's until it can be seen on this ground.
+// The same hue with its channels' middle at another lightness, 0 to 1.
+function withLightness(rgb, lightness) {
+  const [low, high] = [Math.min(...rgb), Math.max(...rgb)], middle = (low + high) / 2;
+  if (high === low) return [lightness, lightness, lightness];
+  const room = (at) => 1 - Math.abs(2 * at - 1);
+  return rgb.map((channel) => lightness + (channel - middle) * room(lightness) / room(middle));
+}
+
+// A colour of the figures, which are on white, lighter where it could not be seen on a dark ground; black becomes text's.
 function visibleColour(hex) {
-  const ground = channels(cssColour("ground")), towards = channels(cssColour("text"));
-  let rgb = channels(hex);
-  for (let share = 0.1; contrast(rgb, ground) < (isDark() ? 4 : 2) && share <= 1; share += 0.1) {
-    rgb = channels(hex).map((c, place) => c + share * (towards[place] - c));
+  const ground = channels(cssColour("ground")), first = channels(hex);
+  let rgb = first;
+  if (isDark() && Math.max(...first) < 0.1) rgb = channels(cssColour("text"));
+  for (let lightness = (Math.max(...first) + Math.min(...first)) / 2; isDark() && contrast(rgb, ground) < 4.5 && lightness < 0.96; lightness += 0.03) {
+    rgb = withLightness(first, lightness);
   }
   return `rgb(${rgb.map((c) => Math.round(255 * c)).join(",")})`;
 }
