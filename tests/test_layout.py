@@ -27,7 +27,7 @@ LEAVES = {
 CALCULUS = {"problem", "models", "gradients"}
 METHODS = CALCULUS | {"curvature", "preconditioners"}
 GOLD = {"problem", "models", "effect", "optimizers"}
-ARMS = {"further_training", "attribution", "ranking", "unrolled", "baselines"}
+ARMS = {"further_training", "attribution", "views", "ranking", "unrolled", "baselines"}
 MEASURED = METHODS | GOLD | ARMS | {"data", "comparison", "report"}
 # What each room may import of the project beside itself and the leaves.
 ARROWS = {
@@ -40,9 +40,10 @@ ARROWS = {
     "gradients": CALCULUS - {"gradients"},
     "curvature": CALCULUS,
     "preconditioners": CALCULUS | {"curvature"},
-    "attribution": {"preconditioners", "gradients", "problem"},
-    "ranking": {"attribution", "preconditioners", "problem"},
-    "unrolled": METHODS | {"attribution", "optimizers"},
+    "attribution": {"views", "preconditioners", "gradients", "problem"},
+    "views": {"preconditioners", "gradients", "problem"},
+    "ranking": {"attribution", "views", "preconditioners", "problem"},
+    "unrolled": METHODS | {"attribution", "views", "optimizers"},
     "baselines": {"problem", "models"},
     "comparison": {"effect"},
     "report": {"comparison", "effect"},
@@ -57,7 +58,10 @@ ARROWS = {
     "benchmarks": MEASURED | {"app", "pipeline", "reference"},
 }
 # The equation knows nothing of its methods.
-ONE_MODULE = {("attribution", "preconditioners"): {"fimo.preconditioners.base"}}
+ONE_MODULE = {
+    ("attribution", "preconditioners"): {"fimo.preconditioners.base"},
+    ("views", "preconditioners"): {"fimo.preconditioners.base"},
+}
 # What else a room must not know, so that it stays what it is.
 ONLY_IN = {
     "hydra": {"app"},

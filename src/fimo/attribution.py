@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -21,32 +20,10 @@ from fimo.gradients.verified import factors_or_dense
 from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
+from fimo.views import Tile, View, Views
 
 # Raise it when numbers change.
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class View:
-    """Where the equation is evaluated: its P, and the parameters at which either side's gradients are taken.
-
-    Attributes:
-        P: fitted.
-        at_test: the problem with the parameters at which gradients of test examples are taken.
-        at_train: the problem with the parameters at which gradients of left-out training examples are taken.
-        steps: of further training that the scores belong to, one for each matrix that P stands for; None where they
-            belong to no amount of it.
-        products: P φ(g_i) of all left-out examples, where they were accumulated along a run; None to multiply.
-    """
-
-    P: Preconditioner
-    at_test: Problem
-    at_train: Problem
-    steps: Sequence[int] | None = None
-    products: Vectors | None = None
-
-
-Views = Callable[[Preconditioner, Problem], Iterable[View]]
 
 
 Result = TypeVar("Result")
@@ -132,22 +109,7 @@ def evaluate(
         return factors_or_dense(problem.network, computed)
 
 
-@dataclass(frozen=True)
-class Tile:
-    """Scores of some training rows for some test examples.
-
-    Attributes:
-        tests: which of the test examples.
-        rows: which of the training rows that are left out, or are in a group that is.
-        values: `[matrix, test, row]`, with an axis for the matrices that the view's P stands for.
-    """
-
-    tests: slice
-    rows: slice
-    values: Tensor
-
-
-def tiles(view: View, block_bytes: int = BLOCK_BYTES) -> Iterator[Tile]:
+def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iterator[Tile]:
     """The equation in one view, block by block.
 
     Pᵀ is multiplied with the test examples' gradients; where P = Pᵀ, P with the smaller set of gradients.
@@ -155,6 +117,8 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES) -> Iterator[Tile]:
     Args:
         view: with its fitted P.
         block_bytes: bound on the memory of one block of gradients.
+        own: whether the rows' self-influence is wanted with the first tests' tiles, from the same gradients; of a view
+            that has it `at_hand`.
 
     Yields:
         Tiles that cover all scores, each once.
@@ -162,23 +126,23 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES) -> Iterator[Tile]:
     P, phi, n = view.P, view.P.phi, len(view.at_train.train)
     test = view.at_test, view.at_test.test, partial(of_measurement, view.at_test.watched)
     left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out.rows), of_loss
-    from_left_out = view.products is not None or P.T is P and len(left_out[1]) < len(test[1])
-    matrix, one, other = (P, left_out, test) if from_left_out else (P.T, test, left_out)
+    matrix, one, other = (P, left_out, test) if view.from_left_out else (P.T, test, left_out)
     (at_rows, rows, of_rows), (at_others, others, of_others) = one, other
     source = GradientSource(at_others, P.factored, block_bytes)
     if view.products is not None:
         products: Iterable[Vectors] = [view.products]
     else:  # each block of products goes through all of the others anew, so it may be larger
         products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
-    first = 0
+    first, at_most = 0, _rows_with_all(view, block_bytes) if own else None
     for P_g in products:
         begin = count = 0
-        for g in source.blocks(others, of_others):
-            scores = P_g.inner(phi(g)) / n
+        for g in map(phi, source.blocks(others, of_others, at_most)):
+            scores = P_g.inner(g) / n
+            influence = _by_matrix(P.quadratic_form(g) / n) if own and first == 0 else None
             count, width = scores.shape[-2:]
             ours, theirs = slice(first, first + count), slice(begin, begin := begin + width)
             scores = scores.reshape(-1, count, width)
-            yield Tile(theirs, ours, scores.mT) if from_left_out else Tile(ours, theirs, scores)
+            yield Tile(theirs, ours, scores.mT) if view.from_left_out else Tile(ours, theirs, scores, influence)
         first += count
 
 
@@ -196,19 +160,27 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
     """
     P, train = view.P.for_all_rows(most_rows), view.at_train.train
     at_train, at_test = (GradientSource(place, P.factored, block_bytes) for place in (view.at_train, view.at_test))
-    # The products of a block with all training rows, tensor by tensor, are what takes most memory.
-    rows = max(1, block_bytes // (8 * len(train) * len(view.at_train.theta)))
-    parts, begin, same = [], 0, view.at_test.network is view.at_train.network
-    for g in at_train.blocks(train, of_loss, rows):
+    parts, begin = [], 0
+    for g in at_train.blocks(train, of_loss, _rows_with_all(view, block_bytes)):
         some = slice(begin, begin := begin + len(g.norms()))
-        if same and view.products is None:
+        if view.at_one_place:
             influence = P.quadratic_form(P.phi(g)) / len(train)
         else:
             own = at_test(train.keep(some))
             products = (P @ P.phi(g)).inner(P.phi(own)) if view.products is None else view.products.inner(own)[some]
             influence = products.diagonal(dim1=-2, dim2=-1) / len(train)
-        parts.append(influence.reshape(-1, some.stop - some.start))
+        parts.append(_by_matrix(influence))
     return torch.cat(parts, dim=-1)
+
+
+def _rows_with_all(view: View, block_bytes: int) -> int:
+    """Rows of a block whose products with all training rows, tensor by tensor, fit into memory."""
+    return max(1, block_bytes // (8 * len(view.at_train.train) * len(view.at_train.theta)))
+
+
+def _by_matrix(values: Tensor) -> Tensor:
+    """`[matrix, row]` of `[row]` or of that."""
+    return values.reshape(-1, values.shape[-1])
 
 
 def _joined(view: View, block_bytes: int) -> Tensor:

@@ -13,12 +13,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from fimo.attribution import Tile, View, Views, evaluate, self_influence, tiles
+from fimo.attribution import evaluate, self_influence, tiles
 from fimo.errors import MethodFailed, UserError
 from fimo.groups import Groups
 from fimo.memory import BLOCK_BYTES, SELF_INFLUENCE_ROWS
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
+from fimo.views import Tile, View, Views
 
 # Raise it when numbers change.
 VERSION = 1
@@ -137,11 +138,7 @@ def rank_rows(
     def ranked(views: Iterable[View]) -> xr.Dataset:
         parts: list[xr.Dataset] = []
         for view in views:
-            part = _ranked(tiles(view, block_bytes), top, n, n_test)
-            try:
-                part[SELF] = ("step", "train"), _array(self_influence(view, self_influence_rows, block_bytes))
-            except MethodFailed as reason:
-                view.P.note("self-influence", str(reason))
+            part = _of_view(view, top, (n, n_test), block_bytes, self_influence_rows)
             steps = view.steps
             parts.append(part.assign_coords(step=steps) if steps else part.isel(step=0))
         return xr.concat(parts, "step") if "step" in parts[0].dims else parts[0]
@@ -180,20 +177,34 @@ def labelled(dataset: xr.Dataset, problem: Problem) -> xr.Dataset:
     return dataset.assign_coords(test=problem.test.index.cpu().numpy(), train=index)
 
 
+def _of_view(view: View, top: int, sizes: tuple[int, int], block_bytes: int, most_rows: int) -> xr.Dataset:
+    """What is kept of one view: the ranking, and self-influence where the method has it."""
+    part = _ranked(tiles(view, block_bytes, view.at_hand), top, *sizes)
+    if SELF not in part:
+        try:
+            part[SELF] = ("step", "train"), _array(self_influence(view, most_rows, block_bytes))
+        except MethodFailed as reason:
+            view.P.note("self-influence", str(reason))
+    return part
+
+
 def _ranked(parts: Iterable[Tile], top: int, n: int, n_test: int) -> xr.Dataset:
     """What is kept of the scores of one view."""
     ends: dict[int, Ends] = {}
     total: Tensor | None = None
+    own: list[Tensor] = []
     for tile in parts:
+        own += [] if tile.own is None else [tile.own]
         values = tile.values.detach().double().cpu()
         ends.setdefault(tile.tests.start, Ends(top)).add(values, tile.rows.start)
         total = values.new_zeros(len(values), n) if total is None else total
         total[:, tile.rows] += values.sum(1) / n_test
     scores, rows = zip(*(ends[start].joined(n) for start in sorted(ends)), strict=True)
-    axes = ("step", "test", "rank")
+    axes, by_row = ("step", "test", "rank"), ("step", "train")
+    influence = {SELF: (by_row, _array(torch.cat(own, -1)))} if own else {}
     return xr.Dataset(
         {SCORE: (axes, np.concatenate(scores, 1)), ROW: (axes, np.concatenate(rows, 1)),
-         MEAN: (("step", "train"), _array(total))},
+         MEAN: (by_row, _array(total)), **influence},
         {"rank": ranks_of(top, n)},
     )  # fmt: skip
 

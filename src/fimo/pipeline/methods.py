@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fimo.attribution import Views, attribute
+from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.optimizers import LinearisedSGD, linearised
@@ -22,6 +22,7 @@ from fimo.unrolled.base import DependsOnTraining
 from fimo.unrolled.displaced import DisplacedGradients
 from fimo.unrolled.trajectory import Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
+from fimo.views import Views
 
 NOT_DISPLACED = "none"
 

@@ -40,6 +40,7 @@ class Preconditioner(ABC):
         from_training_rows: whether P is made of gradients at training rows.
         factored: whether `@` takes gradients in any form; without it they come as `DenseGradients`. `fit` may set it.
         dtype: that the problem is wanted in.
+        multiplies_quickly: whether a product with P costs no solution, so that this P is its own `for_all_rows`.
         steps: labels of the matrices that P stands for where it is several, one for each amount of further training;
             products have a first axis for them then. None for one matrix.
         metric: of the coordinates that P is written in; None for those of θ itself. `fit` sets it where there is one.
@@ -53,6 +54,7 @@ class Preconditioner(ABC):
     from_training_rows = True
     factored = True
     dtype = torch.float64
+    multiplies_quickly = True
     steps: list[int] | None = None
     metric: DiagonalMetric | None = None
     problem: Problem

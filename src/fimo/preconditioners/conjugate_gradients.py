@@ -45,6 +45,8 @@ class ConjugateGradients(Preconditioner):
         UserError: for a setting that it does not take.
     """
 
+    multiplies_quickly = False
+
     def __init__(
         self,
         label: str,

@@ -54,6 +54,8 @@ class NeumannSeries(Preconditioner):
         UserError: for a setting that it does not take.
     """
 
+    multiplies_quickly = False
+
     def __init__(
         self,
         label: str,

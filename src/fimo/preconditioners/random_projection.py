@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Self
@@ -25,14 +26,20 @@ SIZES, MANY_ROWS = (512, 2048), 4096
 
 @dataclass(frozen=True)
 class Projected:
-    """P times gradients, known by what it gives when multiplied: one term for each projection."""
+    """P times gradients, known by what it gives when multiplied.
 
-    terms: tuple[tuple[Projection, Tensor], ...]
+    Attributes:
+        features: Sᵀg of any gradients, `[row, size]` for each projection.
+        solved: (SᵀJᵀJS/n + λI)⁻¹ Sᵀg of these, likewise.
+    """
+
+    features: Callable[[DenseGradients], list[Tensor]]
+    solved: list[Tensor]
 
     def inner(self, gradients: DenseGradients) -> Tensor:
         """Inner products, mean over the projections, `[row of self, row of gradients]`."""
-        rows = gradients.flat()
-        return torch.stack([solved @ projection(rows).T for projection, solved in self.terms]).mean(0)
+        features = self.features(gradients)
+        return torch.stack([solved @ f.T for solved, f in zip(self.solved, features, strict=True)]).mean(0)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class RandomProjection(Preconditioner):
         self.projections = require_whole(f"projections of {label}", projections)
         self.ridge = None if ridge is None else require_instance(Damping, f"ridge of {label}", ridge)
         self.seed = require_whole(f"seed of {label}", seed, least=0)
+        self._last: tuple[DenseGradients, list[Tensor]] | None = None
 
     def fit(self, problem: Problem) -> Self:
         """The kernels of all projections, factored.
@@ -160,19 +168,21 @@ class RandomProjection(Preconditioner):
 
     def __matmul__(self, gradients: DenseGradients) -> Projected:  # type: ignore[override]
         """P times each gradient."""
-        rows = gradients.flat()
-        return Projected(
-            tuple(
-                (projection, torch.cholesky_solve(projection(rows).T, factor).T) for projection, factor in self.factors
-            )
-        )
+        pairs = zip(self.features(gradients), self.factors, strict=True)
+        return Projected(self.features, [torch.cholesky_solve(f.T, factor).T for f, (_, factor) in pairs])
 
     def quadratic_form(self, gradients: DenseGradients) -> Tensor:
-        """The mean over the projections of (Sᵀg)ᵀ (SᵀJᵀJS/n + λI)⁻¹ Sᵀg, `[row]`."""
-        rows = gradients.flat()
-        features = ((projection(rows), factor) for projection, factor in self.factors)
-        forms = [(torch.cholesky_solve(f.T, factor).T * f).sum(1) for f, factor in features]
-        return torch.stack(forms).mean(0)
+        """The mean over the projections of ‖L⁻¹ Sᵀg‖², LLᵀ = SᵀJᵀJS/n + λI, `[row]`."""
+        pairs = zip(self.features(gradients), self.factors, strict=True)
+        solved = (torch.linalg.solve_triangular(factor, f.T, upper=False) for f, (_, factor) in pairs)
+        return torch.stack([columns.square().sum(0) for columns in solved]).mean(0)
+
+    def features(self, gradients: DenseGradients) -> list[Tensor]:
+        """Sᵀg for each projection, `[row, size]`; of the same gradients asked for again they are there."""
+        if self._last is None or self._last[0] is not gradients:
+            rows = gradients.flat()
+            self._last = gradients, [projection(rows) for projection, _ in self.factors]
+        return self._last[1]
 
 
 def automatic_size(n: int, parameters: int) -> int:

@@ -137,6 +137,11 @@ class GaussNewtonFilter(Preconditioner):
         """Each function times each gradient: products have a first axis for it."""
         return self.P @ gradients
 
+    @property
+    def multiplies_quickly(self) -> bool:  # type: ignore[override]
+        """By an eigendecomposition, and not by polynomials."""
+        return isinstance(self.P, SpectralFunctions)
+
     def quadratic_form(self, gradients: Any) -> Tensor:
         """φ(g)ᵀ f(G) φ(g) of each row, `[row]`, or `[function, row]` of several functions."""
         if isinstance(self.P, SpectralFunctions):
@@ -152,7 +157,7 @@ class GaussNewtonFilter(Preconditioner):
         Returns:
             A fitted one.
         """
-        if isinstance(self.P, SpectralFunctions):
+        if self.multiplies_quickly:
             return self
         other = stand_in(self, lambda: copy.copy(self), most_rows)
         return other if self.place is None else other.single(self.place)

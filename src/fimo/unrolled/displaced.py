@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fimo.attribution import View
 from fimo.errors import UserError
 from fimo.gradients.footprint import activation_bytes
 from fimo.memory import BLOCK_BYTES
@@ -15,6 +14,7 @@ from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Parameters, Problem, copied
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
+from fimo.views import View
 
 SIDES = ("train", "both")
 # A displacement that raises the loss is halved so often; then nothing of it is taken.

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fimo.attribution import View
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
 from fimo.errors import MethodFailed, UserError
 from fimo.gradients import DenseGradients, Gradients, GradientSource
@@ -21,6 +20,7 @@ from fimo.preconditioners.spectral_filters import ZERO
 from fimo.problem import Parameters, Problem
 from fimo.unrolled.displaced import displaced
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
+from fimo.views import View
 
 
 @dataclass(frozen=True)
