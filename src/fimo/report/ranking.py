@@ -68,11 +68,11 @@ def _self_influence(
     rankings: Mapping[str, xr.Dataset], losses: Mapping[int, float], examples: Examples, count: int
 ) -> list[str]:
     """The rows that matter most to themselves, beside those of the largest loss."""
-    own = {}
+    own: dict[str, Mapping[int, float]] = {}
     for label, ranking in rankings.items():
-        values = ranking["self_influence"].values if "self_influence" in ranking else np.zeros(1)
-        if np.ptp(values) > 1e-6 * np.abs(values).max():  # Grad-Cos gives all rows the same
-            own[label] = dict(zip(ranking["train"].values.tolist(), values.tolist(), strict=True))
+        scores = ranking["self_influence"].values if "self_influence" in ranking else np.zeros(1)
+        if np.ptp(scores) > 1e-6 * np.abs(scores).max():  # Grad-Cos gives all rows the same
+            own[label] = dict(zip(ranking["train"].values.tolist(), scores.tolist(), strict=True))
     if not own:
         return []
     lines = ["", "## Rows that matter most to their own loss (self-influence)", ""]
