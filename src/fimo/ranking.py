@@ -94,7 +94,7 @@ def require_top(top: object, rows: int) -> int:
         UserError: where it is no number from 1 to all rows.
     """
     if type(top) is not int or not 1 <= top <= rows:
-        raise UserError(f"rank.top must be a whole number from 1 to {rows} (the training rows), found {top!r}.")
+        raise UserError(f"top (rank.top) must be a whole number from 1 to {rows} (the training rows), found {top!r}.")
     return top
 
 

@@ -45,6 +45,15 @@ def test_each_method_names_its_most_helpful_rows(methods):
     assert removed[:6] != removals(methods, SHARES, SIZES, 3, seed=1)[:6]
 
 
+def test_each_method_names_its_most_harmful_rows(methods):
+    """Rows without a score leave last, at either end."""
+    methods["Good"][0, 5] = np.nan
+    for removal in removals(methods, SHARES, SIZES, 3, seed=0, end="harmful")[6:]:
+        values = np.nan_to_num(methods[removal.method].sel(test=removal.test).values, nan=np.inf)
+        ranked = sorted(range(20), key=lambda row, values=values: values[row])
+        assert removal.rows == tuple(sorted(ranked[: dict(zip(SHARES, SIZES, strict=True))[removal.share]]))
+
+
 def test_a_group_that_several_methods_name_is_trained_on_once(methods):
     removed = removals({"One": methods["Good"], "Two": 2 * methods["Good"]}, SHARES, SIZES, 2, seed=0)
     assert len(groups_of(removed)) == 4 + 4 and list(named_groups(removed))[0] == "removal 0"
@@ -62,7 +71,7 @@ def test_tables_are_those_of_loops(methods):
         test = [3, 7].index(removal.test)
         assert row["rows"] == len(removal.rows)
         assert np.isclose(row["predicted"], sum(methods[removal.method].values[test, list(removal.rows)]))
-        assert np.isclose(row["measured_mean"], effects[:, test, place].mean())
+        assert np.isclose(row["measured_mean"], effects[:, test, place].mean()) and np.isclose(row["loss_full"], 0.5)
         assert np.isclose(row["measured_sem"], effects[:, test, place].std(ddof=1) / 2)
     random = [effects[:, 0, groups.index(removal.rows)].mean() for removal in removed[:3]]
     row = table.loc[(RANDOM_ROWS, 3, 0.1)]

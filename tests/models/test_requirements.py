@@ -116,6 +116,13 @@ def test_what_can_t_be_right_is_refused(kind):
     assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
 
 
+def test_a_network_for_tables_does_not_take_images():
+    """The default network of the commands is one: the sentence names those for images."""
+    images, targets = torch.rand(6, 1, 4, 4), torch.arange(6) % 2
+    with pytest.raises(fimo.UserError, match=r"\[4, 1, 4, 4\] .*such inputs \(model=convolutional, model=resnet9\)"):
+        fimo.Problem(nn.Linear(5, 2), fimo.CrossEntropy(), (images, targets), (images, targets), [0])
+
+
 @pytest.mark.parametrize(
     "network, targets, objective, sentence",
     [

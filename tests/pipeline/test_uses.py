@@ -40,7 +40,8 @@ def test_files_of_a_ranking(ranked):
         assert list(table) == ["method", "step", "train", "score", "train_name"]
         assert len(table) == 4 * rows and table["score"].notna().all()
     text = (results / "ranking.md").read_text()
-    assert text.count("## Test example") == 3 and "self-influence" in text
+    assert text.count("## Test example") == 3 and "self-influence" in text and "| the row's own loss |" in text
+    assert text.count("The final model says ") == 3 and "first 3 of 6 test examples" in text
 
 
 def test_a_ranking_is_found_again(ranked, caplog):
@@ -109,6 +110,8 @@ def test_labels_that_were_made_wrong(tmp_path):
     wrong, losses = pd.read_csv(results / "flipped.csv")["train"], pd.read_csv(results / "losses.csv")
     mean = pd.read_csv(results / "mean_scores.csv").query("method == 'Grad-Dot'")
     own = pd.read_csv(results / "self_influence.csv").query("method == 'Grad-Dot'")
+    assert own["score"].is_monotonic_decreasing
+    own = own.sort_values("train", ignore_index=True)
     for key, values in {
         ("Grad-Dot", "self-influence"): own["score"],
         ("Grad-Dot", "mean harm"): -mean["score"],
@@ -125,18 +128,31 @@ def test_labels_that_were_made_wrong(tmp_path):
 
 WRONG = [
     ("rank", "rank.top=0", "rank.top must be a whole number of at least 1, found 0."),
-    ("rank", "rank.top=5000", r"rank.top must be a whole number from 1 to \d+ \(the training rows\), found 5000"),
-    ("rank", "rank.amounts=[7]", r"rank.amounts must be a list of epochs of further training.*at most 2, found \[7\]"),
+    (
+        "rank",
+        "rank.top=5000",
+        r"top \(rank.top\) must be a whole number from 1 to \d+ .*, found 5000",
+    ),
+    (
+        "rank",
+        "rank.amounts=[7]",
+        r"amounts \(rank.amounts\) must be a list of epochs.*at most 2, found \[7\]",
+    ),
     ("rank", "rank.amounts=2", "rank.amounts must be a list of numbers above 0"),
     (
         "verify",
         "verify.shares=[0.0001]",
-        r"verify.shares must each be at least one of the \d+ training rows.*is 0 rows",
+        r"shares \(verify.shares\) must each be at least one of the \d+ training rows.*is 0 rows",
     ),
-    ("verify", "verify.shares=[1.0]", "verify.shares must each be at least one of the .* training rows and not all"),
+    (
+        "verify",
+        "verify.shares=[1.0]",
+        r"shares \(verify.shares\) must each be at least one .* and not all",
+    ),
     ("verify", "verify.shares=[]", "verify.shares must be a list of numbers above 0"),
-    ("verify", "verify.tests=[3,99]", "verify.tests must name test examples that are evaluated.*found 99"),
-    ("verify", "verify.tests=7", r"verify.tests must be from 1 to 6 \(the test examples that are evaluated\), found 7"),
+    ("verify", "verify.tests=[3,99]", r"tests \(verify.tests\) must name test examples that are evaluated.*found 99"),
+    ("verify", "verify.tests=0", r"tests \(verify.tests\) must be a number of at least 1 or a list, found 0"),
+    ("verify", "verify.end=worst", r"end \(verify.end\) must be helpful or harmful, found 'worst'"),
     ("verify", "verify.tests=[a]", "verify.tests must be a number of test examples, or a list of positions"),
     ("verify", "verify.random=1", "verify.random must be a whole number of at least 2, found 1"),
     ("verify", "+verify.share=[0.1]", "verify has no setting 'share'.*Did you mean verify.shares?"),
@@ -159,12 +175,12 @@ def test_rankings_that_do_not_fit(verified, tmp_path):
     other = (*RUN, "seed=1", f"verify.ranking={folder}", "verify.shares=[0.01]", "verify.tests=2")
     with pytest.raises(UserError, match="ranks the rows of another final model"):
         app(verified, *other, name="verify")
-    with pytest.raises(UserError, match=r"must name as many rows as leave together, \d+ .*found 16 by Grad-Dot"):
+    with pytest.raises(UserError, match=r"must name as many helpful rows as leave together, \d+ .*found 8 by Grad-Dot"):
         app(verified, *RUN, f"verify.ranking={folder}", "verify.shares=[0.5]", "verify.tests=2", name="verify")
     for table, message in (
         ("test,train\n0,1\n", "must have the columns test, train, score, found no score"),
         ("test,train,score\n0,100000,1\n", "belongs to other training rows: it names row 100000"),
-        ("test,train,score\n0,1,1\n", "must name as many rows as leave together"),
+        ("test,train,score\n0,1,1\n", "must name as many helpful rows as leave together"),
         ("test,train,score\n5,1,1\n", "must rank rows for test example 0, found none"),
     ):
         path = tmp_path / "mine.csv"
@@ -208,3 +224,26 @@ def test_from_python():
         fimo.verify(problem(1), ranking, training, **shares)
     with pytest.raises(UserError, match="raise rank.top, or lower verify.shares"):
         fimo.verify(asked, ranking, training, shares=(0.5,), tests=1)
+    with pytest.raises(UserError, match="15 for the largest of verify.shares, found 12 by Grad-Dot"):
+        fimo.verify(asked, ranking, training, shares=(0.25,), tests=1)  # both ends together would be enough
+    with pytest.raises(UserError, match=r"shares \(verify.shares\) must be a list such as .*found 0.1"):
+        fimo.verify(asked, ranking, training, shares=0.1)
+    for results in (ranking.rows, scores):
+        with pytest.raises(UserError, match="Methods must be names or objects .*found a (DataFrame|dict)"):
+            fimo.verify(asked, results, training)
+
+
+def test_the_harmful_end_from_python():
+    """The rows that leave are the last of each ranking; of a stored ranking they are the same."""
+    asked, training = problem(), fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=3, batch_size=16)
+    ranking = fimo.rank(asked, ["unrolled_gn"], training, top=12)
+    shares = {"tests": 99, "shares": (0.1,), "seeds": 2, "random": 3, "end": "harmful"}
+    verified = fimo.verify(asked, ranking, training, **shares)
+    again = fimo.verify(asked, ["unrolled_gn"], training, **shares)
+    own = verified.table.query("method == 'Unrolled-GN'")
+    assert own["test"].tolist() == list(range(6))  # all that there are
+    np.testing.assert_allclose(own["measured_mean"], again.table.query("method == 'Unrolled-GN'")["measured_mean"])
+    last = ranking.rows.query("rank > 54").groupby("test")["score"].sum()
+    np.testing.assert_allclose(own["predicted"], last)
+    assert (own["predicted"] < 0).all() and (own["measured_mean"] < 0).all()
+    assert "most harmful first" in verified.figure().axes[0].get_xlabel()

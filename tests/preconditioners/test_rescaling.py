@@ -1,5 +1,6 @@
 """Methods that know of further training with Adam, against explicit matrices."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +49,18 @@ def test_the_network_is_the_same_in_other_coordinates(task, network):
     there = DiagonalMetric.of_batches(asked, BATCH, EPSILON).rescaled(asked)
     close(there.network(asked.test.inputs).detach(), asked.network(asked.test.inputs).detach())
     assert there.size == asked.size
+
+
+def test_the_network_is_looked_at_once(caplog):
+    """What is said of a parameter without effect is said in the names that people know, not again of the copy."""
+    whole = problem("classification", "mlp")
+    whole.network.unused = torch.nn.Parameter(torch.zeros(3))
+    with caplog.at_level("INFO", "fimo"):
+        asked = replace(whole, network=copy.deepcopy(whole.network), part=None)
+        assert "no gradient in unused: it counts as zero" in caplog.text
+        caplog.clear()
+        DiagonalMetric.of_batches(asked, BATCH, EPSILON).rescaled(asked)
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("path", PATHS)

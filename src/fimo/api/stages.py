@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 import xarray as xr
 
@@ -125,8 +126,13 @@ def methods_of(methods: Any, training: FurtherTraining | None) -> list[AnyMethod
         training: see `attribute`.
 
     Raises:
-        UserError: for an unknown method and two of one label.
+        UserError: for an unknown method, two of one label, and tables or scores in the place of methods.
     """
+    if isinstance(methods, (Mapping, pd.DataFrame)):
+        raise UserError(
+            f"Methods must be names or objects (or, for fimo.verify, what fimo.rank returns), found a "
+            f"{type(methods).__name__} of results."
+        )
     if not isinstance(methods, Iterable) or isinstance(methods, str):
         methods = [methods]
     chosen = [_method(method, training) for method in methods]

@@ -105,6 +105,7 @@ def verify(
     shares: Sequence[float] = (0.01, 0.02, 0.05),
     seeds: int | Sequence[int] = 3,
     random: int = 10,
+    end: str = removal.HELPFUL,
     folder: str | Path | None = None,
     device: str | torch.device = "auto",
 ) -> Verification:
@@ -115,9 +116,10 @@ def verify(
         methods: see `fimo.attribute`; or a `Ranking` of this model, of which the last amounts are taken.
         training: what further training is.
         tests: test examples: so many from the first, or positions.
-        shares: of the training rows; the most helpful so many leave together.
+        shares: of the training rows; so many from one end of a ranking leave together.
         seeds: of further training.
         random: groups of random rows of each size.
+        end: of the rankings: `helpful` shows what a prediction rests on, `harmful` what makes it wrong.
         folder: see `fimo.further_train`.
         device: see `fimo.further_train`.
 
@@ -128,7 +130,7 @@ def verify(
         UserError: for a share that is no row or more than the ranking keeps, a test example that is not there, and a
             ranking of another model.
     """
-    settings, n = RemovalSettings(shares, tests, random), len(problem.train)
+    settings, n = RemovalSettings(shares, tests, random, end=end), len(problem.train)
     sizes, index = settings.sizes(n), problem.test.index.tolist()
     places = [index.index(position) for position in settings.positions(index)]
     watched = replace(problem, test=problem.test.keep(torch.tensor(places)))
@@ -136,15 +138,15 @@ def verify(
     if isinstance(methods, Ranking):
         if methods.model != short_hash(model_config(problem)):
             raise UserError("The ranking belongs to another final model, or other training rows: rank this one anew.")
-        scores = scores_of_ranking(methods.rows, watched, max(sizes), "The ranking")
+        scores = scores_of_ranking(methods.rows, watched, max(sizes), "The ranking", end)
     else:
         scores = last_step(attribute(all_left_out(watched), methods, training, device))
-    removed = removal.removals(scores, settings.shares, sizes, random, settings.seed)
+    removed = removal.removals(scores, settings.shares, sizes, random, settings.seed, end)
     grouped = replace(watched, left_out=Groups.of(removal.named_groups(removed), n))
     gold = further_train(grouped, training, seeds, folder, device)
     losses = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
-    verified = removal.verification(scores, removed, losses)
-    return Verification(verified.table, verified.agreement)
+    verified = removal.verification(scores, removed, losses, end)
+    return Verification(verified.table, verified.agreement, end)
 
 
 def last_step(scores: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:

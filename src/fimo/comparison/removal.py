@@ -14,6 +14,8 @@ from fimo.effect import effect, without_diverged
 
 # The rows that nobody named, in the place of a method's label.
 RANDOM_ROWS = "random rows"
+# The ends of a ranking whose rows leave.
+HELPFUL, HARMFUL = "helpful", "harmful"
 KEYS = ["method", "test", "share", "rows"]
 
 
@@ -35,9 +37,14 @@ class Removal:
 
 
 def removals(
-    scores: Mapping[str, xr.DataArray], shares: Sequence[float], sizes: Sequence[int], random: int, seed: int
+    scores: Mapping[str, xr.DataArray],
+    shares: Sequence[float],
+    sizes: Sequence[int],
+    random: int,
+    seed: int,
+    end: str = HELPFUL,
 ) -> list[Removal]:
-    """The rows that every method holds most helpful to every test example, and random ones, of each size.
+    """The rows that every method holds most helpful or most harmful to every test example, and random ones.
 
     Args:
         scores: by label, `[test, left_out]`, of all training rows by themselves.
@@ -45,6 +52,7 @@ def removals(
         sizes: the same in rows.
         random: groups of random rows of each size.
         seed: that they are drawn with.
+        end: of the rankings, `helpful` or `harmful`.
 
     Returns:
         The removals; random rows first.
@@ -56,11 +64,17 @@ def removals(
         chosen += [Removal(RANDOM_ROWS, None, share, tuple(rows.tolist())) for rows in draws]
     for label, score in scores.items():
         for test in score["test"].values.tolist():
-            # NaN is the score of no row: it comes last.
-            order = np.argsort(-np.nan_to_num(score.sel(test=test).values, nan=-np.inf), kind="stable")
+            order = _from_the_end(score.sel(test=test).values, end)
             for share, size in zip(shares, sizes, strict=True):
                 chosen.append(Removal(label, test, share, tuple(np.sort(order[:size]).tolist())))
     return chosen
+
+
+def _from_the_end(scores: np.ndarray, end: str) -> np.ndarray:
+    """Positions of rows from one end of their ranking to the other; those without a score (NaN) come last."""
+    nothing = -np.inf if end == HELPFUL else np.inf
+    order = np.argsort(-np.nan_to_num(scores, nan=nothing), kind="stable")
+    return order if end == HELPFUL else order[::-1]
 
 
 def groups_of(removals: Iterable[Removal]) -> list[tuple[int, ...]]:
@@ -110,14 +124,17 @@ class Verification:
 
     Attributes:
         table: a row for each method, test example and share: `method,test,share,rows,predicted,measured_mean,
-            measured_sem`, the error over seeds; of random rows the mean over their groups and its error over these.
+            measured_sem,loss_full`, the error over seeds; of random rows the mean over their groups and its error over
+            these. `loss_full` is what is measured after training on with all rows, mean over seeds.
         agreement: a row for each method: `right_sign`, the share of its own groups whose effect has the predicted
             sign; `correlation_mean`, `correlation_sem`, Spearman's over all groups that its scores say something of,
             mean over test examples; `groups`, how many at least; `tests`, over how many test examples.
+        end: of the rankings whose rows left, `helpful` or `harmful`.
     """
 
     table: pd.DataFrame
     agreement: pd.DataFrame
+    end: str = HELPFUL
 
     @property
     def best(self) -> str:
@@ -133,7 +150,7 @@ class Verification:
 
 
 def verification(
-    scores: Mapping[str, xr.DataArray], removed: Sequence[Removal], seeds: Sequence[xr.Dataset]
+    scores: Mapping[str, xr.DataArray], removed: Sequence[Removal], seeds: Sequence[xr.Dataset], end: str = HELPFUL
 ) -> Verification:
     """Hold what rankings predict against further training without the rows that they name.
 
@@ -141,6 +158,7 @@ def verification(
         scores: by label, `[test, left_out]`, of all training rows by themselves.
         removed: see `removals`.
         seeds: losses of each seed with `groups_of(removed)` left out.
+        end: of the rankings, as `removals` had it.
 
     Returns:
         The tables.
@@ -156,7 +174,9 @@ def verification(
         rows.append(_row(removal, removal.test, float(guess), float(mean.sel(place)), float(sem.sel(place))))
     rows += _random_rows([removal for removal in removed if removal.method == RANDOM_ROWS], present, mean)
     table = pd.DataFrame(rows, columns=[*KEYS, "predicted", "measured_mean", "measured_sem"])
-    return Verification(table, _agreement(table, predicted, mean))
+    full = xr.concat([losses["loss_full"].isel(step=-1) for losses in without_diverged(seeds)], "seed").mean("seed")
+    table = table.assign(loss_full=table["test"].map(full.to_series()))
+    return Verification(table, _agreement(table, predicted, mean), end)
 
 
 def _row(removal: Removal, test: int | None, predicted: float, mean: float, sem: float) -> tuple:

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from fimo.gradients.dense import DenseGradients
 from fimo.gradients.source import GradientSource
-from fimo.problem import Parameters, Problem
+from fimo.problem import Parameters, Problem, copied
 from fimo.rows import Inputs
 
 
@@ -49,7 +49,7 @@ class DiagonalMetric:
 
     def rescaled(self, problem: Problem) -> Problem:
         """The same problem, its network a function of y."""
-        network = RescaledNetwork(problem.network, self.sqrt_diagonal)
+        network = copied(RescaledNetwork(problem.network, self.sqrt_diagonal))  # what is inside has been looked at
         return replace(problem, network=network, part=problem.part and tuple(map(rescaled_name, problem.part)))
 
     def gradients(self, gradients: DenseGradients) -> DenseGradients:

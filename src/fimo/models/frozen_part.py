@@ -22,7 +22,8 @@ from torch.func import functional_call
 from fimo.errors import short
 from fimo.memory import STORED_OUTPUT_BYTES
 from fimo.models.frozen_modules import Look, Mode, as_held, calls_of, frozen_outputs
-from fimo.models.parameter_choice import named, theta_of
+from fimo.models.parameter_choice import theta_of
+from fimo.models.requirements import named
 from fimo.models.stored_outputs import INPUT, Output, Piece, StoredOutputs, with_stored_outputs
 from fimo.rows import Inputs, Rows
 

@@ -37,8 +37,14 @@ def outputs_at(network: nn.Module, inputs: Inputs) -> Tensor:
     except Exception as reason:  # a network of the user's may raise anything
         raise UserError(
             f"The network {type(network).__name__} can't take {rows_of(inputs)} rows of these data, {_shapes(inputs)} "
-            f"({type(reason).__name__}: {short(reason)}): choose a network for such inputs, or other data."
+            f"({type(reason).__name__}: {short(reason)}): choose a network for such inputs{_for_images(inputs)}, or "
+            "other data."
         ) from reason
+
+
+def _for_images(inputs: Inputs) -> str:
+    """What images need by command: its default network is one for tables."""
+    return " (model=convolutional, model=resnet9)" if isinstance(inputs, Tensor) and inputs.ndim == 4 else ""
 
 
 def _shapes(inputs: Inputs) -> str:

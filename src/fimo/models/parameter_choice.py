@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from fimo.errors import UserError
-from fimo.models.requirements import LOOKED_AT, spread
+from fimo.models.requirements import LOOKED_AT, named, spread
 from fimo.rows import Inputs, Rows
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,6 @@ ADAPTER_PARTS = (
     "lora_", "ia3_", "hada_", "lokr_", "oft_", "boft_", "vera_lambda_", "hra_", "fourierft_", "adaption_", "prompt_",
     "ln_tuning_layers", "trainable_tokens_", "modules_to_save",
 )  # fmt: skip
-# An error lists so many names.
-MOST_NAMED = 6
 
 
 def chosen_names(network: nn.Module, choice: str | Sequence[str], train: Rows) -> tuple[str, ...]:
@@ -156,12 +154,6 @@ def last_layer(network: nn.Module, inputs: Inputs) -> nn.Module:
     set_theta(network, before)
     used = {id(parameter) for parameter, part in zip(parameters, gradients, strict=True) if part is not None}
     return next((layer for layer in reversed(called) if any(id(p) in used for p in layer.parameters())), network)
-
-
-def named(names: Sequence[str]) -> str:
-    """A few names, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _identities(network: nn.Module, pattern: str, inputs: Inputs) -> set[int]:

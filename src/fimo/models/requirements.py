@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # Rows that are looked at: spread over the training rows.
 LOOKED_AT = 4
+# A message lists so many names.
+MOST_NAMED = 6
 
 
 def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | None = None) -> nn.Module:
@@ -57,6 +59,12 @@ def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | 
         require_gradients(network, objective, few, train)
         copy_of(network)  # once it has been differentiated
     return network
+
+
+def named(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def spread(rows: int, count: int) -> Tensor:
@@ -158,7 +166,7 @@ def require_gradients(network: nn.Module, objective: Objective, few: Rows, train
             ) from reason
     without = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
     if without:
-        logger.info("the loss has no gradient in %s: it counts as zero", ", ".join(without))
+        logger.info("the loss has no gradient in %s: it counts as zero", named(without))
 
 
 @torch.no_grad()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+import xarray as xr
 
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.artifacts import DETECTION, MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, ROW_LOSSES, SELF_INFLUENCE
@@ -28,7 +32,8 @@ def rank_all(run: Run) -> int:
     """
     folder, failed = ranked(run)
     results.log_page(run, folder)
-    logger.info("ranking: for people in %s\n%s", folder / RANKING_TABLE, folder)
+    page = folder / artifacts.REPORT
+    logger.info("ranking: for people in %s\n%s", page if page.is_file() else folder / RANKING_TABLE, folder)
     return exit_code([], failed)
 
 
@@ -59,14 +64,11 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     from fimo.pipeline.flipped_file import flipped_file
     from fimo.pipeline.record import method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
-    from fimo.pipeline.results_tables import csv, named, ranking_rows, value_rows
+    from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
     from fimo.pipeline.wrong_labels import detection, row_losses
-    from fimo.report.influential import Examples
-    from fimo.report.ranking import detection_markdown, ranking_markdown
+    from fimo.report.ranking import detection_markdown
 
     data, rankings = run.dataset, done.scores
-    examples = Examples(data.display, data.names.of)  # single rows, whatever the config leaves out
-    watched = None if run.measurement is None else repr(run.measurement)
     notes = [*theta_note(run), *failure_notes(done.failed)]
     methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
     for name, method in run.methods.items():
@@ -79,10 +81,10 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     losses = row_losses(run.problem)
     files = {
         RANKING: csv(ranking),
-        SELF_INFLUENCE: csv(own),
+        SELF_INFLUENCE: csv(largest_first(own)),
         MEAN_SCORES: csv(named(value_rows(rankings, MEAN), data)),
         ROW_LOSSES: csv(named(losses, data)),
-        RANKING_TABLE: ranking_markdown(rankings, examples, [*notes, *too_large], watched=watched).encode(),
+        RANKING_TABLE: _text(run, rankings, losses, [*notes, *too_large]).encode(),
         **flipped_file(data),
         **page,
     }
@@ -92,3 +94,19 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
         files[RANKING_TABLE] += detection_markdown(detected).encode()
     artifacts.write_results(folder, files, record)
     write_index(run.results_dir)
+
+
+def _text(run: Run, rankings: Mapping[str, xr.Dataset], losses: pd.DataFrame, notes: Sequence[str]) -> str:
+    """ranking.md, but for what is said of labels that were made wrong."""
+    from fimo.pipeline.predicted_classes import predicted_classes
+    from fimo.report.influential import Examples
+    from fimo.report.ranking import ranking_markdown
+
+    return ranking_markdown(
+        rankings,
+        Examples(run.dataset.display, run.dataset.names.of),  # single rows, whatever the config leaves out
+        notes,
+        watched=None if run.measurement is None else repr(run.measurement),
+        predicted=predicted_classes(run.problem, run.dataset.classes),
+        losses=losses.set_index("train")["loss"].to_dict(),
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.removal import HELPFUL
 from fimo.errors import UserError
 from fimo.pipeline import addresses
 from fimo.pipeline.artifacts import RANKING, read_run
@@ -17,14 +18,18 @@ from fimo.problem import Problem
 COLUMNS = ("test", "train", "score")
 
 
-def scores_of_ranking(table: pd.DataFrame, problem: Problem, most: int, what: str) -> dict[str, xr.DataArray]:
+def scores_of_ranking(
+    table: pd.DataFrame, problem: Problem, most: int, what: str, end: str = HELPFUL
+) -> dict[str, xr.DataArray]:
     """Scores of the rows that a ranking keeps, by each of its methods; NaN for the others.
 
     Args:
-        table: `test,train,score`, with `method` and `step` where there are several; of several steps the last is taken.
+        table: `test,train,score`, with `method` and `step` where there are several (of several steps the last is
+            taken), and `rank` where it holds both ends of longer rankings.
         problem: whose test examples are wanted, and whose training rows these are.
         most: rows of the largest group that the ranking has to name.
         what: the ranking is, for errors.
+        end: of the rankings, from which these rows are.
 
     Returns:
         `[test, left_out]` of all training rows, by label.
@@ -52,13 +57,20 @@ def scores_of_ranking(table: pd.DataFrame, problem: Problem, most: int, what: st
                     "which this run does not train on."
                 )
             values[place, places] = own["score"]
-            if (known := int(np.isfinite(values[place]).sum())) < most:
+            if (known := int(np.isfinite(values[place, places[_at_end(own, len(index), most, end)]]).sum())) < most:
                 raise UserError(
-                    f"{what} must name as many rows as leave together, {most} for the largest of verify.shares, found "
-                    f"{known} by {label} for test example {test}: raise rank.top, or lower verify.shares."
+                    f"{what} must name as many {end} rows as leave together, {most} for the largest of verify.shares, "
+                    f"found {known} by {label} for test example {test}: raise rank.top, or lower verify.shares."
                 )
         scores[str(label)] = xr.DataArray(values, {"test": tests, "left_out": index.to_numpy()}, ["test", "left_out"])
     return scores
+
+
+def _at_end(own: pd.DataFrame, rows: int, most: int, end: str) -> np.ndarray:
+    """Which lines of a ranking may be among the `most` first from one end: those of the other end are not."""
+    if "rank" not in own:
+        return np.ones(len(own), dtype=bool)
+    return (own["rank"] <= most if end == HELPFUL else own["rank"] > rows - most).to_numpy()
 
 
 def stored_ranking(run: Run, path: Path, problem: Problem, most: int) -> dict[str, xr.DataArray]:
@@ -83,4 +95,4 @@ def stored_ranking(run: Run, path: Path, problem: Problem, most: int) -> dict[st
             f"{path} ranks the rows of another final model ({ranked}; this run's is {model}): rank this one with the "
             "same options."
         )
-    return scores_of_ranking(pd.read_csv(file), problem, most, str(path))
+    return scores_of_ranking(pd.read_csv(file), problem, most, str(path), run.removed.end)

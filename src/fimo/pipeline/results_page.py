@@ -83,7 +83,8 @@ def ranking_page(
     Returns:
         See `report_page`.
     """
-    counts = f"{len(run.dataset.train):,} training rows ranked for {len(run.examples['test'])} test examples"
+    tests = len(run.examples["test"])
+    counts = f"{len(run.dataset.train):,} training rows ranked for {tests} test example{'s' if tests > 1 else ''}"
     # Rankings are of single rows, whatever is left out of further training.
     single_rows = {"describe": run.dataset.description, "label": partial(_row_label, run.dataset)}
     per_epoch = run.training.steps_per_epoch(run.problem)
@@ -115,10 +116,12 @@ def removal_page(
     """
     count = len(run.seeds.all)
     how = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
-    tests = f"{tables.table['test'].nunique()} test examples"
+    examples = tables.table["test"].nunique()
+    tests = f"{examples} test example{'s' if examples > 1 else ''}"
+    without = f"without the rows that rankings hold most {tables.end}"
     page = Page(
         kind=VERIFY,
-        subtitle=f"{how}, without the rows that rankings name; {tests}; data {run.data_name}, size {run.size}",
+        subtitle=f"{how}, {without}; {tests}; data {run.data_name}, size {run.size}",
         removal=tables.table,
         agreement=tables.agreement,
         verdicts=verdicts,

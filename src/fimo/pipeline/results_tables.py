@@ -68,6 +68,12 @@ def value_rows(rankings: Mapping[str, xr.Dataset], name: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).reindex(columns=columns).astype({"step": "Int64"})
 
 
+def largest_first(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each method and step in the order of their scores; methods and steps stay in theirs."""
+    parts = [part for _, part in table.groupby(["method", "step"], sort=False, dropna=False)]
+    return pd.concat([part.sort_values("score", ascending=False, kind="stable") for part in parts] or [table])
+
+
 def named(table: pd.DataFrame, data: Data) -> pd.DataFrame:
     """The same with `test_name`, `left_out_name` and `train_name`, what people call these, where they have names.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fimo.comparison.removal import HARMFUL, HELPFUL
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.problem import Problem
@@ -39,7 +40,7 @@ class RankSettings:
         steps = [round(amount * per_epoch) for amount in self.amounts]
         if not steps or not all(1 <= step <= last for step in steps):
             raise UserError(
-                f"rank.amounts must be a list of epochs of further training, each at least one step "
+                f"amounts (rank.amounts) must be a list of epochs of further training, each at least one step "
                 f"({1 / per_epoch:.3g}) and at most {last / per_epoch:g}, found {list(self.amounts)}."
             )
         return sorted(set(steps))
@@ -50,12 +51,16 @@ class RemovalSettings:
     """Which rows a removal takes out.
 
     Attributes:
-        shares: of the training rows; the most helpful so many leave as one group.
+        shares: of the training rows; so many from one end of a ranking leave as one group.
         tests: test examples whose rankings are held against further training: so many from the first of those that
-            are evaluated, or positions in the test split.
+            are evaluated (all of them where there are fewer), or positions in the test split.
         random: groups of random rows of each size.
         seed: that they are drawn with.
         ranking: that exists, a results folder of `rank` or a CSV file; None for the methods' own scores.
+        end: of the rankings, `helpful` or `harmful`.
+
+    Raises:
+        UserError: for another end.
     """
 
     shares: Sequence[float] = (0.01, 0.02, 0.05)
@@ -63,6 +68,11 @@ class RemovalSettings:
     random: int = 10
     seed: int = 0
     ranking: str | None = None
+    end: str = HELPFUL
+
+    def __post_init__(self) -> None:
+        if self.end not in (HELPFUL, HARMFUL):
+            raise UserError(f"end (verify.end) must be {HELPFUL} or {HARMFUL}, found {self.end!r}.")
 
     def sizes(self, rows: int) -> list[int]:
         """Rows of a group of each share.
@@ -73,11 +83,13 @@ class RemovalSettings:
         Raises:
             UserError: for a share that is no row, or all of them.
         """
+        if isinstance(self.shares, (int, float)) or not len(self.shares):
+            raise UserError(f"shares (verify.shares) must be a list such as [0.01,0.05], found {self.shares!r}.")
         sizes = [round(share * rows) for share in self.shares]
         for share, size in zip(self.shares, sizes, strict=True):
             if not 1 <= size < rows:
                 raise UserError(
-                    f"verify.shares must each be at least one of the {rows} training rows and not all of them, found "
+                    f"shares (verify.shares) must each be at least one of the {rows} training rows and not all, found "
                     f"{share:g}, which is {size} row{'' if size == 1 else 's'}: {1 / rows:.2g} is one row."
                 )
         return sizes
@@ -92,17 +104,14 @@ class RemovalSettings:
             UserError: for one that is not among them.
         """
         if isinstance(self.tests, int):
-            if not 1 <= self.tests <= len(evaluated):
-                raise UserError(
-                    f"verify.tests must be from 1 to {len(evaluated)} (the test examples that are evaluated), found "
-                    f"{self.tests}."
-                )
+            if self.tests < 1:
+                raise UserError(f"tests (verify.tests) must be a number of at least 1 or a list, found {self.tests}.")
             return list(evaluated[: self.tests])
         wrong = [test for test in self.tests if test not in evaluated or list(self.tests).count(test) > 1]
         if wrong or not self.tests:
             raise UserError(
-                "verify.tests must name test examples that are evaluated (data.tested, data.test_count), each once, "
-                f"found {wrong[0] if wrong else 'none'}: they are {_few(evaluated)}."
+                "tests (verify.tests) must name test examples that are evaluated (data.tested, data.test_count), each "
+                f"once, found {wrong[0] if wrong else 'none'}: they are {_few(evaluated)}."
             )
         return list(self.tests)
 

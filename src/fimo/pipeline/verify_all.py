@@ -51,7 +51,7 @@ def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
     with timed(seconds, "attribute"):
         done = _scores(every_row, max(sizes))
     scores = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in done.scores.items()}
-    removed = removals(scores, chosen.shares, sizes, chosen.random, chosen.seed)
+    removed = removals(scores, chosen.shares, sizes, chosen.random, chosen.seed, chosen.end)
     grouped = with_examples(run, Groups.of(named_groups(removed), n), tests)
     with timed(seconds, "further_train"):
         further_train(grouped)
@@ -64,7 +64,7 @@ def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
             losses = files.finished()
             diverged = diverged_runs(losses, "removal {}".format)
             with timed(seconds, "compare"):
-                tables = verification(scores, removed, list(losses.values()))
+                tables = verification(scores, removed, list(losses.values()), chosen.end)
             _write(grouped, every_row, folder, inputs, (done, tables, diverged), seconds)
     return folder, diverged, done.failed
 

@@ -129,7 +129,8 @@ def described(rows: Iterable[int], examples: Examples) -> list[str]:
     """
     texts = {row: examples.describe("train", row) for row in sorted(rows)}
     listed = {row: text for row, text in texts.items() if isinstance(text, str)}
-    return ["", *(f"- **{cell_text(examples.label('train', row))}** {text}" for row, text in listed.items())]
+    lines = [f"- **{cell_text(examples.label('train', row))}** {text}" for row, text in listed.items()]
+    return ["", *lines] if lines else []
 
 
 def influential_figure(

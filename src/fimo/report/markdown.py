@@ -77,6 +77,7 @@ def with_error(value: float, error: float, decimals: int = DECIMALS) -> str:
     """
     if pd.isna(value):
         return "–"
+    value = round(value, decimals) + 0.0  # no "-0.000"
     return f"{value:.{decimals}f}" + ("" if pd.isna(error) else f" ± {error:.{decimals}f}")
 
 

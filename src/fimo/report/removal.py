@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fimo.comparison.removal import RANDOM_ROWS, Verification
+from fimo.comparison.removal import HELPFUL, RANDOM_ROWS, Verification
 from fimo.report.figures import STYLE, draw_line
 from fimo.report.influential import Examples
 from fimo.report.layout import legend_entries, set_legend, set_title
 from fimo.report.markdown import decimals_for, with_error
 
-SHARE_AXIS = "share of the training rows that leave, most helpful first"
+SHARE_AXIS = f"share of the training rows that leave, most {HELPFUL} first"
 
 
 def removal_markdown(
@@ -33,12 +33,13 @@ def removal_markdown(
     Returns:
         The text in Markdown.
     """
-    what, best = watched or "loss", verified.best
+    what, best, tests = watched or "loss", verified.best, verified.table["test"].nunique()
     lines = [
         "# Are the rankings true for this model?",
         "",
-        f"For each of {verified.table['test'].nunique()} test examples the training rows that a method holds most "
-        "helpful leave together, and the final model is trained on without them. Predicted is the sum of their scores, "
+        f"For {f'each of {tests} test examples' if tests > 1 else 'one test example'} the training rows that a method "
+        f"holds most {verified.end} leave together, and the final model is trained on without them. Predicted is the "
+        "sum of their scores, "
         f"measured how much higher the {what} is than after training on with all rows, mean over seeds. Random rows "
         "show what leaving out any rows does.",
         "",
@@ -94,14 +95,17 @@ def verdicts(verified: Verification, method: str, examples: Examples, what: str 
     table = verified.table[verified.table["share"] == share]
     own, random = table[table["method"] == method], table[table["method"] == RANDOM_ROWS].set_index("test")
     decimals = decimals_for([*own["measured_sem"], *random["measured_sem"]])
-    return [
-        f"Removing the {row['rows']} rows that {method} names {'raises' if row['measured_mean'] > 0 else 'lowers'} the "
-        f"{what} at test {examples.label('test', int(row['test']))} by "
-        f"{with_error(abs(row['measured_mean']), row['measured_sem'], decimals)}, predicted "
-        f"{row['predicted'] * (1 if row['measured_mean'] > 0 else -1):.{decimals}f}; random rows: "
-        f"{_signed(random.loc[row['test']], decimals)}."
-        for _, row in own.iterrows()
-    ]
+    lines = []
+    for _, row in own.iterrows():
+        sign, count = (1 if row["measured_mean"] > 0 else -1), row["rows"]
+        lines.append(
+            f"Removing the {f'{count} rows' if count > 1 else 'row'} that {method} names "
+            f"{'raises' if sign > 0 else 'lowers'} the {what} at test {examples.label('test', int(row['test']))} from "
+            f"{row['loss_full']:.3g} by {with_error(sign * row['measured_mean'], row['measured_sem'], decimals)}, "
+            f"predicted {sign * row['predicted']:.{decimals}f}; random rows: "
+            f"{_signed(random.loc[row['test']], decimals)}."
+        )
+    return lines
 
 
 def _signed(row: pd.Series, decimals: int) -> str:
@@ -142,7 +146,7 @@ def removal_figure(verified: Verification, title: str, what: str = "loss") -> Fi
     set_title(figure, title)
     axes = figure.subplots()
     draw_removal(axes, verified)
-    axes.set_xlabel(SHARE_AXIS)
+    axes.set_xlabel(SHARE_AXIS.replace(HELPFUL, verified.end))
     axes.set_ylabel(f"rise of the {what} at the test example, mean")
     set_legend(figure, legend_entries(axes))
     return figure
