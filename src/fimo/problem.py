@@ -51,7 +51,7 @@ class Problem:
             tuple by position.
         test: the test examples whose losses are watched, likewise; a weight means nothing there.
         left_out: what of `train` is left out in turn: row numbers in a range, list, array or tensor, or "all"; or
-            groups, each left out as one: a list of such lists, or a mapping of them by name.
+            groups, each left out as one: a list of such lists, or a mapping of them by name. All rows without it.
         parameters: which parameters are θ, the rest being frozen: `all`, those too that came frozen; `last_layer`;
             `adapters`; or patterns of their names, such as `["head.*"]` (see `fimo.models.parameter_choice`).
         measurement: what is watched at a test example, in the forms that the objective may have (`fimo.margin`,
@@ -85,7 +85,7 @@ class Problem:
         objective: Any,
         train: Any,
         test: Any,
-        left_out: Any,
+        left_out: Any = ALL,
         parameters: str | Sequence[str] = ALL,
         measurement: Any = None,
         *,

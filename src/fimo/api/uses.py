@@ -114,7 +114,8 @@ def verify(
     Args:
         problem: the final model, its objective and its rows; what it leaves out does not matter.
         methods: see `fimo.attribute`; or a `Ranking` of this model, of which the last amounts are taken.
-        training: what further training is.
+        training: what further training is, with the scheme `mask` in place of `every_step`, which would cost as many
+            more rows in every step as leave together.
         tests: test examples: so many from the first, or positions.
         shares: of the training rows; so many from one end of a ranking leave together.
         seeds: of further training.
@@ -134,7 +135,7 @@ def verify(
     sizes, index = settings.sizes(n), problem.test.index.tolist()
     places = [index.index(position) for position in settings.positions(index)]
     watched = replace(problem, test=problem.test.keep(torch.tensor(places)))
-    training = replace(training, evaluate_every=training.evaluation_steps(problem)[-1:])
+    training = settings.training(training, problem)
     if isinstance(methods, Ranking):
         if methods.model != short_hash(model_config(problem)):
             raise UserError("The ranking belongs to another final model, or other training rows: rank this one anew.")

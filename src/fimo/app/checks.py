@@ -26,6 +26,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "further.dtype": ("float32", "float64"),
     "further.autocast": (None, "bfloat16"),
     "method.dtype": (None, "float32", "float64"),
+    "verify.leave_out": (None, "drop", "mask", "every_step"),
     "logger.mode": (None, "online", "offline", "disabled"),
 }
 # Smallest allowed value, and what else is allowed.

@@ -55,11 +55,11 @@ def with_examples(run: Run, left_out: Groups, tests: Sequence[int]) -> Run:
     described = left_out.described(run.dataset.train.index) or left_out.labels(run.dataset.train.index).tolist()
     kept = {key: value for key, value in run.fingerprints.problem.items() if key not in (*LEFT_OUT, "test_count")}
     # Many long groups would make a long config of each address; `groups.json` says which rows they are.
-    steps = run.training.evaluation_steps(run.problem)[-1:]
+    training = run.removed.training(run.training, run.problem)
+    how = {"steps": list(training.evaluate_every), "leave_out": training.leave_out}  # type: ignore[arg-type]
     groups = bytes_digest(json.dumps(described).encode())
-    problem = {**kept, "tested": list(tests), "groups": groups, "steps": steps}
+    problem = {**kept, "tested": list(tests), "groups": groups, **how}
     fingerprints = replace(run.fingerprints, problem=problem)
-    training = replace(run.training, evaluate_every=steps)
     derived = replace(run, data=source, training=training, make_fingerprints=partial(itself, fingerprints))
     vars(derived)["dataset"] = source.of(run.dataset)
     return derived

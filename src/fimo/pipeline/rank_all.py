@@ -75,7 +75,7 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
         if method.label in rankings:
             methods[method.label] = method_record(addresses.ranking_of(run, name), RANKED)
             notes += [f"{method.label}: {note}." for note in methods[method.label].get("notes", [])]
-    record = run_record(run, inputs, methods, seconds, failed=done.failed)
+    record = run_record(run, inputs, methods, seconds, failed=done.failed, use="ranking")
     ranking, own = named(ranking_rows(rankings), data), named(value_rows(rankings, SELF), data)
     page, too_large = ranking_page(run, ranking, own, record, notes)
     losses = row_losses(run.problem)

@@ -18,6 +18,7 @@ from fimo.effect import gold_standard, without_diverged
 from fimo.errors import UserError
 from fimo.pipeline import artifacts
 from fimo.pipeline.figures import AMOUNT_LABELS, GOLD_NAMES, measured
+from fimo.pipeline.predicted_classes import predicted_classes
 from fimo.pipeline.run import Run
 from fimo.report.page.page import RANK, RUN, VERIFY, Page
 from fimo.report.page.payload import choose_steps
@@ -139,6 +140,7 @@ def _every_page(run: Run, record: Mapping[str, Any], notes: Sequence[str]) -> di
         "notes": notes,
         "watched": None if run.measurement is None else repr(run.measurement),
         "amount": AMOUNT_LABELS[run.gold],
+        "predicted": predicted_classes(run.problem, run.dataset.classes),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fimo.comparison.removal import HARMFUL, HELPFUL
 from fimo.errors import UserError
@@ -58,6 +58,7 @@ class RemovalSettings:
         seed: that they are drawn with.
         ranking: that exists, a results folder of `rank` or a CSV file; None for the methods' own scores.
         end: of the rankings, `helpful` or `harmful`.
+        leave_out: the scheme; None for that of further training, with `mask` in place of `every_step`.
 
     Raises:
         UserError: for another end.
@@ -69,10 +70,22 @@ class RemovalSettings:
     seed: int = 0
     ranking: str | None = None
     end: str = HELPFUL
+    leave_out: str | None = None
 
     def __post_init__(self) -> None:
         if self.end not in (HELPFUL, HARMFUL):
             raise UserError(f"end (verify.end) must be {HELPFUL} or {HARMFUL}, found {self.end!r}.")
+
+    def training(self, training: FurtherTraining, problem: Problem) -> FurtherTraining:
+        """The further training without the groups: evaluated after its last step.
+
+        Args:
+            training: what further training is.
+            problem: whose training rows make its steps.
+        """
+        quick = training.leave_out == "every_step" and not training.tangents
+        scheme = self.leave_out or ("mask" if quick else training.leave_out)
+        return replace(training, leave_out=scheme, evaluate_every=training.evaluation_steps(problem)[-1:])
 
     def sizes(self, rows: int) -> list[int]:
         """Rows of a group of each share.

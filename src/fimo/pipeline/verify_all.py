@@ -106,12 +106,12 @@ def _write(
     notes += [f"Left out where they diverged: {'; '.join(diverged)}."] if diverged else []
     count = len(run.seeds.all)
     measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
-    notes.append(f"Measured: {measured}, {run.training.epochs} epochs.")
+    notes.append(f"Measured: {measured}, {run.training.epochs} epochs, left out by `{run.training.leave_out}`.")
     methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
     for name, method in run.methods.items():
         if method.label in done.scores and run.removed.ranking is None:
             methods[method.label] = method_record(addresses.scores(every_row, name))
-    more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed}
+    more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed, "use": "removal"}
     record = run_record(run, inputs, methods, seconds, **more)
     removal = named(tables.table, run.dataset)
     examples = examples_of(run.dataset)

@@ -20,7 +20,8 @@ class RunEntry:
     Attributes:
         name: of its results folder.
         run: its run.json, of which `overrides` (the command line's options, a list of `key=value`), `finished`
-            (a date in ISO 8601) and `diverged` (a list of runs) are read.
+            (a date in ISO 8601), `use` (what was made, where it is no comparison) and `diverged` (a list of runs) are
+            read.
         curves: its curves.csv; None where there are none, as for a ranking.
     """
 
@@ -52,7 +53,8 @@ def index_markdown(runs: Sequence[RunEntry]) -> str:
 
 def _row(entry: RunEntry) -> str:
     best = None if entry.curves is None else best_method(entry.curves)
-    method, cosine, epoch = ("–", "–", "–") if best is None else (best[0], f"{best[1]:.3f}", f"{best[2]:g}")
+    use = str(entry.run.get("use", "–"))
+    method, cosine, epoch = (use, "–", "–") if best is None else (best[0], f"{best[1]:.3f}", f"{best[2]:g}")
     overrides = ", ".join(f"`{override}`" for override in entry.run.get("overrides", ())) or "–"
     date = str(entry.run.get("finished", "–")).replace("T", " ")[:16]
     runs = len(entry.run.get("diverged", ()))

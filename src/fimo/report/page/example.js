@@ -64,7 +64,7 @@ if (tests.length) addView("example", "Example", (root) => {
   return (keepControls) => {
     if (!keepControls) drawControls();
     const reference = data.test[tests[state.test]];
-    head.replaceChildren(el("h2", {}, "Test example ", clippedText(reference.label, 120)), content(reference, {size: 112}), el("p", {class: "muted small"}, lossNote(state.test)));
+    head.replaceChildren(el("h2", {}, "Test example ", clippedText(reference.label, 120)), content(reference, {size: 112}), reference.predicted ? el("p", {class: "predicted"}, clippedText(reference.predicted)) : "", el("p", {class: "muted small"}, lossNote(state.test)));
     signs.textContent = signsOf(reference);
     const methods = [...(effects ? [-1] : []), ...scored].filter((method) => state.columns.has(method));
     columns.style.setProperty("--columns", methods.length || 1);

@@ -45,7 +45,9 @@ class PageExamples:
             if number not in places:
                 places[number] = len(described)
                 example = self._example(self.page.describe(split, number))
-                described.append({"label": self.page.label(split, number), "number": number, **example})
+                sentence = self.page.predicted.get(number) if split == "test" else None
+                own = {"predicted": sentence} if sentence else {}
+                described.append({"label": self.page.label(split, number), "number": number, **own, **example})
         return [places[int(number)] for number in numbers]
 
     def payload(self) -> dict[str, Any]:

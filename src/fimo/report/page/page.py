@@ -63,6 +63,7 @@ class Page:
         watched: what is measured at the test examples; None for their loss, which an example helps to lower.
         amount: what the amounts are.
         epochs: the amount of each step, for rankings and removals; None where steps say it themselves.
+        predicted: what the final model says of a test example, a sentence by its number.
         several: what one unit of `left_out` is called: rows or groups.
     """
 
@@ -88,6 +89,7 @@ class Page:
     amount: str = "amount of further training (epochs)"
     epochs: Mapping[int, float] | None = None
     several: str = "rows"
+    predicted: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.kind in KINDS
