@@ -98,6 +98,34 @@ def test_a_stored_ranking_is_verified(verified):
     pd.testing.assert_frame_equal(stored, anew)
 
 
+def test_the_harmful_end_of_a_ranking_names_no_helpful_rows(verified):
+    """With 8 rows at each end there are 16, but the ninth most helpful one is not among them."""
+    folder = verified / "results" / "ranks"
+    options = (*RUN, "verify.shares=[0.02]", "verify.tests=2", "verify.random=3", f"verify.ranking={folder}")
+    with pytest.raises(UserError, match="must name as many of the most helpful rows as leave together, 9 .*found 8"):
+        app(verified, *options, name="verify")
+
+
+def test_a_ranking_of_another_measurement_is_refused(verified):
+    folder = verified / "results" / "ranks"
+    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", "measurement=margin")
+    with pytest.raises(UserError, match="ranks rows by what they do to the loss, and this run measures .*margin"):
+        app(verified, *options, name="verify")
+
+
+def test_a_ranking_that_changes_where_it_lies_is_verified_anew(verified, tmp_path):
+    table = pd.read_csv(verified / "results" / "ranks" / "ranking.csv").query("method == 'CG'")
+    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={tmp_path}/a.csv")
+    predicted = []
+    for factor in (1, 10):
+        table.assign(score=factor * table["score"]).to_csv(tmp_path / "a.csv", index=False)
+        results = set((verified / "results").iterdir())
+        assert app(verified, *options, "name=mine", name="verify") == 0
+        (folder,) = set((verified / "results").iterdir()) - results - {verified / "results" / "index.md"}
+        predicted.append(pd.read_csv(folder / "removal.csv").query("method == 'CG'")["predicted"])
+    np.testing.assert_allclose(predicted[1], 10 * predicted[0])
+
+
 def test_labels_that_were_made_wrong(tmp_path):
     """Every detector's numbers are those of its file, against a loop over pairs; `flipped.csv` says which are wrong."""
     few = ("experiment=breast_cancer", "data.flip=0.05", "data.test_count=6", "method=[grad_dot,embedding]")
@@ -159,12 +187,15 @@ def test_rankings_that_do_not_fit(verified, tmp_path):
     other = (*RUN, "seed=1", f"verify.ranking={folder}", "verify.shares=[0.01]", "verify.tests=2")
     with pytest.raises(UserError, match="ranks the rows of another final model"):
         app(verified, *other, name="verify")
-    with pytest.raises(UserError, match=r"must name as many rows as leave together, \d+ .*found 16 by Grad-Dot"):
+    with pytest.raises(UserError, match=r"must name as many of the most .*, \d+ .*found 8 by Grad-Dot"):
         app(verified, *RUN, f"verify.ranking={folder}", "verify.shares=[0.5]", "verify.tests=2", name="verify")
     for table, message in (
         ("test,train\n0,1\n", "must have the columns test, train, score, found no score"),
         ("test,train,score\n0,100000,1\n", "belongs to other training rows: it names row 100000"),
-        ("test,train,score\n0,1,1\n", "must name as many rows as leave together"),
+        ("test,train,score\n0,1,1\n", "must name as many of the most helpful rows as leave together"),
+        ("test,train,score\n0,1,1\n0,1,2\n", "must have one score for each training row, found two of row 1"),
+        ("test,train,score\n0,1,x\n", "score in .* must be numbers, found 'x'"),
+        ("", "can't be read as CSV"),
         ("test,train,score\n5,1,1\n", "must rank rows for test example 0, found none"),
     ):
         path = tmp_path / "mine.csv"

@@ -14,7 +14,7 @@ from fimo.pipeline.attribute import Attribution, attribute
 from fimo.pipeline.derived import with_examples
 from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.files import folder_name
-from fimo.pipeline.ranking_files import stored_ranking
+from fimo.pipeline.ranking_files import ranking_digest, stored_ranking
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
 from fimo.pipeline.stages import diverged_runs, exit_code, further_train, timed, train
@@ -79,7 +79,7 @@ def _inputs(every_row: Run, grouped: Run) -> dict[str, Any]:
     """What determines the results: scores of all rows, and the further training without the groups."""
     scored = {method.label: addresses.scores(every_row, name).hash for name, method in every_row.methods.items()}
     if every_row.removed.ranking is not None:
-        scored = {"ranking": every_row.removed.ranking}
+        scored = {"ranking": ranking_digest(Path(every_row.removed.ranking))}
     seeds = list(grouped.seeds.all)
     further = addresses.further_training(grouped).hash
     return {"layout": addresses.RESULTS_LAYOUT, "removal": scored, "further": further, "seeds": seeds}
