@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from configs import app
 from torch import nn
 
 import fimo
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 
 RUN = ("experiment=breast_cancer", "data.train_rows=null", "data.test_count=6", "method=[grad_dot,cg,unrolled_gn]")
 VERIFY = (*RUN, "verify.shares=[0.02,0.1]", "verify.tests=2", "verify.random=3")
@@ -235,7 +236,54 @@ def test_from_python():
         verified.table.select_dtypes(float), again.table.select_dtypes(float), equal_nan=True
     )
     assert verified.figure("title").axes
-    with pytest.raises(UserError, match="belongs to another final model, or other training rows"):
+    with pytest.raises(UserError, match="belongs to another final model, other rows or another measurement"):
         fimo.verify(problem(1), ranking, training, **shares)
+    others = replace(asked, test=replace(asked.test, inputs=asked.test.inputs.flip(0)))  # under the same numbers
+    for changed in (others, replace(asked, measurement=fimo.margin)):
+        with pytest.raises(UserError, match="belongs to another final model, other rows or another measurement"):
+            fimo.verify(changed, ranking, training, **shares)
     with pytest.raises(UserError, match="raise rank.top, or lower verify.shares"):
         fimo.verify(asked, ranking, training, shares=(0.5,), tests=1)
+
+
+ASKED = {"tests": [0, 2], "shares": (0.05, 0.051), "random": 2}
+KINDS = [
+    {"shares": 0.05},
+    {"shares": np.array([0.05])},
+    {"tests": np.array([0, 2])},
+    {"tests": torch.tensor([0, 2])},
+    {"random": np.int64(2)},
+]
+
+
+@pytest.mark.parametrize("changed", KINDS, ids=str)
+def test_numbers_of_any_kind_from_python(changed):
+    """Arrays and single numbers say what lists do; shares that are as many rows are one."""
+    training = fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=1, batch_size=16)
+    expected = fimo.verify(problem(), "grad_dot", training, seeds=1, **ASKED).table
+    assert len(expected) == 4
+    pd.testing.assert_frame_equal(
+        fimo.verify(problem(), "grad_dot", training, seeds=1, **{**ASKED, **changed}).table, expected
+    )
+
+
+NO_NUMBERS = [({"shares": []}, "shares must be"), ({"random": 1}, "random must be a whole"), ({"tests": 0.5}, "tests")]
+
+
+@pytest.mark.parametrize("changed, message", NO_NUMBERS, ids=str)
+def test_what_can_not_be_from_python(changed, message):
+    training = fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=1, batch_size=16)
+    with pytest.raises(UserError, match=message):
+        fimo.verify(problem(), "grad_dot", training, **{**ASKED, **changed})
+
+
+def test_a_method_whose_scores_are_no_numbers_names_no_rows(tmp_path):
+    """A recursion that diverged fails the method, and not by naming the rows that stand first."""
+    diverging = ("method=[grad_dot,lissa]", "method.lissa.scale=1e-4", "method.lissa.depth=200")
+    asked = ("experiment=diabetes", "data.test_count=2", "verify.tests=2", "verify.random=2", "verify.shares=[0.05]")
+    assert app(tmp_path, *asked, *diverging, "name=one", name="verify") == 3
+    removal = pd.read_csv(tmp_path / "results" / "one" / "removal.csv")
+    assert set(removal["method"]) == {"Grad-Dot", "random rows"}
+    assert "not finite" in (tmp_path / "results" / "one" / "removal.md").read_text()
+    with pytest.raises(MethodFailed, match="its scores are not finite for 353 of 353 training rows"):
+        app(tmp_path, *asked, *diverging[1:], "method=lissa", name="verify")

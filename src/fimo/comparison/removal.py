@@ -34,33 +34,47 @@ class Removal:
     rows: tuple[int, ...]
 
 
-def removals(
-    scores: Mapping[str, xr.DataArray], shares: Sequence[float], sizes: Sequence[int], random: int, seed: int
-) -> list[Removal]:
+def removals(scores: Mapping[str, xr.DataArray], sizes: Mapping[float, int], random: int, seed: int) -> list[Removal]:
     """The rows that every method holds most helpful to every test example, and random ones, of each size.
 
     Args:
         scores: by label, `[test, left_out]`, of all training rows by themselves.
-        shares: of the training rows.
-        sizes: the same in rows.
+        sizes: rows of a group, by share of the training rows.
         random: groups of random rows of each size.
         seed: that they are drawn with.
 
     Returns:
-        The removals; random rows first.
+        The removals; random rows first. A method names none of a size for a test example where fewer rows have scores.
     """
     n, generator = next(iter(scores.values())).sizes["left_out"], np.random.default_rng(seed)
     chosen = []
-    for share, size in zip(shares, sizes, strict=True):
+    for share, size in sizes.items():
         draws = (np.sort(generator.choice(n, size, replace=False)) for _ in range(random))
         chosen += [Removal(RANDOM_ROWS, None, share, tuple(rows.tolist())) for rows in draws]
     for label, score in scores.items():
         for test in score["test"].values.tolist():
-            # NaN is the score of no row: it comes last.
-            order = np.argsort(-np.nan_to_num(score.sel(test=test).values, nan=-np.inf), kind="stable")
-            for share, size in zip(shares, sizes, strict=True):
-                chosen.append(Removal(label, test, share, tuple(np.sort(order[:size]).tolist())))
+            values = score.sel(test=test).values
+            order = np.argsort(-values, kind="stable")[: np.isfinite(values).sum()]  # NaN comes last
+            for share, size in sizes.items():
+                if size <= len(order):
+                    chosen.append(Removal(label, test, share, tuple(np.sort(order[:size]).tolist())))
     return chosen
+
+
+def without_scores(scores: Mapping[str, xr.DataArray], size: int) -> dict[str, str]:
+    """Why methods can name no group for any test example, a sentence by label: their scores are not finite.
+
+    Args:
+        scores: by label, `[test, left_out]`, of all training rows by themselves.
+        size: of the smallest group.
+    """
+    finite = {label: np.isfinite(score.values).sum(-1) for label, score in scores.items()}
+    reason = "its scores are not finite for {} of {} training rows at every test example."
+    return {
+        label: reason.format(scores[label].sizes["left_out"] - int(counts.max()), scores[label].sizes["left_out"])
+        for label, counts in finite.items()
+        if counts.max() < size
+    }
 
 
 def groups_of(removals: Iterable[Removal]) -> list[tuple[int, ...]]:

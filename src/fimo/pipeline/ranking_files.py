@@ -32,8 +32,8 @@ def scores_of_ranking(table: pd.DataFrame, problem: Problem, most: int, what: st
         `[test, left_out]` of all training rows, by label.
 
     Raises:
-        UserError: where a column is missing or holds no numbers, a row stands twice, or the ranking has other rows, other
-            test examples or too few of the most helpful rows.
+        UserError: where a column is missing or holds no numbers, a row stands twice, or the ranking has other rows,
+            other test examples or too few of the most helpful rows.
     """
     table = _checked(table, what)
     tests, index = problem.test.index.tolist(), pd.Index(problem.train.index.tolist())

@@ -64,8 +64,8 @@ class RemovalSettings:
     seed: int = 0
     ranking: str | None = None
 
-    def sizes(self, rows: int) -> list[int]:
-        """Rows of a group of each share.
+    def sizes(self, rows: int) -> dict[float, int]:
+        """Rows of a group of each share; of shares that are as many rows, the first stands for all.
 
         Args:
             rows: training rows.
@@ -80,7 +80,8 @@ class RemovalSettings:
                     f"verify.shares must each be at least one of the {rows} training rows and not all of them, found "
                     f"{share:g}, which is {size} row{'' if size == 1 else 's'}: {1 / rows:.2g} is one row."
                 )
-        return sizes
+        first = {size: share for share, size in [*zip(self.shares, sizes, strict=True)][::-1]}
+        return {share: size for share, size in zip(self.shares, sizes, strict=True) if first[size] == share}
 
     def positions(self, evaluated: Sequence[int]) -> list[int]:
         """The test examples, as positions in the test split.

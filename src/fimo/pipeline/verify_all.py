@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fimo.comparison.removal import Verification, named_groups, removals, verification
+from fimo.comparison.removal import Verification, named_groups, removals, verification, without_scores
 from fimo.groups import Groups
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.attribute import Attribution, attribute
 from fimo.pipeline.derived import with_examples
-from fimo.pipeline.failures import failure_notes
+from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.files import folder_name
 from fimo.pipeline.ranking_files import ranking_digest, stored_ranking
 from fimo.pipeline.run import Run
@@ -49,9 +49,12 @@ def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
     tests = chosen.positions(run.examples["test"])
     every_row = with_examples(run, Groups.of("all", n), tests)
     with timed(seconds, "attribute"):
-        done = _scores(every_row, max(sizes))
+        done = _scores(every_row, max(sizes.values()))
     scores = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in done.scores.items()}
-    removed = removals(scores, chosen.shares, sizes, chosen.random, chosen.seed)
+    done.failed.update(without_scores(scores, min(sizes.values())))
+    scores = {label: score for label, score in scores.items() if label not in done.failed}
+    require_scores(scores, done.failed)
+    removed = removals(scores, sizes, chosen.random, chosen.seed)
     grouped = with_examples(run, Groups.of(named_groups(removed), n), tests)
     with timed(seconds, "further_train"):
         further_train(grouped)
@@ -94,7 +97,7 @@ def _write(
     seconds: dict[str, float],
 ) -> None:
     from fimo.pipeline.figures import GOLD_NAMES
-    from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+    from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import removal_page
     from fimo.pipeline.results_tables import csv, examples_of, named
     from fimo.report.figures import figure_files
@@ -109,8 +112,9 @@ def _write(
     notes.append(f"Measured: {measured}, {run.training.epochs} epochs.")
     methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
     for name, method in run.methods.items():
-        if method.label in done.scores and run.removed.ranking is None:
+        if method.label not in done.failed and run.removed.ranking is None:
             methods[method.label] = method_record(addresses.scores(every_row, name))
+            notes += method_notes(method.label, methods[method.label])
     more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed}
     record = run_record(run, inputs, methods, seconds, **more)
     removal = named(tables.table, run.dataset)
