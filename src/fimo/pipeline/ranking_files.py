@@ -144,8 +144,9 @@ def _require_same(run: Run, path: Path, record: Mapping[str, Any]) -> None:
             f"{path} ranks the rows of another final model ({ranked}; this run's is {model}): rank this one with the "
             "same options."
         )
-    if (watched := record["config"].get("measurement")) != (own := run.settings.get("measurement")):
-        found, wanted = (setting["_target_"] or "the loss" for setting in (watched, own))
+    watched, own = (settings.get("measurement") or {} for settings in (record["config"], run.settings))
+    if watched != own:
+        found, wanted = (setting.get("_target_") or "the loss" for setting in (watched, own))
         raise UserError(
             f"{path} ranks rows by what they do to {found}, and this run measures {wanted}: give both the same "
             "measurement."

@@ -17,6 +17,7 @@ from fimo.report.layout import legend_entries, set_legend, set_title
 from fimo.report.markdown import decimals_for, with_error
 
 SHARE_AXIS = "share of the training rows that leave, most helpful first"
+SCORE_AXIS = "share of the training rows that leave, highest scores first"
 
 
 def removal_markdown(
@@ -33,12 +34,13 @@ def removal_markdown(
     Returns:
         The text in Markdown.
     """
-    what, best = watched or "loss", verified.best
+    what, best, count = watched or "loss", verified.best, verified.table["test"].nunique()
+    chosen = "that a method holds most helpful" if what == "loss" else f"that raise the {what} most, by a method,"
     lines = [
         "# Are the rankings true for this model?",
         "",
-        f"For each of {verified.table['test'].nunique()} test examples the training rows that a method holds most "
-        "helpful leave together, and the final model is trained on without them. Predicted is the sum of their scores, "
+        f"For {'' if count == 1 else 'each of '}{_examples(count)} the training rows {chosen} "
+        "leave together, and the final model is trained on without them. Predicted is the sum of their scores, "
         f"measured how much higher the {what} is than after training on with all rows, mean over seeds. Random rows "
         "show what leaving out any rows does.",
         "",
@@ -63,19 +65,30 @@ def _methods(verified: Verification) -> list[str]:
         cells = ["–", "–"]
         if method in agreement.index:
             own = agreement.loc[method]
-            cells = [f"{own['right_sign']:.0%}", with_error(own["correlation_mean"], own["correlation_sem"])]
-        for _, row in rows.iterrows():
+            sign = "–" if np.isnan(own["right_sign"]) else f"{own['right_sign']:.0%}"
+            cells = [sign, with_error(own["correlation_mean"], own["correlation_sem"])]
+        for _, row in rows.set_index("share").reindex(sizes["share"]).iterrows():
             cells += [with_error(row["measured_mean"], row["measured_sem"], decimals)]
             cells += ["–" if np.isnan(row["predicted"]) else f"{row['predicted']:.{decimals}f}"]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    first = verified.agreement.iloc[0]
+    first, groups = verified.agreement.iloc[0], verified.agreement["groups"]
+    over = "all" if groups.nunique() == 1 else "those that a method has scores for, of at most"
+    correlation = (
+        f"Rank correlation: Spearman's, between predicted and measured over {over} {groups.max()} groups, also the "
+        f"other methods' and random ones, mean ± standard error over {_examples(int(first['tests']))}. "
+        if groups.max()
+        else "No rank correlation: a ranking has scores of the rows at its ends only, and no two groups are of these. "
+    )
     return [
         *lines,
         "",
-        f"Right sign: of the groups that the method named itself. Rank correlation: Spearman's, between predicted and "
-        f"measured over all {first['groups']} groups, also the other methods' and random ones, mean ± standard error "
-        f"over {first['tests']} test examples; effects: mean ± standard error over test examples.",
+        f"Right sign: of the groups that the method named itself. {correlation}Effects: mean ± standard error over "
+        "test examples.",
     ]
+
+
+def _examples(count: int) -> str:
+    return "one test example" if count == 1 else f"{count} test examples"
 
 
 def verdicts(verified: Verification, method: str, examples: Examples, what: str = "loss") -> list[str]:
@@ -95,13 +108,17 @@ def verdicts(verified: Verification, method: str, examples: Examples, what: str 
     own, random = table[table["method"] == method], table[table["method"] == RANDOM_ROWS].set_index("test")
     decimals = decimals_for([*own["measured_sem"], *random["measured_sem"]])
     return [
-        f"Removing the {row['rows']} rows that {method} names {'raises' if row['measured_mean'] > 0 else 'lowers'} the "
-        f"{what} at test {examples.label('test', int(row['test']))} by "
+        f"Removing the {_rows(row['rows'])} that {method} names {'raises' if row['measured_mean'] > 0 else 'lowers'} "
+        f"the {what} at test {examples.label('test', int(row['test']))} by "
         f"{with_error(abs(row['measured_mean']), row['measured_sem'], decimals)}, predicted "
         f"{row['predicted'] * (1 if row['measured_mean'] > 0 else -1):.{decimals}f}; random rows: "
         f"{_signed(random.loc[row['test']], decimals)}."
         for _, row in own.iterrows()
     ]
+
+
+def _rows(count: int) -> str:
+    return "row" if count == 1 else f"{count} rows"
 
 
 def _signed(row: pd.Series, decimals: int) -> str:
@@ -142,7 +159,7 @@ def removal_figure(verified: Verification, title: str, what: str = "loss") -> Fi
     set_title(figure, title)
     axes = figure.subplots()
     draw_removal(axes, verified)
-    axes.set_xlabel(SHARE_AXIS)
+    axes.set_xlabel(SHARE_AXIS if what == "loss" else SCORE_AXIS)
     axes.set_ylabel(f"rise of the {what} at the test example, mean")
     set_legend(figure, legend_entries(axes))
     return figure
