@@ -146,8 +146,8 @@ def _require_same(run: Run, path: Path, record: Mapping[str, Any]) -> None:
         )
     watched, own = (settings.get("measurement") or {} for settings in (record["config"], run.settings))
     if watched != own:
-        found, wanted = (setting.get("_target_") or "the loss" for setting in (watched, own))
+        ranked, wanted = (setting.get("_target_") or "the loss" for setting in (watched, own))
         raise UserError(
-            f"{path} ranks rows by what they do to {found}, and this run measures {wanted}: give both the same "
+            f"{path} ranks rows by what they do to {ranked}, and this run measures {wanted}: give both the same "
             "measurement."
         )
