@@ -116,3 +116,11 @@ def test_rows_without_a_score_are_named_by_nobody(methods):
     verified = verification(usable, removed, [losses(groups_of(removed), 0, methods["Good"])])
     agreement = verified.agreement.set_index("method")
     assert agreement.loc["Once", "right_sign"] == 1 and agreement.loc["Once", "tests"] == 1
+
+
+def test_a_sign_is_right_or_wrong_only_where_something_was_measured(methods):
+    removed = removals(methods, SIZES, 3, seed=0)
+    one = losses(groups_of(removed), 0, methods["Good"])
+    one["loss_full"][:] = np.nan
+    verified = verification(methods, removed, [one])
+    assert verified.agreement["right_sign"].isna().all() and verified.table["measured_mean"].isna().all()

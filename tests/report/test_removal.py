@@ -51,3 +51,10 @@ def test_rows_that_raise_a_measurement_are_not_called_helpful():
     )
     assert "helpful" not in text and "helpful" not in figure.axes[0].get_xlabel()
     assert "that a method holds most helpful leave" in removal_markdown(verification(), EXAMPLES)
+
+
+def test_nothing_is_measured_where_all_runs_diverged():
+    verified = verification()
+    verified.table["measured_mean"] = np.nan
+    text = removal_markdown(verified, EXAMPLES)
+    assert "Removing the" not in text and "Nothing was measured: further training left the finite numbers." in text

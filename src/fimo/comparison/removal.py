@@ -196,6 +196,7 @@ def _agreement(table: pd.DataFrame, predicted: xr.DataArray, mean: xr.DataArray)
     lines = []
     for label in predicted["method"].values.tolist():
         own = table[table["method"] == label]
+        own = own[own["measured_mean"].notna()]
         right = np.sign(own["predicted"]) == np.sign(own["measured_mean"])
         pairs = zip(predicted.sel({"method": label}).values, mean.values, strict=True)
         known = [(guess[has], effects[has]) for guess, effects in pairs if (has := np.isfinite(guess)).sum() > 1]

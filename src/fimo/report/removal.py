@@ -17,6 +17,7 @@ from fimo.report.layout import legend_entries, set_legend, set_title
 from fimo.report.markdown import decimals_for, with_error
 
 SHARE_AXIS = "share of the training rows that leave, most helpful first"
+NOTHING = "Nothing was measured: further training left the finite numbers. A smaller learning rate may help."
 SCORE_AXIS = "share of the training rows that leave, highest scores first"
 
 
@@ -48,7 +49,7 @@ def removal_markdown(
         "",
         f"## Test example by test example, by {best}",
         "",
-        *(f"- {sentence}" for sentence in verdicts(verified, best, examples, what)),
+        *([f"- {sentence}" for sentence in verdicts(verified, best, examples, what)] or [NOTHING]),
     ]
     return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
 
@@ -113,7 +114,7 @@ def verdicts(verified: Verification, method: str, examples: Examples, what: str 
         f"{with_error(abs(row['measured_mean']), row['measured_sem'], decimals)}, predicted "
         f"{row['predicted'] * (1 if row['measured_mean'] > 0 else -1):.{decimals}f}; random rows: "
         f"{_signed(random.loc[row['test']], decimals)}."
-        for _, row in own.iterrows()
+        for _, row in own[own["measured_mean"].notna()].iterrows()
     ]
 
 
