@@ -115,11 +115,12 @@ def test_a_ranking_that_changes_where_it_lies_is_verified_anew(verified, tmp_pat
     options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={tmp_path}/a.csv")
     predicted = []
     for factor in (1, 10):
-        table.assign(score=factor * table["score"]).to_csv(tmp_path / "a.csv", index=False)
+        table.assign(score=factor * table["score"]).drop(columns="method").to_csv(tmp_path / "a.csv", index=False)
         results = set((verified / "results").iterdir())
         assert app(verified, *options, "name=mine", name="verify") == 0
         (folder,) = set((verified / "results").iterdir()) - results - {verified / "results" / "index.md"}
-        predicted.append(pd.read_csv(folder / "removal.csv").query("method == 'CG'")["predicted"])
+        predicted.append(pd.read_csv(folder / "removal.csv").query("method == 'a'")["predicted"])
+    assert len(predicted[0]) == 2
     np.testing.assert_allclose(predicted[1], 10 * predicted[0])
 
 

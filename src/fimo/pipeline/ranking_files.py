@@ -24,6 +24,7 @@ def scores_of_ranking(table: pd.DataFrame, problem: Problem, most: int, what: st
 
     Args:
         table: `test,train,score`, with `method` and `step` where there are several; of several steps the last is taken.
+            Without `method` its name is that of the file.
         problem: whose test examples are wanted, and whose training rows these are.
         most: rows of the largest group that the ranking has to name.
         what: the ranking is, for errors.
@@ -83,7 +84,7 @@ def _checked(table: pd.DataFrame, what: str) -> pd.DataFrame:
         if (wrong := numbers.isna() & table[column].notna()).any():
             raise UserError(f"{column} in {what} must be numbers, found {table.loc[wrong, column].iloc[0]!r}.")
         table = table.assign(**{column: numbers})
-    return table if "method" in table else table.assign(method=what)
+    return table if "method" in table else table.assign(method=Path(what).stem)
 
 
 def ranking_file(path: Path) -> Path:
