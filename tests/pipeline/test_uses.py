@@ -223,3 +223,17 @@ def test_a_recursion_that_diverged_has_no_self_influence_and_detects_nothing(tmp
     assert not any("LiSSA" in name for name in pd.read_csv(results / "detection.csv")["detector"])
     text = (results / "ranking.md").read_text()
     assert "no self-influence: its recursion diverged at all test examples.\n" in text  # one full stop
+
+
+def test_seeds_of_other_jobs(tmp_path):
+    """A job verifies with the seeds that are there and says so; the last one does not find what the first one wrote."""
+    asked = ("experiment=diabetes", "data.test_count=2", "verify.tests=2", "verify.random=2", "verify.shares=[0.05]")
+    options = (*asked, "method=grad_dot", "further.jobs=3", "name=jobs")
+    with pytest.raises(UserError, match=r"has none of the 2 seeds yet: the other jobs \(further.jobs\) compute them"):
+        app(tmp_path, *options, "further.job=2", name="verify")
+    results = tmp_path / "results" / "jobs"
+    for job, compared, words in ((0, [0], "SGD, 1 seed,"), (1, [0, 1], "SGD, 2 seeds,")):
+        assert app(tmp_path, *options, f"further.job={job}", name="verify") == 0
+        assert json.loads((results / "run.json").read_text())["compared"] == compared
+        assert words in (results / "removal.md").read_text()
+    assert pd.read_csv(results / "removal.csv").query("method == 'Grad-Dot'")["measured_sem"].notna().all()

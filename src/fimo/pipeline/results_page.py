@@ -113,7 +113,7 @@ def removal_page(
     Returns:
         See `report_page`.
     """
-    count = len(run.seeds.all)
+    count = len(record["compared"])
     how = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
     tests = f"{tables.table['test'].nunique()} test examples"
     page = Page(

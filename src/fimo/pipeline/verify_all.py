@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from fimo.comparison.removal import Verification, named_groups, removals, verification, without_scores
+from fimo.errors import UserError
 from fimo.groups import Groups
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.attribute import Attribution, attribute
@@ -59,16 +62,16 @@ def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
     with timed(seconds, "further_train"):
         further_train(grouped)
     with SeedFiles(grouped) as files, results.reserved(run, inputs := _inputs(every_row, grouped)) as folder:
-        record = results.complete(folder)
+        record = results.finished(run, folder)
         if record is not None and record.get("failed", {}) == done.failed:
             logger.info("verification: found in %s", folder)
             diverged = record["diverged"]
         else:
-            losses = files.finished()
+            losses = _losses(grouped, files)
             diverged = diverged_runs(losses, "removal {}".format)
             with timed(seconds, "compare"):
                 tables = verification(scores, removed, list(losses.values()))
-            _write(grouped, every_row, folder, inputs, (done, tables, diverged), seconds)
+            _write(grouped, every_row, folder, inputs, (done, tables, diverged), list(losses), seconds)
     return folder, diverged, done.failed
 
 
@@ -76,6 +79,17 @@ def _scores(run: Run, most: int) -> Attribution:
     """Scores of all rows by the methods, or those that a stored ranking keeps, of which a group needs so many."""
     path = run.removed.ranking
     return attribute(run) if path is None else Attribution(stored_ranking(run, Path(path), run.problem, most))
+
+
+def _losses(run: Run, files: SeedFiles) -> dict[int, xr.Dataset]:
+    """The losses of the seeds that are there, where other jobs compute some of them."""
+    losses, total = files.finished(), len(run.seeds.all)
+    if not losses:
+        folder = addresses.further_training(run).folder
+        raise UserError(f"{folder} has none of the {total} seeds yet: the other jobs (further.jobs) compute them.")
+    if len(losses) < total:
+        logger.info("verification: with the %d of %d seeds that are there", len(losses), total)
+    return losses
 
 
 def _inputs(every_row: Run, grouped: Run) -> dict[str, Any]:
@@ -94,6 +108,7 @@ def _write(
     folder: Path,
     inputs: Mapping[str, Any],
     outcome: tuple[Attribution, Verification, list[str]],
+    compared: Sequence[int],
     seconds: dict[str, float],
 ) -> None:
     from fimo.pipeline.figures import GOLD_NAMES
@@ -107,7 +122,7 @@ def _write(
     what = "loss" if run.measurement is None else repr(run.measurement)
     notes = [*theta_note(run), *failure_notes(done.failed)]
     notes += [f"Left out where they diverged: {'; '.join(diverged)}."] if diverged else []
-    count = len(run.seeds.all)
+    count = len(compared)
     measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
     notes.append(f"Measured: {measured}, {run.training.epochs} epochs.")
     methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
@@ -115,7 +130,7 @@ def _write(
         if method.label not in done.failed and run.removed.ranking is None:
             methods[method.label] = method_record(addresses.scores(every_row, name))
             notes += method_notes(method.label, methods[method.label])
-    more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed}
+    more = {"compared": list(compared), "diverged": diverged, "failed": done.failed}
     record = run_record(run, inputs, methods, seconds, **more)
     removal = named(tables.table, run.dataset)
     examples = examples_of(run.dataset)
