@@ -227,7 +227,7 @@ def test_a_recursion_that_diverged_has_no_self_influence_and_detects_nothing(tmp
 
 def test_seeds_of_other_jobs(tmp_path):
     """A job verifies with the seeds that are there and says so; the last one does not find what the first one wrote."""
-    asked = ("experiment=diabetes", "data.test_count=2", "verify.tests=2", "verify.random=2", "verify.shares=[0.05]")
+    asked = ("experiment=diabetes", "data.test_count=2", "verify.random=2", "verify.shares=[0.05]")
     options = (*asked, "method=grad_dot", "further.jobs=3", "name=jobs")
     with pytest.raises(UserError, match=r"has none of the 2 seeds yet: the other jobs \(further.jobs\) compute them"):
         app(tmp_path, *options, "further.job=2", name="verify")

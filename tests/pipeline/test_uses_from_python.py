@@ -82,3 +82,11 @@ def test_what_can_not_be_from_python(changed, message):
     training = fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=1, batch_size=16)
     with pytest.raises(UserError, match=message):
         fimo.verify(problem(), "grad_dot", training, **{**ASKED, **changed})
+
+
+def test_fewer_test_examples_than_are_verified_otherwise():
+    training = fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=1, batch_size=16)
+    few = replace(problem(), test=problem().test.keep(torch.tensor([2, 4])))
+    for asked, tests in ((few, [2, 4]), (problem(), [0, 1, 2, 3, 4])):
+        verified = fimo.verify(asked, "grad_dot", training, shares=(0.05,), seeds=1, random=2)
+        assert verified.table.query("method == 'Grad-Dot'")["test"].tolist() == tests

@@ -105,7 +105,7 @@ def verify(
     problem: Problem,
     methods: AnyMethods | Ranking,
     training: FurtherTraining,
-    tests: int | Sequence[int] = 5,
+    tests: int | Sequence[int] | None = None,
     shares: Sequence[float] = (0.01, 0.02, 0.05),
     seeds: int | Sequence[int] = 3,
     random: int = 10,
@@ -118,7 +118,7 @@ def verify(
         problem: the final model, its objective and its rows; what it leaves out does not matter.
         methods: see `fimo.attribute`; or a `Ranking` of this model, of which the last amounts are taken.
         training: what further training is.
-        tests: test examples: so many from the first, or positions.
+        tests: test examples: so many from the first, or positions; None for five, or all where there are fewer.
         shares: of the training rows; the most helpful so many leave together.
         seeds: of further training.
         random: groups of random rows of each size.
@@ -160,13 +160,13 @@ def verify(
 
 def _settings(tests: Any, shares: Any, random: Any) -> RemovalSettings:
     """What a caller asks for, numbers and arrays of any kind."""
-    shares, tests = np.asarray(shares, dtype=float), np.asarray(tests)
-    if tests.dtype.kind not in "iu" and tests.size:
+    shares, tests = np.asarray(shares, dtype=float), None if tests is None else np.asarray(tests)
+    if tests is not None and tests.dtype.kind not in "iu" and tests.size:
         raise UserError(f"tests must be a number of test examples, or positions in the test split, found {tests}.")
     if not shares.size or not np.isfinite(shares).all():
         raise UserError(f"shares must be shares of the training rows, as (0.01, 0.05), found {shares.tolist()}.")
     require_whole("random", int(random) if isinstance(random, np.integer) else random, least=2)
-    return RemovalSettings(np.atleast_1d(shares).tolist(), tests.tolist(), int(random))
+    return RemovalSettings(np.atleast_1d(shares).tolist(), None if tests is None else tests.tolist(), int(random))
 
 
 def last_step(scores: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:

@@ -9,6 +9,9 @@ from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.problem import Problem
 
+# Test examples whose rankings are verified where nothing else is asked for.
+TESTS = 5
+
 
 @dataclass(frozen=True)
 class RankSettings:
@@ -52,14 +55,14 @@ class RemovalSettings:
     Attributes:
         shares: of the training rows; the most helpful so many leave as one group.
         tests: test examples whose rankings are held against further training: so many from the first of those that
-            are evaluated, or positions in the test split.
+            are evaluated, or positions in the test split; None for five, or all where fewer are evaluated.
         random: groups of random rows of each size.
         seed: that they are drawn with.
         ranking: that exists, a results folder of `rank` or a CSV file; None for the methods' own scores.
     """
 
     shares: Sequence[float] = (0.01, 0.02, 0.05)
-    tests: int | Sequence[int] = 5
+    tests: int | Sequence[int] | None = None
     random: int = 10
     seed: int = 0
     ranking: str | None = None
@@ -92,6 +95,8 @@ class RemovalSettings:
         Raises:
             UserError: for one that is not among them.
         """
+        if self.tests is None:
+            return list(evaluated[:TESTS])
         if isinstance(self.tests, int):
             if not 1 <= self.tests <= len(evaluated):
                 raise UserError(
