@@ -93,9 +93,9 @@ def require_top(top: object, rows: int) -> int:
     Raises:
         UserError: where it is no number from 1 to all rows.
     """
-    if type(top) is not int or not 1 <= top <= rows:
+    if not isinstance(top, (int, np.integer)) or isinstance(top, bool) or not 1 <= top <= rows:
         raise UserError(f"top (rank.top) must be a whole number from 1 to {rows} (the training rows), found {top!r}.")
-    return top
+    return int(top)
 
 
 def all_left_out(problem: Problem) -> Problem:

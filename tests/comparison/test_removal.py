@@ -5,9 +5,9 @@ import pytest
 import xarray as xr
 from scipy.stats import spearmanr
 
-from fimo.comparison.removal import RANDOM_ROWS, groups_of, named_groups, removals, verification
+from fimo.comparison.removal import RANDOM_ROWS, groups_of, named_groups, removals, verification, without_scores
 
-SHARES, SIZES = (0.1, 0.2), (2, 4)
+SIZES = {0.1: 2, 0.2: 4}
 
 
 def scores(seed, rows=20, tests=(3, 7)):
@@ -36,31 +36,31 @@ def methods():
 
 
 def test_each_method_names_its_most_helpful_rows(methods):
-    removed = removals(methods, SHARES, SIZES, 3, seed=0)
+    removed = removals(methods, SIZES, 3, seed=0)
     assert [removal.method for removal in removed[:6]] == [RANDOM_ROWS] * 6 and len(removed) == 6 + 3 * 2 * 2
     for removal in removed[6:]:
         ranked = sorted(range(20), key=lambda row: -methods[removal.method].sel(test=removal.test).values[row])
-        assert removal.rows == tuple(sorted(ranked[: dict(zip(SHARES, SIZES, strict=True))[removal.share]]))
-    assert removed == removals(methods, SHARES, SIZES, 3, seed=0)
-    assert removed[:6] != removals(methods, SHARES, SIZES, 3, seed=1)[:6]
+        assert removal.rows == tuple(sorted(ranked[: SIZES[removal.share]]))
+    assert removed == removals(methods, SIZES, 3, seed=0)
+    assert removed[:6] != removals(methods, SIZES, 3, seed=1)[:6]
 
 
 def test_each_method_names_its_most_harmful_rows(methods):
     """Rows without a score leave last, at either end."""
     methods["Good"][0, 5] = np.nan
-    for removal in removals(methods, SHARES, SIZES, 3, seed=0, end="harmful")[6:]:
+    for removal in removals(methods, SIZES, 3, seed=0, end="harmful")[6:]:
         values = np.nan_to_num(methods[removal.method].sel(test=removal.test).values, nan=np.inf)
         ranked = sorted(range(20), key=lambda row, values=values: values[row])
-        assert removal.rows == tuple(sorted(ranked[: dict(zip(SHARES, SIZES, strict=True))[removal.share]]))
+        assert removal.rows == tuple(sorted(ranked[: SIZES[removal.share]]))
 
 
 def test_a_group_that_several_methods_name_is_trained_on_once(methods):
-    removed = removals({"One": methods["Good"], "Two": 2 * methods["Good"]}, SHARES, SIZES, 2, seed=0)
+    removed = removals({"One": methods["Good"], "Two": 2 * methods["Good"]}, SIZES, 2, seed=0)
     assert len(groups_of(removed)) == 4 + 4 and list(named_groups(removed))[0] == "removal 0"
 
 
 def test_tables_are_those_of_loops(methods):
-    removed = removals(methods, SHARES, SIZES, 3, seed=0)
+    removed = removals(methods, SIZES, 3, seed=0)
     groups = groups_of(removed)
     seeds = [losses(groups, seed, methods["Good"]) for seed in range(4)]
     verified = verification(methods, removed, seeds)
@@ -91,7 +91,7 @@ def test_tables_are_those_of_loops(methods):
 def test_scores_that_are_missing_and_runs_that_diverged(methods):
     """A stored ranking knows few rows: its correlation is over the groups that it can predict."""
     partial = methods["Good"].where(methods["Good"] > -0.5)
-    removed = removals({**methods, "Partial": partial}, SHARES, SIZES, 3, seed=0)
+    removed = removals({**methods, "Partial": partial}, SIZES, 3, seed=0)
     groups = groups_of(removed)
     seeds = [losses(groups, seed, methods["Good"]) for seed in range(2)]
     seeds[0]["loss_left_out"][..., 0] = np.nan  # the first random group
@@ -103,7 +103,7 @@ def test_scores_that_are_missing_and_runs_that_diverged(methods):
 
 
 def test_means_over_test_examples(methods):
-    removed = removals(methods, SHARES, SIZES, 3, seed=0)
+    removed = removals(methods, SIZES, 3, seed=0)
     verified = verification(methods, removed, [losses(groups_of(removed), 0, methods["Good"])])
     assert verified.table.query("method == 'Good'")["measured_sem"].isna().all()  # one seed
     shares = verified.shares().set_index(["method", "share"])
@@ -111,3 +111,25 @@ def test_means_over_test_examples(methods):
     assert np.isclose(shares.loc[("Bad", 0.2), "measured_mean"], own.mean())
     assert np.isclose(shares.loc[("Bad", 0.2), "measured_sem"], own.std(ddof=1) / np.sqrt(2))
     assert shares.loc[(RANDOM_ROWS, 0.2), "rows"] == 4
+
+
+def test_rows_without_a_score_are_named_by_nobody(methods):
+    """A recursion that diverged, at all test examples or at one, names no rows: not those that stand first."""
+    nowhere, once = methods["Good"] * np.nan, methods["Good"].where(methods["Good"]["test"] != 3)
+    chosen = {"Nowhere": nowhere, "Once": once, "Good": methods["Good"]}
+    removed = removals(chosen, SIZES, 3, seed=0)
+    assert {(removal.method, removal.test) for removal in removed[6:]} == {("Once", 7), ("Good", 3), ("Good", 7)}
+    reason = "its scores are not finite for 20 of 20 training rows at every test example."
+    assert without_scores(chosen, 2) == {"Nowhere": reason}
+    usable = {label: chosen[label] for label in ("Once", "Good")}
+    verified = verification(usable, removed, [losses(groups_of(removed), 0, methods["Good"])])
+    agreement = verified.agreement.set_index("method")
+    assert agreement.loc["Once", "right_sign"] == 1 and agreement.loc["Once", "tests"] == 1
+
+
+def test_a_sign_is_right_or_wrong_only_where_something_was_measured(methods):
+    removed = removals(methods, SIZES, 3, seed=0)
+    one = losses(groups_of(removed), 0, methods["Good"])
+    one["loss_full"][:] = np.nan
+    verified = verification(methods, removed, [one])
+    assert verified.agreement["right_sign"].isna().all() and verified.table["measured_mean"].isna().all()

@@ -6,12 +6,9 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from configs import app
-from torch import nn
 
-import fimo
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 
 RUN = ("experiment=breast_cancer", "data.train_rows=null", "data.test_count=6", "method=[grad_dot,cg,unrolled_gn]")
 VERIFY = (*RUN, "verify.shares=[0.02,0.1]", "verify.tests=2", "verify.random=3")
@@ -99,6 +96,35 @@ def test_a_stored_ranking_is_verified(verified):
     pd.testing.assert_frame_equal(stored, anew)
 
 
+def test_the_harmful_end_of_a_ranking_names_no_helpful_rows(verified):
+    """With 8 rows at each end there are 16, but the ninth most helpful one is not among them."""
+    folder = verified / "results" / "ranks"
+    options = (*RUN, "verify.shares=[0.02]", "verify.tests=2", "verify.random=3", f"verify.ranking={folder}")
+    with pytest.raises(UserError, match="must name as many of the most helpful rows as leave together, 9 .*found 8"):
+        app(verified, *options, name="verify")
+
+
+def test_a_ranking_of_another_measurement_is_refused(verified):
+    folder = verified / "results" / "ranks"
+    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", "measurement=margin")
+    with pytest.raises(UserError, match="ranks rows by what they do to the loss, and this run measures .*margin"):
+        app(verified, *options, name="verify")
+
+
+def test_a_ranking_that_changes_where_it_lies_is_verified_anew(verified, tmp_path):
+    table = pd.read_csv(verified / "results" / "ranks" / "ranking.csv").query("method == 'CG'")
+    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={tmp_path}/a.csv")
+    predicted = []
+    for factor in (1, 10):
+        table.assign(score=factor * table["score"]).drop(columns="method").to_csv(tmp_path / "a.csv", index=False)
+        results = set((verified / "results").iterdir())
+        assert app(verified, *options, "name=mine", name="verify") == 0
+        (folder,) = set((verified / "results").iterdir()) - results - {verified / "results" / "index.md"}
+        predicted.append(pd.read_csv(folder / "removal.csv").query("method == 'a'")["predicted"])
+    assert len(predicted[0]) == 2
+    np.testing.assert_allclose(predicted[1], 10 * predicted[0])
+
+
 def test_labels_that_were_made_wrong(tmp_path):
     """Every detector's numbers are those of its file, against a loop over pairs; `flipped.csv` says which are wrong."""
     few = ("experiment=breast_cancer", "data.flip=0.05", "data.test_count=6", "method=[grad_dot,embedding]")
@@ -181,6 +207,9 @@ def test_rankings_that_do_not_fit(verified, tmp_path):
         ("test,train\n0,1\n", "must have the columns test, train, score, found no score"),
         ("test,train,score\n0,100000,1\n", "belongs to other training rows: it names row 100000"),
         ("test,train,score\n0,1,1\n", "must name as many helpful rows as leave together"),
+        ("test,train,score\n0,1,1\n0,1,2\n", "must have one score for each training row, found two of row 1"),
+        ("test,train,score\n0,1,x\n", "score in .* must be numbers, found 'x'"),
+        ("", "can't be read as CSV"),
         ("test,train,score\n5,1,1\n", "must rank rows for test example 0, found none"),
     ):
         path = tmp_path / "mine.csv"
@@ -189,61 +218,38 @@ def test_rankings_that_do_not_fit(verified, tmp_path):
             app(verified, *RUN, f"verify.ranking={path}", "verify.shares=[0.01]", "verify.tests=2", name="verify")
 
 
-def problem(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(66, 5, generator=generator)
-    targets = (inputs[:, 0] + 0.3 * torch.randn(66, generator=generator) > 0).long()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
-    rows = (inputs[:60], targets[:60]), (inputs[60:], targets[60:])
-    return fimo.Problem(network, fimo.CrossEntropy(), *rows, left_out=[0])
+def test_a_method_whose_scores_are_no_numbers_names_no_rows(tmp_path):
+    """A recursion that diverged fails the method, and not by naming the rows that stand first."""
+    diverging = ("method=[grad_dot,lissa]", "method.lissa.scale=1e-4", "method.lissa.depth=200")
+    asked = ("experiment=diabetes", "data.test_count=2", "verify.tests=2", "verify.random=2", "verify.shares=[0.05]")
+    assert app(tmp_path, *asked, *diverging, "name=one", name="verify") == 3
+    removal = pd.read_csv(tmp_path / "results" / "one" / "removal.csv")
+    assert set(removal["method"]) == {"Grad-Dot", "random rows"}
+    assert "not finite" in (tmp_path / "results" / "one" / "removal.md").read_text()
+    with pytest.raises(MethodFailed, match="its scores are not finite for 353 of 353 training rows"):
+        app(tmp_path, *asked, *diverging[1:], "method=lissa", name="verify")
 
 
-def test_from_python():
-    asked, training = problem(), fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=3, batch_size=16)
-    ranking = fimo.rank(asked, ["grad_dot", "unrolled_gn"], training, top=12, amounts=[1, 3])
-    scores = fimo.attribute(fimo.Problem(asked.network, asked.objective, asked.train, asked.test, "all"), "grad_dot")
-    best = ranking.rows.query("method == 'Grad-Dot' and test == 2 and rank <= 12")
-    expected = scores["Grad-Dot"].sel(test=2)
-    order = np.argsort(-expected.values, kind="stable")[:12]
-    assert best["train"].tolist() == order.tolist()
-    np.testing.assert_allclose(best["score"], expected.values[order])
-    assert ranking.self_influence["step"].dropna().unique().tolist() == [4, 12]
-    np.testing.assert_allclose(ranking.mean.query("method == 'Grad-Dot'")["score"], scores["Grad-Dot"].mean("test"))
-
-    shares = {"tests": [1, 4], "shares": (0.1, 0.2), "seeds": 2, "random": 3}
-    verified = fimo.verify(asked, ["grad_dot", "unrolled_gn"], training, **shares)
-    again = fimo.verify(asked, ranking, training, **shares)
-    assert verified.table["measured_mean"].notna().all() and set(verified.table["test"]) == {1, 4}
-    assert verified.table.equals(again.table) or np.allclose(
-        verified.table.select_dtypes(float), again.table.select_dtypes(float), equal_nan=True
-    )
-    assert verified.figure("title").axes
-    with pytest.raises(UserError, match="belongs to another final model, or other training rows"):
-        fimo.verify(problem(1), ranking, training, **shares)
-    with pytest.raises(UserError, match="raise rank.top, or lower verify.shares"):
-        fimo.verify(asked, ranking, training, shares=(0.5,), tests=1)
-    with pytest.raises(UserError, match="15 for the largest of verify.shares, found 12 by Grad-Dot"):
-        fimo.verify(asked, ranking, training, shares=(0.25,), tests=1)  # both ends together would be enough
-    with pytest.raises(UserError, match=r"shares \(verify.shares\) must be a list such as .*found 0.1"):
-        fimo.verify(asked, ranking, training, shares=0.1)
-    for results in (ranking.rows, scores):
-        with pytest.raises(UserError, match="Methods must be names or objects .*found a (DataFrame|dict)"):
-            fimo.verify(asked, results, training)
+def test_a_recursion_that_diverged_has_no_self_influence_and_detects_nothing(tmp_path):
+    diverging = ("method=[grad_dot,lissa]", "method.lissa.scale=1e-4", "method.lissa.depth=200")
+    asked = ("experiment=breast_cancer", "data.test_count=2", "data.flip=0.05")
+    assert app(tmp_path, *asked, *diverging, "name=one", name="rank") == 0
+    results = tmp_path / "results" / "one"
+    assert set(pd.read_csv(results / "self_influence.csv")["method"]) == {"Grad-Dot"}
+    assert not any("LiSSA" in name for name in pd.read_csv(results / "detection.csv")["detector"])
+    text = (results / "ranking.md").read_text()
+    assert "no self-influence: its recursion diverged at all test examples.\n" in text  # one full stop
 
 
-def test_the_harmful_end_from_python():
-    """The rows that leave are the last of each ranking; of a stored ranking they are the same."""
-    asked, training = problem(), fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=3, batch_size=16)
-    ranking = fimo.rank(asked, ["unrolled_gn"], training, top=12)
-    shares = {"tests": 99, "shares": (0.1,), "seeds": 2, "random": 3, "end": "harmful"}
-    verified = fimo.verify(asked, ranking, training, **shares)
-    again = fimo.verify(asked, ["unrolled_gn"], training, **shares)
-    own = verified.table.query("method == 'Unrolled-GN'")
-    assert own["test"].tolist() == list(range(6))  # all that there are
-    np.testing.assert_allclose(own["measured_mean"], again.table.query("method == 'Unrolled-GN'")["measured_mean"])
-    last = ranking.rows.query("rank > 54").groupby("test")["score"].sum()
-    np.testing.assert_allclose(own["predicted"], last)
-    assert (own["predicted"] < 0).all() and (own["measured_mean"] < 0).all()
-    assert "most harmful first" in verified.figure().axes[0].get_xlabel()
+def test_seeds_of_other_jobs(tmp_path):
+    """A job verifies with the seeds that are there and says so; the last one does not find what the first one wrote."""
+    asked = ("experiment=diabetes", "data.test_count=2", "verify.random=2", "verify.shares=[0.05]")
+    options = (*asked, "method=grad_dot", "further.jobs=3", "name=jobs")
+    with pytest.raises(UserError, match=r"has none of the 2 seeds yet: the other jobs \(further.jobs\) compute them"):
+        app(tmp_path, *options, "further.job=2", name="verify")
+    results = tmp_path / "results" / "jobs"
+    for job, compared, words in ((0, [0], "SGD, 1 seed,"), (1, [0, 1], "SGD, 2 seeds,")):
+        assert app(tmp_path, *options, f"further.job={job}", name="verify") == 0
+        assert json.loads((results / "run.json").read_text())["compared"] == compared
+        assert words in (results / "removal.md").read_text()
+    assert pd.read_csv(results / "removal.csv").query("method == 'Grad-Dot'")["measured_sem"].notna().all()

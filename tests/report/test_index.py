@@ -29,13 +29,20 @@ def test_a_row_for_each_run_the_latest_first():
         RunEntry("mine", new, curves(CG=[-0.5, -0.6])),
     ]
     assert rows_of(runs) == [
-        ["[mine](mine/)", "–", "2026-02-03 10:00", "CG", "-0.500", "0.5", "2 runs"],
-        ["[energy](energy/)", "`optimizer=adam`, `size=smoke`", "2026-01-02 03:04", "CG", "0.400", "1", "no"],
+        ["[mine](mine/)", "run", "–", "2026-02-03 10:00", "CG", "-0.500", "0.5", "2 runs"],
+        ["[energy](energy/)", "run", "`optimizer=adam`, `size=smoke`", "2026-01-02 03:04", "CG", "0.400", "1", "no"],
     ]
 
 
 def test_what_is_not_known_is_a_dash():
     runs = [RunEntry("lost", {}, curves(CG=[np.nan, np.nan])), RunEntry("a|b", {"overrides": ["x=a|b"]})]
     text = index_markdown(runs)
-    assert "| [lost](lost/) | – | – | – | – | – | no |" in text
+    assert "| [lost](lost/) | run | – | – | – | – | – | no |" in text
     assert "`x=a\\|b`" in text and index_markdown([]).endswith("|---|\n")
+
+
+def test_a_row_says_what_it_is_of():
+    """A ranking has trained nothing on that could have diverged."""
+    ranking = RunEntry("ranks", {"inputs": {"final": "a", "rankings": {"CG": "b"}}})
+    removal = RunEntry("proof", {"inputs": {"removal": {"CG": "b"}}, "diverged": []})
+    assert [(row[1], row[-1]) for row in rows_of([ranking, removal])] == [("ranking", "–"), ("verification", "no")]

@@ -29,6 +29,16 @@ def model_config(problem: Problem) -> dict[str, Any]:
     }
 
 
+def problem_config(problem: Problem) -> dict[str, Any]:
+    """What determines scores beside a method: the final model, what it learnt, what is measured where."""
+    return {
+        **model_config(problem),
+        "objective": {"repr": repr(problem.objective), "code": _code(own_part(problem.objective))},
+        "measurement": {"repr": repr(problem.watched), "code": _code(own_part(problem.watched))},
+        "test": _rows_digest(problem.test),
+    }
+
+
 def further_training_artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Artifact:
     """Where seeds of a problem lie: the address is made of the content of everything that determines them.
 
@@ -38,10 +48,7 @@ def further_training_artifact(problem: Problem, training: FurtherTraining, folde
         folder: below which seeds are stored.
     """
     config = {
-        **model_config(problem),
-        "objective": {"repr": repr(problem.objective), "code": _code(own_part(problem.objective))},
-        "measurement": {"repr": repr(problem.watched), "code": _code(own_part(problem.watched))},
-        "test": _rows_digest(problem.test),
+        **problem_config(problem),
         "left_out": problem.left_out.described(problem.train.index) or problem.left_out.rows.tolist(),
         **({"parameters": list(problem.part)} if problem.part else {}),
         "training": {part.name: repr(getattr(training, part.name)) for part in fields(training)},

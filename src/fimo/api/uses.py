@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
 
-from fimo.api.addresses import model_config
+from fimo.api.addresses import problem_config
 from fimo.api.stages import attribute, further_train, methods_of, of_each
 from fimo.comparison import removal
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.groups import Groups
 from fimo.pipeline.artifacts import short_hash
+from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.ranking_files import scores_of_ranking
 from fimo.pipeline.results_tables import ranking_rows, value_rows
 from fimo.pipeline.scorers import AnyMethod, Scorer
 from fimo.pipeline.uses import RankSettings, RemovalSettings
-from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.base import Preconditioner, require_whole
 from fimo.problem import Problem
 from fimo.ranking import MEAN, SELF, all_left_out, require_top
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
 AnyMethods = Sequence[str | Preconditioner | AnyMethod | Scorer | Callable[[Problem], Any]]
 
 
@@ -41,7 +45,7 @@ class Ranking:
             the most harmful one; `step` is missing for methods that don't depend on further training.
         self_influence: `method,step,train,score`, what leaving a row out does to its own loss.
         mean: `method,step,train,score`, the mean score over the test examples.
-        model: of which final model and rows it is.
+        model: of which final model, rows and measurement it is.
     """
 
     rows: pd.DataFrame
@@ -84,7 +88,7 @@ def rank(
         methods_of(methods, training), problem, device, lambda method, placed: method.rank(placed, top, training)
     )
     tables = ranking_rows(rankings), value_rows(rankings, SELF), value_rows(rankings, MEAN)
-    return Ranking(*tables, short_hash(model_config(problem)))
+    return Ranking(*tables, short_hash(problem_config(problem)))
 
 
 class Verification(removal.Verification):
@@ -101,7 +105,7 @@ def verify(
     problem: Problem,
     methods: AnyMethods | Ranking,
     training: FurtherTraining,
-    tests: int | Sequence[int] = 5,
+    tests: int | Sequence[int] | None = None,
     shares: Sequence[float] = (0.01, 0.02, 0.05),
     seeds: int | Sequence[int] = 3,
     random: int = 10,
@@ -116,7 +120,7 @@ def verify(
         methods: see `fimo.attribute`; or a `Ranking` of this model, of which the last amounts are taken.
         training: what further training is, with the scheme `mask` in place of `every_step`, which would cost as many
             more rows in every step as leave together.
-        tests: test examples: so many from the first, or positions.
+        tests: test examples: so many from the first, or positions; None for five, or all where there are fewer.
         shares: of the training rows; so many from one end of a ranking leave together.
         seeds: of further training.
         random: groups of random rows of each size.
@@ -128,26 +132,45 @@ def verify(
         `table` and `agreement`, see `fimo.comparison.removal.Verification`, and `figure()`.
 
     Raises:
-        UserError: for a share that is no row or more than the ranking keeps, a test example that is not there, and a
-            ranking of another model.
+        UserError: for a share that is no row or more than the ranking keeps, a test example that is not there, fewer
+            than two random groups, and a ranking of another model, other test examples or another measurement.
     """
-    settings, n = RemovalSettings(shares, tests, random, end=end), len(problem.train)
+    settings, n = _settings(tests, shares, random, end), len(problem.train)
     sizes, index = settings.sizes(n), problem.test.index.tolist()
     places = [index.index(position) for position in settings.positions(index)]
     watched = replace(problem, test=problem.test.keep(torch.tensor(places)))
     training = settings.training(training, problem)
     if isinstance(methods, Ranking):
-        if methods.model != short_hash(model_config(problem)):
-            raise UserError("The ranking belongs to another final model, or other training rows: rank this one anew.")
-        scores = scores_of_ranking(methods.rows, watched, max(sizes), "The ranking", end)
+        if methods.model != short_hash(problem_config(problem)):
+            raise UserError(
+                "The ranking belongs to another final model, other rows or another measurement: rank this one anew."
+            )
+        scores = scores_of_ranking(methods.rows, watched, max(sizes.values()), "The ranking", end)
     else:
         scores = last_step(attribute(all_left_out(watched), methods, training, device))
-    removed = removal.removals(scores, settings.shares, sizes, random, settings.seed, end)
+    failed = removal.without_scores(scores, min(sizes.values()))
+    scores = {label: score for label, score in scores.items() if label not in failed}
+    require_scores(scores, failed)
+    for note in failure_notes(failed):
+        logger.warning(note)
+    removed = removal.removals(scores, sizes, settings.random, settings.seed, end)
     grouped = replace(watched, left_out=Groups.of(removal.named_groups(removed), n))
     gold = further_train(grouped, training, seeds, folder, device)
     losses = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
     verified = removal.verification(scores, removed, losses, end)
     return Verification(verified.table, verified.agreement, end)
+
+
+def _settings(tests: Any, shares: Any, random: Any, end: str) -> RemovalSettings:
+    """What a caller asks for, numbers and arrays of any kind."""
+    shares, tests = np.asarray(shares, dtype=float), None if tests is None else np.asarray(tests)
+    if tests is not None and tests.dtype.kind not in "iu" and tests.size:
+        raise UserError(f"tests must be a number of test examples, or positions in the test split, found {tests}.")
+    if not shares.size or not np.isfinite(shares).all():
+        raise UserError(f"shares must be shares of the training rows, as (0.01, 0.05), found {shares.tolist()}.")
+    require_whole("random", int(random) if isinstance(random, np.integer) else random, least=2)
+    positions = None if tests is None else tests.tolist()
+    return RemovalSettings(np.atleast_1d(shares).tolist(), positions, int(random), end=end)
 
 
 def last_step(scores: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:

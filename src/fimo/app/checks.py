@@ -124,7 +124,7 @@ def _check_numbers(cfg: DictConfig) -> None:
         if value != other and not (numbers and all(type(n) in (int, float) and n > 0 for n in numbers)):
             raise UserError(f"{key} must be a list of numbers above 0, as in [0.01,0.05], found {value!r}.")
     tests = cfg.verify.tests
-    if any(type(n) is not int for n in (tests if OmegaConf.is_list(tests) else [tests])):
+    if tests is not None and any(type(n) is not int for n in (tests if OmegaConf.is_list(tests) else [tests])):
         raise UserError(f"verify.tests must be a number of test examples, or a list of positions, found {tests!r}.")
     if cfg.further.job >= cfg.further.jobs:
         raise UserError(f"further.job must be below further.jobs={cfg.further.jobs}, found {cfg.further.job}.")

@@ -37,44 +37,54 @@ class Removal:
 
 
 def removals(
-    scores: Mapping[str, xr.DataArray],
-    shares: Sequence[float],
-    sizes: Sequence[int],
-    random: int,
-    seed: int,
-    end: str = HELPFUL,
+    scores: Mapping[str, xr.DataArray], sizes: Mapping[float, int], random: int, seed: int, end: str = HELPFUL
 ) -> list[Removal]:
     """The rows that every method holds most helpful or most harmful to every test example, and random ones.
 
     Args:
         scores: by label, `[test, left_out]`, of all training rows by themselves.
-        shares: of the training rows.
-        sizes: the same in rows.
+        sizes: rows of a group, by share of the training rows.
         random: groups of random rows of each size.
         seed: that they are drawn with.
         end: of the rankings, `helpful` or `harmful`.
 
     Returns:
-        The removals; random rows first.
+        The removals; random rows first. A method names none of a size for a test example where fewer rows have scores.
     """
     n, generator = next(iter(scores.values())).sizes["left_out"], np.random.default_rng(seed)
     chosen = []
-    for share, size in zip(shares, sizes, strict=True):
+    for share, size in sizes.items():
         draws = (np.sort(generator.choice(n, size, replace=False)) for _ in range(random))
         chosen += [Removal(RANDOM_ROWS, None, share, tuple(rows.tolist())) for rows in draws]
     for label, score in scores.items():
         for test in score["test"].values.tolist():
             order = _from_the_end(score.sel(test=test).values, end)
-            for share, size in zip(shares, sizes, strict=True):
-                chosen.append(Removal(label, test, share, tuple(np.sort(order[:size]).tolist())))
+            for share, size in sizes.items():
+                if size <= len(order):
+                    chosen.append(Removal(label, test, share, tuple(np.sort(order[:size]).tolist())))
     return chosen
 
 
 def _from_the_end(scores: np.ndarray, end: str) -> np.ndarray:
-    """Positions of rows from one end of their ranking to the other; those without a score (NaN) come last."""
-    nothing = -np.inf if end == HELPFUL else np.inf
-    order = np.argsort(-np.nan_to_num(scores, nan=nothing), kind="stable")
+    """Positions of the rows with scores from one end of their ranking to the other; NaN is none."""
+    order = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()]  # NaN comes last
     return order if end == HELPFUL else order[::-1]
+
+
+def without_scores(scores: Mapping[str, xr.DataArray], size: int) -> dict[str, str]:
+    """Why methods can name no group for any test example, a sentence by label: their scores are not finite.
+
+    Args:
+        scores: by label, `[test, left_out]`, of all training rows by themselves.
+        size: of the smallest group.
+    """
+    finite = {label: np.isfinite(score.values).sum(-1) for label, score in scores.items()}
+    reason = "its scores are not finite for {} of {} training rows at every test example."
+    return {
+        label: reason.format(scores[label].sizes["left_out"] - int(counts.max()), scores[label].sizes["left_out"])
+        for label, counts in finite.items()
+        if counts.max() < size
+    }
 
 
 def groups_of(removals: Iterable[Removal]) -> list[tuple[int, ...]]:
@@ -202,6 +212,7 @@ def _agreement(table: pd.DataFrame, predicted: xr.DataArray, mean: xr.DataArray)
     lines = []
     for label in predicted["method"].values.tolist():
         own = table[table["method"] == label]
+        own = own[own["measured_mean"].notna()]
         right = np.sign(own["predicted"]) == np.sign(own["measured_mean"])
         pairs = zip(predicted.sel({"method": label}).values, mean.values, strict=True)
         known = [(guess[has], effects[has]) for guess, effects in pairs if (has := np.isfinite(guess)).sum() > 1]

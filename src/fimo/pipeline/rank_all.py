@@ -62,7 +62,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
-    from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+    from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
     from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
     from fimo.pipeline.wrong_labels import detection, row_losses
@@ -74,8 +74,8 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     for name, method in run.methods.items():
         if method.label in rankings:
             methods[method.label] = method_record(addresses.ranking_of(run, name), RANKED)
-            notes += [f"{method.label}: {note}." for note in methods[method.label].get("notes", [])]
-    record = run_record(run, inputs, methods, seconds, failed=done.failed, use="ranking")
+            notes += method_notes(method.label, methods[method.label])
+    record = run_record(run, inputs, methods, seconds, failed=done.failed)
     ranking, own = named(ranking_rows(rankings), data), named(value_rows(rankings, SELF), data)
     page, too_large = ranking_page(run, ranking, own, record, notes)
     losses = row_losses(run.problem)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from fimo.comparison.removal import HELPFUL
-from fimo.errors import UserError
+from fimo.errors import UserError, short
 from fimo.pipeline import addresses
-from fimo.pipeline.artifacts import RANKING, read_run
+from fimo.pipeline.artifacts import RANKING, digest, read_run
 from fimo.pipeline.run import Run
 from fimo.problem import Problem
 
@@ -25,7 +27,8 @@ def scores_of_ranking(
 
     Args:
         table: `test,train,score`, with `method` and `step` where there are several (of several steps the last is
-            taken), and `rank` where it holds both ends of longer rankings.
+            taken), and `rank` where it holds both ends of longer rankings. Without `method` its name is that of the
+            file.
         problem: whose test examples are wanted, and whose training rows these are.
         most: rows of the largest group that the ranking has to name.
         what: the ranking is, for errors.
@@ -35,42 +38,88 @@ def scores_of_ranking(
         `[test, left_out]` of all training rows, by label.
 
     Raises:
-        UserError: where a column is missing, or the ranking has other rows, other test examples or too few rows.
+        UserError: where a column is missing or holds no numbers, a row stands twice, or the ranking has other rows,
+            other test examples or too few of the most helpful rows.
     """
-    if missing := [column for column in COLUMNS if column not in table]:
-        raise UserError(f"{what} must have the columns {', '.join(COLUMNS)}, found no {missing[0]}.")
-    table = table if "method" in table else table.assign(method=what)
+    table = _checked(table, what)
     tests, index = problem.test.index.tolist(), pd.Index(problem.train.index.tolist())
     scores = {}
     for label, rows in table.groupby("method", sort=False):
         if "step" in rows and rows["step"].notna().any():
             rows = rows[rows["step"] == rows["step"].max()]
-        values = np.full((len(tests), len(index)), np.nan)
-        for place, test in enumerate(tests):
-            own = rows[rows["test"] == test]
-            if own.empty:
+        values = []
+        for test in tests:
+            if (own := rows[rows["test"] == test]).empty:
                 raise UserError(f"{what} must rank rows for test example {test}, found none by {label}.")
-            places = index.get_indexer(own["train"])
-            if (places < 0).any():
-                raise UserError(
-                    f"{what} belongs to other training rows: it names row {own['train'].iloc[int(places.argmin())]}, "
-                    "which this run does not train on."
-                )
-            values[place, places] = own["score"]
-            if (known := int(np.isfinite(values[place, places[_at_end(own, len(index), most, end)]]).sum())) < most:
-                raise UserError(
-                    f"{what} must name as many {end} rows as leave together, {most} for the largest of verify.shares, "
-                    f"found {known} by {label} for test example {test}: raise rank.top, or lower verify.shares."
-                )
-        scores[str(label)] = xr.DataArray(values, {"test": tests, "left_out": index.to_numpy()}, ["test", "left_out"])
+            values.append(_values(own, index, (most, end), what, f"by {label} for test example {test}"))
+        axes = {"test": tests, "left_out": index.to_numpy()}
+        scores[str(label)] = xr.DataArray(np.array(values), axes, ["test", "left_out"])
     return scores
 
 
-def _at_end(own: pd.DataFrame, rows: int, most: int, end: str) -> np.ndarray:
-    """Which lines of a ranking may be among the `most` first from one end: those of the other end are not."""
-    if "rank" not in own:
-        return np.ones(len(own), dtype=bool)
-    return (own["rank"] <= most if end == HELPFUL else own["rank"] > rows - most).to_numpy()
+def _values(own: pd.DataFrame, index: pd.Index, wanted: tuple[int, str], what: str, whose: str) -> np.ndarray:
+    """The scores of one test example, `[left_out]`; NaN where the ranking has none."""
+    places = index.get_indexer(own["train"])
+    if (places < 0).any():
+        raise UserError(
+            f"{what} belongs to other training rows: it names row {own['train'].iloc[int(places.argmin())]}, "
+            "which this run does not train on."
+        )
+    if (twice := own["train"].duplicated()).any():
+        row = own.loc[twice, "train"].iloc[0]
+        raise UserError(f"{what} must have one score for each training row, found two of row {row} {whose}.")
+    most, end = wanted
+    # The rows at the other end of a ranking are not the next ones of this end.
+    first = own
+    if "rank" in own:
+        first = own[own["rank"] <= most] if end == HELPFUL else own[own["rank"] > len(index) - most]
+    if (known := int(np.isfinite(first["score"]).sum())) < most:
+        raise UserError(
+            f"{what} must name as many {end} rows as leave together, {most} for the largest of verify.shares, found "
+            f"{known} {whose}: raise rank.top, or lower verify.shares."
+        )
+    values = np.full(len(index), np.nan)
+    values[places] = own["score"]
+    return values
+
+
+def _checked(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    """A ranking with the columns that it needs, as numbers, and with `method`."""
+    if missing := [column for column in COLUMNS if column not in table]:
+        raise UserError(f"{what} must have the columns {', '.join(COLUMNS)}, found no {missing[0]}.")
+    for column in (*COLUMNS, *(column for column in ("rank", "step") if column in table)):
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        if (wrong := numbers.isna() & table[column].notna()).any():
+            raise UserError(f"{column} in {what} must be numbers, found {table.loc[wrong, column].iloc[0]!r}.")
+        table = table.assign(**{column: numbers})
+    return table if "method" in table else table.assign(method=Path(what).stem)
+
+
+def ranking_file(path: Path) -> Path:
+    """Where a ranking's scores lie.
+
+    Args:
+        path: a results folder of `rank`, or a CSV file.
+
+    Raises:
+        UserError: where neither is there.
+    """
+    file = path / RANKING if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"verify.ranking must be a results folder of rank or a CSV file, found {path}.")
+    return file
+
+
+def ranking_digest(path: Path) -> str:
+    """SHA-256 of a ranking: what it says may change where it lies.
+
+    Args:
+        path: see `ranking_file`.
+
+    Raises:
+        UserError: see `ranking_file`.
+    """
+    return str(digest(ranking_file(path)))
 
 
 def stored_ranking(run: Run, path: Path, problem: Problem, most: int) -> dict[str, xr.DataArray]:
@@ -83,16 +132,31 @@ def stored_ranking(run: Run, path: Path, problem: Problem, most: int) -> dict[st
         most: see `scores_of_ranking`.
 
     Raises:
-        UserError: where it belongs to another final model, or as `scores_of_ranking`.
+        UserError: where it can't be read, belongs to another final model or to another measurement, or as
+            `scores_of_ranking`.
     """
-    file = path / RANKING if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"verify.ranking must be a results folder of rank or a CSV file, found {path}.")
-    record = read_run(file.parent) if file.name == RANKING else None
+    file = ranking_file(path)
+    if record := read_run(file.parent) if file.name == RANKING else None:
+        _require_same(run, path, record)
+    try:
+        table = pd.read_csv(file)
+    except (ValueError, OSError) as reason:  # pandas' own are ValueErrors
+        raise UserError(f"{path} can't be read as CSV ({short(reason)}).") from reason
+    return scores_of_ranking(table, problem, most, str(path), run.removed.end)
+
+
+def _require_same(run: Run, path: Path, record: Mapping[str, Any]) -> None:
+    """Refuse a ranking of another final model, or by what another measurement does."""
     model = addresses.final_model(run).hash
-    if record and (ranked := record["inputs"].get("final")) != model:
+    if (ranked := record["inputs"].get("final")) != model:
         raise UserError(
             f"{path} ranks the rows of another final model ({ranked}; this run's is {model}): rank this one with the "
             "same options."
         )
-    return scores_of_ranking(pd.read_csv(file), problem, most, str(path), run.removed.end)
+    watched, own = (settings.get("measurement") or {} for settings in (record["config"], run.settings))
+    if watched != own:
+        ranked, wanted = (setting.get("_target_") or "the loss" for setting in (watched, own))
+        raise UserError(
+            f"{path} ranks rows by what they do to {ranked}, and this run measures {wanted}: give both the same "
+            "measurement."
+        )

@@ -82,6 +82,16 @@ def method_record(artifact: Artifact, name: str = artifacts.SCORES) -> dict[str,
     return {key: value for key, value in artifact.entry(name).items() if key not in about_the_file}
 
 
+def method_notes(label: str, record: Mapping[str, Any]) -> list[str]:
+    """What stands under a table of a method: its notes, as sentences.
+
+    Args:
+        label: of the method.
+        record: see `method_record`.
+    """
+    return [f"{label}: {note.removesuffix('.')}." for note in record.get("notes", [])]
+
+
 def _commit() -> str | None:
     """The commit of the code, with `+` where files were changed since; None outside a checkout, or without git."""
     git = ["git", "-C", str(Path(__file__).parent)]

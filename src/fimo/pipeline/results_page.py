@@ -115,7 +115,7 @@ def removal_page(
     Returns:
         See `report_page`.
     """
-    count = len(run.seeds.all)
+    count = len(record["compared"])
     how = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
     examples = tables.table["test"].nunique()
     tests = f"{examples} test example{'s' if examples > 1 else ''}"

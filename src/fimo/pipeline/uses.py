@@ -10,6 +10,9 @@ from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.problem import Problem
 
+# Test examples whose rankings are verified where nothing else is asked for.
+TESTS = 5
+
 
 @dataclass(frozen=True)
 class RankSettings:
@@ -53,7 +56,7 @@ class RemovalSettings:
     Attributes:
         shares: of the training rows; so many from one end of a ranking leave as one group.
         tests: test examples whose rankings are held against further training: so many from the first of those that
-            are evaluated (all of them where there are fewer), or positions in the test split.
+            are evaluated, or positions in the test split; None for five, or all where fewer are evaluated.
         random: groups of random rows of each size.
         seed: that they are drawn with.
         ranking: that exists, a results folder of `rank` or a CSV file; None for the methods' own scores.
@@ -65,7 +68,7 @@ class RemovalSettings:
     """
 
     shares: Sequence[float] = (0.01, 0.02, 0.05)
-    tests: int | Sequence[int] = 5
+    tests: int | Sequence[int] | None = None
     random: int = 10
     seed: int = 0
     ranking: str | None = None
@@ -87,8 +90,8 @@ class RemovalSettings:
         scheme = self.leave_out or ("mask" if quick else training.leave_out)
         return replace(training, leave_out=scheme, evaluate_every=training.evaluation_steps(problem)[-1:])
 
-    def sizes(self, rows: int) -> list[int]:
-        """Rows of a group of each share.
+    def sizes(self, rows: int) -> dict[float, int]:
+        """Rows of a group of each share; of shares that are as many rows, the first stands for all.
 
         Args:
             rows: training rows.
@@ -105,7 +108,8 @@ class RemovalSettings:
                     f"shares (verify.shares) must each be at least one of the {rows} training rows and not all, found "
                     f"{share:g}, which is {size} row{'' if size == 1 else 's'}: {1 / rows:.2g} is one row."
                 )
-        return sizes
+        first = {size: share for share, size in [*zip(self.shares, sizes, strict=True)][::-1]}
+        return {share: size for share, size in zip(self.shares, sizes, strict=True) if first[size] == share}
 
     def positions(self, evaluated: Sequence[int]) -> list[int]:
         """The test examples, as positions in the test split.
@@ -116,9 +120,14 @@ class RemovalSettings:
         Raises:
             UserError: for one that is not among them.
         """
+        if self.tests is None:
+            return list(evaluated[:TESTS])
         if isinstance(self.tests, int):
-            if self.tests < 1:
-                raise UserError(f"tests (verify.tests) must be a number of at least 1 or a list, found {self.tests}.")
+            if not 1 <= self.tests <= len(evaluated):
+                raise UserError(
+                    f"tests (verify.tests) must be from 1 to {len(evaluated)} (the test examples that are evaluated), "
+                    f"found {self.tests}."
+                )
             return list(evaluated[: self.tests])
         wrong = [test for test in self.tests if test not in evaluated or list(self.tests).count(test) > 1]
         if wrong or not self.tests:

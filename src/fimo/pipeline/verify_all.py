@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fimo.comparison.removal import Verification, named_groups, removals, verification
+import xarray as xr
+
+from fimo.comparison.removal import Verification, named_groups, removals, verification, without_scores
+from fimo.errors import UserError
 from fimo.groups import Groups
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.attribute import Attribution, attribute
 from fimo.pipeline.derived import with_examples
-from fimo.pipeline.failures import failure_notes
+from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.files import folder_name
-from fimo.pipeline.ranking_files import stored_ranking
+from fimo.pipeline.ranking_files import ranking_digest, stored_ranking
 from fimo.pipeline.run import Run
 from fimo.pipeline.seed_files import SeedFiles
 from fimo.pipeline.stages import diverged_runs, exit_code, further_train, timed, train
@@ -49,23 +52,26 @@ def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
     tests = chosen.positions(run.examples["test"])
     every_row = with_examples(run, Groups.of("all", n), tests)
     with timed(seconds, "attribute"):
-        done = _scores(every_row, max(sizes))
+        done = _scores(every_row, max(sizes.values()))
     scores = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in done.scores.items()}
-    removed = removals(scores, chosen.shares, sizes, chosen.random, chosen.seed, chosen.end)
+    done.failed.update(without_scores(scores, min(sizes.values())))
+    scores = {label: score for label, score in scores.items() if label not in done.failed}
+    require_scores(scores, done.failed)
+    removed = removals(scores, sizes, chosen.random, chosen.seed, chosen.end)
     grouped = with_examples(run, Groups.of(named_groups(removed), n), tests)
     with timed(seconds, "further_train"):
         further_train(grouped)
     with SeedFiles(grouped) as files, results.reserved(run, inputs := _inputs(every_row, grouped)) as folder:
-        record = results.complete(folder)
+        record = results.finished(run, folder)
         if record is not None and record.get("failed", {}) == done.failed:
             logger.info("verification: found in %s", folder)
             diverged = record["diverged"]
         else:
-            losses = files.finished()
+            losses = _losses(grouped, files)
             diverged = diverged_runs(losses, "removal {}".format)
             with timed(seconds, "compare"):
                 tables = verification(scores, removed, list(losses.values()), chosen.end)
-            _write(grouped, every_row, folder, inputs, (done, tables, diverged), seconds)
+            _write(grouped, every_row, folder, inputs, (done, tables, diverged), list(losses), seconds)
     return folder, diverged, done.failed
 
 
@@ -75,11 +81,22 @@ def _scores(run: Run, most: int) -> Attribution:
     return attribute(run) if path is None else Attribution(stored_ranking(run, Path(path), run.problem, most))
 
 
+def _losses(run: Run, files: SeedFiles) -> dict[int, xr.Dataset]:
+    """The losses of the seeds that are there, where other jobs compute some of them."""
+    losses, total = files.finished(), len(run.seeds.all)
+    if not losses:
+        folder = addresses.further_training(run).folder
+        raise UserError(f"{folder} has none of the {total} seeds yet: the other jobs (further.jobs) compute them.")
+    if len(losses) < total:
+        logger.info("verification: with the %d of %d seeds that are there", len(losses), total)
+    return losses
+
+
 def _inputs(every_row: Run, grouped: Run) -> dict[str, Any]:
     """What determines the results: scores of all rows, and the further training without the groups."""
     scored = {method.label: addresses.scores(every_row, name).hash for name, method in every_row.methods.items()}
     if every_row.removed.ranking is not None:
-        scored = {"ranking": every_row.removed.ranking}
+        scored = {"ranking": ranking_digest(Path(every_row.removed.ranking))}
     seeds = list(grouped.seeds.all)
     further = addresses.further_training(grouped).hash
     return {"layout": addresses.RESULTS_LAYOUT, "removal": scored, "further": further, "seeds": seeds}
@@ -91,10 +108,11 @@ def _write(
     folder: Path,
     inputs: Mapping[str, Any],
     outcome: tuple[Attribution, Verification, list[str]],
+    compared: Sequence[int],
     seconds: dict[str, float],
 ) -> None:
     from fimo.pipeline.figures import GOLD_NAMES
-    from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+    from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import removal_page
     from fimo.pipeline.results_tables import csv, examples_of, named
     from fimo.report.figures import figure_files
@@ -104,14 +122,15 @@ def _write(
     what = "loss" if run.measurement is None else repr(run.measurement)
     notes = [*theta_note(run), *failure_notes(done.failed)]
     notes += [f"Left out where they diverged: {'; '.join(diverged)}."] if diverged else []
-    count = len(run.seeds.all)
+    count = len(compared)
     measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
     notes.append(f"Measured: {measured}, {run.training.epochs} epochs, left out by `{run.training.leave_out}`.")
     methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
     for name, method in run.methods.items():
-        if method.label in done.scores and run.removed.ranking is None:
+        if method.label not in done.failed and run.removed.ranking is None:
             methods[method.label] = method_record(addresses.scores(every_row, name))
-    more = {"compared": list(run.seeds.all), "diverged": diverged, "failed": done.failed, "use": "removal"}
+            notes += method_notes(method.label, methods[method.label])
+    more = {"compared": list(compared), "diverged": diverged, "failed": done.failed}
     record = run_record(run, inputs, methods, seconds, **more)
     removal = named(tables.table, run.dataset)
     examples = examples_of(run.dataset)

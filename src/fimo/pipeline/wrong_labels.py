@@ -52,7 +52,8 @@ def detection(rankings: dict[str, xr.Dataset], losses: pd.DataFrame, data: Data)
         data: whose `flipped` rows have wrong labels.
 
     Returns:
-        See `fimo.comparison.detection.detection_table`.
+        See `fimo.comparison.detection.detection_table`; what has no numbers, as a recursion that diverged, detects
+        nothing and has no row.
     """
     assert data.flipped is not None
     suspicion: dict[tuple[str, str], np.ndarray] = {}
@@ -65,4 +66,5 @@ def detection(rankings: dict[str, xr.Dataset], losses: pd.DataFrame, data: Data)
     if MARGIN in losses:
         suspicion["the row itself", MARGIN] = -losses[MARGIN].to_numpy()
     suspicion["–", RANDOM_ORDER] = np.random.default_rng(0).permutation(len(losses))
-    return detection_table(suspicion, torch.isin(data.train.index, data.flipped).numpy())
+    known = {key: values for key, values in suspicion.items() if np.isfinite(values).any()}
+    return detection_table(known, torch.isin(data.train.index, data.flipped).numpy())

@@ -157,10 +157,12 @@ class NeumannSeries(Preconditioner):
             most_rows: see `Preconditioner.for_all_rows`.
 
         Raises:
-            MethodFailed: for a Hessian, which has no dual.
+            MethodFailed: for a Hessian, which has no dual, and where the recursion diverged.
         """
         if self.kind == "hessian":
             raise MethodFailed(f"{self.label} has no self-influence: it would cost a recursion for each training row.")
+        if self.diagnostics["diverged"] and not self.diagnostics["scales"]:
+            raise MethodFailed(f"{self.label} has no self-influence: its recursion diverged at all test examples.")
         return stand_in(self, self._filter, most_rows)
 
     def _filter(self) -> NeumannFilter:

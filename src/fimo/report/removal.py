@@ -10,13 +10,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fimo.comparison.removal import HELPFUL, RANDOM_ROWS, Verification
+from fimo.comparison.removal import HARMFUL, HELPFUL, RANDOM_ROWS, Verification
 from fimo.report.figures import STYLE, draw_line
 from fimo.report.influential import Examples
 from fimo.report.layout import legend_entries, set_legend, set_title
 from fimo.report.markdown import decimals_for, with_error
 
 SHARE_AXIS = f"share of the training rows that leave, most {HELPFUL} first"
+NOTHING = "Nothing was measured: further training left the finite numbers. A smaller learning rate may help."
+SCORE_AXES = {
+    HELPFUL: "share of the training rows that leave, highest scores first",
+    HARMFUL: "share of the training rows that leave, lowest scores first",
+}
 
 
 def removal_markdown(
@@ -33,13 +38,16 @@ def removal_markdown(
     Returns:
         The text in Markdown.
     """
-    what, best, tests = watched or "loss", verified.best, verified.table["test"].nunique()
+    what, best, count = watched or "loss", verified.best, verified.table["test"].nunique()
+    change = "raise" if verified.end == HELPFUL else "lower"
+    chosen = (
+        f"that a method holds most {verified.end}" if what == "loss" else f"that {change} the {what} most, by a method,"
+    )
     lines = [
         "# Are the rankings true for this model?",
         "",
-        f"For {f'each of {tests} test examples' if tests > 1 else 'one test example'} the training rows that a method "
-        f"holds most {verified.end} leave together, and the final model is trained on without them. Predicted is the "
-        "sum of their scores, "
+        f"For {'' if count == 1 else 'each of '}{_examples(count)} the training rows {chosen} "
+        "leave together, and the final model is trained on without them. Predicted is the sum of their scores, "
         f"measured how much higher the {what} is than after training on with all rows, mean over seeds. Random rows "
         "show what leaving out any rows does.",
         "",
@@ -47,7 +55,7 @@ def removal_markdown(
         "",
         f"## Test example by test example, by {best}",
         "",
-        *(f"- {sentence}" for sentence in verdicts(verified, best, examples, what)),
+        *([f"- {sentence}" for sentence in verdicts(verified, best, examples, what)] or [NOTHING]),
     ]
     return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
 
@@ -64,19 +72,30 @@ def _methods(verified: Verification) -> list[str]:
         cells = ["–", "–"]
         if method in agreement.index:
             own = agreement.loc[method]
-            cells = [f"{own['right_sign']:.0%}", with_error(own["correlation_mean"], own["correlation_sem"])]
-        for _, row in rows.iterrows():
+            sign = "–" if np.isnan(own["right_sign"]) else f"{own['right_sign']:.0%}"
+            cells = [sign, with_error(own["correlation_mean"], own["correlation_sem"])]
+        for _, row in rows.set_index("share").reindex(sizes["share"]).iterrows():
             cells += [with_error(row["measured_mean"], row["measured_sem"], decimals)]
             cells += ["–" if np.isnan(row["predicted"]) else f"{row['predicted']:.{decimals}f}"]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    first = verified.agreement.iloc[0]
+    first, groups = verified.agreement.iloc[0], verified.agreement["groups"]
+    over = "all" if groups.nunique() == 1 else "those that a method has scores for, of at most"
+    correlation = (
+        f"Rank correlation: Spearman's, between predicted and measured over {over} {groups.max()} groups, also the "
+        f"other methods' and random ones, mean ± standard error over {_examples(int(first['tests']))}. "
+        if groups.max()
+        else "No rank correlation: a ranking has scores of the rows at its ends only, and no two groups are of these. "
+    )
     return [
         *lines,
         "",
-        f"Right sign: of the groups that the method named itself. Rank correlation: Spearman's, between predicted and "
-        f"measured over all {first['groups']} groups, also the other methods' and random ones, mean ± standard error "
-        f"over {first['tests']} test examples; effects: mean ± standard error over test examples.",
+        f"Right sign: of the groups that the method named itself. {correlation}Effects: mean ± standard error over "
+        "test examples.",
     ]
+
+
+def _examples(count: int) -> str:
+    return "one test example" if count == 1 else f"{count} test examples"
 
 
 def verdicts(verified: Verification, method: str, examples: Examples, what: str = "loss") -> list[str]:
@@ -96,16 +115,19 @@ def verdicts(verified: Verification, method: str, examples: Examples, what: str 
     own, random = table[table["method"] == method], table[table["method"] == RANDOM_ROWS].set_index("test")
     decimals = decimals_for([*own["measured_sem"], *random["measured_sem"]])
     lines = []
-    for _, row in own.iterrows():
-        sign, count = (1 if row["measured_mean"] > 0 else -1), row["rows"]
+    for _, row in own[own["measured_mean"].notna()].iterrows():
+        sign = 1 if row["measured_mean"] > 0 else -1
         lines.append(
-            f"Removing the {f'{count} rows' if count > 1 else 'row'} that {method} names "
-            f"{'raises' if sign > 0 else 'lowers'} the {what} at test {examples.label('test', int(row['test']))} from "
-            f"{row['loss_full']:.3g} by {with_error(sign * row['measured_mean'], row['measured_sem'], decimals)}, "
-            f"predicted {sign * row['predicted']:.{decimals}f}; random rows: "
-            f"{_signed(random.loc[row['test']], decimals)}."
+            f"Removing the {_rows(row['rows'])} that {method} names {'raises' if sign > 0 else 'lowers'} the {what} at "
+            f"test {examples.label('test', int(row['test']))} from {row['loss_full']:.3g} by "
+            f"{with_error(sign * row['measured_mean'], row['measured_sem'], decimals)}, predicted "
+            f"{sign * row['predicted']:.{decimals}f}; random rows: {_signed(random.loc[row['test']], decimals)}."
         )
     return lines
+
+
+def _rows(count: int) -> str:
+    return "row" if count == 1 else f"{count} rows"
 
 
 def _signed(row: pd.Series, decimals: int) -> str:
@@ -146,7 +168,7 @@ def removal_figure(verified: Verification, title: str, what: str = "loss") -> Fi
     set_title(figure, title)
     axes = figure.subplots()
     draw_removal(axes, verified)
-    axes.set_xlabel(SHARE_AXIS.replace(HELPFUL, verified.end))
+    axes.set_xlabel(SHARE_AXIS.replace(HELPFUL, verified.end) if what == "loss" else SCORE_AXES[verified.end])
     axes.set_ylabel(f"rise of the {what} at the test example, mean")
     set_legend(figure, legend_entries(axes))
     return figure
