@@ -36,7 +36,8 @@ def removal_markdown(
         The text in Markdown.
     """
     what, best, count = watched or "loss", verified.best, verified.table["test"].nunique()
-    chosen = "that a method holds most helpful" if what == "loss" else f"that raise the {what} most, by a method,"
+    absence = f"whose absence raises the {what} most by a method's scores"
+    chosen = "that a method holds most helpful" if what == "loss" else absence
     lines = [
         "# Are the rankings true for this model?",
         "",
