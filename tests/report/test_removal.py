@@ -20,6 +20,7 @@ def verification(tests=(0, 1), groups=(6, 6), shares=((0.1, 1), (0.2, 2))):
     ]
     table = pd.DataFrame(keys, columns=["method", "test", "share", "rows"])
     table = table.assign(predicted=10 * table["share"], measured_mean=table["share"], measured_sem=np.nan)
+    table = table.assign(loss_full=0.5)
     agreement = pd.DataFrame({"method": ["CG", "Partial"], "right_sign": [1.0, np.nan], "groups": groups})
     agreement = agreement.assign(correlation_mean=0.5, correlation_sem=np.nan, tests=len(tests))
     return Verification(table, agreement)
@@ -34,7 +35,7 @@ def test_numbers_stand_below_their_share():
 def test_one_test_example_and_one_row():
     text = removal_markdown(verification((3,), shares=((0.1, 1),)), EXAMPLES)
     assert "For one test example the" in text and "over one test example." in text
-    assert "Removing the row that CG names raises the loss at test 3 by 0.100" in text
+    assert "Removing the row that CG names raises the loss at test 3 from 0.5 by 0.100" in text
 
 
 def test_groups_that_the_correlation_is_over():

@@ -39,10 +39,9 @@ def removal_markdown(
         The text in Markdown.
     """
     what, best, count = watched or "loss", verified.best, verified.table["test"].nunique()
-    change = "raise" if verified.end == HELPFUL else "lower"
-    chosen = (
-        f"that a method holds most {verified.end}" if what == "loss" else f"that {change} the {what} most, by a method,"
-    )
+    change = "raises" if verified.end == HELPFUL else "lowers"
+    absence = f"whose absence {change} the {what} most by a method's scores"
+    chosen = f"that a method holds most {verified.end}" if what == "loss" else absence
     lines = [
         "# Are the rankings true for this model?",
         "",
