@@ -11,9 +11,9 @@ import pandas as pd
 
 from fimo.errors import UserError
 from fimo.pipeline import artifacts, formats
-from fimo.pipeline.artifacts import CONFIG, INDEX, MANIFEST, RUN, TABLE
+from fimo.pipeline.artifacts import CONFIG, INDEX, MANIFEST, REPORT, RUN, TABLE
 
-TIMED = (MANIFEST, RUN, TABLE, INDEX)  # these hold seconds and processes: two runs never write the same
+TIMED = (MANIFEST, RUN, TABLE, INDEX, REPORT)  # these hold seconds and processes: two runs never write the same
 
 
 def check(folder: Path, uninterrupted: Path, ended: bool = False) -> dict[str, Any]:

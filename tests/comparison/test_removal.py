@@ -111,6 +111,8 @@ def test_means_over_test_examples(methods):
     assert np.isclose(shares.loc[("Bad", 0.2), "measured_mean"], own.mean())
     assert np.isclose(shares.loc[("Bad", 0.2), "measured_sem"], own.std(ddof=1) / np.sqrt(2))
     assert shares.loc[(RANDOM_ROWS, 0.2), "rows"] == 4
+    random = verified.table.query("method == @RANDOM_ROWS and share == 0.2")  # the same groups for both test examples
+    assert np.isclose(shares.loc[(RANDOM_ROWS, 0.2), "measured_sem"], random["measured_sem"].mean())
 
 
 def test_rows_without_a_score_are_named_by_nobody(methods):

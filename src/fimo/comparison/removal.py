@@ -152,10 +152,14 @@ class Verification:
         return str(self.agreement["method"][self.agreement["correlation_mean"].fillna(-2).argmax()])
 
     def shares(self) -> pd.DataFrame:
-        """Mean effect over test examples and its standard error, for each method and share, random rows among them."""
+        """Mean effect over test examples and its standard error, for each method and share, random rows among them.
+
+        All test examples have the same random groups, so the error of these is that over the groups, not over examples.
+        """
         grouped = self.table.groupby(["method", "share"], sort=False)
         means = grouped[["predicted", "measured_mean"]].mean()
-        errors = grouped["measured_mean"].sem()
+        over_groups = means.index.get_level_values("method") == RANDOM_ROWS
+        errors = grouped["measured_mean"].sem().where(~over_groups, grouped["measured_sem"].mean())
         return means.assign(measured_sem=errors, rows=grouped["rows"].first()).reset_index()
 
 

@@ -28,7 +28,8 @@ if (data.removal) addView("removal", "Removal", (root) => {
   function summarised(method, share) {
     const of = rows.filter((row) => row.method === method && row.share === share && Number.isFinite(row.measured)), values = of.map(({measured}) => measured), n = values.length;
     const centre = mean(values), spread = Math.sqrt(values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (n - 1) / n);
-    return {method, share, n, mean: centre, sem: n > 1 ? spread : of[0]?.sem};
+    const overGroups = mean(of.map(({sem}) => sem ?? NaN));  // all test examples have the same random rows
+    return {method, share, n, mean: centre, sem: data.methods[method].label === "random rows" ? overGroups : n > 1 ? spread : of[0]?.sem};
   }
 
   function marker(method) { return {symbol: data.methods[method].symbol, color: colourOf(method), size: 8}; }
