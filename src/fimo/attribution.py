@@ -17,7 +17,7 @@ from fimo.gradients import Vectors
 from fimo.gradients.cotangents import of_loss, of_measurement
 from fimo.gradients.source import GradientSource
 from fimo.gradients.verified import factors_or_dense
-from fimo.memory import BLOCK_BYTES
+from fimo.memory import BLOCK_BYTES, PRODUCT_ROWS
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 from fimo.views import Tile, View, Views
@@ -133,7 +133,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
         products: Iterable[Vectors] = [view.products]
     else:  # each block of products goes through all of the others anew, so it may be larger
         products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
-    first, at_most = 0, _rows_with_all(view, block_bytes) if own else None
+    first, at_most = 0, _rows_of_products(view, block_bytes) if own else None
     for P_g in products:
         begin = count = 0
         for g in map(phi, source.blocks(others, of_others, at_most)):
@@ -161,7 +161,7 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
     P, train = view.P.for_all_rows(most_rows), view.at_train.train
     at_train, at_test = (GradientSource(place, P.factored, block_bytes) for place in (view.at_train, view.at_test))
     parts, begin = [], 0
-    for g in at_train.blocks(train, of_loss, _rows_with_all(view, block_bytes)):
+    for g in at_train.blocks(train, of_loss, _rows_of_products(view, block_bytes)):
         some = slice(begin, begin := begin + len(g.norms()))
         if view.at_one_place:
             influence = P.quadratic_form(P.phi(g)) / len(train)
@@ -173,9 +173,10 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
     return torch.cat(parts, dim=-1)
 
 
-def _rows_with_all(view: View, block_bytes: int) -> int:
-    """Rows of a block whose products with all training rows, tensor by tensor, fit into memory."""
-    return max(1, block_bytes // (8 * len(view.at_train.train) * len(view.at_train.theta)))
+def _rows_of_products(view: View, block_bytes: int) -> int:
+    """Rows of a block whose products with training rows, tensor by tensor, fit into memory."""
+    rows = min(PRODUCT_ROWS, len(view.at_train.train))
+    return max(1, block_bytes // (8 * rows * len(view.at_train.theta)))
 
 
 def _by_matrix(values: Tensor) -> Tensor:

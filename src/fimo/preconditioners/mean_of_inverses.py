@@ -14,7 +14,7 @@ from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.base import LinearCombination
 from fimo.gradients.cotangents import of_fisher
 from fimo.gradients.source import mean_squares
-from fimo.memory import KEPT_GRADIENT_BYTES
+from fimo.memory import KEPT_GRADIENT_BYTES, PRODUCT_ROWS
 from fimo.preconditioners.base import Preconditioner, require_instance
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.problem import Problem
@@ -72,7 +72,7 @@ class MeanOfInverses(Preconditioner):
         """Σ_l (‖g_l‖² − mean over k of (g_kl·g_l)² / (λ_l + ‖g_kl‖²)) / λ_l, `[row]`."""
         total = sum(squares / self.values.get(name, torch.inf) for name, squares in gradients.squares().items())
         start = 0
-        for block in self.source.blocks(self.source.problem.train, of_fisher):
+        for block in self.source.blocks(self.source.problem.train, of_fisher, PRODUCT_ROWS):
             rows = slice(start, start := start + len(block.norms()))
             products = gradients.inner_per_parameter(block)
             for name, weights in self._weights(block, products, rows):
