@@ -118,7 +118,7 @@ def test_each_variant_is_a_panel(tmp_path, monkeypatch):
     class Panels:
         folder, size = tmp_path, "laptop"
 
-        def get(self, *asked, use):
+        def get(self, *asked, use, methods=None):
             return " ".join(asked)  # as if there were none, for this reason
 
     seen, item = {}, ITEMS["figure-annealed"]

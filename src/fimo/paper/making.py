@@ -48,13 +48,15 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: Sequenc
     use = item.get("use", COMPARE)
     chosen = _labelled([panel.split(":") for panel in datasets or item["panels"]])
     named = {
-        f"{label}{variant and f', {variant}'}": panels.get(*panel, *item.get("overrides", ()), *more, use=use)
+        f"{label}{variant and f', {variant}'}": panels.get(
+            *panel, *item.get("overrides", ()), *more, use=use, methods=methods_of(item, panel[0])
+        )
         for label, panel in chosen.items()
         for variant, more in item.get("variants", {"": ()}).items()
     }
     beside = {
         argument: {
-            label: panels.get(*panel, *more["overrides"], use=use)
+            label: panels.get(*panel, *more["overrides"], use=use, methods=methods_of(item, panel[0]))
             for label, panel in chosen.items()
             if panel[0] in more["panels"]
         }
@@ -69,6 +71,17 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: Sequenc
     if "md" in files:
         return f"\n{files['md'].decode()}\n{paths['md']}"
     return str(paths.get("png", next(iter(paths.values()))))
+
+
+def methods_of(item: Mapping[str, Any], experiment: str) -> str | None:
+    """The methods of a panel where the reader names none, `cg,trak`; None for those of a run.
+
+    Args:
+        item: of conf/paper.yaml.
+        experiment: the panel's.
+    """
+    names = [item.get("methods"), item.get("more_methods", {}).get(experiment)]
+    return ",".join(filter(None, names)) or None
 
 
 def _labelled(panels: list[list[str]]) -> dict[str, list[str]]:

@@ -138,14 +138,17 @@ class Panels:
         """Where the figures lie."""
         return Path(self.results_dir) / PAPER
 
-    def get(self, experiment: str, *more: str, use: str = COMPARE) -> Panel | str:
+    def get(self, experiment: str, *more: str, use: str = COMPARE, methods: str | None = None) -> Panel | str:
         """The run of an experiment, made where it isn't there; or why there can't be one, in a sentence.
 
         Args:
             experiment: its name.
             more: overrides of this panel.
             use: what is made of it, one of `USES`.
+            methods: taken where the overrides of all panels name none, `cg,trak`; None for those of a run.
         """
+        if methods is not None and not any(override.startswith("method=") for override in self.overrides):
+            more = (f"method=[{methods}]", *more)
         key = (use, experiment, *more)
         if key not in self.made:
             self.made[key] = self._make(*key)
