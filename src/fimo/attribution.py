@@ -133,7 +133,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
         products: Iterable[Vectors] = [view.products]
     else:  # each block of products goes through all of the others anew, so it may be larger
         products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
-    first, at_most = 0, _rows_of_products(view, block_bytes) if own else None
+    first, at_most = 0, _rows_of_products(view, block_bytes)
     for P_g in products:
         begin = count = 0
         for g in map(phi, source.blocks(others, of_others, at_most)):
@@ -174,9 +174,11 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
 
 
 def _rows_of_products(view: View, block_bytes: int) -> int:
-    """Rows of a block whose products with training rows, tensor by tensor, fit into memory."""
-    rows = min(PRODUCT_ROWS, len(view.at_train.train))
-    return max(1, block_bytes // (8 * rows * len(view.at_train.theta)))
+    """Rows of a block whose products fit into memory: with all rows of a dual, and with some tensor by tensor."""
+    problem = view.at_train
+    outputs, n = problem.outputs(problem.parameters, problem.train[slice(0, 1)][0]).shape[-1], len(problem.train)
+    products = max(n * outputs, min(PRODUCT_ROWS, n) * len(problem.theta))
+    return max(1, block_bytes // (8 * products))
 
 
 def _by_matrix(values: Tensor) -> Tensor:
