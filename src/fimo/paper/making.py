@@ -100,7 +100,7 @@ def write_page(items: Mapping[str, Mapping[str, Any]], panels: Panels) -> Path |
     folder, suffix = panels.folder, "" if panels.size == "laptop" else f"-{panels.size}"
     entries = []
     for target, item in items.items():
-        about = f"{ABOUT[item['shows']]}: {', '.join(item['panels'])}"
+        about = f"{ABOUT[item['shows']]}."
         picture, table = (folder / f"{target}{suffix}.{ending}" for ending in ("png", "csv"))
         if picture.is_file():
             entries.append(Entry(target, about, picture.read_bytes()))
