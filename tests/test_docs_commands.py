@@ -19,7 +19,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from fimo.app.errors import CONFIG_DIR
-from fimo.app.paper import make_items
 
 MINUTES = "takes minutes or hours at laptop size; `make -n` shows that it is a target"
 SWEEP = "several jobs of a command that is run alone; tests/app/test_sweeps.py runs sweeps"
@@ -157,16 +156,6 @@ def make(command, folder):
     return subprocess.run(shlex.split(command), cwd=folder, capture_output=True, text=True, env=environment)
 
 
-def made_here(command, folder):
-    """A figure, by the command that make would run, in this process: a new one imports for seconds."""
-    told = make(f"{command} -n", folder)
-    assert told.returncode == 0, told.stderr
-    words = shlex.split(told.stdout.splitlines()[-1])
-    assert words[:2] == [".venv/bin/python", "experiments/paper.py"], told.stdout
-    make_items(words[2:])
-    assert list((folder / "results/paper").glob(f"{words[2]}*")), told.stdout
-
-
 def test_the_tables_of_commands_name_printed_ones():
     assert not set(NOT_RUN) - set(commands()), "no page prints these"
     assert SLOW <= set(RUN)
@@ -174,10 +163,6 @@ def test_the_tables_of_commands_name_printed_ones():
 
 @pytest.mark.parametrize("command", [mark(command) for command in RUN])
 def test_a_printed_command_runs(command, checkout, reader, monkeypatch):
-    if command.startswith("make ") and " figure-" in command:
-        monkeypatch.chdir(checkout)
-        made_here(command, checkout)
-        return
     if command.startswith("make "):
         done = make(command, checkout)
         assert done.returncode == 0, done.stdout + done.stderr
