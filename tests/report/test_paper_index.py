@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fimo.report.paper_index import MOST_BYTES, Entry, fitted, paper_index
+from fimo.report.paper_index import Entry, fitted, paper_index
 
 
 def picture(width, height, seed=0):
@@ -31,10 +31,12 @@ def test_everything_is_there_and_text():
     assert "0.500" in page and not re.search(r'(src|href)="https?:', page)
 
 
-def test_large_pictures_are_made_smaller_all_alike():
-    many = [picture(1200, 900, seed) for seed in range(4)]
-    assert sum(map(len, many)) > MOST_BYTES
+def test_large_pictures_are_made_smaller_all_alike(monkeypatch):
+    monkeypatch.setattr("fimo.report.paper_index.MOST_BYTES", 150_000)
+    monkeypatch.setattr("fimo.report.paper_index.WIDTHS", (240, 160, 120))
+    many = [picture(240, 180, seed) for seed in range(4)]
+    assert sum(map(len, many)) > 150_000 > sum(map(len, many[:1]))
     smaller = fitted(many)
-    assert sum(map(len, smaller)) <= MOST_BYTES
+    assert sum(map(len, smaller)) <= 150_000
     assert len({Image.open(io.BytesIO(one)).width for one in smaller}) == 1
     assert fitted(many[:1]) == many[:1]
