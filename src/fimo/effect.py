@@ -9,10 +9,12 @@ positive effect is a rise of the test loss when the example is left out, so the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
 
+Values = TypeVar("Values", xr.DataArray, xr.Dataset)
 # none: loss after minus loss before further training; full: eq. 17; centred: eq. 17 and eq. 13.
 ADJUSTMENTS = ("none", "full", "centred")
 
@@ -71,6 +73,11 @@ def gold_standard(seeds: Sequence[xr.Dataset], place: int, adjustment: str = "ce
     """
     losses = xr.concat([losses.isel(step=[place]).load() for losses in seeds], "seed", join="exact")
     return average(effect(losses, adjustment), adjustment).isel(step=0)
+
+
+def last_step(values: Values) -> Values:
+    """Values after the last step of further training; themselves where they don't depend on it."""
+    return values.isel(step=-1) if "step" in values.dims else values
 
 
 def centre(effects: xr.DataArray) -> xr.DataArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
 
 from fimo.api.addresses import problem_config
 from fimo.api.stages import attribute, further_train, methods_of, of_each
 from fimo.comparison import removal
+from fimo.effect import last_step
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.groups import Groups
@@ -147,7 +147,8 @@ def verify(
             )
         scores = scores_of_ranking(methods.rows, watched, max(sizes.values()), "The ranking", end)
     else:
-        scores = last_step(attribute(all_left_out(watched), methods, training, device))
+        every_row = attribute(all_left_out(watched), methods, training, device)
+        scores = {label: last_step(score) for label, score in every_row.items()}
     failed = removal.without_scores(scores, min(sizes.values()))
     scores = {label: score for label, score in scores.items() if label not in failed}
     require_scores(scores, failed)
@@ -171,11 +172,6 @@ def _settings(tests: Any, shares: Any, random: Any, end: str) -> RemovalSettings
     require_whole("random", int(random) if isinstance(random, np.integer) else random, least=2)
     positions = None if tests is None else tests.tolist()
     return RemovalSettings(np.atleast_1d(shares).tolist(), positions, int(random), end=end)
-
-
-def last_step(scores: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Scores after the last step of further training, of methods that depend on it."""
-    return {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
 
 
 __all__ = ["Ranking", "Verification", "rank", "verify"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from fimo.effect import centre, gold_standard, without_diverged
+from fimo.effect import centre, gold_standard, last_step, without_diverged
 
 # The gold standard's name in rankings.
 GOLD = "a*"
@@ -62,5 +62,5 @@ def rankings(scores: Mapping[str, xr.DataArray], seeds: Sequence[xr.Dataset]) ->
         gold = gold_standard(seeds, step, "full")
         golds[f"{GOLD}, epoch {float(gold['epoch']):.3g}"] = gold
     golds[f"{GOLD} centred, epoch {float(gold['epoch']):.3g}"] = centre(gold)
-    last = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in scores.items()}
+    last = {label: last_step(score) for label, score in scores.items()}
     return {**golds, **last}

@@ -33,10 +33,9 @@ def figures(run: RunSpecification, comparison: Comparison) -> Mapping[str, Figur
         comparison: its tables.
     """
     title = f"{folder_name(run.name)}: {GOLD_NAMES[run.gold]} with {measured(run, comparison)}"
-    watched = None if run.measurement is None else repr(run.measurement)
     return {
-        "curves": curves_figure(comparison, title, AMOUNT_LABELS[run.gold], watched),
-        "seeds": seeds_figure(comparison, title, watched),
+        "curves": curves_figure(comparison, title, AMOUNT_LABELS[run.gold], run.watched),
+        "seeds": seeds_figure(comparison, title, run.watched),
     }
 
 

@@ -99,14 +99,14 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
 def _text(run: Run, rankings: Mapping[str, xr.Dataset], losses: pd.DataFrame, notes: Sequence[str]) -> str:
     """ranking.md, but for what is said of labels that were made wrong."""
     from fimo.pipeline.predicted_classes import predicted_classes
-    from fimo.report.influential import Examples
+    from fimo.pipeline.results_tables import single_rows
     from fimo.report.ranking import ranking_markdown
 
     return ranking_markdown(
         rankings,
-        Examples(run.dataset.display, run.dataset.names.of),  # single rows, whatever the config leaves out
+        single_rows(run.dataset),  # whatever the config leaves out
         notes,
-        watched=None if run.measurement is None else repr(run.measurement),
+        watched=run.watched,
         predicted=predicted_classes(run.problem, run.dataset.classes),
         losses=losses.set_index("train")["loss"].to_dict(),
     )

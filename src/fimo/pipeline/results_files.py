@@ -123,8 +123,7 @@ def _figures(run: Run, comparison: Comparison) -> dict[str, bytes]:
 def _influential(run: Run, scores: Scores, seeds: list[xr.Dataset], examples: Examples) -> dict[str, bytes]:
     """The examples that helped and harmed most, for people: text, and a picture where they are images."""
     ranked = rankings(scores, seeds)
-    watched = None if run.measurement is None else repr(run.measurement)
-    files = {artifacts.INFLUENTIAL: influential_markdown(ranked, examples, watched=watched).encode()}
+    files = {artifacts.INFLUENTIAL: influential_markdown(ranked, examples, watched=run.watched).encode()}
     gold = [name for name in ranked if name.startswith(GOLD)]
     if figure := influential_figure(gold[-1], ranked[gold[-1]], examples):
         files[artifacts.INFLUENTIAL_PICTURE] = to_bytes(figure, "png")

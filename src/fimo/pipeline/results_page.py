@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,6 +18,7 @@ from fimo.errors import UserError
 from fimo.pipeline import artifacts
 from fimo.pipeline.figures import AMOUNT_LABELS, GOLD_NAMES, measured
 from fimo.pipeline.predicted_classes import predicted_classes
+from fimo.pipeline.results_tables import examples_of, single_rows
 from fimo.pipeline.run import Run
 from fimo.report.page.page import RANK, RUN, VERIFY, Page
 from fimo.report.page.payload import choose_steps
@@ -87,7 +87,7 @@ def ranking_page(
     tests = len(run.examples["test"])
     counts = f"{len(run.dataset.train):,} training rows ranked for {tests} test example{'s' if tests > 1 else ''}"
     # Rankings are of single rows, whatever is left out of further training.
-    single_rows = {"describe": run.dataset.description, "label": partial(_row_label, run.dataset)}
+    as_rows = {"describe": run.dataset.description, "label": single_rows(run.dataset).label}
     per_epoch = run.training.steps_per_epoch(run.problem)
     page = Page(
         kind=RANK,
@@ -95,7 +95,7 @@ def ranking_page(
         ranking=ranking,
         self_influence=self_influence,
         epochs={int(step): int(step) / per_epoch for step in ranking["step"].dropna().unique()},
-        **_every_page(run, record, notes) | single_rows,
+        **_every_page(run, record, notes) | as_rows,
     )
     return _file(page)
 
@@ -138,7 +138,7 @@ def _every_page(run: Run, record: Mapping[str, Any], notes: Sequence[str]) -> di
         "label": label(run.dataset),
         "record": record,
         "notes": notes,
-        "watched": None if run.measurement is None else repr(run.measurement),
+        "watched": run.watched,
         "amount": AMOUNT_LABELS[run.gold],
         "predicted": predicted_classes(run.problem, run.dataset.classes),
     }
@@ -170,15 +170,13 @@ def describe(data: Data) -> Callable[[str, int], Description]:
     Args:
         data: whose rows they are.
     """
-    groups = data.left_out.described(data.train.index)
+    groups, row_label = data.left_out.described(data.train.index), single_rows(data).label
 
     def of(split: str, number: int) -> Description:
         if split == "test" or groups is None:
             return data.description(split, number)
         rows = groups[number]["rows"]
-        return Group(
-            len(rows), [(_row_label(data, "train", row), data.description("train", row)) for row in rows[:MEMBERS]]
-        )
+        return Group(len(rows), [(row_label("train", row), data.description("train", row)) for row in rows[:MEMBERS]])
 
     return of
 
@@ -189,10 +187,4 @@ def label(data: Data) -> Callable[[str, int], str]:
     Args:
         data: whose rows they are.
     """
-    names = data.left_out.names
-    return lambda split, number: names[number] if names and split == "train" else _row_label(data, split, number)
-
-
-def _row_label(data: Data, split: str, row: int) -> str:
-    name = data.names.of(split, row)
-    return str(row) if name is None else f"{row} ({name})"
+    return examples_of(data).label

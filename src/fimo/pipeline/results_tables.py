@@ -103,6 +103,11 @@ def examples_of(data: Data) -> Examples:
     return Examples(_describe_row(data), data.names.of, data.left_out.names)
 
 
+def single_rows(data: Data) -> Examples:
+    """The same where no groups are left out: a training row is called by itself."""
+    return Examples(data.display, data.names.of)
+
+
 def _describe_row(data: Data) -> DescribeRow:
     """Examples as people read them; a group of training rows by its size and its first row."""
     groups = data.left_out.described(data.train.index)

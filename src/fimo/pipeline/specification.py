@@ -218,6 +218,11 @@ class RunSpecification:
     overrides: tuple[str, ...] = ()
     open_log: Callable[[Path], Log] | None = None
 
+    @property
+    def watched(self) -> str | None:
+        """What is measured at the test examples, for people; None for their loss."""
+        return None if self.measurement is None else repr(self.measurement)
+
     @cached_property
     def fingerprints(self) -> Fingerprints:
         """What determines each result."""

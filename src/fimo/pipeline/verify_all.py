@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from fimo.comparison.removal import Verification, named_groups, removals, verification, without_scores
+from fimo.effect import last_step
 from fimo.errors import UserError
 from fimo.groups import Groups
 from fimo.pipeline import addresses, artifacts, results
@@ -53,7 +54,7 @@ def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
     every_row = with_examples(run, Groups.of("all", n), tests)
     with timed(seconds, "attribute"):
         done = _scores(every_row, max(sizes.values()))
-    scores = {label: score.isel(step=-1) if "step" in score.dims else score for label, score in done.scores.items()}
+    scores = {label: last_step(score) for label, score in done.scores.items()}
     done.failed.update(without_scores(scores, min(sizes.values())))
     scores = {label: score for label, score in scores.items() if label not in done.failed}
     require_scores(scores, done.failed)
@@ -119,7 +120,7 @@ def _write(
     from fimo.report.removal import removal_figure, removal_markdown, verdicts
 
     done, tables, diverged = outcome
-    what = "loss" if run.measurement is None else repr(run.measurement)
+    what = run.watched or "loss"
     notes = [*theta_note(run), *failure_notes(done.failed)]
     notes += [f"Left out where they diverged: {'; '.join(diverged)}."] if diverged else []
     count = len(compared)

@@ -9,6 +9,7 @@ import xarray as xr
 
 from fimo.comparison.detection import detection_table
 from fimo.data.base import Data
+from fimo.effect import last_step
 from fimo.errors import UserError
 from fimo.models.evaluation import outputs_at
 from fimo.models.measurements import margin
@@ -58,7 +59,7 @@ def detection(rankings: dict[str, xr.Dataset], losses: pd.DataFrame, data: Data)
     assert data.flipped is not None
     suspicion: dict[tuple[str, str], np.ndarray] = {}
     for label, ranking in rankings.items():
-        last = ranking.isel(step=-1) if "step" in ranking.dims else ranking
+        last = last_step(ranking)
         if SELF in last:
             suspicion[label, "self-influence"] = last[SELF].values
         suspicion[label, "mean harm"] = -last[MEAN].values

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fimo.effect import last_step
 from fimo.report.influential import Examples, cell_text, described, quoted
 
 
@@ -36,7 +37,7 @@ def ranking_markdown(
     Returns:
         The text in Markdown.
     """
-    last = {label: r.isel(step=-1) if "step" in r.dims else r for label, r in rankings.items()}
+    last = {label: last_step(ranking) for label, ranking in rankings.items()}
     first = next(iter(last.values()))
     what = f"raises the {watched}" if watched else "raises the test loss, so that it helped"
     lines = [
