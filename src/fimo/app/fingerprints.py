@@ -21,11 +21,13 @@ import fimo.gradients
 import fimo.models
 import fimo.unrolled
 from fimo import hub
-from fimo.app.settings import SHARED, TANGENT, TANGENTS, without
+from fimo.app.settings import SHARED, TANGENT, TANGENTS, as_named_now, without
+from fimo.curvature.roots import EXACT
 from fimo.data.left_out import is_described, read_left_out
 from fimo.models.parameter_choice import ALL
 from fimo.pipeline.artifacts import digest, short_hash
 from fimo.pipeline.checkpoints import checkpoint_digest
+from fimo.pipeline.methods import Method
 from fimo.pipeline.score_files import FileScores
 from fimo.pipeline.scorers import AnyMethod, ScorerMethod
 from fimo.pipeline.specification import Fingerprints
@@ -163,7 +165,10 @@ def _method(settings: Mapping[str, Any], method: AnyMethod) -> dict[str, Any]:
         "gradients": fimo.gradients.VERSION,
         "curvature": fimo.curvature.VERSION,
     }
-    config: dict[str, Any] = {"method": {**own, **shared}, **_own_code({"method": own["_target_"]})}
+    config: dict[str, Any] = {
+        "method": {**_method_settings(own, method), **shared},
+        **_own_code({"method": own["_target_"]}),
+    }
     if method.follows_training or own.get("metric") not in (None, "none"):
         versions["unrolled"] = fimo.unrolled.VERSION
         config["training"] = {
@@ -174,6 +179,13 @@ def _method(settings: Mapping[str, Any], method: AnyMethod) -> dict[str, Any]:
             "curvature_rows": settings["facts"]["unrolled_rows"],
         }
     return {**config, "method_versions": versions}
+
+
+def _method_settings(own: Mapping[str, Any], method: AnyMethod) -> dict[str, Any]:
+    """A method's settings, without those that came later and have the value that was meant before."""
+    added = method.preconditioner.added if isinstance(method, Method) else {}
+    node = {key: value for key, value in as_named_now(own).items() if key not in added or value != added[key]}
+    return {**node, **({"curvature": EXACT["exact"]} if node.get("curvature") == "exact" else {})}
 
 
 def _further(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fimo.app.errors import CONFIG_DIR
-from fimo.app.settings import RETRAINING, imported, method_names, plain, without
+from fimo.app.settings import RETRAINING, as_named_now, imported, method_names, plain, without
 from fimo.dtypes import DTYPES
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.labels import Label
 from fimo.optimizers import LinearisedSGD, linearised
-from fimo.pipeline.methods import NOT_DISPLACED, Method
+from fimo.pipeline.methods import NOT_DISPLACED, Method, displacement_estimate
 from fimo.pipeline.scorers import AnyMethod, scorer_method
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping
@@ -78,7 +78,7 @@ def _method(cfg: DictConfig, name: str, usual: DictConfig, training: FurtherTrai
     dtype = preconditioner.dtype if own_dtype else DTYPES.get(cfg.method.dtype, preconditioner.dtype)
     rows, estimate = cfg.method.curvature_rows, None
     if sides != NOT_DISPLACED and not isinstance(preconditioner, UnrolledGaussNewton):
-        estimate = UnrolledGaussNewton("the displacement's estimate", unrolled_rows(cfg), cfg.facts.dual_bytes)
+        estimate = displacement_estimate(preconditioner, unrolled_rows(cfg), cfg.facts.dual_bytes)
     method = Method(name, label, preconditioner, dtype, rows, sides, trajectory is True, estimate)
     if method.follows_training:
         recursion = linearised(training.optimizer, [1], training.batch_size)
@@ -160,6 +160,7 @@ def _usual_settings(cfg: DictConfig) -> DictConfig:
 def _label(node: Mapping[str, Any], usual: Mapping[str, Any]) -> Label:
     if node["label"] != usual.get("label", node["label"]):  # the user's own
         return Label(str(node["label"]))
+    node, usual = as_named_now(node), as_named_now(usual)
     changed = [key for key in node if key not in HOW_SCORED and node[key] != usual.get(key)]
     return Label(str(node["label"]), ", ".join(_describe(key, node[key]) for key in changed))
 

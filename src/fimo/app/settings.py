@@ -91,6 +91,11 @@ def require_arguments(thing: Any, target: str, given: Mapping[str, Any], advice:
         ) from reason
 
 
+def as_named_now(method: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's settings with the Gauss–Newton matrix, which was `gauss_newton` once, by its name."""
+    return {key: "exact" if (key, value) == ("curvature", "gauss_newton") else value for key, value in method.items()}
+
+
 def without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     """A mapping without some of its keys.
 

@@ -10,13 +10,17 @@ from fimo.gradients.cotangents import Cotangents, of_curvature, of_fisher
 
 CURVATURES: dict[str, Cotangents | None] = {
     "gauss_newton": of_curvature,
+    "sampled": of_curvature,  # of a problem with draws, see `fimo.curvature.sampling`
     "empirical_fisher": of_fisher,
     "hessian": None,  # it has no root where it is indefinite
 }
 
+# What settings call the Gauss–Newton matrix, its first name included.
+EXACT = {"exact": "gauss_newton", "gauss_newton": "gauss_newton"}
+
 
 def require_curvature(name: str, value: str, indefinite: bool = False) -> str:
-    """The name of a curvature.
+    """The name of a curvature in `CURVATURES`.
 
     Args:
         name: of the setting, for the error.
@@ -24,15 +28,16 @@ def require_curvature(name: str, value: str, indefinite: bool = False) -> str:
         indefinite: whether a curvature without a root is allowed, too.
 
     Returns:
-        The value.
+        The name.
 
     Raises:
         UserError: where there is no such curvature.
     """
     allowed = [key for key, root in CURVATURES.items() if root or indefinite]
-    if value not in allowed:
-        raise UserError(f"{name} must be one of {', '.join(allowed)}, found {value!r}.")
-    return value
+    if value not in (*allowed, *EXACT):
+        others = [key for key in allowed if key not in EXACT]
+        raise UserError(f"{name} must be one of exact, {', '.join(others)}, found {value!r}.")
+    return EXACT.get(value, value)
 
 
 def damping_root(kind: str) -> Cotangents:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from fimo.errors import UserError
 from fimo.models.objective import Objective, cholesky_root, require_number_for_each_output
+from fimo.models.predictive import Bernoulli, Categorical
 
 
 class CrossEntropy(Objective):
@@ -29,6 +30,7 @@ class CrossEntropy(Objective):
     """
 
     positive_hessian = True
+    predictive = Categorical()
 
     def __init__(self, weight: Sequence[float] | Tensor | None = None, label_smoothing: float = 0.0) -> None:
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float64)
@@ -140,6 +142,7 @@ class BinaryCrossEntropy(Objective):
 
     real_targets = True
     positive_hessian = True
+    predictive = Bernoulli()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy of each example.

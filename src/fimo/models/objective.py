@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import grad, hessian, vmap
 
 from fimo.errors import UserError
+from fimo.models.predictive import Predictive
 
 
 class Objective(ABC):
@@ -25,6 +26,8 @@ class Objective(ABC):
     positive_hessian = False
     # Targets are real numbers, one for each output, so that integers are made such.
     real_targets = False
+    # How targets are drawn from the model, for curvature by sampling.
+    predictive = Predictive()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

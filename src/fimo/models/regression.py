@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from fimo.errors import UserError
 from fimo.models.objective import Objective, cholesky_root, require_number_for_each_output
+from fimo.models.predictive import Gaussian
 
 
 class Regression(Objective):
@@ -48,6 +49,7 @@ class SquaredError(Regression):
 
     criterion = nn.MSELoss()
     positive_hessian = True
+    predictive = Gaussian()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Squared error of each example.

@@ -13,7 +13,7 @@ import torch
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
-from fimo.memory import SELF_INFLUENCE_ROWS
+from fimo.memory import DUAL_BYTES, SELF_INFLUENCE_ROWS
 from fimo.optimizers import LinearisedSGD, linearised
 from fimo.pipeline.failures import own_failure, require_gradients
 from fimo.preconditioners.base import Preconditioner
@@ -145,8 +145,22 @@ class Method:
         if isinstance(method, UnrolledGaussNewton):
             return method
         if self.estimate is None:
-            return UnrolledGaussNewton("the displacement's estimate", self.curvature_rows)
+            return displacement_estimate(method, self.curvature_rows)
         return copy.deepcopy(self.estimate)
+
+
+def displacement_estimate(
+    method: Preconditioner, curvature_rows: int | None, dual_bytes: int = DUAL_BYTES
+) -> UnrolledGaussNewton:
+    """What estimates the displacement for a method that knows nothing of further training.
+
+    Args:
+        method: its draws stand for the exact curvature here too, where it has some.
+        curvature_rows: training rows of its curvature.
+        dual_bytes: bound on the memory of its dual.
+    """
+    draws = method.curvature_settings if method.sampling else {}
+    return UnrolledGaussNewton("the displacement's estimate", curvature_rows, dual_bytes, **draws)
 
 
 def require_training(label: str, training: FurtherTraining | None) -> FurtherTraining:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from fimo.curvature.roots import require_curvature
+from fimo.curvature.sampling import Sampling
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
 from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
@@ -20,6 +23,8 @@ class MethodWarning(UserWarning):
     """A method has scores, but they are not what its settings ask for."""
 
 
+# Settings of draws, which came later than addresses of results did.
+NO_DRAWS = {"samples": 1, "seed": 0}
 # Training rows that are looked at for a note of the loss's curvature.
 ROWS_OF_A_NOTE = 256
 
@@ -36,7 +41,9 @@ class Preconditioner(ABC):
 
     Attributes:
         version: raised when the method's numbers change.
+        added: settings that came later than addresses of results did: at these values they take no part in them.
         kind: of the curvature that P is made of, its name in `fimo.curvature.roots`; `none` for no curvature.
+        sampling: of the draws that stand for the curvature's exact root; None for the root itself.
         from_training_rows: whether P is made of gradients at training rows.
         factored: whether `@` takes gradients in any form; without it they come as `DenseGradients`. `fit` may set it.
         dtype: that the problem is wanted in.
@@ -50,7 +57,9 @@ class Preconditioner(ABC):
     """
 
     version: ClassVar[int] = 1
+    added: ClassVar[Mapping[str, Any]] = {}
     kind: str = "none"
+    sampling: Sampling | None = None
     from_training_rows = True
     factored = True
     dtype = torch.float64
@@ -66,6 +75,39 @@ class Preconditioner(ABC):
         self._phi = PHI[phi]
         self.diagnostics: dict[str, Any] = {}
         self.notes: dict[str, str] = {}
+
+    def set_curvature(self, curvature: str, samples: int, seed: int, indefinite: bool = False) -> None:
+        """What P is made of, as settings have it.
+
+        Args:
+            curvature: `exact`, `sampled`, `empirical_fisher`; or `hessian`.
+            samples: draws for each row of a sampled one.
+            seed: of the draws.
+            indefinite: whether a curvature without a root is allowed, too.
+
+        Raises:
+            UserError: for others, and samples of a curvature that draws nothing.
+        """
+        self.kind = require_curvature(f"curvature of {self.label}", curvature, indefinite)
+        require_whole(f"samples of {self.label}", samples)
+        require_whole(f"seed of {self.label}", seed, least=0)
+        if self.kind == "sampled":
+            self.sampling = Sampling(samples, seed)
+        elif samples != 1:
+            raise UserError(
+                f"samples of {self.label} must be 1 where curvature is {curvature}, found {samples}: only "
+                "curvature=sampled draws targets from the model."
+            )
+
+    @property
+    def curvature_settings(self) -> dict[str, Any]:
+        """What `set_curvature` was given, for another method of the same curvature."""
+        drawn = {"samples": self.sampling.samples, "seed": self.sampling.seed} if self.sampling else {}
+        return {"curvature": self.kind, **drawn}
+
+    def with_draws(self, problem: Problem) -> Problem:
+        """The problem as the curvature needs it, with draws where it is sampled."""
+        return self.sampling.of(problem) if self.sampling else problem
 
     def fit(self, problem: Problem) -> Self:
         """Do what is done once for a problem; overrides begin with this one, which forgets diagnostics and notes."""
@@ -95,7 +137,7 @@ class Preconditioner(ABC):
         Args:
             problem: at a few of its training rows.
         """
-        if self.kind == "gauss_newton" and not problem.objective.positive_hessian:
+        if self.kind in ("gauss_newton", "sampled") and not problem.objective.positive_hessian:
             few = problem.train.keep(slice(0, ROWS_OF_A_NOTE))
             outputs = problem.outputs(problem.parameters, few.inputs)
             if text := problem.objective.curvature_note(outputs, few.targets):

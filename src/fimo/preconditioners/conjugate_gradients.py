@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.products import LinearSystem, curvature
-from fimo.curvature.roots import damping_root, require_curvature
+from fimo.curvature.roots import damping_root
 from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.memory import CHOLESKY_ROWS, DUAL_BYTES
-from fimo.preconditioners.base import Preconditioner, require_instance, require_metric, require_whole
+from fimo.preconditioners.base import NO_DRAWS, Preconditioner, require_instance, require_metric, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.dual_inverse import DualInverse
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -37,14 +37,17 @@ class ConjugateGradients(Preconditioner):
         max_iterations: steps at the most; columns that miss the tolerance then are counted in a note.
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
-        curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
+        curvature: that stands for G, `exact`, `sampled` or `empirical_fisher`.
         metric: solve (D^½ G D^½ + λI) x = D^½ g in the coordinates of this metric D, over the rows that G is over;
             None or `none` for θ itself. λ0 is the mean squared gradient in the same coordinates.
+        samples: draws for each row of a sampled curvature.
+        seed: of the draws.
 
     Raises:
         UserError: for a setting that it does not take.
     """
 
+    added = NO_DRAWS
     multiplies_quickly = False
 
     def __init__(
@@ -55,12 +58,14 @@ class ConjugateGradients(Preconditioner):
         max_iterations: int = 1000,
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
-        curvature: str = "gauss_newton",
+        curvature: str = "exact",
         metric: AdamMetric | str | None = None,
+        samples: int = 1,
+        seed: int = 0,
     ) -> None:
         super().__init__(label, phi)
         self.metric_settings = require_metric(f"metric of {label}", metric)
-        self.kind = require_curvature(f"curvature of {label}", curvature)
+        self.set_curvature(curvature, samples, seed)
         if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
             raise UserError(f"tolerance of {label} must be between 0 and 1, found {tolerance!r}.")
         self.damping, self.tolerance = require_instance(Damping, f"damping of {label}", damping), float(tolerance)
@@ -70,6 +75,7 @@ class ConjugateGradients(Preconditioner):
     def fit(self, problem: Problem) -> Self:
         """The curvature's products, and λ."""
         super().fit(problem)
+        problem = self.with_draws(problem)
         if self.metric_settings:
             self.metric = self.metric_settings.of(problem)
             problem = self.metric.rescaled(problem)
@@ -113,7 +119,11 @@ class ConjugateGradients(Preconditioner):
 
     def _exact(self) -> ExactGaussNewton:
         return ExactGaussNewton(
-            self.label, Damping(self.value), phi=self.phi_name, curvature=self.kind, metric=self.metric_settings
+            self.label,
+            Damping(self.value),
+            phi=self.phi_name,
+            metric=self.metric_settings,
+            **self.curvature_settings,
         )
 
     def _note_residuals(self) -> None:

@@ -12,7 +12,7 @@ from fimo.errors import MethodFailed
 from fimo.gradients import GradientSource
 from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
 from fimo.memory import DUAL_BYTES
-from fimo.preconditioners.base import require_instance, require_metric
+from fimo.preconditioners.base import NO_DRAWS, require_instance, require_metric
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Problem
@@ -29,9 +29,13 @@ class ExactGaussNewton(GaussNewtonFilter):
         damping: λ.
         dual_bytes: bound on the memory of the dual's Gram matrix and its rows.
         phi: see `Preconditioner`.
-        curvature: C, `gauss_newton` or `empirical_fisher`.
+        curvature: C, `exact`, `sampled` or `empirical_fisher`.
         metric: (D^½ C D^½ + λI)⁻¹ in the coordinates of this metric D; None or `none` for θ itself.
+        samples: draws for each row of a sampled curvature.
+        seed: of the draws.
     """
+
+    added = NO_DRAWS
 
     def __init__(
         self,
@@ -39,10 +43,12 @@ class ExactGaussNewton(GaussNewtonFilter):
         damping: Damping,
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
-        curvature: str = "gauss_newton",
+        curvature: str = "exact",
         metric: AdamMetric | str | None = None,
+        samples: int = 1,
+        seed: int = 0,
     ) -> None:
-        super().__init__(label, None, dual_bytes, phi, curvature)
+        super().__init__(label, None, dual_bytes, phi, curvature, samples, seed)
         self.metric_settings = require_metric(f"metric of {label}", metric)
         self.damping = require_instance(Damping, f"damping of {label}", damping)
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
 from curvlinops import KFACLinearOperator
 from torch import Tensor, nn
 
+from fimo.curvature.roots import damping_root
 from fimo.errors import MethodFailed
 from fimo.gradients import DenseGradients, Gradients, GradientSource
-from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.layers import LayerGradients
 from fimo.gradients.network import NetworkGradients
 from fimo.memory import BLOCK_BYTES
-from fimo.preconditioners.base import Preconditioner, require_instance, require_metric
+from fimo.preconditioners.base import NO_DRAWS, Preconditioner, require_instance, require_metric
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.preconditioners.layer_covariances import Covariances, layer_covariances
 from fimo.problem import Problem, copied
@@ -81,13 +82,26 @@ class KroneckerFactors(Preconditioner):
         damping: λ of each layer; `mean_eigenvalue` is the mean of the layer's Λ.
         phi: see `Preconditioner`.
         metric: with Λ that of D^½ G D^½ in the same basis Q, for gradients D^½ g; None or `none` for θ itself.
+        curvature: that stands for G in both Q and Λ, `exact`, `sampled` or `empirical_fisher`.
+        samples: draws for each row of a sampled curvature.
+        seed: of the draws.
     """
 
-    kind = "gauss_newton"
+    added: ClassVar[Mapping[str, Any]] = {"curvature": "exact", **NO_DRAWS}
     factored = False
 
-    def __init__(self, label: str, damping: Damping, phi: str = "raw", metric: AdamMetric | str | None = None) -> None:
+    def __init__(
+        self,
+        label: str,
+        damping: Damping,
+        phi: str = "raw",
+        metric: AdamMetric | str | None = None,
+        curvature: str = "exact",
+        samples: int = 1,
+        seed: int = 0,
+    ) -> None:
         super().__init__(label, phi)
+        self.set_curvature(curvature, samples, seed)
         self.metric_settings = require_metric(f"metric of {label}", metric)
         self.damping = require_instance(Damping, f"damping of {label}", damping)
 
@@ -98,7 +112,8 @@ class KroneckerFactors(Preconditioner):
             MethodFailed: where the network has no linear or convolution layer.
         """
         super().fit(problem)
-        bases = dict(layer_bases(problem))
+        problem = self.with_draws(problem)
+        bases = dict(layer_bases(problem, damping_root(self.kind)))
         if not bases:
             raise MethodFailed(
                 f"{self.label} needs weights of linear or two-dimensional convolution layers, and θ of the network "
@@ -115,7 +130,7 @@ class KroneckerFactors(Preconditioner):
     def _fit_eigenvalues(self, problem: Problem, source: GradientSource, bases: dict[str, LayerBasis]) -> None:
         """Λ and λ of each layer, and a note of the parameters that are in none."""
         eigenvalues = {path: torch.zeros((), dtype=basis.left.dtype) for path, basis in bases.items()}
-        for block in source.blocks(problem.train, of_curvature):
+        for block in source.blocks(problem.train, damping_root(self.kind)):
             for path, basis in bases.items():
                 eigenvalues[path] = basis.squares(block) / len(problem.train) + eigenvalues[path]
         means = {path: float(values.mean()) for path, values in eigenvalues.items()}
@@ -144,8 +159,13 @@ class KroneckerFactors(Preconditioner):
         return torch.stack(parts).sum(0) if parts else torch.zeros_like(gradients.norms())
 
 
-def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
-    """The bases of all layers in θ that Kronecker factors exist for and that the outputs depend on, by path."""
+def layer_bases(problem: Problem, root: Cotangents = of_curvature) -> Iterator[tuple[str, LayerBasis]]:
+    """The bases of all layers in θ that Kronecker factors exist for and that the outputs depend on, by path.
+
+    Args:
+        problem: network and training rows.
+        root: of the curvature, see `fimo.curvature.roots`.
+    """
     # Of a copy: curvlinops leaves its hooks behind where it raises.
     twin = replace(problem, network=copied(problem.network))
     names = {id(p): name for name, p in used_parameters(twin).items()}
@@ -155,7 +175,7 @@ def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
     parameters = [p for _, layer in layers for p in layer.parameters(recurse=False) if id(p) in names]
     area = max(layer.weight[0, 0].numel() for _, layer in layers)  # convolutions are laid out as patches
     rows = max(1, BLOCK_BYTES // (activation_bytes(twin) * area))
-    covariances = _covariances(twin, layers, parameters, rows)
+    covariances = _covariances(twin, layers, parameters, rows, root)
     for path, layer in layers:
         if path in covariances:  # not where a weight is used without calling its layer
             left, right = (torch.linalg.eigh(covariance)[1] for covariance in covariances[path])
@@ -164,12 +184,16 @@ def layer_bases(problem: Problem) -> Iterator[tuple[str, LayerBasis]]:
 
 
 def _covariances(
-    problem: Problem, layers: list[tuple[str, nn.Linear | nn.Conv2d]], parameters: list[nn.Parameter], rows: int
+    problem: Problem,
+    layers: list[tuple[str, nn.Linear | nn.Conv2d]],
+    parameters: list[nn.Parameter],
+    rows: int,
+    root: Cotangents,
 ) -> Covariances:
     """Covariances of the gradients at the outputs and of the inputs of each layer."""
     parts = batches(problem.train, rows)
-    if problem.objective.criterion is None:
-        return layer_covariances(problem, dict(layers), parts)
+    if problem.objective.criterion is None or root is not of_curvature:
+        return layer_covariances(problem, dict(layers), parts, root)
     operator = KFACLinearOperator(
         problem.network,
         problem.objective.criterion,

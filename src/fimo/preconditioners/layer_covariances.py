@@ -14,14 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from fimo.gradients.convolution import patches
-from fimo.gradients.cotangents import of_curvature
+from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.problem import Problem
 
 Covariances = dict[str, tuple[Tensor, Tensor]]
 LinearLayer = nn.Linear | nn.Conv2d
 
 
-def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batches: Iterable[Tensor]) -> Covariances:
+def layer_covariances(
+    problem: Problem, layers: Mapping[str, LinearLayer], batches: Iterable[Tensor], root: Cotangents = of_curvature
+) -> Covariances:
     """Sums over all places and training rows of δδᵀ and aaᵀ, a with a last 1 where the layer has a bias in θ.
 
     A row of weight w counts w times in both: the root that δ belongs to has √w already.
@@ -30,6 +32,7 @@ def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batch
         problem: network, objective and training rows.
         layers: linear layers and convolutions, by path.
         batches: positions of training rows that go through the network together.
+        root: of the curvature, see `fimo.curvature.roots`.
 
     Returns:
         `[out, out]` and `[in, in]` by path, for the layers that are called.
@@ -47,7 +50,7 @@ def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batch
         finally:
             for hook in hooks:
                 hook.remove()
-        root = of_curvature(problem.objective, outputs.detach(), targets)
+        columns = root(problem.objective, outputs.detach(), targets).unbind(-1)
         results = [output for _, _, output in calls]
         for path, given, _ in calls:
             features = _features(layers[path], given)
@@ -55,7 +58,7 @@ def layer_covariances(problem: Problem, layers: Mapping[str, LinearLayer], batch
                 factors = weights[batch].to(features).sqrt()
                 features = features * factors.repeat_interleave(len(features) // len(batch))[:, None]
             _add(covariances, path, layers[path], 1, features)
-        for column in root.unbind(-1):
+        for column in columns:
             options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
             deltas = torch.autograd.grad(outputs, results, column, **options)
             for (path, _, _), delta in zip(calls, deltas, strict=True):

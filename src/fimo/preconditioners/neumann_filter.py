@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
@@ -18,13 +20,13 @@ class NeumannFilter(GaussNewtonFilter):
         depth: T, steps of the recursion.
         scale: s.
         phi: see `Preconditioner`.
-        curvature: C, `gauss_newton` or `empirical_fisher`.
+        of: the curvature C, see `Preconditioner.curvature_settings`.
     """
 
     def __init__(
-        self, label: str, damping: float, depth: int, scale: float, phi: str = "raw", curvature: str = "gauss_newton"
+        self, label: str, damping: float, depth: int, scale: float, phi: str = "raw", of: dict[str, Any] | None = None
     ) -> None:
-        super().__init__(label, phi=phi, curvature=curvature)
+        super().__init__(label, phi=phi, **(of or {}))
         self.value, self.depth, self.scale = damping, depth, scale
 
     def filters(self, eigenvalues: Tensor) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from fimo.curvature.products import LinearSystem, curvature, ritz_values
-from fimo.curvature.roots import damping_root, require_curvature
+from fimo.curvature.roots import damping_root
 from fimo.dtypes import DTYPES
 from fimo.errors import MethodFailed, UserError
 from fimo.gradients import Gradients, Vectors
@@ -38,22 +38,24 @@ class NeumannSeries(Preconditioner):
 
     Args:
         label: the method's name.
-        curvature: C, one of `CURVATURES`.
+        curvature: C, `exact`, `sampled`, `empirical_fisher` or `hessian`.
         damping: λ.
         depth: steps of the recursion.
         batch_size: rows of a batch, drawn with replacement; None for all rows in every step.
         scales: tried in this order.
         scale: taken in their place where it is given.
         repeat: recursions with other batches that are averaged.
-        seed: of the batches.
+        seed: of the batches, and of the draws of a sampled curvature.
         dtype: to compute in, `float64` or `float32`; None for float64, for the Hessian float32: it has no dual.
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
+        samples: draws for each row of a sampled curvature; they are the same in all batches.
 
     Raises:
         UserError: for a setting that it does not take.
     """
 
+    added: ClassVar[Mapping[str, Any]] = {"samples": 1}
     multiplies_quickly = False
 
     def __init__(
@@ -70,13 +72,14 @@ class NeumannSeries(Preconditioner):
         dtype: str | None = None,
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
+        samples: int = 1,
     ) -> None:
         super().__init__(label, phi)
         given = scales if scale is None else [scale]
         numbers = isinstance(given, Sequence) and all(type(s) in (int, float) and 0 < s < float("inf") for s in given)
         if not numbers or not given:
             raise UserError(f"scales of {label} must be a list of numbers above 0, found {given!r}.")
-        self.kind = require_curvature(f"curvature of {label}", curvature, indefinite=True)
+        self.set_curvature(curvature, samples, seed, indefinite=True)
         self.scales, self.damping = list(given), require_instance(Damping, f"damping of {label}", damping)
         self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
         self.depth = require_whole(f"depth of {label}", depth)
@@ -91,6 +94,7 @@ class NeumannSeries(Preconditioner):
     def fit(self, problem: Problem) -> Self:
         """The curvature's products, λ, the batches; for the Hessian also whether it is indefinite."""
         super().fit(problem)
+        problem = self.with_draws(problem)
         self.curvature = curvature(problem, self.kind, self.dual_bytes)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.diagnostics, damping_root(self.kind))
@@ -168,7 +172,7 @@ class NeumannSeries(Preconditioner):
     def _filter(self) -> NeumannFilter:
         taken = self.diagnostics["scales"]
         scale = float(max(taken, key=taken.__getitem__)) if taken else self.scales[0]
-        return NeumannFilter(self.label, self.value, self.depth, scale, self.phi_name, self.kind)
+        return NeumannFilter(self.label, self.value, self.depth, scale, self.phi_name, self.curvature_settings)
 
     def _note_scales(self, diverged: int) -> None:
         """Note which scales were taken, and how many of all columns so far diverged with all."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from fimo.curvature.chebyshev import Polynomials, coefficients
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
 from fimo.curvature.products import PrimalCurvature, ritz_values
-from fimo.curvature.roots import damping_root, require_curvature
+from fimo.curvature.roots import damping_root
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
 from fimo.gradients import GradientSource, Vectors
 from fimo.gradients.diagonal_metric import DiagonalMetric
@@ -57,7 +57,9 @@ class GaussNewtonFilter(Preconditioner):
         curvature_rows: G is the mean over so many evenly spaced training rows; None for all.
         dual_bytes: bound on the memory of the dual; beyond it are polynomials, with products of G and all columns.
         phi: see `Preconditioner`.
-        curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
+        curvature: that stands for G, `exact`, `sampled` or `empirical_fisher`.
+        samples: draws for each row of a sampled curvature.
+        seed: of the draws.
 
     Attributes:
         most_rows: of a dual that is decomposed; of a larger one there are polynomials of small degree, which cost
@@ -72,14 +74,16 @@ class GaussNewtonFilter(Preconditioner):
         curvature_rows: int | None = None,
         dual_bytes: int = DUAL_BYTES,
         phi: str = "raw",
-        curvature: str = "gauss_newton",
+        curvature: str = "exact",
+        samples: int = 1,
+        seed: int = 0,
     ) -> None:
         super().__init__(label, phi)
         self.curvature_rows = curvature_rows
         if curvature_rows is not None:
             require_whole(f"curvature_rows of {label}", curvature_rows)
         self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
-        self.kind = require_curvature(f"curvature of {label}", curvature)
+        self.set_curvature(curvature, samples, seed)
         self.root = damping_root(self.kind)
         self.place: int | None = None
         self.most_rows: int | None = None
@@ -109,6 +113,7 @@ class GaussNewtonFilter(Preconditioner):
         if (fitted := len(some.train)) < len(problem.train):
             self.note("rows", f"curvature over {fitted} of {len(problem.train)} training rows")
         self.metric = self._metric(problem)
+        some = self.with_draws(some)
         self.fitted = self.metric.rescaled(some) if self.metric else some
         self.source = GradientSource(self.fitted, factored=not self.metric)  # factors are those of θ itself
         if (needed := dual_memory(self.source, root=self.root)) > self.dual_bytes:
@@ -209,7 +214,7 @@ def stand_in(method: Preconditioner, make: Callable[[], GaussNewtonFilter], most
     """
     if most_rows not in method.stand_ins:
         other, train = make(), method.problem.train
-        rank = GradientSource(method.problem).scalars(other.root)
+        rank = GradientSource(other.with_draws(method.problem.sampled(1))).scalars(other.root)
         other.fit_to(method.problem, max(1, most_rows // rank))
         method.stand_ins[most_rows] = other
         if (fitted := len(other.fitted.train)) < len(train):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from fimo.errors import MethodFailed
 from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.gradients.training_set import vjp_over_training_set
 from fimo.optimizers import LinearisedAdam, LinearisedSGD
+from fimo.preconditioners.base import NO_DRAWS
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Parameters, Problem
 
@@ -25,6 +26,8 @@ class UnrolledGaussNewton(GaussNewtonFilter):
     example's weight. Under Adam P_t = D^½ f_t(D^½ G D^½) D^½, D from the batch gradients at θ_f: it neglects also that
     Adam's mean of their squares changes (see `LinearisedAdam`).
     """
+
+    added: ClassVar[Mapping[str, Any]] = {"curvature": "exact", **NO_DRAWS}
 
     def for_training(self, recursion: LinearisedSGD) -> Self:
         """Set what further training does; it is needed before `fit`."""
