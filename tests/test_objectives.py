@@ -61,7 +61,7 @@ def question(name, network="mlp", **options):
 
 
 # Every method on every loss (those by the empirical Fisher know gradients only), and other layers for one of them.
-BY_HESSIAN = [method for method in METHODS if "empirical" not in method]
+BY_HESSIAN = [method for method in METHODS if "empirical" not in method and "primal" not in method]
 CASES = [(method, name, "mlp") for method in BY_HESSIAN for name in OBJECTIVES if name not in ("own object", "both")]
 CASES += [(method, "own", "convolutional") for method in BY_HESSIAN if not METHODS[method].only]
 CASES += [(method, "both", "mlp") for method in METHODS]

@@ -29,6 +29,12 @@ class Objective(ABC):
     # How targets are drawn from the model, for curvature by sampling.
     predictive = Predictive()
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Another loss has no part in the distribution that the class above it is the likelihood of."""
+        super().__init_subclass__(**options)
+        if "loss" in vars(cls) and "predictive" not in vars(cls):
+            cls.predictive = Predictive()
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 

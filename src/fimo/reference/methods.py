@@ -25,8 +25,11 @@ from fimo.reference.curvature import lambda_0 as lambda_0
 from fimo.reference.curvature import mean_gradient as mean_gradient
 from fimo.reference.curvature import output_hessian as output_hessian
 from fimo.reference.curvature import row_curvatures as row_curvatures
-from fimo.reference.curvature import row_weights, unweighted
+from fimo.reference.curvature import row_weights as row_weights
 from fimo.reference.curvature import training_gradients as training_gradients
+from fimo.reference.curvature import unweighted as unweighted
+from fimo.reference.sampling import sampled_gauss_newton as sampled_gauss_newton
+from fimo.reference.sampling import sampled_roots as sampled_roots
 from fimo.reference.unrolled import adam_scale as adam_scale
 from fimo.reference.unrolled import adam_unrolled as adam_unrolled
 from fimo.reference.unrolled import moved_scores as moved_scores
@@ -58,12 +61,15 @@ def mean_of_inverses(problem: Problem, share: float | None = None, damping: floa
     return torch.block_diag(*blocks)
 
 
-def neumann_series(problem: Problem, curvature: str, damping: float, scale: float, batches: Sequence[Any]) -> Tensor:
+def neumann_series(
+    problem: Problem, curvature: str | Tensor, damping: float, scale: float, batches: Sequence[Any]
+) -> Tensor:
     """LiSSA's P: the recursion h ← g + h − (C_B h + λh)/s from every unit vector, divided by s, column by column.
 
     Args:
         problem: gives C_B.
-        curvature: `gauss_newton`, `empirical_fisher` or `hessian`.
+        curvature: `gauss_newton`, `empirical_fisher`, `hessian`, or what each training row adds to another,
+            `[row, param, param]`.
         damping: λ.
         scale: s.
         batches: training rows of each step; None for all of them.
@@ -71,10 +77,10 @@ def neumann_series(problem: Problem, curvature: str, damping: float, scale: floa
     Returns:
         `[param, param]`.
     """
-    if curvature == "hessian":
+    if isinstance(curvature, str) and curvature == "hessian":
         matrices = [hessian(problem, None if batch is None else batch.tolist()) for batch in batches]
     else:
-        rows = row_curvatures(problem, curvature)
+        rows = row_curvatures(problem, curvature) if isinstance(curvature, str) else curvature
         matrices = [(rows if batch is None else rows[batch]).mean(0) for batch in batches]
     g = torch.eye(len(matrices[0]), dtype=torch.float64)
     h = g.clone()
@@ -153,7 +159,9 @@ def margin_gradient(problem: Problem, k: int) -> Tensor:
     return torch.autograd.functional.jacobian(margin, theta)
 
 
-def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = None) -> Tensor:
+def kronecker_factors(
+    problem: Problem, share: float, scale: Tensor | None = None, roots: Tensor | None = None
+) -> Tensor:
     """EK-FAC for networks of linear layers that are called on a matrix: explicit Kronecker products, layer by layer.
 
     Args:
@@ -161,10 +169,12 @@ def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = Non
         share: λ = share · mean Λ of each layer.
         scale: the diagonal of a matrix D, `[param]`: the eigenvalues are those of gradients D^½ g then, and P
             is between two factors D^½.
+        roots: R of each row's curvature in the outputs, `[row, output, scalar]`; None for the exact ones.
 
     Returns:
         P, `[param, param]`.
     """
+    roots = output_roots(problem) if roots is None else roots
     network, n = copy.deepcopy(problem.network), len(problem.train)
     layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear) and m.weight.requires_grad]
     calls: dict[nn.Module, tuple[Tensor, Tensor]] = {}
@@ -172,11 +182,6 @@ def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = Non
         layer.register_forward_hook(lambda m, args, out: calls.__setitem__(m, (args[0].detach(), out)))
     outputs = network(problem.train.inputs)
     ones = torch.ones(n, 1, dtype=outputs.dtype)
-    of_rows = []  # roots R of each row's output Hessian: J_kᵀR RᵀJ_k is its part of the Gauss–Newton matrix
-    for k in range(n):
-        values, vectors = torch.linalg.eigh(output_hessian(problem, k))
-        of_rows.append(vectors * values.clamp(min=0).sqrt())
-    roots = torch.stack(of_rows)
     blocks, sizes = [], [sum(p.numel() for p in theta_of(layer).values()) for layer in layers]
     scale = torch.ones(sum(sizes), dtype=outputs.dtype) if scale is None else scale
     for layer, part in zip(layers, scale.split(sizes), strict=True):
@@ -195,6 +200,12 @@ def kronecker_factors(problem: Problem, share: float, scale: Tensor | None = Non
         P = root[:, None] * (Q @ torch.diag(1 / (eigenvalues + share * eigenvalues.mean())) @ Q.T) * root
         blocks.append(P[in_order(layer)][:, in_order(layer)])
     return torch.block_diag(*blocks)
+
+
+def output_roots(problem: Problem) -> Tensor:
+    """Roots R of each row's output Hessian, `[row, output, output]`: J_kᵀRRᵀJ_k is its part of the Gauss–Newton matrix."""
+    values, vectors = torch.linalg.eigh(torch.stack([output_hessian(problem, k) for k in range(len(problem.train))]))
+    return vectors * values.clamp(min=0).sqrt()[:, None]
 
 
 def in_order(layer: nn.Linear) -> Tensor:
