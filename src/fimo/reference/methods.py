@@ -203,7 +203,7 @@ def kronecker_factors(
 
 
 def output_roots(problem: Problem) -> Tensor:
-    """Roots R of each output Hessian, `[row, output, output]`: J_kᵀRRᵀJ_k is a row's part of the Gauss–Newton matrix."""
+    """Roots R of each output Hessian, `[row, output, output]`: JᵀRRᵀJ is a row's part of the Gauss–Newton matrix."""
     values, vectors = torch.linalg.eigh(torch.stack([output_hessian(problem, k) for k in range(len(problem.train))]))
     return vectors * values.clamp(min=0).sqrt()[:, None]
 
