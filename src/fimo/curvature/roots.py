@@ -8,9 +8,11 @@ from __future__ import annotations
 from fimo.errors import UserError
 from fimo.gradients.cotangents import Cotangents, of_curvature, of_fisher
 
+# Of a problem with draws, see `fimo.curvature.sampling`.
+DRAWN = ("sampled", "sketched")
 CURVATURES: dict[str, Cotangents | None] = {
     "gauss_newton": of_curvature,
-    "sampled": of_curvature,  # of a problem with draws, see `fimo.curvature.sampling`
+    **dict.fromkeys(DRAWN, of_curvature),
     "empirical_fisher": of_fisher,
     "hessian": None,  # it has no root where it is indefinite
 }

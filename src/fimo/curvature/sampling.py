@@ -1,4 +1,4 @@
-"""Curvature by sampling: k draws from the model stand for the exact root of each row's curvature."""
+"""Curvature by sampling: k draws stand for the exact root of each row's curvature."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from fimo.gradients.footprint import activation_bytes
 from fimo.memory import BLOCK_BYTES
+from fimo.models.objective import Objective
+from fimo.models.predictive import Predictive
 from fimo.models.sampled import Sampled, with_draws, without_weights
 from fimo.problem import Problem
 from fimo.randomness import seed_of, uniform_at
@@ -19,7 +21,7 @@ STREAM = 19
 
 @dataclass(frozen=True)
 class Sampling:
-    """Draws from the model's own predictive distribution at every training row, a function of seed and row alone.
+    """Draws at every training row, a function of seed and row alone.
 
     The Gauss–Newton matrix of a problem `of` it has `samples` gradients for each row, in place of as many as the exact
     root has columns (one less than there are classes for the cross-entropy), and is the exact one in the mean over
@@ -28,10 +30,13 @@ class Sampling:
     Attributes:
         samples: k, draws for each row; the first of them are those of fewer.
         seed: of the draws.
+        kind: `sampled` for targets from the model's own predictive distribution, `sketched` for random signs (see
+            `fimo.models.predictive`).
     """
 
     samples: int = 1
     seed: int = 0
+    kind: str = "sampled"
 
     @torch.no_grad()
     def of(self, problem: Problem) -> Problem:
@@ -45,18 +50,21 @@ class Sampling:
         for some in torch.arange(len(rows)).split(max(1, BLOCK_BYTES // activation_bytes(problem))):
             inputs, targets = rows[some]
             outputs = problem.outputs(problem.parameters, inputs)
-            parts.append(objective.predictive.draws(objective, outputs, targets, uniform[some].to(problem.device)))
+            parts.append(self._draws(objective).draws(objective, outputs, targets, uniform[some].to(problem.device)))
         drawn = torch.cat(parts)
         return replace(
             problem,
-            objective=Sampled(objective, tuple(rows.targets.shape[1:]), tuple(drawn.shape[1:])),
+            objective=Sampled(objective, self._draws(objective), tuple(rows.targets.shape[1:]), tuple(drawn.shape[1:])),
             train=with_draws(problem.train, drawn),
             measurement=problem.measurement or objective,  # test examples have no draws
         )
 
+    def _draws(self, objective: Objective) -> Predictive:
+        return objective.predictive if self.kind == "sampled" else objective.signs
+
     def _uniform(self, problem: Problem) -> Tensor:
         """Random numbers for each row, by its position in the split, `[row, sample, width]`."""
         objective, (inputs, targets) = without_weights(problem.objective), problem.train.plain[slice(0, 1)]
-        width = objective.predictive.width(objective, problem.outputs(problem.parameters, inputs), targets)
+        width = self._draws(objective).width(objective, problem.outputs(problem.parameters, inputs), targets)
         index = problem.train.index.numpy()
         return uniform_at(seed_of(self.seed, STREAM), self.samples * width, index).unflatten(1, (self.samples, width))

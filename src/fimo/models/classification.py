@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fimo.errors import UserError
+from fimo.models.class_draws import Bernoulli, Categorical, SoftmaxSigns
 from fimo.models.objective import Objective, cholesky_root, require_number_for_each_output
-from fimo.models.predictive import Bernoulli, Categorical
 
 
 class CrossEntropy(Objective):
@@ -30,7 +30,7 @@ class CrossEntropy(Objective):
     """
 
     positive_hessian = True
-    predictive = Categorical()
+    predictive, signs = Categorical(), SoftmaxSigns()
 
     def __init__(self, weight: Sequence[float] | Tensor | None = None, label_smoothing: float = 0.0) -> None:
         self.weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float64)

@@ -26,14 +26,14 @@ class Objective(ABC):
     positive_hessian = False
     # Targets are real numbers, one for each output, so that integers are made such.
     real_targets = False
-    # How targets are drawn from the model, for curvature by sampling.
-    predictive = Predictive()
+    # How targets are drawn from the model, for curvature by sampling; and how random signs are multiplied by a root.
+    predictive = signs = Predictive()
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Another loss has no part in the distribution that the class above it is the likelihood of."""
         super().__init_subclass__(**options)
         if "loss" in vars(cls) and "predictive" not in vars(cls):
-            cls.predictive = Predictive()
+            cls.predictive = cls.signs = Predictive()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

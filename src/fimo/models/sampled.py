@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fimo.models.objective import Objective
+from fimo.models.predictive import Predictive
 from fimo.models.weighted import Weighted
 from fimo.rows import Rows
 
@@ -20,12 +21,13 @@ class Sampled(Objective):
 
     Args:
         given: the objective of rows without draws, ℓ.
+        draws: what was drawn, `given.predictive` or `given.signs`.
         shape: of one row's targets.
         drawn: shape of one row's draws, `[sample, …]`.
     """
 
-    def __init__(self, given: Objective, shape: tuple[int, ...], drawn: tuple[int, ...]) -> None:
-        self.given, self.shape, self.drawn = given, shape, drawn
+    def __init__(self, given: Objective, draws: Predictive, shape: tuple[int, ...], drawn: tuple[int, ...]) -> None:
+        self.given, self.draws, self.shape, self.drawn = given, draws, shape, drawn
         self.real_targets = given.real_targets
 
     def __repr__(self) -> str:
@@ -84,7 +86,7 @@ class Sampled(Objective):
             R, `[row, output, sample]`.
         """
         plain, drawn = self._split(targets)
-        return self.given.predictive.columns(self.given, outputs, plain, drawn) / self.drawn[0] ** 0.5
+        return self.draws.columns(self.given, outputs, plain, drawn) / self.drawn[0] ** 0.5
 
 
 def without_weights(objective: Objective) -> Objective:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import Tensor
 
-from fimo.curvature.roots import require_curvature
+from fimo.curvature.roots import DRAWN, require_curvature
 from fimo.curvature.sampling import Sampling
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
@@ -80,8 +80,8 @@ class Preconditioner(ABC):
         """What P is made of, as settings have it.
 
         Args:
-            curvature: `exact`, `sampled`, `empirical_fisher`; or `hessian`.
-            samples: draws for each row of a sampled one.
+            curvature: `exact`, `sampled`, `sketched`, `empirical_fisher`; or `hessian`.
+            samples: draws for each row of a sampled or sketched one.
             seed: of the draws.
             indefinite: whether a curvature without a root is allowed, too.
 
@@ -91,12 +91,12 @@ class Preconditioner(ABC):
         self.kind = require_curvature(f"curvature of {self.label}", curvature, indefinite)
         require_whole(f"samples of {self.label}", samples)
         require_whole(f"seed of {self.label}", seed, least=0)
-        if self.kind == "sampled":
-            self.sampling = Sampling(samples, seed)
+        if self.kind in DRAWN:
+            self.sampling = Sampling(samples, seed, self.kind)
         elif samples != 1:
             raise UserError(
-                f"samples of {self.label} must be 1 where curvature is {curvature}, found {samples}: only "
-                "curvature=sampled draws targets from the model."
+                f"samples of {self.label} must be 1 where curvature is {curvature}, found {samples}: draws "
+                f"are those of curvature={' or '.join(DRAWN)}."
             )
 
     @property
@@ -137,7 +137,7 @@ class Preconditioner(ABC):
         Args:
             problem: at a few of its training rows.
         """
-        if self.kind in ("gauss_newton", "sampled") and not problem.objective.positive_hessian:
+        if self.kind in ("gauss_newton", *DRAWN) and not problem.objective.positive_hessian:
             few = problem.train.keep(slice(0, ROWS_OF_A_NOTE))
             outputs = problem.outputs(problem.parameters, few.inputs)
             if text := problem.objective.curvature_note(outputs, few.targets):

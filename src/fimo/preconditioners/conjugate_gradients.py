@@ -37,10 +37,10 @@ class ConjugateGradients(Preconditioner):
         max_iterations: steps at the most; columns that miss the tolerance then are counted in a note.
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
-        curvature: that stands for G, `exact`, `sampled` or `empirical_fisher`.
+        curvature: that stands for G, `exact`, `sampled`, `sketched` or `empirical_fisher`.
         metric: solve (D^½ G D^½ + λI) x = D^½ g in the coordinates of this metric D, over the rows that G is over;
             None or `none` for θ itself. λ0 is the mean squared gradient in the same coordinates.
-        samples: draws for each row of a sampled curvature.
+        samples: draws for each row of a sampled or sketched curvature.
         seed: of the draws.
 
     Raises:

@@ -29,9 +29,9 @@ class ExactGaussNewton(GaussNewtonFilter):
         damping: λ.
         dual_bytes: bound on the memory of the dual's Gram matrix and its rows.
         phi: see `Preconditioner`.
-        curvature: C, `exact`, `sampled` or `empirical_fisher`.
+        curvature: C, `exact`, `sampled`, `sketched` or `empirical_fisher`.
         metric: (D^½ C D^½ + λI)⁻¹ in the coordinates of this metric D; None or `none` for θ itself.
-        samples: draws for each row of a sampled curvature.
+        samples: draws for each row of a sampled or sketched curvature.
         seed: of the draws.
     """
 

@@ -82,8 +82,8 @@ class KroneckerFactors(Preconditioner):
         damping: λ of each layer; `mean_eigenvalue` is the mean of the layer's Λ.
         phi: see `Preconditioner`.
         metric: with Λ that of D^½ G D^½ in the same basis Q, for gradients D^½ g; None or `none` for θ itself.
-        curvature: that stands for G in both Q and Λ, `exact`, `sampled` or `empirical_fisher`.
-        samples: draws for each row of a sampled curvature.
+        curvature: that stands for G in both Q and Λ, `exact`, `sampled`, `sketched` or `empirical_fisher`.
+        samples: draws for each row of a sampled or sketched curvature.
         seed: of the draws.
     """
 

@@ -38,18 +38,18 @@ class NeumannSeries(Preconditioner):
 
     Args:
         label: the method's name.
-        curvature: C, `exact`, `sampled`, `empirical_fisher` or `hessian`.
+        curvature: C, `exact`, `sampled`, `sketched`, `empirical_fisher` or `hessian`.
         damping: λ.
         depth: steps of the recursion.
         batch_size: rows of a batch, drawn with replacement; None for all rows in every step.
         scales: tried in this order.
         scale: taken in their place where it is given.
         repeat: recursions with other batches that are averaged.
-        seed: of the batches, and of the draws of a sampled curvature.
+        seed: of the batches, and of the draws of a sampled or sketched curvature.
         dtype: to compute in, `float64` or `float32`; None for float64, for the Hessian float32: it has no dual.
         dual_bytes: bound on the memory of the dual's Gram matrix; the primal path is taken beyond it.
         phi: see `Preconditioner`.
-        samples: draws for each row of a sampled curvature; they are the same in all batches.
+        samples: draws for each row of a sampled or sketched curvature; they are the same in all batches.
 
     Raises:
         UserError: for a setting that it does not take.

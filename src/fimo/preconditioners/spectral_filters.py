@@ -57,8 +57,8 @@ class GaussNewtonFilter(Preconditioner):
         curvature_rows: G is the mean over so many evenly spaced training rows; None for all.
         dual_bytes: bound on the memory of the dual; beyond it are polynomials, with products of G and all columns.
         phi: see `Preconditioner`.
-        curvature: that stands for G, `exact`, `sampled` or `empirical_fisher`.
-        samples: draws for each row of a sampled curvature.
+        curvature: that stands for G, `exact`, `sampled`, `sketched` or `empirical_fisher`.
+        samples: draws for each row of a sampled or sketched curvature.
         seed: of the draws.
 
     Attributes:
