@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from configs import app, make_run
 
+from fimo.curvature.sampling import Sampling
 from fimo.errors import Unavailable
 from fimo.paper.damping_grid import damped_scores
 from fimo.pipeline import addresses
@@ -55,6 +56,34 @@ def test_addresses_of_what_follows_further_training_depend_on_it():
     assert address("grad_dot") == address("grad_dot", "further.epochs=7")
     path = ["method.unrolled_gn.path=true"]
     assert address("unrolled_gn", *path) != address("unrolled_gn", *path, "further.first_seed=1")
+
+
+CURVED = ("cg", "lissa", "exact_gn", "unrolled_gn", "matched_gn", "unrolled_gn_moved", "ekfac")
+
+
+def curved(*options):
+    return make_run("experiment=diabetes", f"method=[{','.join(CURVED)}]", "size=smoke", *FEW, *options)
+
+
+def test_addresses_are_what_they_were_before_curvatures_were_sampled():
+    run, old = curved(), curved(*(f"method.{name}.curvature=gauss_newton" for name in CURVED))
+    assert run.fingerprints == old.fingerprints
+    assert [m.label for m in old.methods.values()] == [m.label for m in run.methods.values()]
+    for name in CURVED:
+        settings = run.fingerprints.methods[name]["method"]
+        assert settings.get("curvature") == ("gauss_newton" if name in ("cg", "lissa", "exact_gn") else None)
+        assert "samples" not in settings and ("seed" in settings) == (name == "lissa")
+
+
+@pytest.mark.parametrize("kind", ["sampled", "sketched"])
+def test_draws_are_said_in_labels_and_addresses(kind):
+    run, plain = curved(*(f"method.{name}.curvature={kind}" for name in CURVED)), curved()
+    assert run.methods["cg"].label == f"CG (curvature = {kind})"
+    assert all(run.fingerprints.methods[name] != plain.fingerprints.methods[name] for name in CURVED)
+    more = curved("method.cg.curvature=sampled", "method.cg.samples=4", "method.cg.seed=2", "method.cg.moved=both")
+    assert more.methods["cg"].label == "CG (moved = both, curvature = sampled, samples = 4, seed = 2)"
+    assert more.methods["cg"].estimate.sampling == more.methods["cg"].preconditioner.sampling == Sampling(4, 2)
+    assert plain.methods["cg"].preconditioner.sampling is None
 
 
 def test_dampings_around_the_matched_one_are_those_of_sgd():
