@@ -21,6 +21,8 @@ SHARE, HALF = Damping(0.1, "mean_eigenvalue"), Damping(0.5, "absolute")
 LISSA = {"damping": HALF, "depth": DEPTH, "batch_size": BATCH, "scales": [SCALE]}
 
 
+# A row that is there twice has two draws.
+DRAWN = ("CG (sampled)", "EK-FAC (sampled)")
 DRAWS = {"curvature": "sampled", "samples": 3, "seed": 5}
 
 
@@ -41,19 +43,6 @@ def trak(problem):
 
 def damped_by_its_mean(matrix):
     return dense.damped_inverse(matrix, matrix.diagonal().mean())
-
-
-def sampled_row_curvatures(problem):
-    rows = dense.sampled_roots(problem).mT @ dense.jacobians(problem)
-    return rows.mT @ rows
-
-
-def output_gradients(problem):
-    """∂ℓ/∂f of each row that counts once, times √w, as a root of one column."""
-    plain, w = dense.unweighted(problem), dense.row_weights(problem)
-    outputs = plain.outputs(plain.parameters, plain.train.inputs).detach().requires_grad_()
-    (gradients,) = torch.autograd.grad(plain.objective.loss(outputs, plain.train.targets).sum(), outputs)
-    return (w.sqrt()[:, None] * gradients)[..., None]
 
 
 @dataclass(frozen=True)
@@ -121,23 +110,9 @@ METHODS = {
         lambda problem: damped_by_its_mean(dense.sampled_gauss_newton(problem, 3, 5)),
         rtol=1e-6,
     ),
-    "CG (sampled, primal)": Method(
-        lambda: ConjugateGradients("CG", Damping(1, "mean_eigenvalue"), tolerance=1e-12, dual_bytes=0, **DRAWS),
-        lambda problem: damped_by_its_mean(dense.sampled_gauss_newton(problem, 3, 5)),
-        rtol=1e-6,
-    ),
-    "LiSSA (sampled)": Method(
-        lambda: NeumannSeries("LiSSA", "sampled", **LISSA),
-        lambda problem: dense.neumann_series(problem, sampled_row_curvatures(problem), 0.5, SCALE, batches(problem)).T,
-    ),
     "EK-FAC (sampled)": Method(
         lambda: KroneckerFactors("EK-FAC", SHARE, **DRAWS),
         lambda problem: dense.kronecker_factors(problem, 0.1, roots=dense.sampled_roots(problem, 3, 5)),
-        only=("mlp", "linear"),
-    ),
-    "EK-FAC (empirical Fisher)": Method(
-        lambda: KroneckerFactors("EK-FAC", SHARE, curvature="empirical_fisher"),
-        lambda problem: dense.kronecker_factors(problem, 0.1, roots=output_gradients(problem)),
         only=("mlp", "linear"),
     ),
 }

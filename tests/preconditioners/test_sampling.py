@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from methods import LISSA, SCALE, batches
 from problems import problem, text_problem
 from recursions import PATHS, close, recursion
 
@@ -195,6 +196,28 @@ def test_every_path_has_the_same_sample(network, rows, monkeypatch):
         for step in (1, 3, 10):
             close(scores.sel(step=step), reference.scores(one, sums_of_G[step - 1]), rtol=1e-10)
     assert "in the dual" in in_dual.diagnostics["path"]
+
+
+@pytest.mark.parametrize("network", ["mlp", "convolutional"])
+def test_batches_have_the_same_sample(network):
+    """LiSSA's rows of a batch, and those that it draws twice."""
+    one = problem("classification", network)
+    rows = dense.sampled_roots(one, 2, 0).mT @ dense.jacobians(one)
+    expected = dense.neumann_series(one, rows.mT @ rows, 0.5, SCALE, batches(one)).T
+    for limit in PATHS.values():
+        method = NeumannSeries("LiSSA", "sampled", **LISSA, samples=2, dual_bytes=limit)
+        close(attribute(one, method), reference.scores(one, expected))
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "several labels", "cross-entropy, weights of rows"])
+def test_kronecker_factors_of_the_empirical_fisher_matrix(name):
+    one = ASKED[name]()
+    plain, w = dense.unweighted(one), dense.row_weights(one)
+    outputs = plain.outputs(plain.parameters, plain.train.inputs).detach().requires_grad_()
+    (gradients,) = torch.autograd.grad(plain.objective.loss(outputs, plain.train.targets).sum(), outputs)
+    P = dense.kronecker_factors(one, 0.1, roots=(w.sqrt()[:, None] * gradients)[..., None])
+    method = KroneckerFactors("EK-FAC", Damping(0.1, "mean_eigenvalue"), curvature="empirical_fisher")
+    close(attribute(one, method), reference.scores(one, P), rtol=1e-7)
 
 
 @pytest.mark.parametrize("limit", PATHS.values())
