@@ -126,14 +126,6 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
         ("method=cg method.cg.damping.scale=-1", "damping.scale must be a number above 0, found -1"),
         ("method=lissa method.lissa.depth=0", "depth of LiSSA must be a whole number of at least 1, found 0"),
         ("method=trak method.trak.projection=0", "projection of TRAK must be a whole number of at least"),
-        (
-            "method=cg method.cg.samples=4",
-            "samples of CG must be 1 where curvature is exact, found 4: draws are those of",
-        ),
-        (
-            "method=ekfac method.ekfac.curvature=sampled method.ekfac.samples=0",
-            "samples of EK-FAC must be a whole number of at least 1, found 0.",
-        ),
         ("method=cg method.cg.damping=10", "damping of CG must be a Damping with scale and unit, found 10."),
         (
             "method=unrolled_gn optimizer=adam optimizer.weight_decay=0.1",

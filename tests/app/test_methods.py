@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from configs import app, make_run
+from hydra.errors import InstantiationException
 
 from fimo.curvature.sampling import Sampling
 from fimo.errors import Unavailable
@@ -84,6 +85,18 @@ def test_draws_are_said_in_labels_and_addresses(kind):
     assert more.methods["cg"].label == "CG (moved = both, curvature = sampled, samples = 4, seed = 2)"
     assert more.methods["cg"].estimate.sampling == more.methods["cg"].preconditioner.sampling == Sampling(4, 2)
     assert plain.methods["cg"].preconditioner.sampling is None
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["method.cg.samples=4"], "samples of CG must be 1 where curvature is exact, found 4: draws are those of"),
+        (["method.cg.curvature=sampled", "method.cg.samples=0"], "samples of CG must be .* at least 1, found 0"),
+    ],
+)
+def test_numbers_of_draws_are_refused_before_the_work(options, sentence):
+    with pytest.raises(InstantiationException, match=sentence):
+        make_run("experiment=diabetes", "method=cg", *options)
 
 
 def test_dampings_around_the_matched_one_are_those_of_sgd():
