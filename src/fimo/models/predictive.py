@@ -3,8 +3,8 @@
 A loss that is a negative log-likelihood has as its curvature in the outputs the covariance of its gradient at targets
 that the model itself draws. So the gradient at k drawn targets, over √k, is a root of that curvature in the mean over
 draws, of k columns in place of as many as the exact root R has. So is Rz/√k with k vectors z of random signs, of any
-loss and with less noise: a model that is sure of a class draws another seldom, and then with a large gradient, whereas
-each z knows of all classes.
+loss. Signs have less noise where a model is sure of a class: it draws another seldom, and then with a large gradient,
+whereas each z knows of all classes.
 """
 
 from __future__ import annotations
