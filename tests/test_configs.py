@@ -146,7 +146,7 @@ def test_the_papers_settings_of_the_methods():
         for name in ("cg", "lissa", "lissa_h", "exact_gn"):
             assert (method[name].damping.scale, method[name].damping.unit) == (scale, "lambda_0")
         assert method.cg.tolerance == 1e-5
-        for name, curvature in {"lissa": "gauss_newton", "lissa_h": "hessian"}.items():
+        for name, curvature in {"lissa": "exact", "lissa_h": "hessian"}.items():
             node = method[name]
             assert (node.depth, node.repeat, node.curvature) == (5000, 1, curvature)
             assert list(node.scales)[:4] == [10, 20, 50, 100]
