@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fimo.gradients.layers import parameter_names
-from fimo.gradients.sequences import Segment, SequenceGradients
+from fimo.gradients.sequences import LinearSequenceGradients, Segment, SequenceGradients
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,15 @@ class EmbeddingGradients(SequenceGradients):
         deltas = segment.deltas.flatten(0, 1)
         return deltas.new_zeros(self.fan_in, self.fan_out).index_add_(0, segment.inputs.flatten(), deltas)
 
-    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
-        """Sum over rows of the squared entries of leftᵀ G right, G with the axes of a linear layer's weight.
+    def rotated(self, left: Tensor, right: Tensor) -> SequenceGradients:
+        """leftᵀ G right, G with the axes of a linear layer's weight: one-hot inputs take rows of `right`.
 
         Args:
             left: `[width, width]`.
             right: `[row of the embedding, row of the embedding]`.
 
         Returns:
-            `[width, row of the embedding]`.
+            Of each row, `[width, row of the embedding]`.
         """
-        return (left.T @ self.matrices().mT @ right).square().sum(0)
+        segments = tuple(Segment(right[s.inputs], s.deltas @ left) for s in self.segments)
+        return LinearSequenceGradients(self.weight, None, segments, len(right))

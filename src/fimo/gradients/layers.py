@@ -12,11 +12,13 @@ comes back to its output, and multiplies them. `factored.LAYERS` lists all kinds
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fimo.gradients.base import Coefficients, Gradients, coefficients_of
 
@@ -163,13 +165,29 @@ class LayerGradients(FactoredGradients, Layer):
         """The weight's gradients as they are, `[row, fan-out, fan-in]`."""
 
     @abstractmethod
-    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
-        """Sum over rows of the squared entries of leftᵀ G right; G is the weight's gradient, then the bias's column.
+    def rotated(self, left: Tensor, right: Tensor) -> LayerGradients:
+        """leftᵀ G right in factors, without a bias; G is the weight's gradient, then the bias's column.
 
         Args:
             left: `[fan-out, fan-out]`.
             right: `[fan-in, fan-in]`, or one more each where there is a bias.
 
         Returns:
-            `[fan-out, fan-in]`, or one column more where there is a bias.
+            Of each row, `[fan-out, fan-in]`, or one column more where there is a bias.
         """
+
+    def with_bias(self, inputs: Tensor) -> Tensor:
+        """Inputs `[…, fan-in]` with the bias's input, which is 1, behind it where there is a bias."""
+        return functional.pad(inputs, (0, int(self.bias is not None)), value=1.0)
+
+    @abstractmethod
+    def pieces(self) -> Iterator[Tensor]:
+        """`matrices`, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
+
+    def squared_entries(self) -> Tensor:
+        """Sum over rows of the squared entries of the weight's gradient, `[fan-out, fan-in]`."""
+        return torch.stack([piece.square().sum(0) for piece in self.pieces()]).sum(0)
+
+    def weighted_squares(self, weights: Tensor) -> Tensor:
+        """Sum over the entries of the weight's gradient of their squares times weights `[fan-out, fan-in]`, `[row]`."""
+        return torch.cat([(piece.square() * weights).sum((1, 2)) for piece in self.pieces()])

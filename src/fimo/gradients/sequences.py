@@ -13,7 +13,6 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fimo.gradients.layers import LayerGradients, parameter_names
 from fimo.memory import LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
@@ -170,22 +169,25 @@ class SequenceGradients(LayerGradients):
         """Σ δ aᵀ over all places of all rows, with the axes of the parameter."""
         return segment.deltas.flatten(0, 1).T @ segment.inputs.flatten(0, 1)
 
-    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
-        """Row by row, in pieces, see `LayerGradients`.
+    def rotated(self, left: Tensor, right: Tensor) -> SequenceGradients:
+        """Both factors rotated, place by place, see `LayerGradients`.
 
         Args:
             left: `[fan-out, fan-out]`.
             right: `[fan-in, fan-in]`, or one more each where there is a bias.
 
         Returns:
-            `[fan-out, fan-in]`, or one column more where there is a bias.
+            Gradients without a bias.
         """
-        total = left.new_zeros(len(left), len(right))
+        segments = tuple(Segment(self.with_bias(s.inputs) @ right, s.deltas @ left) for s in self.segments)
+        return LinearSequenceGradients(self.weight, None, segments, len(right))
+
+    def pieces(self) -> Iterator[Tensor]:
+        """Sums of outer products, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
+        rows = max(1, LAYER_GRADIENT_BYTES // (self.segments[0].deltas[0, :1].nbytes * self.fan_in))
         for segment in self.segments:
-            for piece in segment.pieces(max(1, PLACE_PAIR_BYTES // total.nbytes)):
-                inputs = functional.pad(piece.inputs, (0, int(self.bias is not None)), value=1.0)  # the bias's input
-                total += ((piece.deltas @ left).mT @ (inputs @ right)).square().sum(0)
-        return total
+            for piece in segment.pieces(rows):
+                yield replace(self, segments=(piece,)).matrices()
 
 
 @dataclass(frozen=True)
