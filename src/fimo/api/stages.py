@@ -16,6 +16,7 @@ import xarray as xr
 
 from fimo.api.addresses import further_training_artifact
 from fimo.comparison import tables
+from fimo.curvature.shared import shared_curvature
 from fimo.devices import device_named
 from fimo.effect import diverged
 from fimo.errors import MethodFailed, UserError
@@ -164,15 +165,16 @@ def of_each(
     """
     target, values, failed = device_named(device), {}, {}
     placed = cache(lambda dtype: problem.in_precision(dtype, target))  # methods of one precision share a copy
-    for method in methods:
-        try:
-            scored = compute(method, placed(method.dtype))
-        except MethodFailed as reason:
-            if len(methods) == 1:
-                raise
-            failed[method.label] = str(reason)
-        else:
-            values[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
+    with shared_curvature():
+        for method in methods:
+            try:
+                scored = compute(method, placed(method.dtype))
+            except MethodFailed as reason:
+                if len(methods) == 1:
+                    raise
+                failed[method.label] = str(reason)
+            else:
+                values[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
     require_scores(values, failed)
     for note in failure_notes(failed):
         logger.warning(note)

@@ -7,6 +7,7 @@ has columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,10 +16,14 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from fimo.curvature.linear_system import LinearSystem
+from fimo.curvature.shared import made_once
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.source import GradientSource
 from fimo.memory import GRAM_BYTES
+
+# Of the rows of a Gram that is made block by block: with more, less is computed twice.
+PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,16 @@ class GaussNewtonFactor:
         Returns:
             A and its Gram.
         """
+        return made_once("dual", source, root, lambda: cls._made(source, dtype, root), dtype)
+
+    @classmethod
+    def _made(cls, source: GradientSource, dtype: torch.dtype, root: Cotangents) -> GaussNewtonFactor:
         train = source.problem.train
         size = len(train) * source.scalars(root)
         small = size**2 * torch.float64.itemsize <= GRAM_BYTES
         blocks = list(source.blocks(train, root, None if small else GRAM_BYTES // (4 * 8 * size)))
         rows = blocks[0].joined(blocks[1:])
-        if small:
-            return cls(rows, rows.inner(rows).to(dtype), len(train), root)
-        gram, start = torch.empty(size, size, dtype=dtype, device=source.problem.device), 0
-        for block in blocks:  # a Gram can be as large as memory allows, so nothing else may have its size
-            products = block.inner(rows)
-            gram[start : start + len(products)] = products
-            start += len(products)
+        gram = rows.inner(rows).to(dtype) if small else _gram_of_blocks(blocks, rows, size, dtype)
         return cls(rows, gram, len(train), root)
 
     def largest_eigenvalue(self) -> float:
@@ -86,6 +89,32 @@ class GaussNewtonFactor:
         """The linear system for `gradients`."""
         projected, squares = self.rows.inner(gradients), gradients.norms().square()
         return DualSystem(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
+
+
+def _gram_of_blocks(blocks: Sequence[Gradients], rows: Gradients, size: int, dtype: torch.dtype) -> Tensor:
+    """K, block by block: it can be as large as memory allows, so nothing else may have its size.
+
+    K = Kᵀ, so a block is multiplied with the rows from it on. These are joined anew `PARTS` times only.
+
+    Args:
+        blocks: of rows of A.
+        rows: A.
+        size: rows of A.
+        dtype: of K.
+
+    Returns:
+        K, `[size, size]`.
+    """
+    gram = torch.empty(size, size, dtype=dtype, device=rows.norms().device)
+    first, start, every = 0, 0, -(-len(blocks) // PARTS)
+    for number, block in enumerate(blocks):
+        if number and number % every == 0:
+            first, rows = start, block.joined(blocks[number + 1 :])
+        products = block.inner(rows).to(dtype)
+        end = start + len(products)
+        gram[start:end, first:], gram[first:, start:end] = products, products.T
+        start = end
+    return gram
 
 
 def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature) -> int:

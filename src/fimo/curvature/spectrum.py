@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
+from fimo.curvature.shared import made_once
 from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.source import GradientSource
@@ -43,6 +44,10 @@ class Spectrum:
         Returns:
             The eigendecomposition.
         """
+        return made_once("spectrum", source, root, lambda: cls._made(source, root))
+
+    @classmethod
+    def _made(cls, source: GradientSource, root: Cotangents) -> Spectrum:
         dual = GaussNewtonFactor.of(source, root=root)
         eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
         return cls(dual, eigenvalues.clamp(min=0), vectors)
