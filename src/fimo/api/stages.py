@@ -16,13 +16,13 @@ import xarray as xr
 
 from fimo.api.addresses import further_training_artifact
 from fimo.comparison import tables
-from fimo.curvature.shared import shared_curvature
 from fimo.devices import device_named
 from fimo.effect import diverged
 from fimo.errors import MethodFailed, UserError
 from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
+from fimo.gradients.shared import shared_curvature
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import seed_file
 from fimo.pipeline.catalogue import method_named, method_of

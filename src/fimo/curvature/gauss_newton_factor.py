@@ -16,9 +16,9 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from fimo.curvature.linear_system import LinearSystem
-from fimo.curvature.shared import made_once
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
 from fimo.memory import GRAM_BYTES
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
-from fimo.curvature.shared import made_once
 from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
 from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
 from fimo.problem import Parameters, Problem
@@ -80,10 +80,9 @@ class SpectralFunctions:
         squares = self.spectrum.coordinates(gradients).square()
         return self.outside.to(squares) * gradients.norms().square().to(squares) + self.slopes @ squares
 
-    def single(self, place: int) -> SpectralFunctions:
-        """One of several functions, as the only one of several."""
-        some = slice(place, place + 1)
-        return replace(self, filters=self.filters[some], outside=self.outside[some])
+    def some(self, places: Sequence[int]) -> SpectralFunctions:
+        """Some of several functions."""
+        return replace(self, filters=self.filters[list(places)], outside=self.outside[list(places)])
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
         """f(G) times one vector, for each of several functions.

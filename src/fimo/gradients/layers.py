@@ -22,6 +22,8 @@ from torch.nn import functional
 
 from fimo.gradients.base import Coefficients, Gradients, coefficients_of
 
+ALL = slice(None)
+
 
 class Layer(Gradients, ABC):
     """Per-example gradients of one kind of layer: a base class beside a form of gradients."""
@@ -87,10 +89,6 @@ class Layer(Gradients, ABC):
         Returns:
             A gradient for each row.
         """
-
-    @abstractmethod
-    def row_sums(self) -> dict[str, Tensor]:
-        """Sum over all rows, by the parameter's name, its entries in the order that the parameter has them."""
 
 
 def parameter_names(name: str, module: nn.Module) -> tuple[str, str | None]:
@@ -161,8 +159,12 @@ class LayerGradients(FactoredGradients, Layer):
         return (self.weight,) if self.bias is None else (self.weight, self.bias)
 
     @abstractmethod
-    def matrices(self) -> Tensor:
-        """The weight's gradients as they are, `[row, fan-out, fan-in]`."""
+    def matrices(self, outputs: slice = ALL) -> Tensor:
+        """The weight's gradients as they are, `[row, fan-out, fan-in]`, for some of the outputs."""
+
+    @abstractmethod
+    def sums(self) -> Tensor:
+        """The bias's gradients, `[row, fan-out]`: δ, summed over places."""
 
     @abstractmethod
     def rotated(self, left: Tensor, right: Tensor) -> LayerGradients:
@@ -187,6 +189,11 @@ class LayerGradients(FactoredGradients, Layer):
     def squared_entries(self) -> Tensor:
         """Sum over rows of the squared entries of the weight's gradient, `[fan-out, fan-in]`."""
         return torch.stack([piece.square().sum(0) for piece in self.pieces()]).sum(0)
+
+    def row_square_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows of the squared entries of both parameters."""
+        weight = {self.weight: self.squared_entries()}
+        return weight if self.bias is None else {**weight, self.bias: self.sums().square().sum(0)}
 
     def weighted_squares(self, weights: Tensor) -> Tensor:
         """Sum over the entries of the weight's gradient of their squares times weights `[fan-out, fan-in]`, `[row]`."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fimo.gradients.dense import DenseGradients
-from fimo.gradients.layers import Layer, LayerGradients, parameter_names
+from fimo.gradients.layers import ALL, Layer, LayerGradients, parameter_names
 from fimo.memory import LAYER_GRADIENT_BYTES
 
 
@@ -93,9 +93,13 @@ class LinearGradients(LayerGradients):
         inputs, deltas = ([getattr(part, name) for part in (self, *others)] for name in ("inputs", "deltas"))
         return replace(self, inputs=torch.cat(inputs), deltas=torch.cat(deltas))
 
-    def matrices(self) -> Tensor:
-        """Outer products, `[row, fan-out, fan-in]`."""
-        return self.deltas[:, :, None] * self.inputs[:, None, :]
+    def matrices(self, outputs: slice = ALL) -> Tensor:
+        """Outer products, `[row, fan-out, fan-in]`, for some of the outputs."""
+        return self.deltas[:, outputs, None] * self.inputs[:, None, :]
+
+    def sums(self) -> Tensor:
+        """δ."""
+        return self.deltas
 
     def row_sums(self) -> dict[str, Tensor]:
         """Σ δ aᵀ and Σ δ over all rows."""
@@ -118,7 +122,7 @@ class LinearGradients(LayerGradients):
         """Outer products, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
         rows = max(1, LAYER_GRADIENT_BYTES // (self.deltas[:1].nbytes * self.inputs.shape[1]))
         for inputs, deltas in zip(self.inputs.split(rows), self.deltas.split(rows), strict=True):
-            yield deltas[:, :, None] * inputs[:, None, :]
+            yield replace(self, inputs=inputs, deltas=deltas).matrices()
 
     def squared_entries(self) -> Tensor:
         """One product of the squared factors."""
@@ -172,7 +176,3 @@ class LayerNormGradients(DenseGradients, Layer):
         places = tuple(range(1, scales.dim() - len(module.normalized_shape)))
         tensors = {weight: scales} if bias is None else {weight: scales, bias: deltas}
         return cls({key: tensor.sum(places) if places else tensor for key, tensor in tensors.items()})
-
-    def row_sums(self) -> dict[str, Tensor]:
-        """Sum over all rows."""
-        return {name: tensor.sum(0) for name, tensor in self.tensors.items()}

@@ -52,6 +52,14 @@ class NetworkGradients(FactoredGradients):
         """Squared norms over each parameter tensor, `[row]`."""
         return {name: squares for part in self.parts for name, squares in part.squares().items()}
 
+    def row_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows, by name."""
+        return {name: total for part in self.parts for name, total in part.row_sums().items()}
+
+    def row_square_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows of the squared entries, by name."""
+        return {name: total for part in self.parts for name, total in part.row_square_sums().items()}
+
     def scaled(self, factors: Tensor) -> NetworkGradients:
         """Each gradient times its factor, `factors [row]`."""
         return NetworkGradients(tuple(part.scaled(factors) for part in self.parts))

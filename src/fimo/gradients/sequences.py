@@ -14,7 +14,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from fimo.gradients.layers import LayerGradients, parameter_names
+from fimo.gradients.layers import ALL, LayerGradients, parameter_names
 from fimo.memory import LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
 
 # A linear layer over sequences is taken in factors where these are smaller than its gradient with so many places. It
@@ -94,7 +94,7 @@ class SequenceGradients(LayerGradients):
         products = self._inner_of_matrices if self._matrices_are_cheaper(other) else self._inner_of_pairs
         result = {self.weight: products(other)}
         if self.bias is not None:
-            result[self.bias] = self._sums() @ other._sums().T
+            result[self.bias] = self.sums() @ other.sums().T
         return result
 
     def inner(self, other: SequenceGradients) -> Tensor:
@@ -128,15 +128,15 @@ class SequenceGradients(LayerGradients):
         assert total is not None
         return total
 
-    def _sums(self) -> Tensor:
-        """The bias's gradients."""
+    def sums(self) -> Tensor:
+        """The bias's gradients, `[row, fan-out]`."""
         return torch.cat([segment.deltas.sum(1) for segment in self.segments])
 
     def squares(self) -> dict[str, Tensor]:
         """Squared norms, from the places of each row among themselves."""
         result = {self.weight: torch.cat([self._squares_of_rows(segment) for segment in self.segments])}
         if self.bias is not None:
-            result[self.bias] = self._sums().square().sum(1)
+            result[self.bias] = self.sums().square().sum(1)
         return result
 
     def _squares_of_rows(self, segment: Segment) -> Tensor:
@@ -154,7 +154,7 @@ class SequenceGradients(LayerGradients):
         parts: tuple[SequenceGradients, ...] = (self, *others)
         return replace(self, segments=tuple(segment for part in parts for segment in part.segments))
 
-    def matrices(self, outputs: slice = slice(None)) -> Tensor:
+    def matrices(self, outputs: slice = ALL) -> Tensor:
         """Sums of outer products, `[row, fan-out, fan-in]`, for some of the outputs."""
         return torch.cat([segment.deltas[..., outputs].mT @ segment.inputs for segment in self.segments])
 
@@ -162,7 +162,7 @@ class SequenceGradients(LayerGradients):
         """Sums of outer products and of δ over all places of all rows."""
         result = {self.weight: torch.stack([self._sum_of_pairs(segment) for segment in self.segments]).sum(0)}
         if self.bias is not None:
-            result[self.bias] = self._sums().sum(0)
+            result[self.bias] = self.sums().sum(0)
         return result
 
     def _sum_of_pairs(self, segment: Segment) -> Tensor:

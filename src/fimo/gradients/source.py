@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 
 import torch
@@ -28,10 +28,17 @@ class GradientSource:
         problem: network, objective and rows.
         factored: False for dense gradients in any case.
         block_bytes: bound on the memory of one block of gradients.
+        coordinates: takes gradients to other coordinates (see `DiagonalMetric`); None for those of θ itself.
     """
 
-    def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
-        self.problem = problem
+    def __init__(
+        self,
+        problem: Problem,
+        factored: bool = True,
+        block_bytes: int = BLOCK_BYTES,
+        coordinates: Callable[[Gradients], Gradients] | None = None,
+    ) -> None:
+        self.problem, self.coordinates = problem, coordinates
         self.factorisation = agreed(problem.network, partial(factorisation_for, problem)) if factored else None
         extra = problem.size * problem.dtype.itemsize if self.factorisation is None else self.factorisation.extra_bytes
         self.row_bytes = activation_bytes(problem) + extra  # while a row's gradient is made
@@ -57,9 +64,12 @@ class GradientSource:
         Returns:
             Row after row; where an example has several scalars they follow each other.
         """
+        gradients: Gradients
         if self.factorisation is None:
-            return per_example_gradients(self.problem, rows, cotangents)
-        return layer_gradients(self.problem, rows, self.factorisation, cotangents)
+            gradients = per_example_gradients(self.problem, rows, cotangents)
+        else:
+            gradients = layer_gradients(self.problem, rows, self.factorisation, cotangents)
+        return gradients if self.coordinates is None else self.coordinates(gradients)
 
     def blocks(self, rows: Rows, cotangents: Cotangents = of_loss, at_most: int | None = None) -> Iterator[Gradients]:
         """Gradients as `__call__` gives them, block by block, each of as many rows as fit into `block_bytes`.
@@ -120,7 +130,7 @@ def mean_squares(source: GradientSource, cotangents: Cotangents = of_fisher) -> 
 
 
 def mean_square(source: GradientSource, cotangents: Cotangents = of_fisher) -> float:
-    """Mean over training rows and all parameters of the squared gradient.
+    """Mean over training rows and all parameters of the squared gradient, in the coordinates of the source.
 
     Args:
         source: of the gradients.
@@ -129,5 +139,7 @@ def mean_square(source: GradientSource, cotangents: Cotangents = of_fisher) -> f
     Returns:
         In squared units of the gradient.
     """
-    parameters, means = source.problem.parameters, mean_squares(source, cotangents)
-    return sum(mean * parameters[name].numel() for name, mean in means.items()) / source.problem.size
+    problem, total = source.problem, 0.0
+    for block in source.blocks(problem.train, cotangents):
+        total += sum(float(squares.sum()) for squares in block.squares().values())
+    return total / (len(problem.train) * problem.size)

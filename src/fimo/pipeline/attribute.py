@@ -11,8 +11,8 @@ from typing import Any
 
 import xarray as xr
 
-from fimo.curvature.shared import Shared, shared_curvature
 from fimo.errors import MethodFailed, UserError
+from fimo.gradients.shared import Shared, shared_curvature
 from fimo.memory import peak_memory
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import FAILURE, RANKED, SCORES, Artifact

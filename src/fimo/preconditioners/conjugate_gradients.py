@@ -72,8 +72,7 @@ class ConjugateGradients(Preconditioner):
         super().fit(problem)
         if self.metric_settings:
             self.metric = self.metric_settings.of(problem)
-            problem = self.metric.rescaled(problem)
-        self.curvature = curvature(problem, self.kind, self.dual_bytes, factored=not self.metric)
+        self.curvature = curvature(problem, self.kind, self.dual_bytes, self.metric)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.diagnostics, damping_root(self.kind))
         if self.curvature.narrow:

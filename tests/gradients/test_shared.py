@@ -12,10 +12,10 @@ from problems import problem
 from fimo.attribution import attribute
 from fimo.curvature import gauss_newton_factor
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
-from fimo.curvature.shared import MOST_HELD, shared_curvature
 from fimo.curvature.spectrum import Spectrum
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature, of_fisher
+from fimo.gradients.shared import MOST_HELD, shared_curvature
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def made_once(
     if (shared := _shared.get()) is None:
         return make()
     network, rows, objective = source.problem.network, source.problem.train, source.problem.objective
-    settings = (source.factored, root, objective, *settings)
+    settings = (source.factored, source.coordinates, root, objective, *settings)
     held = shared.held.setdefault(kind, [])
     for one in held:
         if one.network is network and one.settings == settings and one.rows.equal(rows):
