@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -41,9 +41,27 @@ class LayerBasis:
         if isinstance(part, LayerGradients):
             return part.rotated(self.left, self.right)
         assert isinstance(part, DenseGradients)
-        blocks = [part.tensors[name] for name in self.names]
-        matrices = torch.cat([block.reshape(*block.shape[:2], -1) for block in blocks], 2)
-        return Matrices(self.left.T @ matrices @ self.right)
+        return Matrices(self.left.T @ self._matrices(part.tensors) @ self.right)
+
+    def multiplied(self, eigenvalues: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Q diag(eigenvalues) Qᵀ times the layer's part of vectors.
+
+        Args:
+            eigenvalues: `[out, in]`.
+            tensors: of vectors, `[row, *parameter shape]` by name.
+
+        Returns:
+            The layer's tensors.
+        """
+        rotated = self.left.T @ self._matrices(tensors) @ self.right
+        sizes = [tensors[name][0, 0].numel() for name in self.names]
+        parts = (self.left @ (rotated * eigenvalues) @ self.right.T).split(sizes, 2)
+        return {name: part.reshape(tensors[name].shape) for name, part in zip(self.names, parts, strict=True)}
+
+    def _matrices(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Weight and bias of each row as one matrix, `[row, out, in]`."""
+        blocks = [tensors[name] for name in self.names]
+        return torch.cat([block.reshape(*block.shape[:2], -1) for block in blocks], 2)
 
 
 class Rotated(Protocol):
