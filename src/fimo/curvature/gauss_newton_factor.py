@@ -18,9 +18,10 @@ from torch import Tensor
 from fimo.curvature.linear_system import LinearSystem
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.recomputed import RecomputedGradients
 from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
-from fimo.memory import GRAM_BYTES
+from fimo.memory import BLOCK_BYTES, DUAL_BYTES, GRAM_BYTES
 
 # Of the rows of a Gram that is made block by block: with more, less is computed twice.
 PARTS = 8
@@ -31,7 +32,8 @@ class GaussNewtonFactor:
     """A, with its Gram.
 
     Attributes:
-        rows: A, n·rank rows, those of one example after those of the one before.
+        rows: A, n·rank rows, those of one example after those of the one before; made anew for each product, some
+            parameters at a time, where they don't fit into memory.
         gram: K = A Aᵀ, `[n·rank, n·rank]`; its dtype is that of all arithmetic in the dual.
         n: number of training examples.
         root: R.
@@ -55,24 +57,33 @@ class GaussNewtonFactor:
 
     @classmethod
     def of(
-        cls, source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature
+        cls,
+        source: GradientSource,
+        dtype: torch.dtype = torch.float64,
+        root: Cotangents = of_curvature,
+        most_bytes: int = DUAL_BYTES,
     ) -> GaussNewtonFactor:
-        """Both, for all training rows; `dual_memory` says what they take.
+        """Both, for all training rows.
 
         Args:
             source: of gradients, with the training rows.
             dtype: of the Gram.
             root: R, see `fimo.curvature.roots`.
+            most_bytes: that the Gram and what is held of the rows may take.
 
         Returns:
             A and its Gram.
         """
-        return made_once("dual", source, root, lambda: cls._made(source, dtype, root), dtype)
+        return made_once("dual", source, root, lambda: cls._made(source, dtype, root, most_bytes), dtype, most_bytes)
 
     @classmethod
-    def _made(cls, source: GradientSource, dtype: torch.dtype, root: Cotangents) -> GaussNewtonFactor:
+    def _made(cls, source: GradientSource, dtype: torch.dtype, root: Cotangents, most_bytes: int) -> GaussNewtonFactor:
         train = source.problem.train
         size = len(train) * source.scalars(root)
+        left = most_bytes - size**2 * dtype.itemsize
+        if size * sum(row_bytes for _, row_bytes in source.gradient_bytes(train, root)) > left:
+            anew = RecomputedGradients.of(source, train, root, max(left, BLOCK_BYTES))
+            return cls(anew, anew.inner(anew).to(dtype), len(train), root)
         small = size**2 * torch.float64.itemsize <= GRAM_BYTES
         blocks = list(source.blocks(train, root, None if small else GRAM_BYTES // (4 * 8 * size)))
         rows = blocks[0].joined(blocks[1:])
@@ -117,8 +128,8 @@ def _gram_of_blocks(blocks: Sequence[Gradients], rows: Gradients, size: int, dty
     return gram
 
 
-def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature) -> int:
-    """Bytes of `GaussNewtonFactor`: the Gram, and the rows themselves, in factors or as plain matrices.
+def gram_bytes(source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature) -> int:
+    """Bytes of the Gram of a `GaussNewtonFactor`.
 
     Args:
         source: of gradients, with the training rows.
@@ -128,10 +139,7 @@ def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64, root
     Returns:
         The bytes.
     """
-    train = source.problem.train
-    rows = len(train) * source.scalars(root)
-    few = source(train.keep(slice(None, None, -(-len(train) // 4))), root)  # of all lengths
-    return rows**2 * dtype.itemsize + few.held_bytes * rows // len(few.norms())
+    return (len(source.problem.train) * source.scalars(root)) ** 2 * dtype.itemsize
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, gram_bytes
 from fimo.curvature.linear_system import LinearSystem
 from fimo.curvature.matrix_products import matrix_product
 from fimo.curvature.roots import CURVATURES
@@ -151,13 +151,12 @@ def curvature(
 ) -> Curvature:
     """The cheapest right way to multiply with a curvature.
 
-    The dual, where the curvature has a root and it fits into `dual_bytes`, in float64 or else in float32: the Gram, and
-    the rows in factors or as they are.
+    The dual, where the curvature has a root and the Gram fits into `dual_bytes`, in float64 or else in float32.
 
     Args:
         problem: network, objective and training rows.
         kind: one of `CURVATURES`.
-        dual_bytes: bound on the memory of the dual.
+        dual_bytes: bound on the memory of the dual's Gram, and of it with the rows where these are held.
         metric: in whose coordinates; None for those of θ itself.
 
     Returns:
@@ -167,8 +166,8 @@ def curvature(
     if (root := CURVATURES[kind]) is not None:
         source = GradientSource(problem, coordinates=coordinates)
         for dtype in (torch.float64, torch.float32):
-            if dual_memory(source, dtype, root) <= dual_bytes:
-                dual = GaussNewtonFactor.of(source, dtype, root)
+            if gram_bytes(source, dtype, root) <= dual_bytes:
+                dual = GaussNewtonFactor.of(source, dtype, root, dual_bytes)
                 return Curvature(source, dual.system, dtype=dtype, dual=dual)
     primal = PrimalCurvature(metric.rescaled(problem) if metric else problem, kind)
     source = GradientSource(problem, factored=False, coordinates=coordinates)

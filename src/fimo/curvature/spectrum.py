@@ -16,6 +16,7 @@ from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
 from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
+from fimo.memory import DUAL_BYTES
 from fimo.problem import Parameters, Problem
 
 
@@ -34,21 +35,22 @@ class Spectrum:
     vectors: Tensor
 
     @classmethod
-    def of(cls, source: GradientSource, root: Cotangents = of_curvature) -> Spectrum:
+    def of(cls, source: GradientSource, root: Cotangents = of_curvature, most_bytes: int = DUAL_BYTES) -> Spectrum:
         """The eigendecomposition over all training rows.
 
         Args:
             source: of gradients, with the training rows.
             root: R, see `fimo.curvature.roots`.
+            most_bytes: see `GaussNewtonFactor.of`.
 
         Returns:
             The eigendecomposition.
         """
-        return made_once("spectrum", source, root, lambda: cls._made(source, root))
+        return made_once("spectrum", source, root, lambda: cls._made(source, root, most_bytes), most_bytes)
 
     @classmethod
-    def _made(cls, source: GradientSource, root: Cotangents) -> Spectrum:
-        dual = GaussNewtonFactor.of(source, root=root)
+    def _made(cls, source: GradientSource, root: Cotangents, most_bytes: int) -> Spectrum:
+        dual = GaussNewtonFactor.of(source, root=root, most_bytes=most_bytes)
         eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
         return cls(dual, eigenvalues.clamp(min=0), vectors)
 

@@ -119,9 +119,12 @@ class Combination:
         """Inner products over all parameters, `[row of self, row of gradients]`."""
         return torch.stack([_weighted(rows, by, gradients) for rows, by in self.terms]).sum(0)
 
-    def __add__(self, other: Combination) -> Combination:
+    def __add__(self, other: Combination | Gradients) -> Combination:
         """Row by row."""
-        return Combination(self.terms + other.terms)
+        if isinstance(other, Combination):
+            return Combination(self.terms + other.terms)
+        rows = other.norms()
+        return Combination((*self.terms, (other, torch.eye(len(rows), dtype=rows.dtype, device=rows.device))))
 
 
 def _weighted(rows: Gradients, coefficients: Coefficients, gradients: Gradients) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 
 import torch
@@ -54,37 +55,65 @@ class GradientSource:
         """The mean over training rows and parameters of the squared gradient: the paper's unit of damping."""
         return mean_square(self)
 
-    def __call__(self, rows: Rows, cotangents: Cotangents = of_loss) -> Gradients:
+    def __call__(self, rows: Rows, cotangents: Cotangents = of_loss, names: Collection[str] | None = None) -> Gradients:
         """Gradients of the loss, or of other scalars, at all `rows`.
 
         Args:
             rows: the examples.
             cotangents: of the scalars that are differentiated, the loss by default.
+            names: of the parameters in θ that are differentiated by, all of a layer's or none; None for all.
 
         Returns:
             Row after row; where an example has several scalars they follow each other.
         """
         gradients: Gradients
         if self.factorisation is None:
-            gradients = per_example_gradients(self.problem, rows, cotangents)
+            gradients = per_example_gradients(self.problem, rows, cotangents, None if names is None else list(names))
         else:
-            gradients = layer_gradients(self.problem, rows, self.factorisation, cotangents)
+            factorisation = self.factorisation if names is None else self.factorisation.restricted(names)
+            gradients = layer_gradients(self.problem, rows, factorisation, cotangents)
         return gradients if self.coordinates is None else self.coordinates(gradients)
 
-    def blocks(self, rows: Rows, cotangents: Cotangents = of_loss, at_most: int | None = None) -> Iterator[Gradients]:
+    def blocks(
+        self,
+        rows: Rows,
+        cotangents: Cotangents = of_loss,
+        at_most: int | None = None,
+        names: Collection[str] | None = None,
+    ) -> Iterator[Gradients]:
         """Gradients as `__call__` gives them, block by block, each of as many rows as fit into `block_bytes`.
 
         Args:
             rows: the examples.
             cotangents: of the scalars that are differentiated, the loss by default.
             at_most: number of gradients in a block at the most.
+            names: see `__call__`.
 
         Returns:
             The blocks, which are made when they are asked for.
         """
         size = max(1, min(self.block_rows, at_most or self.block_rows) // self.scalars(cotangents))
         for start in range(0, len(rows), size):
-            yield self(rows.keep(slice(start, start + size)), cotangents)
+            yield self(rows.keep(slice(start, start + size)), cotangents, names)
+
+    def gradient_bytes(self, rows: Rows, cotangents: Cotangents = of_loss) -> list[tuple[tuple[str, ...], int]]:
+        """Bytes that one gradient takes, layer by layer, on average.
+
+        Args:
+            rows: the examples, of which some are looked at.
+            cotangents: of the scalars that are differentiated, the loss by default.
+
+        Returns:
+            Names of a layer's parameters in θ and the bytes; parameters that are in no factors are each by itself.
+        """
+        theta = self.problem.parameters
+        if self.factorisation is None:
+            return [((name,), parameter.nbytes) for name, parameter in theta.items()]
+        few = rows.keep(slice(None, None, -(-len(rows) // 4)))  # of all lengths
+        layers = replace(self.factorisation, others=())
+        parts = layer_gradients(self.problem, few, layers, cotangents).parts
+        sizes = [(part.names, -(-part.held_bytes // len(part.norms()))) for part in parts]
+        return sizes + [((name,), theta[name].nbytes) for name in self.factorisation.others]
 
     @torch.no_grad()
     def scalars(self, cotangents: Cotangents) -> int:

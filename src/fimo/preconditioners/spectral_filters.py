@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.chebyshev import Polynomials, coefficients
-from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, gram_bytes
 from fimo.curvature.products import PrimalCurvature, ritz_values
 from fimo.curvature.roots import damping_root, require_curvature
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
@@ -55,7 +55,7 @@ class GaussNewtonFilter(Preconditioner):
     Args:
         label: the method's name.
         curvature_rows: G is the mean over so many evenly spaced training rows; None for all.
-        dual_bytes: bound on the memory of the dual; beyond it are polynomials, with products of G and all columns.
+        dual_bytes: bound on the memory of the dual's Gram; beyond it are polynomials, products of G and all columns.
         phi: see `Preconditioner`.
         curvature: that stands for G, `gauss_newton` or `empirical_fisher`.
 
@@ -111,12 +111,12 @@ class GaussNewtonFilter(Preconditioner):
         self.metric = self._metric(problem)
         self.fitted = self.metric.rescaled(some) if self.metric else some
         self.source = GradientSource(some, coordinates=self.metric.gradients if self.metric else None)
-        if (needed := dual_memory(self.source, root=self.root)) > self.dual_bytes:
+        if (needed := gram_bytes(self.source, root=self.root)) > self.dual_bytes:
             self._fit_polynomials(needed)
             return self
         if self._by_dual_polynomials():
             return self
-        self.spectrum, self.factored = Spectrum.of(self.source, self.root), self.source.factored
+        self.spectrum, self.factored = Spectrum.of(self.source, self.root, self.dual_bytes), self.source.factored
         largest = float(self.spectrum.eigenvalues[-1])
         self.diagnostics |= {"largest_eigenvalue": largest, "path": "dual"}
         self._check(largest)
@@ -128,7 +128,7 @@ class GaussNewtonFilter(Preconditioner):
         rows = len(self.fitted.train) * self.source.scalars(self.root)
         if self.most_rows is None or rows <= self.most_rows:
             return False
-        dual = GaussNewtonFactor.of(self.source, root=self.root)
+        dual = GaussNewtonFactor.of(self.source, root=self.root, most_bytes=self.dual_bytes)
         largest = dual.largest_eigenvalue() * (1 + MARGIN)
         self._check(largest)
         weights = coefficients(self.filters, largest)
