@@ -122,6 +122,9 @@ def verify_page(**more):
     claims = pd.DataFrame([{"claim": "CG beats random rows", "verdict": "holds"}])
     given = {"kind": VERIFY, "title": "made removal", "describe": describe, "record": {}, "claims": claims}
     agreement = {"right_sign": 0.75, "correlation_mean": 0.5, "correlation_sem": 0.1, "groups": 9, "tests": 4}
-    given |= {"agreement": pd.DataFrame([{"method": "CG", **agreement}]), "verdicts": ["Removing 15 rows raises it."]}
+    given |= {
+        "agreement": pd.DataFrame([{"method": "CG", **agreement}]),
+        "verdicts": {2: "Removing 15 rows raises it."},
+    }
     given |= {"label": lambda split, number: f"{split} {number}", "removal": pd.DataFrame(rows, columns=columns)}
     return Page(**(given | more))

@@ -145,17 +145,17 @@ def folder_path(folder: Any) -> Path | None:
     return None if folder is None else Path(folder)
 
 
-def _wrong(stage: str, name: str, expected: str, found: object) -> UserError:
-    return UserError(f"{name} must be {expected}, found {_named(found)}: call fimo.{stage}({CALLS[stage]}).")
+def _wrong(stage: str, name: str, expected: str, given: object) -> UserError:
+    return UserError(f"{name} must be {expected}, found {_named(given)}: call fimo.{stage}({CALLS[stage]}).")
 
 
-def _named(found: object) -> str:
+def _named(given: object) -> str:
     """A short name of what was found: its type, and its value where that is short."""
-    if found is None:
+    if given is None:
         return "None"
-    if isinstance(found, type):
-        return f"the class {found.__name__}"
-    kind = type(found)
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    kind = type(given)
     own = f"fimo.{kind.__name__}" if kind.__module__.partition(".")[0] == "fimo" else kind.__name__
-    value = f" {found!r}" if isinstance(found, (str, int, float, list, tuple)) and len(repr(found)) <= 60 else ""
+    value = f" {given!r}" if isinstance(given, (str, int, float, list, tuple)) and len(repr(given)) <= 60 else ""
     return f"{'an' if own[0] in 'aeiouAEIOU' else 'a'} {own}{value}"

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 SUBSET = "cifar10/cifar10_subset.npz"
 SPLITS = ("train", "test")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+# Names of the classes in their order, which an archive may have; a part of CIFAR-10 without them has these.
+NAMES = "class_names"
+CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Digits:
 
 @dataclass(frozen=True)
 class Archive:
-    """An .npz file with the arrays train_images, train_labels, test_images and test_labels.
+    """An .npz file with the arrays train_images, train_labels, test_images and test_labels, perhaps class_names.
 
     Attributes:
         file: path below the data folder.
@@ -126,7 +129,7 @@ class Archive:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 names = list(archive)
-                arrays = {name: archive[name] for name in ARRAYS if name in names}
+                arrays = {name: archive[name] for name in (*ARRAYS, NAMES) if name in names}
         # A single array is no context manager, and lists are only in what was pickled.
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as reason:
             raise UserError(
@@ -134,7 +137,29 @@ class Archive:
             ) from reason
         if missing := [name for name in ARRAYS if name not in arrays]:
             raise UserError(f"{path} lacks the arrays {missing}: expected {list(ARRAYS)}, found {names}.")
-        return _checked(arrays, path, self.layout)
+        images = _checked(arrays, path, self.layout)
+        if NAMES in arrays:
+            return replace(images, classes=_class_names(arrays[NAMES], images, path))
+        is_cifar10 = self.file == SUBSET and images.classes is None and _count(images) == len(CIFAR10_NAMES)
+        return replace(images, classes=CIFAR10_NAMES) if is_cifar10 else images
+
+
+def _count(images: Images) -> int:
+    """How many classes the labels of both splits have."""
+    assert images.test is not None
+    return 1 + int(max(images.train.labels.max(), images.test.labels.max()))
+
+
+def _class_names(named: np.ndarray, images: Images, path: Path) -> tuple[str, ...]:
+    """What people call the classes: a name for each label from 0."""
+    names, count = [str(name) for name in np.ravel(named)], _count(images)
+    if images.classes is not None or len(set(names)) < len(names) or len(names) != count:
+        labels = f"labels from 0 to {count - 1}" if images.classes is None else f"labels such as {images.classes[0]}"
+        raise UserError(
+            f"{NAMES} in {path} must name each class once where labels are 0, 1, …, found {len(names)} names "
+            f"({', '.join(names[:3])}) for {labels}: leave it out, or give every class its name."
+        )
+    return tuple(names)
 
 
 def _checked(arrays: dict[str, np.ndarray], path: Path, layout: str | None) -> Images:
