@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from fimo.models.evaluation import outputs_at
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.artifacts import DETECTION, MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, ROW_LOSSES, SELF_INFLUENCE
 from fimo.pipeline.attribute import Attribution, rank
@@ -61,7 +62,6 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
-    from fimo.models.evaluation import outputs_at
     from fimo.pipeline.flipped_file import flipped_file
     from fimo.pipeline.predicted_classes import predicted_classes
     from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
