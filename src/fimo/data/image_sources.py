@@ -18,7 +18,7 @@ import numpy as np
 
 from fimo.data.classes import class_numbers, require_known_classes
 from fimo.data.download import TIMEOUT_SECONDS
-from fimo.data.image_arrays import image_array, label_array
+from fimo.data.image_arrays import class_names, image_array, label_array
 from fimo.data.splits import random_split
 from fimo.errors import Unavailable, UserError, short
 
@@ -138,28 +138,10 @@ class Archive:
         if missing := [name for name in ARRAYS if name not in arrays]:
             raise UserError(f"{path} lacks the arrays {missing}: expected {list(ARRAYS)}, found {names}.")
         images = _checked(arrays, path, self.layout)
-        if NAMES in arrays:
-            return replace(images, classes=_class_names(arrays[NAMES], images, path))
-        is_cifar10 = self.file == SUBSET and images.classes is None and _count(images) == len(CIFAR10_NAMES)
-        return replace(images, classes=CIFAR10_NAMES) if is_cifar10 else images
-
-
-def _count(images: Images) -> int:
-    """How many classes the labels of both splits have."""
-    assert images.test is not None
-    return 1 + int(max(images.train.labels.max(), images.test.labels.max()))
-
-
-def _class_names(named: np.ndarray, images: Images, path: Path) -> tuple[str, ...]:
-    """What people call the classes: a name for each label from 0."""
-    names, count = [str(name) for name in np.ravel(named)], _count(images)
-    if images.classes is not None or len(set(names)) < len(names) or len(names) != count:
-        labels = f"labels from 0 to {count - 1}" if images.classes is None else f"labels such as {images.classes[0]}"
-        raise UserError(
-            f"{NAMES} in {path} must name each class once where labels are 0, 1, …, found {len(names)} names "
-            f"({', '.join(names[:3])}) for {labels}: leave it out, or give every class its name."
+        is_cifar10 = (
+            self.file == SUBSET and images.classes is None and 1 + images.train.labels.max() == len(CIFAR10_NAMES)
         )
-    return tuple(names)
+        return replace(images, classes=CIFAR10_NAMES) if is_cifar10 else images
 
 
 def _checked(arrays: dict[str, np.ndarray], path: Path, layout: str | None) -> Images:
@@ -179,8 +161,7 @@ def _checked(arrays: dict[str, np.ndarray], path: Path, layout: str | None) -> I
     require_known_classes(numbers, np.arange(len(train)), classes, what)
     black, white = (0, 255) if train.dtype == np.uint8 else (float(train.min()), float(train.max()))
     splits = ImageSplit(train, numbers[: len(train)]), ImageSplit(test, numbers[len(train) :])
-    named = classes if classes != tuple(map(str, range(len(classes)))) else None
-    return Images(*splits, named, black, white)
+    return Images(*splits, class_names(arrays.get(NAMES), classes, f"{NAMES} in {path}"), black, white)
 
 
 @dataclass(frozen=True)
