@@ -114,7 +114,7 @@ def flipped_page(**more):
     """The page of a ranking of 30 training rows of which six have a label that was made wrong."""
     random, wrong = np.random.default_rng(4), np.arange(30) % 5 == 1
     suspicion = {
-        ("Grad-Dot", "self-influence"): wrong + 0.8 * random.random(30),
+        ("Grad-Dot", "self-influence"): wrong + 2.0 * random.random(30),
         ("Grad-Dot", "mean harm"): random.random(30),
         ("Unrolled-GN", "self-influence"): wrong + 2.0 * random.random(30),
         ("the row itself", "loss"): wrong + 1.5 * random.random(30),

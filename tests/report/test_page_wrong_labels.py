@@ -74,6 +74,13 @@ def test_wrong_labels_by_clicking(opened, width, scheme):
     assert f"The final model says {order[0]}." in view.locator(".card").first.inner_text()
     view.get_by_role("button", name="show the next 8 rows").click()
     assert view.locator(".card").count() == 20
+    browsed.locator(f"#view-{VIEW} .chart").focus()  # its third line, the margin and the loss come first
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown"):
+        browsed.keyboard.press(key)
+    assert "of 6 flipped labels are among the first" in view.locator(".tip").inner_text()
+    browsed.keyboard.press("Enter")
+    own = controls(browsed, VIEW, "order by").locator("select").evaluate("list => list.selectedOptions[0].textContent")
+    assert own == "\u2068Grad-Dot\u2069, mean harm"
     controls(browsed, VIEW, "order by").locator("select").select_option(label="the row's margin")
     margin = made.detection.head(("the row itself", "margin"), 20)
     assert view.locator(".card .name").all_inner_texts() == [f"train {row}" for row in margin]
