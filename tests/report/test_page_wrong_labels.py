@@ -89,7 +89,6 @@ def test_wrong_labels_by_clicking(opened, width, scheme):
     view.locator(".card.suspect").first.click()
     dialog = browsed.locator("#row")
     assert "⚑ flipped label" in dialog.inner_text() and "The final model says" in dialog.inner_text()
-    browsed.keyboard.press("Escape")
     assert browsed.evaluate("document.documentElement.scrollWidth") <= width
 
 
