@@ -85,8 +85,9 @@ class RescaledLayer(FactoredGradients):
         total = mine.new_zeros(len(mine), len(theirs))
         output_bytes = (len(mine) + len(theirs)) * diagonal[0].nbytes
         for some in _slices(len(diagonal), max(1, LAYER_GRADIENT_BYTES // output_bytes)):
-            weighted = (self.rows.matrices(some) * diagonal[some]).flatten(1)
-            total.addmm_(weighted, other.rows.matrices(some).flatten(1).T)
+            plain = self.rows.matrices(some)
+            weighted = (plain * diagonal[some]).flatten(1)
+            total.addmm_(weighted, (plain if other is self else other.rows.matrices(some)).flatten(1).T)
         return total
 
     def inner(self, other: RescaledLayer) -> Tensor:
