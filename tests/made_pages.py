@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.detection import Detection
 from fimo.comparison.tables import compare
 from fimo.descriptions import Cell, Picture, Sentence, TableRow, Token
 from fimo.effect import gold_standard
@@ -109,6 +110,23 @@ def rank_page(**more):
     return Page(**(given | more))
 
 
+def flipped_page(**more):
+    """The page of a ranking of 30 training rows of which six have a label that was made wrong."""
+    random, wrong = np.random.default_rng(4), np.arange(30) % 5 == 1
+    suspicion = {
+        ("Grad-Dot", "self-influence"): wrong + 2.0 * random.random(30),
+        ("Grad-Dot", "mean harm"): random.random(30),
+        ("Unrolled-GN", "self-influence"): wrong + 2.0 * random.random(30),
+        ("the row itself", "loss"): wrong + 1.5 * random.random(30),
+        ("the row itself", "margin"): wrong + 1.6 * random.random(30),
+        ("–", "random order"): random.permutation(30),
+    }
+    given = {"detection": Detection(np.arange(30), wrong, suspicion)}
+    given["flipped"] = {int(row): f"right {row}" for row in np.flatnonzero(wrong)}
+    given["predicted"] = {"train": {row: f"The final model says {row}." for row in range(30)}}
+    return rank_page(**(given | more))
+
+
 def verify_page(**more):
     """The page of a removal: two methods and random rows, three shares, four test examples."""
     random, rows = np.random.default_rng(3), []
@@ -122,6 +140,9 @@ def verify_page(**more):
     claims = pd.DataFrame([{"claim": "CG beats random rows", "verdict": "holds"}])
     given = {"kind": VERIFY, "title": "made removal", "describe": describe, "record": {}, "claims": claims}
     agreement = {"right_sign": 0.75, "correlation_mean": 0.5, "correlation_sem": 0.1, "groups": 9, "tests": 4}
-    given |= {"agreement": pd.DataFrame([{"method": "CG", **agreement}]), "verdicts": ["Removing 15 rows raises it."]}
+    given |= {
+        "agreement": pd.DataFrame([{"method": "CG", **agreement}]),
+        "verdicts": {2: "Removing 15 rows raises it."},
+    }
     given |= {"label": lambda split, number: f"{split} {number}", "removal": pd.DataFrame(rows, columns=columns)}
     return Page(**(given | more))

@@ -13,7 +13,7 @@ from problems import problem
 import fimo
 from fimo.attribution import attribute
 from fimo.gradients.cotangents import of_curvature
-from fimo.preconditioners.kronecker_factors import layer_bases
+from fimo.preconditioners.kronecker_bases import layer_bases
 from fimo.problem import Problem
 from fimo.reference import further_training as training_reference
 from fimo.reference import gradients as reference

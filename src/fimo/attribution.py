@@ -62,12 +62,15 @@ def attribute(
     """
 
     def joined(views: Iterable[View]) -> xr.DataArray:
-        scores: list[Tensor] = []
-        steps: list[int] = []
+        scores: dict[int, Tensor] = {}
         for view in views:
-            scores.append(_joined(view, block_bytes))
-            steps += view.steps or []
-        return _labelled(problem, torch.cat(scores), steps)
+            values = _joined(view, block_bytes)
+            if view.steps is None:
+                return _labelled(problem, values, [])
+            shares = view.shares or [1.0] * len(view.steps)
+            for step, share, part in zip(view.steps, shares, values.expand(len(view.steps), -1, -1), strict=True):
+                scores[step] = scores[step] + share * part if step in scores else share * part
+        return _labelled(problem, torch.stack(list(scores.values())), list(scores))
 
     return evaluate(problem, preconditioner, joined, views=views, curvature_rows=curvature_rows)
 

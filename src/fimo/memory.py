@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # A block of training rows: their activations, and their gradients where these are held as plain matrices.
 BLOCK_BYTES = 256 * 2**20
-# The Gram matrix of a Gauss–Newton factor with its rows; about three times as much is used while it is made.
+# The Gram matrix of a Gauss–Newton factor, with its rows where both fit: else gradients are made anew for each product,
+# some parameters at a time. About three times as much is used while it is made.
 DUAL_BYTES = 2**30
 # A Gram matrix that is made in one piece; a larger one is made block by block.
 GRAM_BYTES = 256 * 2**20

@@ -152,6 +152,19 @@ class Rows:
             return self
         return self.keep(index)
 
+    def equal(self, other: Rows) -> bool:
+        """Whether these are the same rows in the same order, with the same inputs and targets."""
+
+        def same(mine: Tensor | None, theirs: Tensor | None) -> bool:
+            if mine is None or theirs is None or mine is theirs:
+                return mine is theirs
+            return mine.dtype == theirs.dtype and mine.device == theirs.device and torch.equal(mine, theirs)
+
+        mine, theirs = (r.inputs if isinstance(r.inputs, Mapping) else {"": r.inputs} for r in (self, other))
+        tensors = [(getattr(self, name), getattr(other, name)) for name in ("targets", "index", "lengths")]
+        alike = mine.keys() == theirs.keys() and self.target_shape == other.target_shape
+        return alike and all(same(*pair) for pair in [*tensors, *((mine[key], theirs[key]) for key in mine)])
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Rows:
         """The rows on a device; real numbers are cast, class and token numbers stay integers.
 

@@ -20,9 +20,10 @@ class View:
         P: fitted.
         at_test: the problem with the parameters at which gradients of test examples are taken.
         at_train: the problem with the parameters at which gradients of left-out training examples are taken.
-        steps: of further training that the scores belong to, one for each matrix that P stands for; None where they
-            belong to no amount of it.
+        steps: of further training that the scores belong to, one for each matrix that P stands for, or all for its
+            only one; None where they belong to no amount of it.
         products: P φ(g_i) of all left-out examples, where they were accumulated along a run; None to multiply.
+        shares: of the scores of each step that come from this view, where several views make them up; None for all.
     """
 
     P: Preconditioner
@@ -30,6 +31,7 @@ class View:
     at_train: Problem
     steps: Sequence[int] | None = None
     products: Vectors | None = None
+    shares: Sequence[float] | None = None
 
     @property
     def from_left_out(self) -> bool:

@@ -12,6 +12,7 @@ from configs import app, make_run, needs_data
 from own_tables import CLASSES, TABLE, TARGET, TRAIN, text
 
 from fimo.data.flips import flip_labels
+from fimo.descriptions import TableRow
 from fimo.errors import UserError
 from fimo.pipeline import addresses
 from fimo.pipeline.flipped_file import flipped_file
@@ -41,6 +42,11 @@ def rows(count=40, classes=3, weights=None):
     return made, dict(enumerate(labels.tolist()))
 
 
+def label_of(description):
+    """What people read as the label: of a row of a table its first target."""
+    return description.targets[0][1] if isinstance(description, TableRow) else description.label
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_classification_experiment(experiment):
     chosen = [f"experiment={experiment}", *(["data=cifar10_subset"] if experiment == "cifar10" else []), *FEW]
@@ -53,11 +59,13 @@ def test_every_classification_experiment(experiment):
     assert torch.equal(data.test_all.targets, plain.test_all.targets)
     assert torch.equal(data.left_out.rows, plain.left_out.rows)
     for row in before:
+        names = [data.classes[number] for number in (now[row], before[row])]
+        expected = f"{names[0]}, flipped from {names[1]}" if row in flips else names[0]
+        assert label_of(data.description("train", row)) == expected
         old, new = plain.display("train", row), data.display("train", row)
         if row not in flips or isinstance(old, np.ndarray):  # a picture shows no label
             assert np.array_equal(old, new) if isinstance(old, np.ndarray) else old == new
             continue
-        names = [data.classes[number] for number in (flips[row], before[row])]
         assert f"{names[0]}, flipped from {names[1]}" in new and new.replace(f"{names[0]}, flipped from ", "") == old
     assert np.array_equal(data.display("test", 0), plain.display("test", 0))
 

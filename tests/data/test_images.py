@@ -49,6 +49,7 @@ class TestCifar:
         assert data.train.inputs.shape[1:] == (3, 32, 32) and str(data.train.inputs.dtype) == "torch.float32"
         assert data.train.targets[:8].tolist() == arrays["train_labels"][:8].tolist()
         assert np.bincount(data.train.targets).min() > 450  # roughly balanced
+        assert data.classes[3] == "cat" and data.description("test", 0).label == data.classes[data.test.targets[0]]
         assert_normalised(data)
         mean, std = (getattr(arrays["train_images"].astype(float), of)((0, 1, 2)) for of in ("mean", "std"))
         np.testing.assert_allclose(mean / 255, [0.49, 0.48, 0.45], atol=0.01)  # as is known of CIFAR-10
@@ -134,6 +135,12 @@ def test_arrays_as_people_have_them(changes, channels, tmp_path):
     assert len(data.classes) == 3
 
 
+def test_names_of_classes_that_an_archive_has(tmp_path):
+    data = archive(tmp_path, **both(IMAGES, LABELS), class_names=WORDS)
+    assert data.classes == ("cat", "dog", "owl") and data.train.targets.tolist() == LABELS.tolist()
+    assert data.description("test", 1).label == WORDS[LABELS[1]] and archive(tmp_path).classes == ("0", "1", "2")
+
+
 def test_values_that_are_no_bytes_stay_what_they_are(tmp_path):
     random = np.random.default_rng(0)
     images = random.normal(size=(12, 8, 8, 2))
@@ -174,6 +181,9 @@ def test_a_layout_that_the_shape_does_not_tell(layout, channels, tmp_path):
         ({"train_labels": LABELS[:7]}, r"a word for each of the 12 images, .*, found int64 of shape \[7\]"),
         ({"train_labels": LABELS + 0.5}, "The labels in .* must have classes, found the number 0.5"),
         ({"train_labels": LABELS * 2}, "must have every class in a training row, found '1' in test rows only"),
+        ({"class_names": WORDS[:2]}, r"class_names in .* found 2 names \(cat, dog\) for the labels 0, 1, 2: leave"),
+        ({"class_names": WORDS[[0, 0, 1]]}, "must name each class once"),
+        (both(IMAGES, WORDS[LABELS]) | {"class_names": WORDS}, "3 names .* for the labels cat, dog, owl"),
         ({"train_labels": LABELS.astype(object)}, "not an .npz archive of plain arrays"),
     ],
 )

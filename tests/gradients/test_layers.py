@@ -9,7 +9,7 @@ from torch import nn
 
 from fimo.curvature import gauss_newton_factor
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
-from fimo.gradients import GradientSource, sequences
+from fimo.gradients import GradientSource, linear, sequences
 from fimo.gradients.convolution import Conv2dGradients
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.embedding import EmbeddingGradients
@@ -49,6 +49,23 @@ def words(request):
     return Problem(network, OBJECTIVES[request.param], train, test, torch.tensor([0, 4])).to(dtype=torch.float64)
 
 
+def require_rotated(rotated, matrices):
+    """Gradients in other coordinates, in factors, are the matrices `[row, fan-out, fan-in]`, a few rows at a time."""
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    weights = torch.rand(matrices.shape[1:], dtype=torch.float64)
+    np.testing.assert_allclose(torch.cat(list(rotated.pieces())), matrices, **close)
+    np.testing.assert_allclose(rotated.squared_entries(), matrices.square().sum(0), **close)
+    np.testing.assert_allclose(rotated.weighted_squares(weights), (matrices.square() * weights).sum((1, 2)), **close)
+
+
+@pytest.fixture(params=[1, None], ids=["row by row", "as many rows as fit"])
+def piece_bytes(request, monkeypatch):
+    """What a piece of rotated gradients may take."""
+    if request.param:
+        for room in (sequences, linear):
+            monkeypatch.setattr(room, "LAYER_GRADIENT_BYTES", request.param)
+
+
 def test_what_is_kept_in_factors(words):
     factorisation = factorisation_of(words.network, words.train[slice(0, 2)][0])
     assert set(factorisation.layers) == {"words", "places", "up", "norm", "down", "head"} and factorisation.others == (
@@ -80,7 +97,7 @@ def test_all_that_gradients_can_do(words, most_bytes, matrices, monkeypatch):
         np.testing.assert_allclose(combined, expected, **close)
 
 
-def test_gradients_as_they_are_and_their_squares_in_a_basis(words):
+def test_gradients_as_they_are_and_their_squares_in_a_basis(words, piece_bytes):
     ours, theirs = GradientSource(words)(words.train), GradientSource(words, factored=False)(words.train)
     for name in ("words", "places", "up", "down", "head"):
         part = ours.part(f"{name}.weight")
@@ -91,8 +108,7 @@ def test_gradients_as_they_are_and_their_squares_in_a_basis(words):
                 expected if part.bias is None else torch.cat([expected, theirs.tensors[part.bias][..., None]], 2)
             )
             left, right = (torch.rand(size, size, dtype=torch.float64) for size in with_bias.shape[1:])
-            squares = (left.T @ with_bias @ right).square().sum(0)
-            np.testing.assert_allclose(part.rotated_squares(left, right), squares, rtol=1e-9)
+            require_rotated(part.rotated(left, right), left.T @ with_bias @ right)
 
 
 def test_blocks_of_rows(words, monkeypatch):
@@ -160,9 +176,7 @@ def test_convolutions_in_factors(name, most_bytes, monkeypatch):
         np.testing.assert_allclose(part.matrices(), weight, **close)
         with_bias = weight if part.bias is None else torch.cat([weight, theirs[1].tensors["0.bias"][..., None]], 2)
         left, right = (torch.rand(size, size, dtype=torch.float64) for size in with_bias.shape[1:])
-        np.testing.assert_allclose(
-            part.rotated_squares(left, right), (left.T @ with_bias @ right).square().sum(0), rtol=1e-9
-        )
+        require_rotated(part.rotated(left, right), left.T @ with_bias @ right)
 
 
 @pytest.mark.parametrize(

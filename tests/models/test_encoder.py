@@ -14,7 +14,7 @@ from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.gradients.dense import per_example_gradients
 from fimo.models.encoder import Encoder, SequenceClassifier
-from fimo.preconditioners import kronecker_factors
+from fimo.preconditioners import kronecker_bases
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.reference import gradients as reference
@@ -182,7 +182,7 @@ def test_kronecker_factors_do_not_depend_on_padding(monkeypatch):
     torch.testing.assert_close(
         torch.tensor(attribute(padded, method).values), torch.tensor(scores.values), rtol=1e-9, atol=0
     )
-    monkeypatch.setattr(kronecker_factors, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(kronecker_bases, "BLOCK_BYTES", 1)
     torch.testing.assert_close(
         torch.tensor(attribute(short, method).values), torch.tensor(scores.values), rtol=1e-9, atol=0
     )

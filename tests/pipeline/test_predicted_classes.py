@@ -3,16 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from configs import app
 from problems import problem
 from torch import nn
 
 import fimo
+from fimo.models.evaluation import outputs_at
 from fimo.pipeline.predicted_classes import predicted_classes
 
 
 def test_the_likeliest_class_and_the_label():
     examples = problem("classification", "mlp")
-    sentences = predicted_classes(examples, "abcdefgh")
+    sentences = predicted_classes(examples.test, outputs_at(examples.network, examples.test), "abcdefgh")
     assert list(sentences) == examples.test.index.tolist()
     for place, sentence in enumerate(sentences.values()):
         outputs = examples.network(examples.test.inputs[place : place + 1])[0].detach().double().numpy()
@@ -22,10 +24,30 @@ def test_the_likeliest_class_and_the_label():
         other = f"{start}; the label is {'abcdefgh'[label]}, with {shares[label]:.2g}."
         assert sentence == (same if label == shares.argmax() else other)
     assert len({sentence.endswith("does the label.") for sentence in sentences.values()}) == 2  # both kinds
-    assert "says 1" in " ".join(predicted_classes(examples).values())
+    assert "says 1" in " ".join(predicted_classes(examples.test, outputs_at(examples.network, examples.test)).values())
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])
 def test_targets_that_are_no_classes_have_no_sentence(precision):
     rows = torch.ones(4, 3), torch.zeros(4, 2, dtype=precision)
-    assert predicted_classes(fimo.Problem(nn.Linear(3, 2), fimo.SquaredError(), rows, rows, [0])) == {}
+    examples = fimo.Problem(nn.Linear(3, 2), fimo.SquaredError(), rows, rows, [0])
+    assert predicted_classes(examples.test, outputs_at(examples.network, examples.test)) == {}
+
+
+def test_a_ranking_evaluates_the_model_once_for_each_split(tmp_path, monkeypatch):
+    """The page, ranking.md and losses.csv share the outputs."""
+    splits = []
+
+    def counted(network, rows):
+        splits.append(len(rows))
+        return outputs_at(network, rows)
+
+    for module in ("rank_all", "results_page"):
+        monkeypatch.setattr(f"fimo.pipeline.{module}.outputs_at", counted)
+    few = ("experiment=breast_cancer", "size=smoke", "data.test_count=3", "method=random", "name=once")
+    assert app(tmp_path, *few, name="rank") == 0
+    assert sorted(splits) == [3, 455]
+    text = (tmp_path / "results" / "once" / "ranking.md").read_text()
+    page = (tmp_path / "results" / "once" / "report.html").read_text()
+    (sentence, *_) = [line for line in text.splitlines() if line.startswith("The final model says")]
+    assert sentence in page

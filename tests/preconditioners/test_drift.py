@@ -16,7 +16,7 @@ from fimo.errors import UserError
 from fimo.gradients import training_set as sums
 from fimo.reference import methods as dense
 from fimo.unrolled import displaced as drift
-from fimo.unrolled.displaced import DisplacedGradients, backtracking
+from fimo.unrolled.displaced import DisplacedGradients, backtracking, hats, spaced
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 
@@ -47,6 +47,54 @@ class TestMovedGradients:
         P = dense.damped_inverse(dense.gauss_newton(asked), 1 / 0.02)
         expected = dense.moved_scores(asked, P, -P @ dense.mean_gradient(asked), "both")
         close(attribute(asked, method, views=DisplacedGradients("both", method)).sel(step=2), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("moved", ["train", "both"])
+@pytest.mark.parametrize("path", PATHS)
+def test_between_amounts_gradients_are_interpolated(moved, path):
+    """P is that of the step itself; in the gradients, scores are linear in the step."""
+    asked, steps = problem("classification", "mlp"), [1, 2, 4, 5, 9, 10]
+    method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion(steps, 0.05))
+    scores = attribute(asked, method, views=DisplacedGradients(moved, method, most=3))
+    assert scores["step"].values.tolist() == steps
+    assert method.notes["amounts"] == "gradients are taken after 3 amounts of training, and interpolated between"
+    sums, pull = dense.unrolled(dense.gauss_newton(asked), [0.05] * 10), dense.mean_gradient(asked)
+
+    def at(step, place):
+        return dense.moved_scores(asked, sums[step - 1], -sums[place - 1] @ pull, moved)
+
+    for step, (before, after, share) in {1: (1, 4, 0), 2: (1, 4, 1 / 3), 4: (1, 4, 1), 5: (4, 10, 1 / 6),
+                                         9: (4, 10, 5 / 6), 10: (4, 10, 1)}.items():  # fmt: skip
+        close(scores.sel(step=step), (1 - share) * at(step, before) + share * at(step, after), rtol=1e-7)
+
+
+def test_a_method_of_one_matrix_is_interpolated_too():
+    asked, steps = problem("classification", "mlp"), list(range(1, 31))
+    estimate = UnrolledGaussNewton("the drift").for_training(recursion(steps, 0.05))
+    few, all_of_them = (
+        attribute(asked, METHODS["CG"].make(), views=DisplacedGradients("both", estimate, most=most))
+        for most in (8, None)
+    )
+    assert few.shape == all_of_them.shape == (30, *attribute(asked, METHODS["CG"].make()).shape)
+    places = spaced(steps, 8)
+    np.testing.assert_allclose(few[places], all_of_them[places], rtol=1e-9)
+    assert 0 < np.abs(few - all_of_them).max() < 0.05 * np.abs(all_of_them).max()
+
+
+def test_amounts_are_evenly_spaced_in_the_logarithm():
+    assert spaced([3, 6, 9], 3) == [0, 1, 2] and spaced([3, 6, 9, 12], None) == [0, 1, 2, 3]
+    steps = list(range(5, 2505, 5))
+    chosen = spaced(steps, 12)
+    assert len(chosen) <= 12 and chosen[0] == 0 and chosen[-1] == 499 and chosen == sorted(set(chosen))
+    ratios = np.diff(np.log([steps[place] for place in chosen]))[4:]
+    assert ratios.max() < 1.1 * ratios.min()
+    assert spaced([7, 8], 2) == [0, 1] and spaced([7], 2) == [0]
+    shares = list(hats(steps, chosen))
+    totals = np.zeros(500)
+    for row in shares:
+        for place, share in row.items():
+            totals[place] += share
+    np.testing.assert_allclose(totals, 1)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -6,7 +6,7 @@ import torch
 from methods import METHODS
 
 from fimo.attribution import attribute
-from fimo.curvature.gauss_newton_factor import dual_memory
+from fimo.curvature.gauss_newton_factor import gram_bytes
 from fimo.curvature.products import PrimalCurvature, curvature
 from fimo.data.image_sources import Digits
 from fimo.data.images import ImageData
@@ -62,11 +62,11 @@ def test_dual_and_primal_agree(make):
     assert (dual.diagnostics["path"], primal.diagnostics["path"]) == ("dual", "primal")
 
 
-def test_the_dual_is_left_where_its_rows_dont_fit():
+def test_the_dual_is_left_where_its_gram_does_not_fit():
     question = digits(small)
     source = GradientSource(question)
-    wide, narrow = (dual_memory(source, dtype) for dtype in (torch.float64, torch.float32))
-    assert wide - narrow == (13 * 9) ** 2 * 4 and narrow == (13 * 9) ** 2 * 4 + 13 * 9 * question.size * 8
+    wide, narrow = (gram_bytes(source, dtype) for dtype in (torch.float64, torch.float32))
+    assert (wide, narrow) == ((13 * 9) ** 2 * 8, (13 * 9) ** 2 * 4)
     paths = {wide: "dual", wide - 1: "dual in float32", narrow: "dual in float32", narrow - 1: "primal"}
     for limit, path in paths.items():
         assert curvature(question, "gauss_newton", limit).path == path

@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from problems import problem
+from problems import problem, text_problem
 from recursions import PATHS, STEPS, close
 
 from fimo.attribution import attribute
 from fimo.errors import UserError
+from fimo.gradients import GradientSource
 from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
+from fimo.gradients.source import mean_square
 from fimo.optimizers import LinearisedAdam
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
@@ -159,16 +161,39 @@ def test_curvature_over_some_of_the_rows_leaves_batches_as_they_are():
         assert method.notes["rows"] == "curvature over 3 of 7 training rows"
 
 
-def test_layers_are_not_asked_for_gradients_in_other_coordinates():
-    """Also where the first two rows, on which factors are compared with plain gradients, have none."""
-    asked = small("classification", "mlp")
-    inputs, targets = asked.train.inputs.clone(), asked.train.targets
-    with torch.no_grad():
-        last = asked.network.linear_relu_stack[-1]
-        last.weight.zero_(), last.bias.copy_(torch.tensor([0.0, -1000.0, -1000.0])[: len(last.bias)])
-    targets = targets.clone()
-    targets[:2] = 0
-    asked = replace(asked, train=replace(asked.train, inputs=inputs, targets=targets))
+@pytest.mark.parametrize("most_bytes", [1, 2**28])
+@pytest.mark.parametrize("network", ["mlp", "convolutional", "text"])
+def test_layers_are_multiplied_in_factors(network, most_bytes, monkeypatch):
+    """Also where the first rows have no gradient, output by output or all outputs at once."""
+    monkeypatch.setattr("fimo.gradients.rescaled.LAYER_GRADIENT_BYTES", most_bytes)
+    asked = text_problem() if network == "text" else small("classification", network)
+    if network == "mlp":
+        with torch.no_grad():
+            last = asked.network.linear_relu_stack[-1]
+            last.weight.zero_(), last.bias.copy_(torch.tensor([0.0, -1000.0, -1000.0])[: len(last.bias)])
+        targets = asked.train.targets.index_fill(0, torch.arange(2), 0)
+        asked = replace(asked, train=replace(asked.train, targets=targets))
     method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion([5]))
-    attribute(asked, method)
-    assert not method.factored and method.diagnostics["path"] == "dual"
+    found = attribute(asked, method)
+    assert method.factored and method.diagnostics["path"] == "dual"
+    D, G = dense.adam_scale(asked, BATCH, EPSILON), dense.gauss_newton(asked)
+    close(found.sel(step=5), reference.scores(asked, dense.adam_unrolled(G, D, [1e-3] * 5, BETA)[-1]))
+
+
+@pytest.mark.parametrize("network", ["mlp", "convolutional", "transformer", "text"])
+def test_gradients_in_other_coordinates(network):
+    """Everything that gradients can do, in factors and as they are."""
+    asked = text_problem() if network == "text" else small("classification", network)
+    metric = DiagonalMetric.of_batches(asked, BATCH, EPSILON)
+    ours, theirs = (GradientSource(asked, factored, coordinates=metric.gradients) for factored in (True, False))
+    some, others = (ours(rows) for rows in (asked.train, asked.test))
+    expected, there = (theirs(rows) for rows in (asked.train, asked.test))
+    assert set(some.names) == set(expected.names) and ours.factored == (network != "transformer")
+    for name, products in expected.inner_per_parameter(there).items():
+        close(some.inner_per_parameter(others)[name], products)
+        close(some.squares()[name], expected.squares()[name])
+        close(some.row_sums()[name].reshape(-1), expected.row_sums()[name].reshape(-1))
+        close(some.row_square_sums()[name].reshape(-1), expected.row_square_sums()[name].reshape(-1))
+    factors = torch.rand(len(asked.train), dtype=torch.float64)
+    close(some.scaled(factors).joined([others]).inner(others), expected.scaled(factors).joined([there]).inner(there))
+    close(torch.tensor(mean_square(ours)), torch.tensor(mean_square(theirs)))

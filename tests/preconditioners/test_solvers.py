@@ -7,7 +7,7 @@ from methods import DEPTH, HALF, METHODS, SCALE, batches
 from problems import problem
 
 from fimo.attribution import attribute
-from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, gram_bytes
 from fimo.errors import UserError
 from fimo.gradients import GradientSource
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
@@ -64,9 +64,9 @@ class TestDualAndPrimal:
         np.testing.assert_allclose(pair[0][0], pair[1][0], rtol=1e-7)
 
     def test_exact_stops_where_the_gram_does_not_fit(self):
-        needed = dual_memory(GradientSource(problem("classification")))
-        assert 46 * 46 * 8 < needed < 2 * 46 * 46 * 8  # the Gram, and the rows in factors
-        with pytest.raises(UserError, match=r"Exact-GN needs 2.74e-05 GiB for the dual of 23 training rows, more"):
+        needed = gram_bytes(GradientSource(problem("classification")))
+        assert needed == 46 * 46 * 8
+        with pytest.raises(UserError, match=r"Exact-GN needs 1.58e-05 GiB for the dual of 23 training rows, more"):
             attribute(problem("classification"), ExactGaussNewton("Exact-GN", HALF, dual_bytes=needed - 1))
         attribute(problem("classification"), ExactGaussNewton("Exact-GN", HALF, dual_bytes=needed))
 
@@ -195,7 +195,7 @@ def test_a_dual_that_fits_in_float32_only(name):
         ),
     }
     source = GradientSource(question)
-    exact, narrow = (makers[name](dual_memory(source, dtype)) for dtype in (torch.float64, torch.float32))
+    exact, narrow = (makers[name](gram_bytes(source, dtype)) for dtype in (torch.float64, torch.float32))
     expected, found = attribute(question, exact), attribute(question, narrow)
     assert (exact.diagnostics["path"], narrow.diagnostics["path"]) == ("dual", "dual in float32")
     assert narrow.notes["path"] == "dual in float32" and "path" not in exact.notes

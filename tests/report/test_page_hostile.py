@@ -108,6 +108,7 @@ def test_a_removal_has_predictions_means_and_verdicts(opened):
     assert browsed.get_by_role("tab").all_inner_texts() == ["Removal", "About"]
     text = browsed.locator("#view-removal").inner_text()
     assert "CG beats random rows" in text and "Removing 15 rows raises it." in text
+    assert browsed.locator("#view-removal .sentences img").count() == 1  # test example 2 is a picture
     assert "75 %" in text and "0.500 ± 0.100" in text
     controls(browsed, "removal", "taken out").get_by_text("2 %").click()
     cg = made.removal.query("method == 'CG' and share == 0.02")

@@ -1,11 +1,14 @@
 """removal.md: what its sentences and its table say of few test examples, few groups and other measurements."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from fimo.comparison.removal import RANDOM_ROWS, Verification
 from fimo.report.influential import Examples
-from fimo.report.removal import removal_figure, removal_markdown
+from fimo.report.markdown import small_with_error
+from fimo.report.removal import removal_figure, removal_markdown, verdicts
 
 EXAMPLES = Examples(lambda split, row: "", lambda split, row: None)
 
@@ -36,6 +39,17 @@ def test_one_test_example_and_one_row():
     text = removal_markdown(verification((3,), shares=((0.1, 1),)), EXAMPLES)
     assert "For one test example the" in text and "over one test example." in text
     assert "Removing the row that CG names raises the loss at test 3 from 0.5 by 0.100" in text
+
+
+def test_small_effects_have_a_power_of_ten_of_their_own():
+    """Decimals of a table would end before them; rounded the sentence says what the numbers are."""
+    made = verification((3,))
+    rows = made.table["method"] == "CG"
+    table = made.table.assign(measured_mean=np.where(rows, 4.126e-5, -3e-7), measured_sem=1.2e-6, predicted=3e-5)
+    sentence = verdicts(replace(made, table=table), "CG", EXAMPLES)[3]
+    assert "raises the loss at test 3 from 0.5 by (4.13 ± 0.12) × 10⁻⁵, predicted 3e-05;" in sentence
+    assert "random rows: (-0.3 ± 1.2) × 10⁻⁶." in sentence
+    assert small_with_error(2e-5, np.nan) == "2.00 × 10⁻⁵" and small_with_error(np.nan, 1) == "–"
 
 
 def test_groups_that_the_correlation_is_over():

@@ -10,11 +10,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 import xarray as xr
 
 from fimo.api.addresses import further_training_artifact
+from fimo.api.arguments import (
+    folder_path,
+    require_losses_and_scores,
+    require_methods,
+    require_problem,
+    require_training,
+    seed_list,
+)
 from fimo.comparison import tables
 from fimo.devices import device_named
 from fimo.effect import diverged
@@ -22,6 +29,7 @@ from fimo.errors import MethodFailed, UserError
 from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
+from fimo.gradients.shared import shared_curvature
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import seed_file
 from fimo.pipeline.catalogue import method_named, method_of
@@ -62,12 +70,13 @@ def further_train(
         warning.
 
     Raises:
-        UserError: for seeds that are none, and where the network does not suit the training.
+        UserError: for arguments in the wrong place, seeds that are none, and where the network does not suit the
+            training.
     """
-    wanted = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not wanted or len(set(wanted)) < len(wanted) or min(wanted) < 0:
-        raise UserError(f"seeds must be a number of seeds, or different whole numbers of at least 0, found {seeds!r}.")
-    artifact = None if folder is None else further_training_artifact(problem, training, Path(folder))
+    require_problem("further_train", problem)
+    require_training("further_train", training)
+    wanted, path = seed_list(seeds), folder_path(folder)
+    artifact = None if path is None else further_training_artifact(problem, training, path)
     losses = {}
     if artifact is not None:
         stored = {seed: artifact.path(seed_file(seed)) for seed in wanted if artifact.has(seed_file(seed))}
@@ -112,8 +121,12 @@ def attribute(
         A method that can't be applied to the problem is missing, and a warning of the log says why.
 
     Raises:
-        UserError: for an unknown method and two of one label; `MethodFailed` where no method can be applied.
+        UserError: for arguments in the wrong place, an unknown method and two of one label; `MethodFailed` where no
+            method can be applied.
     """
+    require_problem("attribute", problem)
+    require_methods("attribute", methods)
+    require_training("attribute", training, optional=True)
     chosen = methods_of(methods, training)
     return of_each(chosen, problem, device, lambda method, placed: method.scores(placed, training))
 
@@ -126,13 +139,8 @@ def methods_of(methods: Any, training: FurtherTraining | None) -> list[AnyMethod
         training: see `attribute`.
 
     Raises:
-        UserError: for an unknown method, two of one label, and tables or scores in the place of methods.
+        UserError: for an unknown method, and two of one label.
     """
-    if isinstance(methods, (Mapping, pd.DataFrame)):
-        raise UserError(
-            f"Methods must be names or objects (or, for fimo.verify, what fimo.rank returns), found a "
-            f"{type(methods).__name__} of results."
-        )
     if not isinstance(methods, Iterable) or isinstance(methods, str):
         methods = [methods]
     chosen = [_method(method, training) for method in methods]
@@ -164,15 +172,16 @@ def of_each(
     """
     target, values, failed = device_named(device), {}, {}
     placed = cache(lambda dtype: problem.in_precision(dtype, target))  # methods of one precision share a copy
-    for method in methods:
-        try:
-            scored = compute(method, placed(method.dtype))
-        except MethodFailed as reason:
-            if len(methods) == 1:
-                raise
-            failed[method.label] = str(reason)
-        else:
-            values[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
+    with shared_curvature():
+        for method in methods:
+            try:
+                scored = compute(method, placed(method.dtype))
+            except MethodFailed as reason:
+                if len(methods) == 1:
+                    raise
+                failed[method.label] = str(reason)
+            else:
+                values[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
     require_scores(values, failed)
     for note in failure_notes(failed):
         logger.warning(note)
@@ -215,9 +224,10 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
         gold: as `further_train` gives it.
 
     Raises:
-        UserError: where they are about other examples or steps, for one left-out example, and where all further
-            training diverged.
+        UserError: for arguments in the wrong place, where they are about other examples or steps, for one left-out
+            example, and where all further training diverged.
     """
+    require_losses_and_scores(scores, gold)
     seeds = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
     for label, score in scores.items():
         for axis in ("test", "left_out"):

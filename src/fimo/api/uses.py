@@ -13,6 +13,14 @@ import pandas as pd
 import torch
 
 from fimo.api.addresses import problem_config
+from fimo.api.arguments import (
+    amount_list,
+    folder_path,
+    require_methods,
+    require_problem,
+    require_training,
+    seed_list,
+)
 from fimo.api.stages import attribute, further_train, methods_of, of_each
 from fimo.comparison import removal
 from fimo.effect import last_step
@@ -78,9 +86,13 @@ def rank(
         Tables. A method that can't be applied to the problem is missing, and a warning of the log says why.
 
     Raises:
-        UserError: for more rows than there are, amounts that the training does not come to, an unknown method;
-            `MethodFailed` where no method can be applied.
+        UserError: for arguments in the wrong place, more rows than there are, amounts that the training does not come
+            to, an unknown method; `MethodFailed` where no method can be applied.
     """
+    require_problem("rank", problem)
+    require_methods("rank", methods)
+    require_training("rank", training, optional=True)
+    amounts = amount_list(amounts)
     require_top(top, len(problem.train))
     if training is not None:
         training = replace(training, evaluate_every=RankSettings(top, amounts).steps(training, problem))
@@ -132,9 +144,15 @@ def verify(
         `table` and `agreement`, see `fimo.comparison.removal.Verification`, and `figure()`.
 
     Raises:
-        UserError: for a share that is no row or more than the ranking keeps, a test example that is not there, fewer
-            than two random groups, and a ranking of another model, other test examples or another measurement.
+        UserError: for arguments in the wrong place, a share that is no row or more than the ranking keeps, a test
+            example that is not there, fewer than two random groups, and a ranking of another model, other test
+            examples or another measurement.
     """
+    require_problem("verify", problem)
+    if not isinstance(methods, Ranking):
+        require_methods("verify", methods)
+    require_training("verify", training)
+    seeds, folder = seed_list(seeds), folder_path(folder)
     settings, n = _settings(tests, shares, random, end), len(problem.train)
     sizes, index = settings.sizes(n), problem.test.index.tolist()
     places = [index.index(position) for position in settings.positions(index)]
@@ -164,14 +182,14 @@ def verify(
 
 def _settings(tests: Any, shares: Any, random: Any, end: str) -> RemovalSettings:
     """What a caller asks for, numbers and arrays of any kind."""
-    shares, tests = np.asarray(shares, dtype=float), None if tests is None else np.asarray(tests)
+    given, tests = np.asarray(shares), None if tests is None else np.asarray(tests)
     if tests is not None and tests.dtype.kind not in "iu" and tests.size:
         raise UserError(f"tests must be a number of test examples, or positions in the test split, found {tests}.")
-    if not shares.size or not np.isfinite(shares).all():
-        raise UserError(f"shares must be shares of the training rows, as (0.01, 0.05), found {shares.tolist()}.")
+    if not given.size or given.dtype.kind not in "iuf" or not np.isfinite(given).all():
+        raise UserError(f"shares must be shares of the training rows, as (0.01, 0.05), found {given.tolist()}.")
     require_whole("random", int(random) if isinstance(random, np.integer) else random, least=2)
     positions = None if tests is None else tests.tolist()
-    return RemovalSettings(np.atleast_1d(shares).tolist(), positions, int(random), end=end)
+    return RemovalSettings(np.atleast_1d(given).astype(float).tolist(), positions, int(random), end=end)
 
 
 __all__ = ["Ranking", "Verification", "rank", "verify"]

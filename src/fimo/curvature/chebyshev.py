@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -72,9 +72,9 @@ class Polynomials:
         """f(C) times each gradient."""
         return Expanded(self, self.curvature.system(gradients))
 
-    def single(self, place: int) -> Polynomials:
-        """One of the functions."""
-        return replace(self, weights=self.weights[place : place + 1])
+    def some(self, places: Sequence[int]) -> Polynomials:
+        """Some of the functions."""
+        return replace(self, weights=self.weights[list(places)])
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
         """f(C) times one vector, for each function.

@@ -7,6 +7,7 @@ has columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,8 +18,13 @@ from torch import Tensor
 from fimo.curvature.linear_system import LinearSystem
 from fimo.gradients.base import Gradients, Vectors
 from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.recomputed import RecomputedGradients
+from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
-from fimo.memory import GRAM_BYTES
+from fimo.memory import BLOCK_BYTES, DUAL_BYTES, GRAM_BYTES
+
+# Of the rows of a Gram that is made block by block: with more, less is computed twice.
+PARTS = 8
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class GaussNewtonFactor:
     """A, with its Gram.
 
     Attributes:
-        rows: A, n·rank rows, those of one example after those of the one before.
+        rows: A, n·rank rows, those of one example after those of the one before; made anew for each product, some
+            parameters at a time, where they don't fit into memory.
         gram: K = A Aᵀ, `[n·rank, n·rank]`; its dtype is that of all arithmetic in the dual.
         n: number of training examples.
         root: R.
@@ -50,30 +57,37 @@ class GaussNewtonFactor:
 
     @classmethod
     def of(
-        cls, source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature
+        cls,
+        source: GradientSource,
+        dtype: torch.dtype = torch.float64,
+        root: Cotangents = of_curvature,
+        most_bytes: int = DUAL_BYTES,
     ) -> GaussNewtonFactor:
-        """Both, for all training rows; `dual_memory` says what they take.
+        """Both, for all training rows.
 
         Args:
             source: of gradients, with the training rows.
             dtype: of the Gram.
             root: R, see `fimo.curvature.roots`.
+            most_bytes: that the Gram and what is held of the rows may take.
 
         Returns:
             A and its Gram.
         """
+        return made_once("dual", source, root, lambda: cls._made(source, dtype, root, most_bytes), dtype, most_bytes)
+
+    @classmethod
+    def _made(cls, source: GradientSource, dtype: torch.dtype, root: Cotangents, most_bytes: int) -> GaussNewtonFactor:
         train = source.problem.train
         size = len(train) * source.scalars(root)
+        left = most_bytes - size**2 * dtype.itemsize
+        if size * sum(row_bytes for _, row_bytes in source.gradient_bytes(train, root)) > left:
+            anew = RecomputedGradients.of(source, train, root, max(left, BLOCK_BYTES))
+            return cls(anew, anew.inner(anew).to(dtype), len(train), root)
         small = size**2 * torch.float64.itemsize <= GRAM_BYTES
         blocks = list(source.blocks(train, root, None if small else GRAM_BYTES // (4 * 8 * size)))
         rows = blocks[0].joined(blocks[1:])
-        if small:
-            return cls(rows, rows.inner(rows).to(dtype), len(train), root)
-        gram, start = torch.empty(size, size, dtype=dtype, device=source.problem.device), 0
-        for block in blocks:  # a Gram can be as large as memory allows, so nothing else may have its size
-            products = block.inner(rows)
-            gram[start : start + len(products)] = products
-            start += len(products)
+        gram = rows.inner(rows).to(dtype) if small else _gram_of_blocks(blocks, rows, size, dtype)
         return cls(rows, gram, len(train), root)
 
     def largest_eigenvalue(self) -> float:
@@ -88,8 +102,34 @@ class GaussNewtonFactor:
         return DualSystem(self, gradients, projected.to(self.gram.dtype), squares.to(self.gram.dtype))
 
 
-def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature) -> int:
-    """Bytes of `GaussNewtonFactor`: the Gram, and the rows themselves, in factors or as plain matrices.
+def _gram_of_blocks(blocks: Sequence[Gradients], rows: Gradients, size: int, dtype: torch.dtype) -> Tensor:
+    """K, block by block: it can be as large as memory allows, so nothing else may have its size.
+
+    K = Kᵀ, so a block is multiplied with the rows from it on. These are joined anew `PARTS` times only.
+
+    Args:
+        blocks: of rows of A.
+        rows: A.
+        size: rows of A.
+        dtype: of K.
+
+    Returns:
+        K, `[size, size]`.
+    """
+    gram = torch.empty(size, size, dtype=dtype, device=rows.norms().device)
+    first, start, every = 0, 0, -(-len(blocks) // PARTS)
+    for number, block in enumerate(blocks):
+        if number and number % every == 0:
+            first, rows = start, block.joined(blocks[number + 1 :])
+        products = block.inner(rows).to(dtype)
+        end = start + len(products)
+        gram[start:end, first:], gram[first:, start:end] = products, products.T
+        start = end
+    return gram
+
+
+def gram_bytes(source: GradientSource, dtype: torch.dtype = torch.float64, root: Cotangents = of_curvature) -> int:
+    """Bytes of the Gram of a `GaussNewtonFactor`.
 
     Args:
         source: of gradients, with the training rows.
@@ -99,10 +139,7 @@ def dual_memory(source: GradientSource, dtype: torch.dtype = torch.float64, root
     Returns:
         The bytes.
     """
-    train = source.problem.train
-    rows = len(train) * source.scalars(root)
-    few = source(train.keep(slice(None, None, -(-len(train) // 4))), root)  # of all lengths
-    return rows**2 * dtype.itemsize + few.held_bytes * rows // len(few.norms())
+    return (len(source.problem.train) * source.scalars(root)) ** 2 * dtype.itemsize
 
 
 @dataclass(frozen=True)

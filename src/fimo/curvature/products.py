@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, gram_bytes
 from fimo.curvature.linear_system import LinearSystem
 from fimo.curvature.matrix_products import matrix_product
 from fimo.curvature.roots import CURVATURES
 from fimo.errors import MethodFailed
 from fimo.gradients.dense import DenseGradients
+from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.source import GradientSource
 from fimo.memory import BLOCK_BYTES, DUAL_BYTES
@@ -145,29 +146,32 @@ class Curvature:
         return "primal" if self.primal else "dual in float32" if self.narrow else "dual"
 
 
-def curvature(problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES, factored: bool = True) -> Curvature:
+def curvature(
+    problem: Problem, kind: str, dual_bytes: int = DUAL_BYTES, metric: DiagonalMetric | None = None
+) -> Curvature:
     """The cheapest right way to multiply with a curvature.
 
-    The dual, where the curvature has a root and it fits into `dual_bytes`, in float64 or else in float32: the Gram, and
-    the rows in factors or as they are.
+    The dual, where the curvature has a root and the Gram fits into `dual_bytes`, in float64 or else in float32.
 
     Args:
         problem: network, objective and training rows.
         kind: one of `CURVATURES`.
-        dual_bytes: bound on the memory of the dual.
-        factored: False for gradients as plain matrices in any case.
+        dual_bytes: bound on the memory of the dual's Gram, and of it with the rows where these are held.
+        metric: in whose coordinates; None for those of θ itself.
 
     Returns:
         The curvature with the gradients that go with it.
     """
+    coordinates = metric.gradients if metric else None
     if (root := CURVATURES[kind]) is not None:
-        source = GradientSource(problem, factored)
+        source = GradientSource(problem, coordinates=coordinates)
         for dtype in (torch.float64, torch.float32):
-            if dual_memory(source, dtype, root) <= dual_bytes:
-                dual = GaussNewtonFactor.of(source, dtype, root)
+            if gram_bytes(source, dtype, root) <= dual_bytes:
+                dual = GaussNewtonFactor.of(source, dtype, root, dual_bytes)
                 return Curvature(source, dual.system, dtype=dtype, dual=dual)
-    primal = PrimalCurvature(problem, kind)
-    return Curvature(GradientSource(problem, factored=False), primal.system, primal, problem.dtype)
+    primal = PrimalCurvature(metric.rescaled(problem) if metric else problem, kind)
+    source = GradientSource(problem, factored=False, coordinates=coordinates)
+    return Curvature(source, primal.system, primal, problem.dtype)
 
 
 def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> Tensor:

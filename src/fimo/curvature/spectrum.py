@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,8 +13,10 @@ from torch import Tensor
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
 from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
 from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
+from fimo.memory import DUAL_BYTES
 from fimo.problem import Parameters, Problem
 
 
@@ -33,17 +35,22 @@ class Spectrum:
     vectors: Tensor
 
     @classmethod
-    def of(cls, source: GradientSource, root: Cotangents = of_curvature) -> Spectrum:
+    def of(cls, source: GradientSource, root: Cotangents = of_curvature, most_bytes: int = DUAL_BYTES) -> Spectrum:
         """The eigendecomposition over all training rows.
 
         Args:
             source: of gradients, with the training rows.
             root: R, see `fimo.curvature.roots`.
+            most_bytes: see `GaussNewtonFactor.of`.
 
         Returns:
             The eigendecomposition.
         """
-        dual = GaussNewtonFactor.of(source, root=root)
+        return made_once("spectrum", source, root, lambda: cls._made(source, root, most_bytes), most_bytes)
+
+    @classmethod
+    def _made(cls, source: GradientSource, root: Cotangents, most_bytes: int) -> Spectrum:
+        dual = GaussNewtonFactor.of(source, root=root, most_bytes=most_bytes)
         eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
         return cls(dual, eigenvalues.clamp(min=0), vectors)
 
@@ -75,10 +82,9 @@ class SpectralFunctions:
         squares = self.spectrum.coordinates(gradients).square()
         return self.outside.to(squares) * gradients.norms().square().to(squares) + self.slopes @ squares
 
-    def single(self, place: int) -> SpectralFunctions:
-        """One of several functions, as the only one of several."""
-        some = slice(place, place + 1)
-        return replace(self, filters=self.filters[some], outside=self.outside[some])
+    def some(self, places: Sequence[int]) -> SpectralFunctions:
+        """Some of several functions."""
+        return replace(self, filters=self.filters[list(places)], outside=self.outside[list(places)])
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
         """f(G) times one vector, for each of several functions.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fimo.data.descriptions import Describe, described
+from fimo.data.descriptions import Describe, described, relabelled
 from fimo.data.flips import Flips, flip_labels
 from fimo.data.left_out import LeftOut, described_groups, is_described, kept_rows, listed_groups
 from fimo.descriptions import Description
@@ -109,13 +109,16 @@ class Data(DataInfo):
         return None if self.flips is None else self.flips.rows
 
     def description(self, split: str, row: int) -> Description:
-        """An example as people want to see it.
+        """An example as people want to see it, a training row with the label that it has now.
 
         Args:
             split: `train` or `test`.
             row: position in that split.
         """
-        return described(self.display(split, row)) if self.describe is None else self.describe(split, row)
+        if self.describe is None:
+            return described(self.display(split, row))
+        label = self.flips.label(row, self.classes) if self.flips is not None and split == "train" else None
+        return self.describe(split, row) if label is None else relabelled(self.describe(split, row), label)
 
 
 MISCLASSIFIED: Literal["misclassified"] = "misclassified"

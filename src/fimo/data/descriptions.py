@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,21 @@ def described(display: str | np.ndarray) -> Description:
         display: a line of text, or an image `[height, width, channel]`, uint8.
     """
     return display if isinstance(display, str) else Picture(display)
+
+
+def relabelled(description: Description, label: str) -> Description:
+    """An example with another label, where its own was flipped.
+
+    Args:
+        description: of a row with one target, a class.
+        label: what people read in its place.
+    """
+    if isinstance(description, TableRow):
+        (name, _), *weight = description.targets
+        return replace(description, targets=[(name, label), *weight])
+    if isinstance(description, (Sentence, Picture)):
+        return replace(description, label=label)
+    return description
 
 
 def short_number(value: object) -> str:

@@ -107,3 +107,30 @@ def label_array(labels: np.ndarray, rows: int, what: str) -> np.ndarray:
             f"{labels.dtype} of shape {list(labels.shape)}."
         )
     return labels.astype(str) if labels.dtype.kind == "S" else labels
+
+
+def class_names(named: np.ndarray | None, classes: tuple[str, ...], what: str) -> tuple[str, ...] | None:
+    """What people call the classes.
+
+    Args:
+        named: a name for each label 0, 1, … in their order, or None.
+        classes: the labels, as text, in their order.
+        what: these names are, for errors.
+
+    Returns:
+        Names by class number; None where they are the numbers themselves.
+
+    Raises:
+        UserError: where there is not one name for each class, or labels are names already.
+    """
+    are_numbers = classes == tuple(map(str, range(len(classes))))
+    if named is None:
+        return None if are_numbers else classes
+    names = [str(name) for name in np.ravel(named)]
+    if not are_numbers or len(set(names)) < len(names) or len(names) != len(classes):
+        raise UserError(
+            f"{what} must name each class once where labels are 0, 1, …, found {len(names)} names "
+            f"({', '.join(names[:3])}) for the labels {', '.join(classes[:3])}{', …' if len(classes) > 3 else ''}: "
+            "leave it out, or give every class its name."
+        )
+    return tuple(names)

@@ -11,14 +11,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fimo.data.classes import class_numbers, require_known_classes
 from fimo.data.download import TIMEOUT_SECONDS
-from fimo.data.image_arrays import image_array, label_array
+from fimo.data.image_arrays import class_names, image_array, label_array
 from fimo.data.splits import random_split
 from fimo.errors import Unavailable, UserError, short
 
@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 SUBSET = "cifar10/cifar10_subset.npz"
 SPLITS = ("train", "test")
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+# Names of the classes in their order, which an archive may have; a part of CIFAR-10 without them has these.
+NAMES = "class_names"
+CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Digits:
 
 @dataclass(frozen=True)
 class Archive:
-    """An .npz file with the arrays train_images, train_labels, test_images and test_labels.
+    """An .npz file with the arrays train_images, train_labels, test_images and test_labels, perhaps class_names.
 
     Attributes:
         file: path below the data folder.
@@ -126,7 +129,7 @@ class Archive:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 names = list(archive)
-                arrays = {name: archive[name] for name in ARRAYS if name in names}
+                arrays = {name: archive[name] for name in (*ARRAYS, NAMES) if name in names}
         # A single array is no context manager, and lists are only in what was pickled.
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as reason:
             raise UserError(
@@ -134,7 +137,11 @@ class Archive:
             ) from reason
         if missing := [name for name in ARRAYS if name not in arrays]:
             raise UserError(f"{path} lacks the arrays {missing}: expected {list(ARRAYS)}, found {names}.")
-        return _checked(arrays, path, self.layout)
+        images = _checked(arrays, path, self.layout)
+        is_cifar10 = (
+            self.file == SUBSET and images.classes is None and 1 + images.train.labels.max() == len(CIFAR10_NAMES)
+        )
+        return replace(images, classes=CIFAR10_NAMES) if is_cifar10 else images
 
 
 def _checked(arrays: dict[str, np.ndarray], path: Path, layout: str | None) -> Images:
@@ -154,8 +161,7 @@ def _checked(arrays: dict[str, np.ndarray], path: Path, layout: str | None) -> I
     require_known_classes(numbers, np.arange(len(train)), classes, what)
     black, white = (0, 255) if train.dtype == np.uint8 else (float(train.min()), float(train.max()))
     splits = ImageSplit(train, numbers[: len(train)]), ImageSplit(test, numbers[len(train) :])
-    named = classes if classes != tuple(map(str, range(len(classes)))) else None
-    return Images(*splits, named, black, white)
+    return Images(*splits, class_names(arrays.get(NAMES), classes, f"{NAMES} in {path}"), black, white)
 
 
 @dataclass(frozen=True)

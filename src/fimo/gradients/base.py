@@ -59,7 +59,15 @@ class Gradients(ABC):
         return torch.stack(list(self.squares().values())).sum(0).sqrt()
 
     @abstractmethod
-    def scaled(self, factors: Tensor) -> Gradients:
+    def row_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows, by the parameter's name, its entries in the order that the parameter has them."""
+
+    @abstractmethod
+    def row_square_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows of the squared entries, as `row_sums`."""
+
+    @abstractmethod
+    def scaled(self, factors: Tensor) -> Self:
         """Each row times its factor, `factors [row]`."""
 
     @abstractmethod

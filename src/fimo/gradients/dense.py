@@ -54,6 +54,14 @@ class DenseGradients(Gradients):
         """Squared norms over each parameter tensor, `[row]`."""
         return {name: matrix.square().sum(1) for name, matrix in self.matrices().items()}
 
+    def row_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows, by name."""
+        return {name: tensor.sum(0) for name, tensor in self.tensors.items()}
+
+    def row_square_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows of the squared entries, by name."""
+        return {name: tensor.square().sum(0) for name, tensor in self.tensors.items()}
+
     def scaled(self, factors: Tensor) -> DenseGradients:
         """Each gradient times its factor, `factors [row]`."""
         return DenseGradients(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fimo.gradients.dense import DenseGradients
+from fimo.gradients.base import Gradients
+from fimo.gradients.cotangents import of_loss
+from fimo.gradients.rescaled import rescaled, rescaled_name
+from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
 from fimo.problem import Parameters, Problem, copied
 from fimo.rows import Inputs
@@ -42,7 +44,12 @@ class DiagonalMetric:
         Returns:
             The metric.
         """
-        squares = batch_second_moments(problem, batch_size)
+        source = GradientSource(problem)
+        return made_once("metric", source, of_loss, lambda: cls._made(source, batch_size, epsilon), batch_size, epsilon)
+
+    @classmethod
+    def _made(cls, source: GradientSource, batch_size: int, epsilon: float) -> DiagonalMetric:
+        squares = batch_second_moments(source, batch_size)
         largest = max(float(square.max()) for square in squares.values())
         squares = {name: torch.where(square > 0, square, largest) for name, square in squares.items()}
         return cls({name: (square.sqrt() + epsilon).rsqrt() for name, square in squares.items()})
@@ -52,12 +59,12 @@ class DiagonalMetric:
         network = copied(RescaledNetwork(problem.network, self.sqrt_diagonal))  # what is inside has been looked at
         return replace(problem, network=network, part=problem.part and tuple(map(rescaled_name, problem.part)))
 
-    def gradients(self, gradients: DenseGradients) -> DenseGradients:
+    def gradients(self, gradients: Gradients) -> Gradients:
         """D^½ g for each gradient with respect to θ: the gradients with respect to y."""
-        return DenseGradients(self.gradient(gradients.tensors))
+        return rescaled(gradients, self.sqrt_diagonal)
 
     def gradient(self, gradient: Mapping[str, Tensor]) -> Parameters:
-        """D^½ g by parameter, of one gradient or, with a first axis, of several."""
+        """D^½ g by parameter, of one gradient."""
         return {rescaled_name(name): root * gradient[name] for name, root in self.sqrt_diagonal.items()}
 
     def back(self, vector: Parameters) -> Parameters:
@@ -80,11 +87,6 @@ class AdamMetric:
     def of(self, problem: Problem) -> DiagonalMetric:
         """The metric at the problem's parameters, over its training rows."""
         return DiagonalMetric.of_batches(problem, self.batch_size, self.epsilon)
-
-
-def rescaled_name(name: str) -> str:
-    """What a parameter is called in a `RescaledNetwork`."""
-    return f"inside.{name}"
 
 
 class RescaledNetwork(nn.Module):
@@ -111,25 +113,25 @@ class RescaledNetwork(nn.Module):
         return ((name, part) for name, part in self.inside.named_parameters() if name in self.sqrt_diagonal)
 
 
-def batch_second_moments(problem: Problem, batch_size: int) -> Parameters:
+def batch_second_moments(source: GradientSource, batch_size: int) -> Parameters:
     """E[g_B²] entry by entry, g_B the mean gradient of a batch of rows drawn without replacement; by parameter.
 
         E[g_B²] = ḡ² + (mean of g_k² − ḡ²) (n − |B|)/(|B| (n − 1))
 
     Args:
-        problem: its n training rows.
+        source: of the gradients of n training rows.
         batch_size: |B|.
 
     Returns:
         The second moments, by parameter.
     """
-    n = len(problem.train)
+    problem, n = source.problem, len(source.problem.train)
     sums = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     squares = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
-    for block in cast(Iterator[DenseGradients], GradientSource(problem, factored=False).blocks(problem.train)):
-        for name, gradients in block.tensors.items():
-            sums[name] += gradients.sum(0)
-            squares[name] += gradients.square().sum(0)
+    for block in source.blocks(problem.train):
+        for totals, parts in (sums, block.row_sums()), (squares, block.row_square_sums()):
+            for name, part in parts.items():
+                totals[name] += part.reshape(totals[name].shape)
     size = min(batch_size, n)
     spread = (n - size) / (size * max(n - 1, 1))
     means = {name: total / n for name, total in sums.items()}

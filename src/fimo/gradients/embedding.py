@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from fimo.gradients.layers import parameter_names
-from fimo.gradients.sequences import Segment, SequenceGradients
+from fimo.gradients.layers import ALL, parameter_names
+from fimo.gradients.sequences import LinearSequenceGradients, Segment, SequenceGradients
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class EmbeddingGradients(SequenceGradients):
     def _matrices_are_cheaper(self, other: SequenceGradients) -> bool:
         return False  # nearly all of their entries are zero
 
-    def matrices(self, outputs: slice = slice(None)) -> Tensor:
+    def matrices(self, outputs: slice = ALL) -> Tensor:
         """Gradients as the parameter has its axes, `[row, row of the embedding, width]`, for some of the width."""
         result = []
         for segment in self.segments:
@@ -101,14 +101,38 @@ class EmbeddingGradients(SequenceGradients):
         deltas = segment.deltas.flatten(0, 1)
         return deltas.new_zeros(self.fan_in, self.fan_out).index_add_(0, segment.inputs.flatten(), deltas)
 
-    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
-        """Sum over rows of the squared entries of leftᵀ G right, G with the axes of a linear layer's weight.
+    def row_square_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows of the squared entries, of the tokens that a row has."""
+        total = self.segments[0].deltas.new_zeros(self.fan_in, self.fan_out)
+        for segment in self.segments:
+            same = self.input_products(segment.inputs, segment.inputs).to(segment.deltas)
+            # A row's gradient at a token is there once for each place that has it.
+            squares = (same @ segment.deltas).square() / same.sum(2, keepdim=True)
+            total.index_add_(0, segment.inputs.flatten(), squares.flatten(0, 1))
+        return {self.weight: total}
+
+    def rescaled(self, factors: Tensor, name: str) -> Self:
+        """Each entry of the gradients times a factor of its own: of one token, so that they stay in factors.
+
+        Args:
+            factors: `[row of the embedding, width]`.
+            name: that the weight has then.
+
+        Returns:
+            Gradients.
+        """
+        segments = tuple(Segment(s.inputs, s.deltas * factors[s.inputs]) for s in self.segments)
+        return replace(self, weight=name, segments=segments)
+
+    def rotated(self, left: Tensor, right: Tensor) -> SequenceGradients:
+        """leftᵀ G right, G with the axes of a linear layer's weight: one-hot inputs take rows of `right`.
 
         Args:
             left: `[width, width]`.
             right: `[row of the embedding, row of the embedding]`.
 
         Returns:
-            `[width, row of the embedding]`.
+            Of each row, `[width, row of the embedding]`.
         """
-        return (left.T @ self.matrices().mT @ right).square().sum(0)
+        segments = tuple(Segment(right[s.inputs], s.deltas @ left) for s in self.segments)
+        return LinearSequenceGradients(self.weight, None, segments, len(right))

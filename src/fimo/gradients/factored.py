@@ -6,8 +6,8 @@ g_j · g_i = Σ_l (a_j · a_i + 1) (δ_j · δ_i)        (for linear layers on m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -51,6 +51,11 @@ class Factorisation:
     others: tuple[str, ...]
     extra_bytes: int = 0
 
+    def restricted(self, names: Collection[str]) -> Factorisation:
+        """That of some parameters, all of a layer's or none."""
+        layers = {name: kind for name, kind in self.layers.items() if f"{name}.weight".lstrip(".") in names}
+        return replace(self, layers=layers, others=tuple(name for name in self.others if name in names))
+
 
 def layer_gradients(
     problem: Problem, rows: Rows, factorisation: Factorisation, cotangents: Cotangents = of_loss
@@ -69,6 +74,9 @@ def layer_gradients(
     Raises:
         FactorsDiffer: where the factors aren't right for all these rows.
     """
+    dense = [per_example_gradients(problem, rows, cotangents, factorisation.others)] if factorisation.others else []
+    if not factorisation.layers:
+        return NetworkGradients(tuple(dense))
     modules = {name: problem.network.get_submodule(name) for name in factorisation.layers}
     outputs, calls = _forward(problem.network, modules, rows.inputs)
     require_single_calls(problem.network, calls, len(rows))
@@ -83,9 +91,7 @@ def layer_gradients(
         kind.of(name, modules[name], _repeated(layer_inputs.detach(), len(scalars)), layer_deltas)
         for (name, kind), layer_inputs, layer_deltas in zip(factorisation.layers.items(), inputs, deltas, strict=True)
     ]
-    if factorisation.others:
-        parts.append(per_example_gradients(problem, rows, cotangents, factorisation.others))
-    return NetworkGradients(tuple(parts))
+    return NetworkGradients((*parts, *dense))
 
 
 def _repeated(inputs: Tensor, scalars: int) -> Tensor:

@@ -12,13 +12,17 @@ comes back to its output, and multiplies them. `factored.LAYERS` lists all kinds
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fimo.gradients.base import Coefficients, Gradients, coefficients_of
+
+ALL = slice(None)
 
 
 class Layer(Gradients, ABC):
@@ -86,10 +90,6 @@ class Layer(Gradients, ABC):
             A gradient for each row.
         """
 
-    @abstractmethod
-    def row_sums(self) -> dict[str, Tensor]:
-        """Sum over all rows, by the parameter's name, its entries in the order that the parameter has them."""
-
 
 def parameter_names(name: str, module: nn.Module) -> tuple[str, str | None]:
     """Names of the weight and, where there is one, the bias of a module.
@@ -119,9 +119,12 @@ class Combination:
         """Inner products over all parameters, `[row of self, row of gradients]`."""
         return torch.stack([_weighted(rows, by, gradients) for rows, by in self.terms]).sum(0)
 
-    def __add__(self, other: Combination) -> Combination:
+    def __add__(self, other: Combination | Gradients) -> Combination:
         """Row by row."""
-        return Combination(self.terms + other.terms)
+        if isinstance(other, Combination):
+            return Combination(self.terms + other.terms)
+        rows = other.norms()
+        return Combination((*self.terms, (other, torch.eye(len(rows), dtype=rows.dtype, device=rows.device))))
 
 
 def _weighted(rows: Gradients, coefficients: Coefficients, gradients: Gradients) -> Tensor:
@@ -159,17 +162,42 @@ class LayerGradients(FactoredGradients, Layer):
         return (self.weight,) if self.bias is None else (self.weight, self.bias)
 
     @abstractmethod
-    def matrices(self) -> Tensor:
-        """The weight's gradients as they are, `[row, fan-out, fan-in]`."""
+    def matrices(self, outputs: slice = ALL) -> Tensor:
+        """The weight's gradients as they are, `[row, fan-out, fan-in]`, for some of the outputs."""
 
     @abstractmethod
-    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
-        """Sum over rows of the squared entries of leftᵀ G right; G is the weight's gradient, then the bias's column.
+    def sums(self) -> Tensor:
+        """The bias's gradients, `[row, fan-out]`: δ, summed over places."""
+
+    @abstractmethod
+    def rotated(self, left: Tensor, right: Tensor) -> LayerGradients:
+        """leftᵀ G right in factors, without a bias; G is the weight's gradient, then the bias's column.
 
         Args:
             left: `[fan-out, fan-out]`.
             right: `[fan-in, fan-in]`, or one more each where there is a bias.
 
         Returns:
-            `[fan-out, fan-in]`, or one column more where there is a bias.
+            Of each row, `[fan-out, fan-in]`, or one column more where there is a bias.
         """
+
+    def with_bias(self, inputs: Tensor) -> Tensor:
+        """Inputs `[…, fan-in]` with the bias's input, which is 1, behind it where there is a bias."""
+        return functional.pad(inputs, (0, int(self.bias is not None)), value=1.0)
+
+    @abstractmethod
+    def pieces(self) -> Iterator[Tensor]:
+        """`matrices`, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
+
+    def squared_entries(self) -> Tensor:
+        """Sum over rows of the squared entries of the weight's gradient, `[fan-out, fan-in]`."""
+        return torch.stack([piece.square().sum(0) for piece in self.pieces()]).sum(0)
+
+    def row_square_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows of the squared entries of both parameters."""
+        weight = {self.weight: self.squared_entries()}
+        return weight if self.bias is None else {**weight, self.bias: self.sums().square().sum(0)}
+
+    def weighted_squares(self, weights: Tensor) -> Tensor:
+        """Sum over the entries of the weight's gradient of their squares times weights `[fan-out, fan-in]`, `[row]`."""
+        return torch.cat([(piece.square() * weights).sum((1, 2)) for piece in self.pieces()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fimo.gradients.dense import DenseGradients
-from fimo.gradients.layers import Layer, LayerGradients, parameter_names
+from fimo.gradients.layers import ALL, Layer, LayerGradients, parameter_names
+from fimo.memory import LAYER_GRADIENT_BYTES
 
 
 @dataclass(frozen=True)
@@ -92,28 +93,44 @@ class LinearGradients(LayerGradients):
         inputs, deltas = ([getattr(part, name) for part in (self, *others)] for name in ("inputs", "deltas"))
         return replace(self, inputs=torch.cat(inputs), deltas=torch.cat(deltas))
 
-    def matrices(self) -> Tensor:
-        """Outer products, `[row, fan-out, fan-in]`."""
-        return self.deltas[:, :, None] * self.inputs[:, None, :]
+    def matrices(self, outputs: slice = ALL) -> Tensor:
+        """Outer products, `[row, fan-out, fan-in]`, for some of the outputs."""
+        return self.deltas[:, outputs, None] * self.inputs[:, None, :]
+
+    def sums(self) -> Tensor:
+        """δ."""
+        return self.deltas
 
     def row_sums(self) -> dict[str, Tensor]:
         """Σ δ aᵀ and Σ δ over all rows."""
         weight = self.deltas.T @ self.inputs
         return {self.weight: weight, **({self.bias: self.deltas.sum(0)} if self.bias else {})}
 
-    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
-        """One product of the squared factors, see `LayerGradients`.
+    def rotated(self, left: Tensor, right: Tensor) -> LinearGradients:
+        """Both factors rotated, see `LayerGradients`.
 
         Args:
             left: `[fan-out, fan-out]`.
             right: `[fan-in, fan-in]`, or one more each where there is a bias.
 
         Returns:
-            `[fan-out, fan-in]`, or one column more where there is a bias.
+            Gradients without a bias.
         """
-        ones = self.inputs.new_ones(len(self.inputs), self.bias is not None)  # the bias's input
-        inputs = torch.cat([self.inputs, ones], 1) @ right
-        return (self.deltas @ left).square().T @ inputs.square()
+        return LinearGradients(self.weight, None, self.with_bias(self.inputs) @ right, self.deltas @ left)
+
+    def pieces(self) -> Iterator[Tensor]:
+        """Outer products, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
+        rows = max(1, LAYER_GRADIENT_BYTES // (self.deltas[:1].nbytes * self.inputs.shape[1]))
+        for inputs, deltas in zip(self.inputs.split(rows), self.deltas.split(rows), strict=True):
+            yield replace(self, inputs=inputs, deltas=deltas).matrices()
+
+    def squared_entries(self) -> Tensor:
+        """One product of the squared factors."""
+        return self.deltas.square().T @ self.inputs.square()
+
+    def weighted_squares(self, weights: Tensor) -> Tensor:
+        """Σ δ² w a², without outer products; weights `[fan-out, fan-in]`."""
+        return ((self.deltas.square() @ weights) * self.inputs.square()).sum(1)
 
 
 class LayerNormGradients(DenseGradients, Layer):
@@ -159,7 +176,3 @@ class LayerNormGradients(DenseGradients, Layer):
         places = tuple(range(1, scales.dim() - len(module.normalized_shape)))
         tensors = {weight: scales} if bias is None else {weight: scales, bias: deltas}
         return cls({key: tensor.sum(places) if places else tensor for key, tensor in tensors.items()})
-
-    def row_sums(self) -> dict[str, Tensor]:
-        """Sum over all rows."""
-        return {name: tensor.sum(0) for name, tensor in self.tensors.items()}

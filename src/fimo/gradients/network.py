@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from fimo.gradients.base import Gradients
+from fimo.gradients.dense import DenseGradients
 from fimo.gradients.layers import FactoredGradients
+
+
+def restricted(gradients: Gradients, names: Collection[str]) -> Gradients:
+    """Gradients with respect to some parameters: to all of a layer's or to none.
+
+    Args:
+        gradients: with respect to more.
+        names: of the parameters that are wanted.
+
+    Returns:
+        Gradients of the same form.
+    """
+    if isinstance(gradients, NetworkGradients):
+        parts = [part for part in gradients.parts if any(name in names for name in part.names)]
+        return NetworkGradients(tuple(restricted(part, names) for part in parts))
+    if isinstance(gradients, DenseGradients):
+        return DenseGradients({name: tensor for name, tensor in gradients.tensors.items() if name in names})
+    return gradients
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,14 @@ class NetworkGradients(FactoredGradients):
     def squares(self) -> dict[str, Tensor]:
         """Squared norms over each parameter tensor, `[row]`."""
         return {name: squares for part in self.parts for name, squares in part.squares().items()}
+
+    def row_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows, by name."""
+        return {name: total for part in self.parts for name, total in part.row_sums().items()}
+
+    def row_square_sums(self) -> dict[str, Tensor]:
+        """Sum over all rows of the squared entries, by name."""
+        return {name: total for part in self.parts for name, total in part.row_square_sums().items()}
 
     def scaled(self, factors: Tensor) -> NetworkGradients:
         """Each gradient times its factor, `factors [row]`."""

@@ -13,9 +13,8 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from fimo.gradients.layers import LayerGradients, parameter_names
+from fimo.gradients.layers import ALL, LayerGradients, parameter_names
 from fimo.memory import LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
 
 # A linear layer over sequences is taken in factors where these are smaller than its gradient with so many places. It
@@ -95,7 +94,7 @@ class SequenceGradients(LayerGradients):
         products = self._inner_of_matrices if self._matrices_are_cheaper(other) else self._inner_of_pairs
         result = {self.weight: products(other)}
         if self.bias is not None:
-            result[self.bias] = self._sums() @ other._sums().T
+            result[self.bias] = self.sums() @ other.sums().T
         return result
 
     def inner(self, other: SequenceGradients) -> Tensor:
@@ -129,15 +128,15 @@ class SequenceGradients(LayerGradients):
         assert total is not None
         return total
 
-    def _sums(self) -> Tensor:
-        """The bias's gradients."""
+    def sums(self) -> Tensor:
+        """The bias's gradients, `[row, fan-out]`."""
         return torch.cat([segment.deltas.sum(1) for segment in self.segments])
 
     def squares(self) -> dict[str, Tensor]:
         """Squared norms, from the places of each row among themselves."""
         result = {self.weight: torch.cat([self._squares_of_rows(segment) for segment in self.segments])}
         if self.bias is not None:
-            result[self.bias] = self._sums().square().sum(1)
+            result[self.bias] = self.sums().square().sum(1)
         return result
 
     def _squares_of_rows(self, segment: Segment) -> Tensor:
@@ -155,7 +154,7 @@ class SequenceGradients(LayerGradients):
         parts: tuple[SequenceGradients, ...] = (self, *others)
         return replace(self, segments=tuple(segment for part in parts for segment in part.segments))
 
-    def matrices(self, outputs: slice = slice(None)) -> Tensor:
+    def matrices(self, outputs: slice = ALL) -> Tensor:
         """Sums of outer products, `[row, fan-out, fan-in]`, for some of the outputs."""
         return torch.cat([segment.deltas[..., outputs].mT @ segment.inputs for segment in self.segments])
 
@@ -163,29 +162,32 @@ class SequenceGradients(LayerGradients):
         """Sums of outer products and of δ over all places of all rows."""
         result = {self.weight: torch.stack([self._sum_of_pairs(segment) for segment in self.segments]).sum(0)}
         if self.bias is not None:
-            result[self.bias] = self._sums().sum(0)
+            result[self.bias] = self.sums().sum(0)
         return result
 
     def _sum_of_pairs(self, segment: Segment) -> Tensor:
         """Σ δ aᵀ over all places of all rows, with the axes of the parameter."""
         return segment.deltas.flatten(0, 1).T @ segment.inputs.flatten(0, 1)
 
-    def rotated_squares(self, left: Tensor, right: Tensor) -> Tensor:
-        """Row by row, in pieces, see `LayerGradients`.
+    def rotated(self, left: Tensor, right: Tensor) -> SequenceGradients:
+        """Both factors rotated, place by place, see `LayerGradients`.
 
         Args:
             left: `[fan-out, fan-out]`.
             right: `[fan-in, fan-in]`, or one more each where there is a bias.
 
         Returns:
-            `[fan-out, fan-in]`, or one column more where there is a bias.
+            Gradients without a bias.
         """
-        total = left.new_zeros(len(left), len(right))
+        segments = tuple(Segment(self.with_bias(s.inputs) @ right, s.deltas @ left) for s in self.segments)
+        return LinearSequenceGradients(self.weight, None, segments, len(right))
+
+    def pieces(self) -> Iterator[Tensor]:
+        """Sums of outer products, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
+        rows = max(1, LAYER_GRADIENT_BYTES // (self.segments[0].deltas[0, :1].nbytes * self.fan_in))
         for segment in self.segments:
-            for piece in segment.pieces(max(1, PLACE_PAIR_BYTES // total.nbytes)):
-                inputs = functional.pad(piece.inputs, (0, int(self.bias is not None)), value=1.0)  # the bias's input
-                total += ((piece.deltas @ left).mT @ (inputs @ right)).square().sum(0)
-        return total
+            for piece in segment.pieces(rows):
+                yield replace(self, segments=(piece,)).matrices()
 
 
 @dataclass(frozen=True)

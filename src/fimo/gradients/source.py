@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 
 import torch
@@ -28,10 +29,17 @@ class GradientSource:
         problem: network, objective and rows.
         factored: False for dense gradients in any case.
         block_bytes: bound on the memory of one block of gradients.
+        coordinates: takes gradients to other coordinates (see `DiagonalMetric`); None for those of θ itself.
     """
 
-    def __init__(self, problem: Problem, factored: bool = True, block_bytes: int = BLOCK_BYTES) -> None:
-        self.problem = problem
+    def __init__(
+        self,
+        problem: Problem,
+        factored: bool = True,
+        block_bytes: int = BLOCK_BYTES,
+        coordinates: Callable[[Gradients], Gradients] | None = None,
+    ) -> None:
+        self.problem, self.coordinates = problem, coordinates
         self.factorisation = agreed(problem.network, partial(factorisation_for, problem)) if factored else None
         extra = problem.size * problem.dtype.itemsize if self.factorisation is None else self.factorisation.extra_bytes
         self.row_bytes = activation_bytes(problem) + extra  # while a row's gradient is made
@@ -47,34 +55,65 @@ class GradientSource:
         """The mean over training rows and parameters of the squared gradient: the paper's unit of damping."""
         return mean_square(self)
 
-    def __call__(self, rows: Rows, cotangents: Cotangents = of_loss) -> Gradients:
+    def __call__(self, rows: Rows, cotangents: Cotangents = of_loss, names: Collection[str] | None = None) -> Gradients:
         """Gradients of the loss, or of other scalars, at all `rows`.
 
         Args:
             rows: the examples.
             cotangents: of the scalars that are differentiated, the loss by default.
+            names: of the parameters in θ that are differentiated by, all of a layer's or none; None for all.
 
         Returns:
             Row after row; where an example has several scalars they follow each other.
         """
+        gradients: Gradients
         if self.factorisation is None:
-            return per_example_gradients(self.problem, rows, cotangents)
-        return layer_gradients(self.problem, rows, self.factorisation, cotangents)
+            gradients = per_example_gradients(self.problem, rows, cotangents, None if names is None else list(names))
+        else:
+            factorisation = self.factorisation if names is None else self.factorisation.restricted(names)
+            gradients = layer_gradients(self.problem, rows, factorisation, cotangents)
+        return gradients if self.coordinates is None else self.coordinates(gradients)
 
-    def blocks(self, rows: Rows, cotangents: Cotangents = of_loss, at_most: int | None = None) -> Iterator[Gradients]:
+    def blocks(
+        self,
+        rows: Rows,
+        cotangents: Cotangents = of_loss,
+        at_most: int | None = None,
+        names: Collection[str] | None = None,
+    ) -> Iterator[Gradients]:
         """Gradients as `__call__` gives them, block by block, each of as many rows as fit into `block_bytes`.
 
         Args:
             rows: the examples.
             cotangents: of the scalars that are differentiated, the loss by default.
             at_most: number of gradients in a block at the most.
+            names: see `__call__`.
 
         Returns:
             The blocks, which are made when they are asked for.
         """
         size = max(1, min(self.block_rows, at_most or self.block_rows) // self.scalars(cotangents))
         for start in range(0, len(rows), size):
-            yield self(rows.keep(slice(start, start + size)), cotangents)
+            yield self(rows.keep(slice(start, start + size)), cotangents, names)
+
+    def gradient_bytes(self, rows: Rows, cotangents: Cotangents = of_loss) -> list[tuple[tuple[str, ...], int]]:
+        """Bytes that one gradient takes, layer by layer, on average.
+
+        Args:
+            rows: the examples, of which some are looked at.
+            cotangents: of the scalars that are differentiated, the loss by default.
+
+        Returns:
+            Names of a layer's parameters in θ and the bytes; parameters that are in no factors are each by itself.
+        """
+        theta = self.problem.parameters
+        if self.factorisation is None:
+            return [((name,), parameter.nbytes) for name, parameter in theta.items()]
+        few = rows.keep(slice(None, None, -(-len(rows) // 4)))  # of all lengths
+        layers = replace(self.factorisation, others=())
+        parts = layer_gradients(self.problem, few, layers, cotangents).parts
+        sizes = [(part.names, -(-part.held_bytes // len(part.norms()))) for part in parts]
+        return sizes + [((name,), theta[name].nbytes) for name in self.factorisation.others]
 
     @torch.no_grad()
     def scalars(self, cotangents: Cotangents) -> int:
@@ -120,7 +159,7 @@ def mean_squares(source: GradientSource, cotangents: Cotangents = of_fisher) -> 
 
 
 def mean_square(source: GradientSource, cotangents: Cotangents = of_fisher) -> float:
-    """Mean over training rows and all parameters of the squared gradient.
+    """Mean over training rows and all parameters of the squared gradient, in the coordinates of the source.
 
     Args:
         source: of the gradients.
@@ -129,5 +168,7 @@ def mean_square(source: GradientSource, cotangents: Cotangents = of_fisher) -> f
     Returns:
         In squared units of the gradient.
     """
-    parameters, means = source.problem.parameters, mean_squares(source, cotangents)
-    return sum(mean * parameters[name].numel() for name, mean in means.items()) / source.problem.size
+    problem, total = source.problem, 0.0
+    for block in source.blocks(problem.train, cotangents):
+        total += sum(float(squares.sum()) for squares in block.squares().values())
+    return total / (len(problem.train) * problem.size)

@@ -56,25 +56,30 @@ class Computation:
 
     Attributes:
         factorisations: by the names of a network's parameters; None for gradients as they are.
-        verified: for each network the rows for which factors are right, by the places of their inputs in memory.
+        verified: for each network the rows for which the factors of some layers are right, by the layers' names and the
+            places of the rows' inputs in memory.
         held: those inputs, so that no other rows take these places.
     """
 
     factorisations: dict[tuple[str, ...], Factorisation | None] = field(default_factory=dict)
-    verified: WeakKeyDictionary[nn.Module, set[tuple[int, ...]]] = field(default_factory=WeakKeyDictionary)
+    verified: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], set[tuple[int, ...]]]] = field(
+        default_factory=WeakKeyDictionary
+    )
     held: list[Inputs] = field(default_factory=list)
 
-    def verifies(self, network: nn.Module, inputs: Inputs) -> bool:
+    def verifies(self, network: nn.Module, layers: tuple[str, ...], inputs: Inputs) -> bool:
         """Whether some of these rows haven't been verified with the network; from now on they have.
 
         A sequence that is cut to another length has the same gradients, and the same place.
 
         Args:
             network: whose gradients are taken.
+            layers: names of the layers that have factors.
             inputs: of the rows.
         """
         tensors = [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
-        rows, before = set(zip(*map(_places, tensors), strict=True)), self.verified.setdefault(network, set())
+        rows = set(zip(*map(_places, tensors), strict=True))
+        before = self.verified.setdefault(network, {}).setdefault(layers, set())
         if rows <= before:
             return False
         before |= rows
@@ -201,7 +206,7 @@ def require_right_sums(
     Raises:
         FactorsDiffer: naming the parameter.
     """
-    if (computation := _computation.get()) is not None and not computation.verifies(network, rows):
+    if (computation := _computation.get()) is not None and not computation.verifies(network, tuple(layers), rows):
         return
     parameters = {
         f"{name}.{key}".lstrip("."): parameter

@@ -12,6 +12,7 @@ from typing import Any
 import xarray as xr
 
 from fimo.errors import MethodFailed, UserError
+from fimo.gradients.shared import Shared, shared_curvature
 from fimo.memory import peak_memory
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import FAILURE, RANKED, SCORES, Artifact
@@ -102,31 +103,34 @@ def rank(run: Run) -> Attribution:
 def _of_all(run: Run, file: MethodFile, address: Callable[[str], Artifact]) -> Attribution:
     typed = cache(lambda dtype: run.problem.in_precision(dtype))
     done = Attribution()
-    for name, method in run.methods.items():
-        artifact = address(name)
-        with artifact.lock(file.name):
-            if artifact.has(file.name):
-                logger.info("%s: %s found in %s", method.label, file.what, artifact.folder)
-                done.scores[method.label] = file.from_dataset(formats.read_dataset(artifact.path(file.name)))
-            else:
-                try:
-                    done.scores[method.label] = _compute(file, artifact, method, typed(method.dtype))
-                except MethodFailed as reason:
-                    done.failed[method.label] = str(reason)
-                    artifact.write(FAILURE, str(reason).encode())
-                    logger.info("%s: no %s: %s", method.label, file.what, reason)
-        for note in artifact.entry(file.name).get("notes", []):
-            logger.info("%s: %s", method.label, note)
+    with shared_curvature() as shared:
+        for name, method in run.methods.items():
+            artifact = address(name)
+            with artifact.lock(file.name):
+                if artifact.has(file.name):
+                    logger.info("%s: %s found in %s", method.label, file.what, artifact.folder)
+                    done.scores[method.label] = file.from_dataset(formats.read_dataset(artifact.path(file.name)))
+                else:
+                    try:
+                        done.scores[method.label] = _compute(file, artifact, method, typed(method.dtype), shared)
+                    except MethodFailed as reason:
+                        done.failed[method.label] = str(reason)
+                        artifact.write(FAILURE, str(reason).encode())
+                        logger.info("%s: no %s: %s", method.label, file.what, reason)
+            for note in artifact.entry(file.name).get("notes", []):
+                logger.info("%s: %s", method.label, note)
     require_scores(done.scores, done.failed)
     return done
 
 
-def _compute(file: MethodFile, artifact: Artifact, method: AnyMethod, problem: Problem) -> Any:
-    start = time.perf_counter()
+def _compute(file: MethodFile, artifact: Artifact, method: AnyMethod, problem: Problem, shared: Shared) -> Any:
+    start, before = time.perf_counter(), shared.seconds
     with peak_memory(problem.device) as peak:
         scored = file.compute(method, problem)
-    seconds = round(time.perf_counter() - start, 3)
-    about: dict[str, Any] = {"seconds": seconds, "start_bytes": peak.before, "peak_bytes": peak.bytes}
+    seconds, saved = time.perf_counter() - start, shared.seconds - before
+    # What the method takes by itself, and how much of that another one did before.
+    about: dict[str, Any] = {"seconds": round(seconds + saved, 3), "shared_seconds": round(saved, 3)}
+    about |= {"start_bytes": peak.before, "peak_bytes": peak.bytes}
     about |= {**scored.diagnostics, "notes": list(scored.notes)}
     file.about(artifact, problem)
     artifact.write(file.name, formats.from_dataset(file.to_dataset(scored.values)), **about)

@@ -21,7 +21,7 @@ from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Problem
 from fimo.ranking import all_left_out, rank_rows
 from fimo.unrolled.base import DependsOnTraining
-from fimo.unrolled.displaced import DisplacedGradients
+from fimo.unrolled.displaced import MOST_AMOUNTS, DisplacedGradients
 from fimo.unrolled.trajectory import Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.views import Views
@@ -57,6 +57,7 @@ class Method:
         sides: whose gradients are taken where further training has got to: `none`, `train` or `both`.
         trajectory: whether they are taken along one full run instead.
         estimate: estimates the displacement for a method that knows nothing of further training.
+        most_amounts: of further training at which moved gradients are taken, see `DisplacedGradients`.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Method:
     sides: str = NOT_DISPLACED
     trajectory: bool = False
     estimate: UnrolledGaussNewton | None = None
+    most_amounts: int | None = MOST_AMOUNTS
 
     @property
     def version(self) -> int:
@@ -107,7 +109,7 @@ class Method:
         quick = copy.deepcopy(self.preconditioner)
         if isinstance(quick, GaussNewtonFilter) and self.sides == NOT_DISPLACED and not self.trajectory:
             quick.most_rows = SELF_INFLUENCE_ROWS  # only few test examples have to be multiplied with P
-        method = replace(self, preconditioner=quick)
+        method = replace(self, preconditioner=quick, most_amounts=None)  # a view is ranked by itself
         return method._scored(all_left_out(problem), training, seed, partial(rank_rows, top=top))
 
     def _scored(
@@ -139,7 +141,7 @@ class Method:
             return Trajectory(list(full_run(problem, training, seed)))
         if self.sides == NOT_DISPLACED:
             return None
-        return DisplacedGradients(self.sides, self._estimate(method).for_training(recursion))
+        return DisplacedGradients(self.sides, self._estimate(method).for_training(recursion), self.most_amounts)
 
     def _estimate(self, method: Preconditioner) -> UnrolledGaussNewton:
         if isinstance(method, UnrolledGaussNewton):

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from fimo.models.evaluation import outputs_at
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.artifacts import DETECTION, MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, ROW_LOSSES, SELF_INFLUENCE
 from fimo.pipeline.attribute import Attribution, rank
@@ -62,6 +63,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
+    from fimo.pipeline.predicted_classes import predicted_classes
     from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
     from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
@@ -77,28 +79,36 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
             notes += method_notes(method.label, methods[method.label])
     record = run_record(run, inputs, methods, seconds, failed=done.failed)
     ranking, own = named(ranking_rows(rankings), data), named(value_rows(rankings, SELF), data)
-    page, too_large = ranking_page(run, ranking, own, record, notes)
-    losses = row_losses(run.problem)
+    splits = {"train": run.problem.train, "test": run.problem.test}
+    outputs = {split: outputs_at(run.problem.network, rows) for split, rows in splits.items()}
+    predicted = {split: predicted_classes(rows, outputs[split], data.classes) for split, rows in splits.items()}
+    losses = row_losses(run.problem, outputs["train"])
+    detected = None if data.flipped is None else detection(rankings, losses, data)
+    page, too_large = ranking_page(run, (ranking, own, detected), predicted, record, notes)
     files = {
         RANKING: csv(ranking),
         SELF_INFLUENCE: csv(largest_first(own)),
         MEAN_SCORES: csv(named(value_rows(rankings, MEAN), data)),
         ROW_LOSSES: csv(named(losses, data)),
-        RANKING_TABLE: _text(run, rankings, losses, [*notes, *too_large]).encode(),
+        RANKING_TABLE: _text(run, rankings, losses, predicted["test"], [*notes, *too_large]).encode(),
         **flipped_file(data),
         **page,
     }
-    if data.flipped is not None:
-        detected = detection(rankings, losses, data)
-        files[DETECTION] = csv(detected)
-        files[RANKING_TABLE] += detection_markdown(detected).encode()
+    if detected is not None:
+        files[DETECTION] = csv(detected.table)
+        files[RANKING_TABLE] += detection_markdown(detected.table).encode()
     artifacts.write_results(folder, files, record)
     write_index(run.results_dir)
 
 
-def _text(run: Run, rankings: Mapping[str, xr.Dataset], losses: pd.DataFrame, notes: Sequence[str]) -> str:
+def _text(
+    run: Run,
+    rankings: Mapping[str, xr.Dataset],
+    losses: pd.DataFrame,
+    predicted: Mapping[int, str],
+    notes: Sequence[str],
+) -> str:
     """ranking.md, but for what is said of labels that were made wrong."""
-    from fimo.pipeline.predicted_classes import predicted_classes
     from fimo.pipeline.results_tables import single_rows
     from fimo.report.ranking import ranking_markdown
 
@@ -107,6 +117,6 @@ def _text(run: Run, rankings: Mapping[str, xr.Dataset], losses: pd.DataFrame, no
         single_rows(run.dataset),  # whatever the config leaves out
         notes,
         watched=run.watched,
-        predicted=predicted_classes(run.problem, run.dataset.classes),
+        predicted=predicted,
         losses=losses.set_index("train")["loss"].to_dict(),
     )

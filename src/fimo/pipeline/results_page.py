@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.detection import Detection
 from fimo.comparison.removal import Verification
 from fimo.comparison.tables import Comparison
 from fimo.data.base import Data
+from fimo.data.flips import class_name
 from fimo.descriptions import Description, Group
 from fimo.effect import gold_standard, without_diverged
 from fimo.errors import UserError
+from fimo.models.evaluation import outputs_at
 from fimo.pipeline import artifacts
 from fimo.pipeline.figures import AMOUNT_LABELS, GOLD_NAMES, measured
 from fimo.pipeline.predicted_classes import predicted_classes
@@ -70,14 +73,18 @@ def report_page(
 
 
 def ranking_page(
-    run: Run, ranking: pd.DataFrame, self_influence: pd.DataFrame, record: Mapping[str, Any], notes: Sequence[str]
+    run: Run,
+    tables: tuple[pd.DataFrame, pd.DataFrame, Detection | None],
+    predicted: Mapping[str, Mapping[int, str]],
+    record: Mapping[str, Any],
+    notes: Sequence[str],
 ) -> tuple[dict[str, bytes], list[str]]:
     """The page of a ranking of all training rows, as `report_page` has it.
 
     Args:
         run: the run.
-        ranking: the columns of ranking.csv.
-        self_influence: the columns of self_influence.csv.
+        tables: the columns of ranking.csv and of self_influence.csv, and what finds labels that were made wrong.
+        predicted: what the final model says of examples, by split and position.
         record: see `report_page`.
         notes: see `report_page`.
 
@@ -87,28 +94,31 @@ def ranking_page(
     tests = len(run.examples["test"])
     counts = f"{len(run.dataset.train):,} training rows ranked for {tests} test example{'s' if tests > 1 else ''}"
     # Rankings are of single rows, whatever is left out of further training.
-    as_rows = {"describe": run.dataset.description, "label": single_rows(run.dataset).label}
+    as_rows: dict[str, Any] = {"describe": run.dataset.description, "label": single_rows(run.dataset).label}
+    as_rows |= {"flipped": right_labels(run.dataset), "predicted": predicted}
+    ranking, self_influence, detection = tables
     per_epoch = run.training.steps_per_epoch(run.problem)
     page = Page(
         kind=RANK,
         subtitle=f"{counts}; data {run.data_name}, size {run.size}",
         ranking=ranking,
         self_influence=self_influence,
+        detection=detection,
         epochs={int(step): int(step) / per_epoch for step in ranking["step"].dropna().unique()},
-        **_every_page(run, record, notes) | as_rows,
+        **_every_page(run, record, notes, as_rows),
     )
     return _file(page)
 
 
 def removal_page(
-    run: Run, tables: Verification, verdicts: Sequence[str], record: Mapping[str, Any], notes: Sequence[str]
+    run: Run, tables: Verification, verdicts: Mapping[int, str], record: Mapping[str, Any], notes: Sequence[str]
 ) -> tuple[dict[str, bytes], list[str]]:
     """The page of a verification, as `report_page` has it.
 
     Args:
         run: the run.
         tables: predicted and measured.
-        verdicts: a sentence for each test example.
+        verdicts: a sentence by the position of a test example.
         record: see `report_page`.
         notes: see `report_page`.
 
@@ -131,16 +141,25 @@ def removal_page(
     return _file(page)
 
 
-def _every_page(run: Run, record: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+def _every_page(
+    run: Run, record: Mapping[str, Any], notes: Sequence[str], as_rows: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What all pages are given; training rows as they are left out, where `as_rows` does not say otherwise."""
+    if as_rows is None:
+        outputs = outputs_at(run.problem.network, run.problem.test)
+        as_rows = {
+            "describe": describe(run.dataset),
+            "label": label(run.dataset),
+            "predicted": {"test": predicted_classes(run.problem.test, outputs, run.dataset.classes)},
+            "flipped": right_labels(run.dataset) if run.dataset.left_out.names is None else {},
+        }
     return {
         "title": run.name,
-        "describe": describe(run.dataset),
-        "label": label(run.dataset),
         "record": record,
         "notes": notes,
         "watched": run.watched,
         "amount": AMOUNT_LABELS[run.gold],
-        "predicted": predicted_classes(run.problem, run.dataset.classes),
+        **as_rows,
     }
 
 
@@ -150,6 +169,18 @@ def _file(page: Page) -> tuple[dict[str, bytes], list[str]]:
     except UserError as reason:
         logger.warning("%s", reason)
         return {}, [str(reason)]
+
+
+def right_labels(data: Data) -> dict[int, str]:
+    """The labels that rows had before they were flipped, by position in the entire training split.
+
+    Args:
+        data: of the run.
+    """
+    if data.flips is None:
+        return {}
+    labels = zip(data.flips.rows.tolist(), data.flips.labels.tolist(), strict=True)
+    return {row: class_name(number, data.classes) for row, number in labels}
 
 
 def subtitle(run: Run, how: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -149,7 +150,7 @@ def scorer_method(
     if isinstance(scorer, type) or not callable(getattr(scorer, "scores", scorer)):
         raise UserError(
             "A method must be a name, a Preconditioner, a Method, a function scores(problem) -> [test, left_out] or an "
-            f"object with such a method, found {scorer!r}."
+            f"object with such a method, found {reprlib.repr(scorer)}."
         )
     label, own_dtype = str(label or getattr(scorer, "label", None) or _own_name(scorer)), getattr(scorer, "dtype", None)
     wanted = dtype or (own_dtype if isinstance(own_dtype, torch.dtype) else torch.float64)

@@ -6,32 +6,39 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from torch import Tensor
 
-from fimo.comparison.detection import detection_table
+from fimo.comparison.detection import (
+    LOSS,
+    MARGIN,
+    MEAN_HARM,
+    NOBODY,
+    RANDOM_ORDER,
+    SELF_INFLUENCE,
+    THE_ROW,
+    Detection,
+    orders_rows,
+)
 from fimo.data.base import Data
 from fimo.effect import last_step
 from fimo.errors import UserError
-from fimo.models.evaluation import outputs_at
 from fimo.models.measurements import margin
 from fimo.models.weighted import for_rows
 from fimo.problem import Problem
 from fimo.ranking import MEAN, SELF
 
-# What a row's own numbers are called where a method's label stands otherwise.
-LOSS, MARGIN, RANDOM_ORDER = "loss", "margin", "random order"
 
-
-def row_losses(problem: Problem) -> pd.DataFrame:
+def row_losses(problem: Problem, outputs: Tensor) -> pd.DataFrame:
     """The loss of every training row, and its margin where targets are classes: `train`, `loss`, `margin`.
 
     Args:
         problem: at its final model.
+        outputs: of the final model at the training rows, `[row, output]`, float64.
 
     Returns:
         A row for each training row, in their order.
     """
     rows = problem.train.to("cpu")
-    outputs = outputs_at(problem.network, problem.train)
     targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
     table = {"train": rows.index.numpy(), LOSS: for_rows(problem.objective, rows).loss(outputs, targets).numpy()}
     try:
@@ -41,7 +48,7 @@ def row_losses(problem: Problem) -> pd.DataFrame:
     return pd.DataFrame(table | {MARGIN: margins.numpy()})
 
 
-def detection(rankings: dict[str, xr.Dataset], losses: pd.DataFrame, data: Data) -> pd.DataFrame:
+def detection(rankings: dict[str, xr.Dataset], losses: pd.DataFrame, data: Data) -> Detection:
     """How well each method finds the labels that were made wrong.
 
     By its self-influence, and by how much a row harms the test examples in the mean; beside them the row's loss, its
@@ -53,19 +60,19 @@ def detection(rankings: dict[str, xr.Dataset], losses: pd.DataFrame, data: Data)
         data: whose `flipped` rows have wrong labels.
 
     Returns:
-        See `fimo.comparison.detection.detection_table`; what has no numbers, as a recursion that diverged, detects
-        nothing and has no row.
+        The detectors. What has no numbers, as a recursion that diverged, or the same for all rows, as the
+        self-influence of Grad-Cos, orders nothing and is none.
     """
     assert data.flipped is not None
     suspicion: dict[tuple[str, str], np.ndarray] = {}
     for label, ranking in rankings.items():
         last = last_step(ranking)
         if SELF in last:
-            suspicion[label, "self-influence"] = last[SELF].values
-        suspicion[label, "mean harm"] = -last[MEAN].values
-    suspicion["the row itself", LOSS] = losses[LOSS].to_numpy()
+            suspicion[label, SELF_INFLUENCE] = last[SELF].values
+        suspicion[label, MEAN_HARM] = -last[MEAN].values
+    suspicion[THE_ROW, LOSS] = losses[LOSS].to_numpy()
     if MARGIN in losses:
-        suspicion["the row itself", MARGIN] = -losses[MARGIN].to_numpy()
-    suspicion["–", RANDOM_ORDER] = np.random.default_rng(0).permutation(len(losses))
-    known = {key: values for key, values in suspicion.items() if np.isfinite(values).any()}
-    return detection_table(known, torch.isin(data.train.index, data.flipped).numpy())
+        suspicion[THE_ROW, MARGIN] = -losses[MARGIN].to_numpy()
+    suspicion[NOBODY, RANDOM_ORDER] = np.random.default_rng(0).permutation(len(losses))
+    known = {key: values for key, values in suspicion.items() if orders_rows(values)}
+    return Detection(losses["train"].to_numpy(), torch.isin(data.train.index, data.flipped).numpy(), known)

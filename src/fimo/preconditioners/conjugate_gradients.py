@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -17,9 +18,12 @@ from fimo.preconditioners.base import NO_DRAWS, Preconditioner, require_instance
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.dual_inverse import DualInverse
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
+from fimo.preconditioners.layerwise_inverse import LayerwiseInverse
 from fimo.preconditioners.spectral_filters import stand_in
 from fimo.problem import Problem
 
+# The first is the default.
+PRECONDITIONERS = ("none", "ekfac")
 # In float32 the residual that conjugate gradients follow parts from the true one: they start anew from that.
 ROUNDS = 4
 
@@ -40,6 +44,7 @@ class ConjugateGradients(Preconditioner):
         curvature: that stands for G, `exact`, `sampled`, `sketched` or `empirical_fisher`.
         metric: solve (D^½ G D^½ + λI) x = D^½ g in the coordinates of this metric D, over the rows that G is over;
             None or `none` for θ itself. λ0 is the mean squared gradient in the same coordinates.
+        preconditioner: `ekfac` takes fewer steps on the primal path, see `LayerwiseInverse`; `none`.
         samples: draws for each row of a sampled or sketched curvature.
         seed: of the draws.
 
@@ -47,7 +52,7 @@ class ConjugateGradients(Preconditioner):
         UserError: for a setting that it does not take.
     """
 
-    added = NO_DRAWS
+    added: ClassVar[Mapping[str, Any]] = {"preconditioner": "none", **NO_DRAWS}
     multiplies_quickly = False
 
     def __init__(
@@ -60,11 +65,16 @@ class ConjugateGradients(Preconditioner):
         phi: str = "raw",
         curvature: str = "exact",
         metric: AdamMetric | str | None = None,
+        preconditioner: str = PRECONDITIONERS[0],
         samples: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__(label, phi)
         self.metric_settings = require_metric(f"metric of {label}", metric)
+        if preconditioner not in PRECONDITIONERS:
+            allowed = " or ".join(PRECONDITIONERS)
+            raise UserError(f"preconditioner of {label} must be {allowed}, found {preconditioner!r}.")
+        self.preconditioner = preconditioner
         self.set_curvature(curvature, samples, seed)
         if type(tolerance) not in (int, float) or not 0 < tolerance < 1:
             raise UserError(f"tolerance of {label} must be between 0 and 1, found {tolerance!r}.")
@@ -78,10 +88,12 @@ class ConjugateGradients(Preconditioner):
         problem = self.with_draws(problem)
         if self.metric_settings:
             self.metric = self.metric_settings.of(problem)
-            problem = self.metric.rescaled(problem)
-        self.curvature = curvature(problem, self.kind, self.dual_bytes, factored=not self.metric)
+        self.curvature = curvature(problem, self.kind, self.dual_bytes, self.metric)
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.diagnostics, damping_root(self.kind))
+        self.approximate: LayerwiseInverse | None = None
+        if self.curvature.primal and self.preconditioner == "ekfac":
+            self.approximate = LayerwiseInverse.of(problem, self.curvature.primal, self.value, self.metric_settings)
         if self.curvature.narrow:
             self.note("path", self.curvature.path)
         self.diagnostics |= {"path": self.curvature.path, "residuals": [], "iterations": 0}
@@ -137,6 +149,14 @@ class ConjugateGradients(Preconditioner):
                 warn=True,
             )
 
+    def _preconditioned(self, system: LinearSystem, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Residual r preconditioned, z = M⁻¹r, r·r and r·z; without a preconditioner M = I."""
+        square = system.inner(residual, residual)
+        if self.approximate is None:
+            return residual, square, square
+        z = self.approximate(residual)
+        return z, square, system.inner(residual, z)
+
     def _damped(self, system: LinearSystem, vectors: Tensor) -> Tensor:
         return system.matvec(vectors) + self.value * vectors
 
@@ -145,19 +165,19 @@ class ConjugateGradients(Preconditioner):
         solution = torch.zeros_like(residual)
         active = torch.arange(residual.shape[1], device=residual.device)
         some, x, r = system, torch.zeros_like(residual), residual
-        direction, square = r, some.inner(r, r)
+        direction, square, decrease = self._preconditioned(some, r)
         for iteration in range(limit + 1):
             keep = square > (self.tolerance * norms[active]).square()
             if not keep.all():
                 solution[:, active] = x
                 active, some = active[keep], some.select(keep)
-                x, r, direction, square = x[:, keep], r[:, keep], direction[:, keep], square[keep]
+                x, r, direction, decrease = x[:, keep], r[:, keep], direction[:, keep], decrease[keep]
             if len(active) == 0 or iteration == limit:
                 break
             image = self._damped(some, direction)
-            step = square / some.inner(image, direction)
-            x, r = x + step * direction, r - step * image
-            square, previous = some.inner(r, r), square
-            direction = r + (square / previous) * direction
+            step = decrease / some.inner(image, direction)
+            x, r, previous = x + step * direction, r - step * image, decrease
+            z, square, decrease = self._preconditioned(some, r)
+            direction = z + (decrease / previous) * direction
         solution[:, active] = x
         return solution, iteration

@@ -32,7 +32,7 @@ class DualInverse(Preconditioner):
         """P times each gradient."""
         solved = torch.cholesky_solve(self._projected(gradients), self.factor)
         own = torch.eye(solved.shape[1], dtype=solved.dtype, device=solved.device) / self.damping
-        return gradients.linear_combination(own) + self.dual.rows.linear_combination(-solved.T / self.damping)
+        return self.dual.rows.linear_combination(-solved.T / self.damping) + gradients.linear_combination(own)
 
     def quadratic_form(self, gradients: Any) -> Tensor:
         """(‖g‖² − ‖L⁻¹ A g‖²)/λ of each g, `[row]`."""

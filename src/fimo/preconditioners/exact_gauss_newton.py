@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from fimo.errors import MethodFailed
-from fimo.gradients import GradientSource
 from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
 from fimo.memory import DUAL_BYTES
 from fimo.preconditioners.base import NO_DRAWS, require_instance, require_metric
@@ -76,14 +75,14 @@ class ExactGaussNewton(GaussNewtonFilter):
         """λ is known before the filters are."""
         self._set_value(self.damping)
 
-    def _fit_polynomials(self, source: GradientSource, needed: int) -> None:
+    def _fit_polynomials(self, needed: int) -> None:
         """Refuse: there is no polynomial of small degree for a small λ.
 
         Raises:
             MethodFailed: always.
         """
         raise MethodFailed(
-            f"{self.label} needs {needed / 2**30:.3g} GiB for the dual of {len(source.problem.train)} training rows, "
+            f"{self.label} needs {needed / 2**30:.3g} GiB for the dual of {len(self.fitted.train)} training rows, "
             f"more than dual_bytes allows ({self.dual_bytes / 2**30:.3g} GiB): raise it, or keep fewer rows with "
             "data.train_rows."
         )

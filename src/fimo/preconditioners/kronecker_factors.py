@@ -2,72 +2,50 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
-from curvlinops import KFACLinearOperator
-from torch import Tensor, nn
+from torch import Tensor
 
 from fimo.curvature.roots import damping_root
 from fimo.errors import MethodFailed
-from fimo.gradients import DenseGradients, Gradients, GradientSource
-from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients import Gradients, GradientSource
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
-from fimo.gradients.footprint import activation_bytes, used_parameters
-from fimo.gradients.layers import LayerGradients
-from fimo.gradients.network import NetworkGradients
-from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.base import NO_DRAWS, Preconditioner, require_instance, require_metric
 from fimo.preconditioners.damping import Damping, vanishing
-from fimo.preconditioners.layer_covariances import Covariances, layer_covariances
-from fimo.problem import Problem, copied
-from fimo.rows import Rows, rows_of
+from fimo.preconditioners.kronecker_bases import LayerBasis, Rotated, layer_bases
+from fimo.problem import Problem
 
 # A note names so many parameters; all are in the diagnostics.
 MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
-class LayerBasis:
-    """The basis Q of one layer, a Kronecker product of two.
+class Preconditioned:
+    """P times gradients, which are multiplied out only against other gradients, layer by layer.
 
     Attributes:
-        names: of the weight and, where there is one, the bias, which is the last column of the weight.
-        left: eigenvectors of the covariance of the gradients at the layer's outputs, `[out, out]`.
-        right: eigenvectors of the covariance of its inputs, `[in, in]`.
+        layers: the basis of each, and its damped eigenvalues `[out, in]`.
+        gradients: that P is multiplied with.
     """
 
-    names: tuple[str, ...]
-    left: Tensor
-    right: Tensor
+    layers: Sequence[tuple[LayerBasis, Tensor]]
+    gradients: Gradients
 
-    def rotated(self, gradients: DenseGradients) -> Tensor:
-        """Qᵀ times the layer's part of each gradient, `[row, out, in]`."""
-        blocks = [gradients.tensors[name] for name in self.names]
-        return self.left.T @ torch.cat([block.reshape(*block.shape[:2], -1) for block in blocks], 2) @ self.right
+    def inner(self, gradients: Gradients) -> Tensor:
+        """Inner products with other gradients, `[row of self, row of gradients]`."""
+        total = torch.outer(torch.zeros_like(self.gradients.norms()), torch.zeros_like(gradients.norms()))
+        for basis, damped in self.layers:
+            mine, theirs = basis.rotated(self.gradients), basis.rotated(gradients)
+            total += torch.cat([self._products(some / damped, theirs) for some in mine.pieces()])
+        return total
 
-    def squares(self, gradients: Gradients) -> Tensor:
-        """Sum over gradients of the squared entries of `rotated`, `[out, in]`."""
-        part = gradients.part(self.names[0]) if isinstance(gradients, NetworkGradients) else gradients
-        if isinstance(part, LayerGradients):
-            return part.rotated_squares(self.left, self.right)
-        assert isinstance(part, DenseGradients)
-        return self.rotated(part).square().sum(0)
-
-    def back(self, rotated: Tensor, gradients: DenseGradients) -> dict[str, Tensor]:
-        """Q times it, as blocks of the shapes that `gradients` has.
-
-        Args:
-            rotated: `[row, out, in]`.
-            gradients: any with the shapes that are wanted.
-        """
-        like = [gradients.tensors[name] for name in self.names]
-        parts = (self.left @ rotated @ self.right.T).split([block[0, 0].numel() for block in like], 2)
-        return {name: part.reshape(block.shape) for name, part, block in zip(self.names, parts, like, strict=True)}
+    @staticmethod
+    def _products(some: Tensor, others: Rotated) -> Tensor:
+        return torch.cat([some.flatten(1) @ more.flatten(1).T for more in others.pieces()], 1)
 
 
 class KroneckerFactors(Preconditioner):
@@ -88,7 +66,6 @@ class KroneckerFactors(Preconditioner):
     """
 
     added: ClassVar[Mapping[str, Any]] = {"curvature": "exact", **NO_DRAWS}
-    factored = False
 
     def __init__(
         self,
@@ -124,6 +101,7 @@ class KroneckerFactors(Preconditioner):
             problem = self.metric.rescaled(problem)
             bases = {path: replace(b, names=tuple(map(rescaled_name, b.names))) for path, b in bases.items()}
         source = GradientSource(problem, factored=not self.metric)
+        self.factored = source.factored
         self._fit_eigenvalues(problem, source, bases)
         return self
 
@@ -132,7 +110,7 @@ class KroneckerFactors(Preconditioner):
         eigenvalues = {path: torch.zeros((), dtype=basis.left.dtype) for path, basis in bases.items()}
         for block in source.blocks(problem.train, damping_root(self.kind)):
             for path, basis in bases.items():
-                eigenvalues[path] = basis.squares(block) / len(problem.train) + eigenvalues[path]
+                eigenvalues[path] = basis.rotated(block).squared_entries() / len(problem.train) + eigenvalues[path]
         means = {path: float(values.mean()) for path, values in eigenvalues.items()}
         zero = vanishing(means, problem.dtype)
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in zero}
@@ -146,97 +124,11 @@ class KroneckerFactors(Preconditioner):
             self.note("left out", f"P = 0 for {what} ({', '.join(others[:MOST_NAMED])}{more})")
             self.diagnostics["left_out"] = others
 
-    def __matmul__(self, gradients: DenseGradients) -> DenseGradients:  # type: ignore[override]
+    def __matmul__(self, gradients: Gradients) -> Preconditioned:
         """P times each gradient."""
-        result = {name: torch.zeros_like(block) for name, block in gradients.tensors.items()}
-        for basis, damped in self.layers:
-            result |= basis.back(basis.rotated(gradients) / damped, gradients)
-        return DenseGradients(result)
+        return Preconditioned(self.layers, gradients)
 
-    def quadratic_form(self, gradients: DenseGradients) -> Tensor:
+    def quadratic_form(self, gradients: Gradients) -> Tensor:
         """The sum over layers of the squared entries of Qᵀ g, each over its damped eigenvalue, `[row]`."""
-        parts = [(basis.rotated(gradients).square() / damped).sum((1, 2)) for basis, damped in self.layers]
+        parts = [basis.rotated(gradients).weighted_squares(1 / damped) for basis, damped in self.layers]
         return torch.stack(parts).sum(0) if parts else torch.zeros_like(gradients.norms())
-
-
-def layer_bases(problem: Problem, root: Cotangents = of_curvature) -> Iterator[tuple[str, LayerBasis]]:
-    """The bases of all layers in θ that Kronecker factors exist for and that the outputs depend on, by path.
-
-    Args:
-        problem: network and training rows.
-        root: of the curvature, see `fimo.curvature.roots`.
-    """
-    # Of a copy: curvlinops leaves its hooks behind where it raises.
-    twin = replace(problem, network=copied(problem.network))
-    names = {id(p): name for name, p in used_parameters(twin).items()}
-    layers = list(supported(twin.network, set(names)))
-    if not layers:
-        return
-    parameters = [p for _, layer in layers for p in layer.parameters(recurse=False) if id(p) in names]
-    area = max(layer.weight[0, 0].numel() for _, layer in layers)  # convolutions are laid out as patches
-    rows = max(1, BLOCK_BYTES // (activation_bytes(twin) * area))
-    covariances = _covariances(twin, layers, parameters, rows, root)
-    for path, layer in layers:
-        if path in covariances:  # not where a weight is used without calling its layer
-            left, right = (torch.linalg.eigh(covariance)[1] for covariance in covariances[path])
-            own = [p for p in (layer.weight, layer.bias) if id(p) in names]
-            yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
-
-
-def _covariances(
-    problem: Problem,
-    layers: list[tuple[str, nn.Linear | nn.Conv2d]],
-    parameters: list[nn.Parameter],
-    rows: int,
-    root: Cotangents,
-) -> Covariances:
-    """Covariances of the gradients at the outputs and of the inputs of each layer."""
-    parts = batches(problem.train, rows)
-    if problem.objective.criterion is None or root is not of_curvature:
-        return layer_covariances(problem, dict(layers), parts, root)
-    operator = KFACLinearOperator(
-        problem.network,
-        problem.objective.criterion,
-        parameters,
-        [problem.train[part] for part in parts],
-        fisher_type="type-2",
-        separate_weight_and_bias=False,
-        check_deterministic=False,
-        num_per_example_loss_terms=1,
-        num_data=len(problem.train),
-        batch_size_fn=rows_of,
-    )
-    operator.compute_kronecker_factors()
-    of_gradients, of_inputs = (operator.state_dict()[f"{what}_covariances"] for what in ("gradient", "input"))
-    return {path: (of_gradients[path], of_inputs[path]) for path in of_gradients}
-
-
-def batches(rows: Rows, size: int) -> Iterator[Tensor]:
-    """Positions of at most `size` rows each; of sequences only such as are equally long.
-
-    The covariance of a layer's inputs is over places too, where padding would count as any other.
-
-    Args:
-        rows: all of them.
-        size: rows in a batch, at most.
-    """
-    numbers = torch.arange(len(rows))
-    alike = [numbers] if rows.lengths is None else [numbers[rows.lengths == n] for n in rows.lengths.unique()]
-    return itertools.chain.from_iterable(some.split(size) for some in alike)
-
-
-def supported(network: nn.Module, used: set[int]) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    """Layers that have Kronecker factors, with their paths; a weight that two layers share counts with the first.
-
-    Args:
-        network: the network.
-        used: identities (`id`) of the parameters in θ that the outputs depend on.
-    """
-    seen: set[int] = set()
-    for path, module in network.named_modules():
-        if isinstance(module, nn.Conv2d) and (module.groups > 1 or module.padding_mode != "zeros"):
-            continue
-        # A weight that is computed from other parameters is none itself.
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and id(module.weight) in used - seen:
-            seen.add(id(module.weight))
-            yield path, module

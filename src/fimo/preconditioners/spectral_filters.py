@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from fimo.curvature.chebyshev import Polynomials, coefficients
-from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, dual_memory
+from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, gram_bytes
 from fimo.curvature.products import PrimalCurvature, ritz_values
 from fimo.curvature.roots import damping_root
 from fimo.curvature.spectrum import SpectralFunctions, Spectrum
@@ -35,8 +35,8 @@ class Functions(Protocol):
         """Times each gradient."""
         ...
 
-    def single(self, place: int) -> Functions:
-        """One of them."""
+    def some(self, places: Sequence[int]) -> Functions:
+        """Some of them."""
         ...
 
     def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
@@ -55,7 +55,7 @@ class GaussNewtonFilter(Preconditioner):
     Args:
         label: the method's name.
         curvature_rows: G is the mean over so many evenly spaced training rows; None for all.
-        dual_bytes: bound on the memory of the dual; beyond it are polynomials, with products of G and all columns.
+        dual_bytes: bound on the memory of the dual's Gram; beyond it are polynomials, products of G and all columns.
         phi: see `Preconditioner`.
         curvature: that stands for G, `exact`, `sampled`, `sketched` or `empirical_fisher`.
         samples: draws for each row of a sampled or sketched curvature.
@@ -85,7 +85,7 @@ class GaussNewtonFilter(Preconditioner):
         self.dual_bytes = require_whole(f"dual_bytes of {label}", dual_bytes, least=0)
         self.set_curvature(curvature, samples, seed)
         self.root = damping_root(self.kind)
-        self.place: int | None = None
+        self.places: Sequence[int] | None = None
         self.most_rows: int | None = None
 
     @abstractmethod
@@ -107,7 +107,7 @@ class GaussNewtonFilter(Preconditioner):
             Itself.
         """
         super().fit(problem)
-        self.place = None
+        self.places = None
         bounds = [count for count in (rows, self.curvature_rows) if count is not None]
         some = problem.sampled(min(bounds, default=None))
         if (fitted := len(some.train)) < len(problem.train):
@@ -115,13 +115,13 @@ class GaussNewtonFilter(Preconditioner):
         self.metric = self._metric(problem)
         some = self.with_draws(some)
         self.fitted = self.metric.rescaled(some) if self.metric else some
-        self.source = GradientSource(self.fitted, factored=not self.metric)  # factors are those of θ itself
-        if (needed := dual_memory(self.source, root=self.root)) > self.dual_bytes:
-            self._fit_polynomials(self.source, needed)
+        self.source = GradientSource(some, coordinates=self.metric.gradients if self.metric else None)
+        if (needed := gram_bytes(self.source, root=self.root)) > self.dual_bytes:
+            self._fit_polynomials(needed)
             return self
         if self._by_dual_polynomials():
             return self
-        self.spectrum, self.factored = Spectrum.of(self.source, self.root), self.source.factored
+        self.spectrum, self.factored = Spectrum.of(self.source, self.root, self.dual_bytes), self.source.factored
         largest = float(self.spectrum.eigenvalues[-1])
         self.diagnostics |= {"largest_eigenvalue": largest, "path": "dual"}
         self._check(largest)
@@ -133,7 +133,7 @@ class GaussNewtonFilter(Preconditioner):
         rows = len(self.fitted.train) * self.source.scalars(self.root)
         if self.most_rows is None or rows <= self.most_rows:
             return False
-        dual = GaussNewtonFactor.of(self.source, root=self.root)
+        dual = GaussNewtonFactor.of(self.source, root=self.root, most_bytes=self.dual_bytes)
         largest = dual.largest_eigenvalue() * (1 + MARGIN)
         self._check(largest)
         weights = coefficients(self.filters, largest)
@@ -149,9 +149,9 @@ class GaussNewtonFilter(Preconditioner):
         filters, outside = self.filters(self.spectrum.eigenvalues), self.filters(ZERO)
         self.P = SpectralFunctions(self.spectrum, filters, outside)
 
-    def _fit_polynomials(self, source: GradientSource, needed: int) -> None:
+    def _fit_polynomials(self, needed: int) -> None:
         """f(G) where the dual, which needs so many bytes, doesn't fit."""
-        curvature, self.factored = PrimalCurvature(source.problem, self.kind), False
+        curvature, self.factored = PrimalCurvature(self.fitted, self.kind), False
         largest = float(ritz_values(curvature)[-1]) * (1 + MARGIN)
         self._check(largest)  # f has to be small up to where it is interpolated
         self.P = Polynomials(curvature, coefficients(self.filters, largest), largest)
@@ -192,13 +192,13 @@ class GaussNewtonFilter(Preconditioner):
         if self.multiplies_quickly:
             return self
         other = stand_in(self, lambda: copy.copy(self), most_rows)
-        return other if self.place is None else other.single(self.place)
+        return other if self.places is None else other.some(self.places)
 
-    def single(self, place: int) -> Self:
-        """One of the functions, fitted; products have a first axis of 1."""
-        one = copy.copy(self)
-        one.P, one.place = self.P.single(place), place
-        return one
+    def some(self, places: Sequence[int]) -> Self:
+        """Some of the functions, fitted; products have a first axis for them."""
+        other = copy.copy(self)
+        other.P, other.places = self.P.some(places), list(places)
+        return other
 
 
 def stand_in(method: Preconditioner, make: Callable[[], GaussNewtonFilter], most_rows: int) -> GaussNewtonFilter:

@@ -13,6 +13,7 @@ from fimo.comparison.tables import MEASURES, Comparison, best_place
 
 # Of numbers with errors.
 DECIMALS, MOST_DECIMALS = 3, 6
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NO_ROW = " | ".join(4 * "–")  # in place of `_at`'s cells
 
 
@@ -79,6 +80,26 @@ def with_error(value: float, error: float, decimals: int = DECIMALS) -> str:
         return "–"
     value = round(value, decimals) + 0.0  # no "-0.000"
     return f"{value:.{decimals}f}" + ("" if pd.isna(error) else f" ± {error:.{decimals}f}")
+
+
+def small_with_error(value: float, error: float) -> str:
+    """A small number with its standard error in a power of ten of its own, `(4.09 ± 0.06) × 10⁻⁵`; – for NaN.
+
+    Args:
+        value: the number, not 0.
+        error: its standard error, in the same unit; NaN for none.
+
+    Returns:
+        The text, with the decimals that two digits of the error need.
+    """
+    largest = max(abs(value), error if error > 0 else 0.0)
+    if pd.isna(value) or not largest:
+        return with_error(value, error)
+    power = math.floor(math.log10(largest))
+    scaled, own = value / 10**power, error / 10**power
+    decimals = min(MOST_DECIMALS, 1 - math.floor(math.log10(own))) if own > 0 else 2
+    text = with_error(scaled, own, decimals)
+    return f"{f'({text})' if '±' in text else text} × 10{str(power).translate(SUPERSCRIPTS)}"
 
 
 def _at(row: pd.Series, decimals: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.detection import orders_rows
 from fimo.effect import last_step
 from fimo.report.influential import Examples, cell_text, described, quoted
 
@@ -72,7 +73,7 @@ def _self_influence(
     own: dict[str, Mapping[int, float]] = {}
     for label, ranking in rankings.items():
         scores = ranking["self_influence"].values if "self_influence" in ranking else np.zeros(1)
-        if np.ptp(scores) > 1e-6 * np.abs(scores).max():  # Grad-Cos gives all rows the same
+        if orders_rows(scores):  # Grad-Cos gives all rows the same
             own[label] = dict(zip(ranking["train"].values.tolist(), scores.tolist(), strict=True))
     if not own:
         return []

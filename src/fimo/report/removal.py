@@ -14,9 +14,11 @@ from fimo.comparison.removal import HARMFUL, HELPFUL, RANDOM_ROWS, Verification
 from fimo.report.figures import STYLE, draw_line
 from fimo.report.influential import Examples
 from fimo.report.layout import legend_entries, set_legend, set_title
-from fimo.report.markdown import decimals_for, with_error
+from fimo.report.markdown import decimals_for, small_with_error, with_error
 
 SHARE_AXIS = f"share of the training rows that leave, most {HELPFUL} first"
+# Effects below this have a power of ten of their own in sentences: the decimals of tables end before them.
+SMALL = 1e-3
 NOTHING = "Nothing was measured: further training left the finite numbers. A smaller learning rate may help."
 SCORE_AXES = {
     HELPFUL: "share of the training rows that leave, highest scores first",
@@ -54,7 +56,7 @@ def removal_markdown(
         "",
         f"## Test example by test example, by {best}",
         "",
-        *([f"- {sentence}" for sentence in verdicts(verified, best, examples, what)] or [NOTHING]),
+        *([f"- {sentence}" for sentence in verdicts(verified, best, examples, what).values()] or [NOTHING]),
     ]
     return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
 
@@ -97,7 +99,7 @@ def _examples(count: int) -> str:
     return "one test example" if count == 1 else f"{count} test examples"
 
 
-def verdicts(verified: Verification, method: str, examples: Examples, what: str = "loss") -> list[str]:
+def verdicts(verified: Verification, method: str, examples: Examples, what: str = "loss") -> dict[int, str]:
     """A sentence for each test example, about the largest share: what the rows do that a method names.
 
     Args:
@@ -107,30 +109,32 @@ def verdicts(verified: Verification, method: str, examples: Examples, what: str 
         what: is measured there.
 
     Returns:
-        The sentences.
+        The sentences, by position in the test split.
     """
     share = verified.table["share"].max()
     table = verified.table[verified.table["share"] == share]
     own, random = table[table["method"] == method], table[table["method"] == RANDOM_ROWS].set_index("test")
     decimals = decimals_for([*own["measured_sem"], *random["measured_sem"]])
-    lines = []
+    is_small = own["measured_mean"].abs().max() < SMALL
+
+    def measured(row: pd.Series, sign: int = 1) -> str:
+        value, error = sign * row["measured_mean"], row["measured_sem"]
+        return small_with_error(value, error) if is_small else with_error(value, error, decimals)
+
+    sentences = {}
     for _, row in own[own["measured_mean"].notna()].iterrows():
         sign = 1 if row["measured_mean"] > 0 else -1
-        lines.append(
+        predicted = f"{sign * row['predicted']:{'.3g' if is_small else f'.{decimals}f'}}"
+        sentences[int(row["test"])] = (
             f"Removing the {_rows(row['rows'])} that {method} names {'raises' if sign > 0 else 'lowers'} the {what} at "
-            f"test {examples.label('test', int(row['test']))} from {row['loss_full']:.3g} by "
-            f"{with_error(sign * row['measured_mean'], row['measured_sem'], decimals)}, predicted "
-            f"{sign * row['predicted']:.{decimals}f}; random rows: {_signed(random.loc[row['test']], decimals)}."
+            f"test {examples.label('test', int(row['test']))} from {row['loss_full']:.3g} by {measured(row, sign)}, "
+            f"predicted {predicted}; random rows: {measured(random.loc[row['test']])}."
         )
-    return lines
+    return sentences
 
 
 def _rows(count: int) -> str:
     return "row" if count == 1 else f"{count} rows"
-
-
-def _signed(row: pd.Series, decimals: int) -> str:
-    return with_error(row["measured_mean"], row["measured_sem"], decimals)
 
 
 def draw_removal(axes: Axes, verified: Verification) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from fimo.errors import UserError
@@ -17,6 +18,8 @@ from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.views import View
 
 SIDES = ("train", "both")
+# Amounts of further training at which gradients are taken, where there are more.
+MOST_AMOUNTS = 12
 # A displacement that raises the loss is halved so often; then nothing of it is taken.
 HALVINGS = 10
 
@@ -30,6 +33,7 @@ class DisplacedGradients:
     Attributes:
         sides: `train`, the gradients of training examples alone (arXiv 2412.03906, Proposition 1); or `both`.
         estimate: of Δ_t; it may be the method itself.
+        most: amounts at which gradients are taken; those of further steps are interpolated. None for every step.
 
     Raises:
         UserError: for other sides.
@@ -37,13 +41,16 @@ class DisplacedGradients:
 
     sides: str
     estimate: UnrolledGaussNewton
+    most: int | None = MOST_AMOUNTS
 
     def __post_init__(self) -> None:
         if self.sides not in SIDES:
             raise UserError(f"moved must be one of none, {', '.join(SIDES)}, found {self.sides!r}.")
 
     def __call__(self, P: Preconditioner, problem: Problem) -> Iterator[View]:
-        """One view for each evaluated step.
+        """One view for each amount at which gradients are taken.
+
+        Scores of the steps between two amounts have P of the step itself, and are linear in t in the gradients.
 
         Args:
             P: fitted; its diagnostics and notes say what was taken of the drifts.
@@ -54,11 +61,17 @@ class DisplacedGradients:
         """
         estimate = self.estimate if self.estimate is P else self.estimate.fit(problem)
         fractions: list[float] = []
-        for place, (step, drift) in enumerate(zip(estimate.recursion.steps, estimate.drifts(problem), strict=True)):
+        steps = estimate.recursion.steps
+        places = spaced(steps, self.most)
+        for drift, shares in zip(estimate.drifts(problem, places), hats(steps, places), strict=True):
             elsewhere, fraction = backtracking(problem, drift, estimate.recursion.loss_decay)
             fractions.append(fraction)
-            single = P.single(place) if isinstance(P, GaussNewtonFilter) and P.steps else P
-            yield View(single, elsewhere if self.sides == "both" else problem, elsewhere, [step])
+            single = P.some(list(shares)) if isinstance(P, GaussNewtonFilter) and P.steps else P
+            at_test = elsewhere if self.sides == "both" else problem
+            interpolated = [steps[place] for place in shares]
+            yield View(single, at_test, elsewhere, interpolated, shares=list(shares.values()))
+        if len(places) < len(steps):
+            P.note("amounts", f"gradients are taken after {len(places)} amounts of training, and interpolated between")
         P.diagnostics |= {"share_of_drift": fractions, "mean_gradient_norm": estimate.diagnostics["mean_gradient_norm"]}
         if estimate is not P and "rows" in estimate.notes:
             P.note("rows of the drift", f"the drift's estimate has its {estimate.notes['rows']}")
@@ -68,6 +81,39 @@ class DisplacedGradients:
                 f"the estimated drift raises the training loss after {short} of {len(fractions)} evaluated "
                 f"steps, where as little as {min(fractions):.2g} of the way was gone",
             )
+
+
+def spaced(steps: Sequence[int], most: int | None) -> list[int]:
+    """Places of some steps, about evenly spaced in the logarithm, the first and the last among them.
+
+    Args:
+        steps: ascending.
+        most: how many are wanted at the most, at least 2; None for all.
+
+    Returns:
+        The places, ascending.
+    """
+    if most is None or len(steps) <= most:
+        return list(range(len(steps)))
+    wanted, logarithms = np.geomspace(steps[0], steps[-1], most), np.log(steps)
+    nearest = {int(np.abs(logarithms - np.log(step)).argmin()) for step in wanted}
+    return sorted(nearest | {0, len(steps) - 1})
+
+
+def hats(steps: Sequence[int], places: Sequence[int]) -> Iterator[dict[int, float]]:
+    """For each of some places, the share that it has of every step that is interpolated with it, linear in the step.
+
+    Args:
+        steps: ascending.
+        places: of some of them, ascending, the first and the last step's among them.
+
+    Yields:
+        By place of the step; the shares of a step add up to 1.
+    """
+    at = np.array([steps[place] for place in places], dtype=float)
+    shares = np.array([np.interp(steps, at, unit) for unit in np.eye(len(places))])
+    for row in shares:
+        yield {int(place): float(row[place]) for place in row.nonzero()[0]}
 
 
 def backtracking(problem: Problem, drift: Parameters, weight_decay: float = 0.0) -> tuple[Problem, float]:

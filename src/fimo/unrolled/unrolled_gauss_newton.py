@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -54,18 +54,26 @@ class UnrolledGaussNewton(GaussNewtonFilter):
             return None
         return DiagonalMetric.of_batches(problem, self.recursion.batch_size, self.recursion.epsilon)
 
-    def drifts(self, problem: Problem) -> Iterator[Parameters]:
-        """Δ_t = −P_t ∇R(θ_f) for every step, R the mean training loss with what weight decay adds.
+    def drifts(self, problem: Problem, places: Sequence[int] | None = None) -> Iterator[Parameters]:
+        """Δ_t = −P_t ∇R(θ_f), R the mean training loss with what weight decay adds.
 
         AdamW's decay of θ_f is a constant force too, for which its momentum makes no difference.
+
+        Args:
+            problem: at θ_f.
+            places: of the steps t among those of the recursion; None for all.
+
+        Yields:
+            Δ_t by parameter, step after step.
         """
+        functions = self.P if places is None else self.P.some(places)
         n, metric = len(problem.train), self.metric
         gradient = vjp_over_training_set(problem, torch.full((n,), 1 / n, dtype=torch.float64))
         self.diagnostics["mean_gradient_norm"] = sum(float(part.square().sum()) for part in gradient.values()) ** 0.5
         gradient = metric.gradient(gradient) if metric else gradient
         parameters = metric.rescaled(problem).parameters if metric else problem.parameters
         force = {name: part + self.recursion.weight_decay * parameters[name] for name, part in gradient.items()}
-        for product in self.P.vectors(force, self.fitted):
+        for product in functions.vectors(force, self.fitted):
             drift = {name: -part for name, part in product.items()}
             yield metric.back(drift) if metric else drift
 

@@ -7,7 +7,7 @@ function openRow(place) {
   const example = data.train[place];
   const close = el("button", {type: "button", class: "plain close", "aria-label": "close", onclick: () => dialog.close()}, "✕");
   dialog.replaceChildren(el("div", {class: "dialog-body"}, el("div", {class: "dialog-head"}, el("h2", {id: "row-title"}, `${UNIT[0].toUpperCase()}${UNIT.slice(1)} `, clippedText(example.label, 120)), close),
-    content(example, {all: true, size: 128}), selfInfluenceNote(place), effectsOnTests(place)));
+    content(example, {all: true, size: 160}), saidOf(example), selfInfluenceNote(place), effectsOnTests(place)));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }

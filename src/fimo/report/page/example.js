@@ -26,7 +26,7 @@ if (tests.length) addView("example", "Example", (root) => {
       el("div", {class: "card-head"}, button, el("span", {class: "score"}, signed(score))),
       el("div", {class: `size ${score > 0 ? "helps" : "harms"}`}, el("i", {style: {width: `${100 * Math.abs(score) / largest}%`}})),
       alsoGold ? el("p", {class: "badge"}, "★ the gold standard names it too") : null,
-      content(example, {reference}));
+      content(example, {reference, size: 112}));
   }
 
   function column(method) {
@@ -37,7 +37,7 @@ if (tests.length) addView("example", "Example", (root) => {
       const named = new Set(gold?.[end].map(([place]) => place));
       const both = ends[end].filter(([place]) => named.has(place)).length;
       return [el("h4", {}, title, gold && ends[end].length ? el("span", {class: "muted small"}, ` ${both} of ${ends[end].length} as measured`) : null),
-        ends[end].length ? el("ol", {class: end}, ends[end].map(([place, score]) => card(place, score, largest, named.has(place), reference))) : el("p", {class: "muted"}, "none")];
+        ends[end].length ? cardList(end, ends[end].map(([place]) => place), ends[end].map(([place, score]) => card(place, score, largest, named.has(place), reference))) : el("p", {class: "muted"}, "none")];
     };
     return el("section", {class: "column", "aria-label": nameOf(method)}, el("h3", {}, swatch(method), nameTag(nameOf(method))), el("p", {class: "muted small"}, columnNote(method)),
       list("helpful", HELPS), list("harmful", HARMS));
@@ -64,7 +64,7 @@ if (tests.length) addView("example", "Example", (root) => {
   return (keepControls) => {
     if (!keepControls) drawControls();
     const reference = data.test[tests[state.test]];
-    head.replaceChildren(el("h2", {}, "Test example ", clippedText(reference.label, 120)), content(reference, {size: 112}), reference.predicted ? el("p", {class: "predicted"}, clippedText(reference.predicted)) : "", el("p", {class: "muted small"}, lossNote(state.test)));
+    head.replaceChildren(el("h2", {}, "Test example ", clippedText(reference.label, 120)), content(reference, {size: 128}), saidOf(reference) || "", el("p", {class: "muted small"}, lossNote(state.test)));
     signs.textContent = signsOf(reference);
     const methods = [...(effects ? [-1] : []), ...scored].filter((method) => state.columns.has(method));
     columns.style.setProperty("--columns", methods.length || 1);

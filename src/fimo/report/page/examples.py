@@ -45,14 +45,19 @@ class PageExamples:
             if number not in places:
                 places[number] = len(described)
                 example = self._example(self.page.describe(split, number))
-                sentence = self.page.predicted.get(number) if split == "test" else None
-                own = {"predicted": sentence} if sentence else {}
-                described.append({"label": self.page.label(split, number), "number": number, **own, **example})
+                described.append({"label": self.page.label(split, number), **self._known(split, number), **example})
         return [places[int(number)] for number in numbers]
 
     def payload(self) -> dict[str, Any]:
         """The examples of both splits, and their pictures as data URIs."""
         return {**self._described, "pictures": _data_uris(self._pictures)}
+
+    def _known(self, split: str, number: int) -> dict[str, Any]:
+        """Its number, what the final model says of it, and the right label where its own was made wrong."""
+        sentence = self.page.predicted.get(split, {}).get(number)
+        right = self.page.flipped.get(number) if split == "train" else None
+        known = {"number": number, "predicted": sentence, "right": right}
+        return {name: value for name, value in known.items() if value is not None}
 
     def _example(self, description: Description) -> dict[str, Any]:
         if isinstance(description, TableRow):

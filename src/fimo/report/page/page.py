@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.detection import Detection
 from fimo.descriptions import Description
 from fimo.errors import UserError
 
@@ -31,7 +32,7 @@ TO_LOWER = {
 }
 SCRIPTS = (
     "core", "theme", "rows", "chart", "controls", "state", "dialog", "curves", "scatter", "example", "removal",
-    "self_influence", "about", "main",
+    "self_influence", "wrong_labels", "about", "main",
 )  # fmt: skip
 
 
@@ -58,12 +59,14 @@ class Page:
         self_influence: the columns of self_influence.csv.
         removal: the columns of removal.csv.
         agreement: of a removal, the columns of agreement.csv.
-        verdicts: of a removal, a sentence for each test example.
+        verdicts: of a removal, a sentence by the test example's number.
         notes: sentences on what to be aware of.
         watched: what is measured at the test examples; None for their loss, which an example helps to lower.
         amount: what the amounts are.
         epochs: the amount of each step, for rankings and removals; None where steps say it themselves.
-        predicted: what the final model says of a test example, a sentence by its number.
+        predicted: what the final model says of an example, a sentence by its split and number.
+        flipped: of training rows whose label was made wrong the right one, by their number.
+        detection: what finds them.
         several: what one unit of `left_out` is called: rows or groups.
     """
 
@@ -83,13 +86,15 @@ class Page:
     self_influence: pd.DataFrame | None = None
     removal: pd.DataFrame | None = None
     agreement: pd.DataFrame | None = None
-    verdicts: Sequence[str] = ()
+    verdicts: Mapping[int, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     watched: str | None = None
     amount: str = "amount of further training (epochs)"
     epochs: Mapping[int, float] | None = None
     several: str = "rows"
-    predicted: Mapping[int, str] = field(default_factory=dict)
+    predicted: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    flipped: Mapping[int, str] = field(default_factory=dict)
+    detection: Detection | None = None
 
     def __post_init__(self) -> None:
         assert self.kind in KINDS

@@ -17,6 +17,7 @@ from fimo.report.figures import COLOURS, look
 from fimo.report.page.examples import PageExamples
 from fimo.report.page.page import Page
 from fimo.report.page.rankings import ranking_payload, self_influence_payload
+from fimo.report.page.wrong_labels import wrong_labels_payload
 
 MEASURES = ("cosine", "pearson", "spearman")
 # Markers of the figures as Plotly calls them.
@@ -75,6 +76,7 @@ def payload(page: Page, end: int = 10) -> dict[str, Any]:
         "curves": None if page.curves is None else _curves(page, methods),
         "effects": None if page.effects is None else _effects(page, methods, examples),
         "ranking": None if page.ranking is None else ranking_payload(page, methods, examples, end),
+        "wrongLabels": None if page.detection is None else wrong_labels_payload(page.detection, methods, examples, end),
         "selfInfluence": None if page.self_influence is None else self_influence_payload(page, methods, examples),
         "removal": None if page.removal is None else _removal(page, methods, examples),
     }
@@ -163,7 +165,7 @@ def _removal(page: Page, methods: Sequence[str], examples: PageExamples) -> dict
         "method": [places[str(label)] for label in removal["method"]],
         "test": examples.add("test", removal["test"].to_numpy()),
         "agreement": {} if page.agreement is None else {row["method"]: row for row in records(page.agreement)},
-        "verdicts": list(page.verdicts),
+        "verdicts": list(zip(examples.add("test", page.verdicts), page.verdicts.values(), strict=True)),
     }
 
 

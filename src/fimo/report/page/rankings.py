@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fimo.comparison.detection import orders_rows
+
 if TYPE_CHECKING:
     from fimo.report.page.examples import PageExamples
     from fimo.report.page.page import Page
@@ -69,11 +71,13 @@ def self_influence_payload(page: Page, methods: Sequence[str], examples: PageExa
 
     Returns:
         By method `top`, places of the training rows, the largest first; `values`, by place, of the rows that the page
-        has (None where there is none); `count`, of all training rows. None for a method without self-influence.
+        has (None where there is none); `count`, of all training rows. None for a method without self-influence, or with
+        the same for all rows.
     """
     table = page.self_influence
     assert table is not None
     last = {label: _steps(rows)[-1][1].set_index("train")["score"] for label, rows in table.groupby("method")}
+    last = {label: values for label, values in last.items() if orders_rows(values)}
     tops = {label: values.nlargest(TOP).index.to_numpy() for label, values in last.items()}
     places = {label: examples.add("train", top) for label, top in tops.items()}
     rows = list(examples.places["train"])

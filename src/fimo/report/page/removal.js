@@ -12,9 +12,15 @@ if (data.removal) addView("removal", "Removal", (root) => {
   root.append(verdicts, controls, legend, el("div", {class: "two"}, el("div", {}, titles[0], scatter.frame), el("div", {}, titles[1], means.frame)), note, table, sentences);
   const what = data.watched || "test loss";
 
+  // A test example where it takes little room: a picture or a sentence; of a table's row the label says enough.
+  function small(test) {
+    const example = data.test[test];
+    return example.picture !== undefined || example.texts ? content(example, {size: 64}) : null;
+  }
+
   function tip(point) {
     const row = point.customdata;
-    return row && el("div", {}, el("strong", {}, swatch(row.method), nameTag(nameOf(row.method))), el("p", {}, "test example ", nameTag(data.test[row.test].label)),
+    return row && el("div", {}, el("strong", {}, swatch(row.method), nameTag(nameOf(row.method))), el("p", {}, "test example ", nameTag(data.test[row.test].label)), small(row.test),
       el("p", {}, `predicted ${signed(row.predicted)}, measured ${measuredText(row.measured, row.sem)}`), el("p", {class: "muted small"}, `${percent(row.share)}, ${plural(row.count, "row")} taken out`));
   }
 
@@ -98,7 +104,7 @@ if (data.removal) addView("removal", "Removal", (root) => {
     }
     const visible = methods.filter((method) => state.visible.has(method));
     verdicts.replaceChildren(claimsTable() || "");
-    if (removal.verdicts.length) sentences.replaceChildren(el("h2", {}, "Test example by test example"), el("ul", {class: "sentences"}, removal.verdicts.map((text) => el("li", {}, clippedText(text)))));
+    if (removal.verdicts.length) sentences.replaceChildren(el("h2", {}, "Test example by test example"), el("ul", {class: "sentences"}, removal.verdicts.map(([test, text]) => el("li", {}, small(test), el("p", {}, clippedText(text))))));
     titles[0].textContent = `rise of the ${what} without ${percent(state.share)} of the rows`;
     const of = pointsOf(visible), far = beyond(of).map((method) => data.methods[method].label);
     const apart = far.length ? ` Beyond the axis, in units of their own: ${far.join(", ")}.` : "";

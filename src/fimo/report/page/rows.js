@@ -101,8 +101,18 @@ function picture(example, size) {
   return el("img", {class: "picture", src: data.pictures[example.picture], alt: `picture of ${isolated(example.class || example.label)}`, width: size, height: size});
 }
 
+// A mark on training rows whose label was made wrong, wherever they stand.
+function flipMark(example) {
+  return example.right === undefined ? null : el("p", {class: "flipped"}, "⚑ flipped label");
+}
+
 // The content of an example, without its name.
-function content(example, {reference = null, all = false, size = 72} = {}) {
+function content(example, options) {
+  const plain = plainContent(example, options), mark = flipMark(example);
+  return mark ? el("div", {}, mark, plain) : plain;
+}
+
+function plainContent(example, {reference = null, all = false, size = 72} = {}) {
   if (example.members) {
     return el("div", {class: "members"}, el("p", {class: "muted small"}, plural(example.size, "training row"), example.size > example.members.length ? `; the first ${example.members.length}:` : ":"),
       example.members.map((member) => el("div", {class: "member"}, nameTag(member.label), content(member, {reference, all, size}))));
@@ -121,6 +131,14 @@ function label(example) { return example.class ? el("p", {class: "class"}, clipp
 function targets(example) {
   return el("p", {class: "targets"}, example.targets.map(([name, value], place) =>
     [place ? ", " : "", el("span", {class: "muted"}, clippedText(name, CLIPPED_CELL), ": "), clippedText(value, CLIPPED_CELL, {class: "strong"})]));
+}
+
+// What the final model predicts of it.
+function saidOf(example) { return example.predicted ? el("p", {class: "predicted"}, clippedText(example.predicted)) : null; }
+
+// A list of cards: pictures are small enough to stand side by side.
+function cardList(kind, places, cards) {
+  return el("ol", {class: `${kind}${places.some((place) => data.train[place].picture !== undefined) ? " pictures" : ""}`}, cards);
 }
 
 // One line for options.

@@ -12,7 +12,7 @@ function defaultColumns() {
 }
 
 const state = {view: null, measure: "cosine", adjustment: "centred", logarithmic: null, visible: new Set(methodPlaces),
-  method: scored[0] ?? 0, step: effects ? effects.epochs.length - 1 : 0, test: 0, columns: defaultColumns(), count: 3, row: null, share: null};
+  method: scored[0] ?? 0, step: effects ? effects.epochs.length - 1 : 0, test: 0, columns: defaultColumns(), count: 3, row: null, share: null, signal: null, detector: null, allSuspects: false};
 const views = [];
 
 // Change what is chosen and draw the view again; with `keepControls` its controls stay as they are.
