@@ -15,6 +15,7 @@ from fimo.gradients.cotangents import of_loss
 from fimo.gradients.rescaled import rescaled, rescaled_name
 from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
+from fimo.memory import BLOCK_BYTES
 from fimo.problem import Parameters, Problem, copied
 from fimo.rows import Inputs
 
@@ -44,7 +45,7 @@ class DiagonalMetric:
         Returns:
             The metric.
         """
-        source = GradientSource(problem)
+        source = GradientSource(problem, block_bytes=4 * BLOCK_BYTES)  # few blocks: each adds to all of θ
         return made_once("metric", source, of_loss, lambda: cls._made(source, batch_size, epsilon), batch_size, epsilon)
 
     @classmethod
@@ -128,7 +129,7 @@ def batch_second_moments(source: GradientSource, batch_size: int) -> Parameters:
     problem, n = source.problem, len(source.problem.train)
     sums = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     squares = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
-    for block in source.blocks(problem.train):
+    for block in source.blocks(problem.train.sampled(None)):  # sequences by their lengths
         for totals, parts in (sums, block.row_sums()), (squares, block.row_square_sums()):
             for name, part in parts.items():
                 totals[name] += part.reshape(totals[name].shape)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 
 import torch
+from torch import Tensor
 
 from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import Cotangents, of_fisher, of_loss
@@ -92,9 +93,23 @@ class GradientSource:
         Returns:
             The blocks, which are made when they are asked for.
         """
-        size = max(1, min(self.block_rows, at_most or self.block_rows) // self.scalars(cotangents))
-        for start in range(0, len(rows), size):
+        start, scalars = 0, self.scalars(cotangents)
+        while start < len(rows):
+            fit = self._rows_that_fit(rows, start)
+            size = max(1, min(fit, at_most or fit) // scalars)
             yield self(rows.keep(slice(start, start + size)), cotangents, names)
+            start += size
+
+    def _rows_that_fit(self, rows: Rows, start: int) -> int:
+        """How many rows from one on fit into a block; of sequences more, the shorter they are."""
+        if rows.lengths is None:
+            return self.block_rows
+        tensors = [rows.inputs] if isinstance(rows.inputs, Tensor) else list(rows.inputs.values())
+        places = max(tensor.shape[1] for tensor in tensors if tensor.dim() > 1)
+        fit = self.block_rows
+        for _ in range(2):  # as many as would fit if all were as long as the longest of those
+            fit = self.block_rows * places // max(1, int(rows.lengths[start : start + fit].max()))
+        return fit
 
     def gradient_bytes(self, rows: Rows, cotangents: Cotangents = of_loss) -> list[tuple[tuple[str, ...], int]]:
         """Bytes that one gradient takes, layer by layer, on average.
