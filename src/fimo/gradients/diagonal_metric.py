@@ -15,7 +15,6 @@ from fimo.gradients.cotangents import of_loss
 from fimo.gradients.rescaled import rescaled, rescaled_name
 from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
-from fimo.memory import BLOCK_BYTES
 from fimo.problem import Parameters, Problem, copied
 from fimo.rows import Inputs
 
@@ -45,7 +44,7 @@ class DiagonalMetric:
         Returns:
             The metric.
         """
-        source = GradientSource(problem, block_bytes=4 * BLOCK_BYTES)  # few blocks: each adds to all of θ
+        source = GradientSource(problem)
         return made_once("metric", source, of_loss, lambda: cls._made(source, batch_size, epsilon), batch_size, epsilon)
 
     @classmethod
