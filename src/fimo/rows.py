@@ -145,12 +145,14 @@ class Rows:
             The rows, themselves where they are all and no sequences.
         """
         n = len(self)
-        index = torch.arange(n) if count is None or count >= n else torch.arange(count) * n // count
-        if self.lengths is not None:
-            index = index[self.lengths[index].argsort(stable=True)]
-        elif len(index) == n:
-            return self
-        return self.keep(index)
+        if count is not None and count < n:
+            some = self.keep(torch.arange(count) * n // count)
+            return some if some.lengths is None else some.keep(some.by_length())
+        return self if self.lengths is None else self.keep(self.by_length())
+
+    def by_length(self) -> Tensor:
+        """Positions of all rows, sequences by their lengths, so that blocks of them need little padding."""
+        return torch.arange(len(self)) if self.lengths is None else self.lengths.argsort(stable=True)
 
     def equal(self, other: Rows) -> bool:
         """Whether these are the same rows in the same order, with the same inputs and targets."""

@@ -16,7 +16,7 @@ from fimo.errors import UserError
 from fimo.gradients import training_set as sums
 from fimo.reference import methods as dense
 from fimo.unrolled import displaced as drift
-from fimo.unrolled.displaced import DisplacedGradients, backtracking, hats, spaced
+from fimo.unrolled.displaced import DisplacedGradients, backtracking, hats, spaced, training_loss
 from fimo.unrolled.unrolled_gauss_newton import MatchedGaussNewton, UnrolledGaussNewton
 
 
@@ -120,20 +120,20 @@ def test_a_drift_that_raises_the_loss_is_gone_in_part():
     """On a linear network the loss along the way is known: it is lowest at 1, as high as at first at 2."""
     asked = problem("regression", "linear")
     matrix, pull = dense.gauss_newton(asked), dense.mean_gradient(asked)
-    step = -torch.linalg.solve(matrix, pull)
+    step, before = -torch.linalg.solve(matrix, pull), training_loss(asked, 0.0)
 
     def by(times):
         blocks = step.split([p.numel() for p in asked.network.parameters()])
         names = dict(asked.network.named_parameters())
         return {name: times * part.reshape(p.shape) for (name, p), part in zip(names.items(), blocks, strict=True)}
 
-    assert [backtracking(asked, by(times))[1] for times in (0.5, 1.9, 2.1, 7, -1)] == [1, 1, 0.5, 0.25, 0]
-    there, share = backtracking(asked, by(2.1))
+    assert [backtracking(asked, by(times), before)[1] for times in (0.5, 1.9, 2.1, 7, -1)] == [1, 1, 0.5, 0.25, 0]
+    there, share = backtracking(asked, by(2.1), before)
     np.testing.assert_allclose(
         torch.nn.utils.parameters_to_vector(there.network.parameters()).detach(),
         torch.nn.utils.parameters_to_vector(asked.network.parameters()).detach() + share * 2.1 * step,
     )
-    assert backtracking(asked, by(-1))[0] is asked
+    assert backtracking(asked, by(-1), before)[0] is asked
 
 
 def test_weight_decay_is_a_part_of_what_is_lowered():

@@ -32,7 +32,7 @@ def vjp_over_training_set(
     parameters, rows = problem.theta, len(problem.train)
     total = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     by_row = weights.reshape(rows, -1).to(problem.device, problem.dtype)
-    for some in torch.arange(rows).split(max(1, block_bytes // activation_bytes(problem))):
+    for some in problem.train.by_length().split(max(1, block_bytes // activation_bytes(problem))):
         inputs, targets = problem.train[some]
         with torch.enable_grad():
             outputs = problem.network(inputs)
@@ -61,8 +61,8 @@ def jvp_over_training_set(
     Raises:
         MethodFailed: where torch can't differentiate the network forward.
     """
-    products = []
-    for some in torch.arange(len(problem.train)).split(max(1, block_bytes // activation_bytes(problem))):
+    products, order = [], problem.train.by_length()
+    for some in order.split(max(1, block_bytes // activation_bytes(problem))):
         inputs, targets = problem.train[some]
         try:
             outputs, tangents, *_ = jvp(partial(problem.outputs, inputs=inputs), (problem.parameters,), (vector,))
@@ -71,5 +71,5 @@ def jvp_over_training_set(
                 f"The drift of the network {type(problem.network).__name__} can't be estimated: torch has no forward "
                 f"derivative for a part of it ({str(reason).splitlines()[0]}); choose moved=none."
             ) from reason
-        products.append((tangents[:, None, :] @ cotangents(problem.objective, outputs, targets)).flatten())
-    return torch.cat(products)
+        products.append((tangents[:, None, :] @ cotangents(problem.objective, outputs, targets)).squeeze(1))
+    return torch.cat(products)[order.argsort()].flatten()

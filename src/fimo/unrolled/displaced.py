@@ -61,10 +61,11 @@ class DisplacedGradients:
         """
         estimate = self.estimate if self.estimate is P else self.estimate.fit(problem)
         fractions: list[float] = []
-        steps = estimate.recursion.steps
+        steps, decay = estimate.recursion.steps, estimate.recursion.loss_decay
+        before = training_loss(problem, decay)
         places = spaced(steps, self.most)
         for drift, shares in zip(estimate.drifts(problem, places), hats(steps, places), strict=True):
-            elsewhere, fraction = backtracking(problem, drift, estimate.recursion.loss_decay)
+            elsewhere, fraction = backtracking(problem, drift, before, decay)
             fractions.append(fraction)
             single = P.some(list(shares)) if isinstance(P, GaussNewtonFilter) and P.steps else P
             at_test = elsewhere if self.sides == "both" else problem
@@ -116,7 +117,9 @@ def hats(steps: Sequence[int], places: Sequence[int]) -> Iterator[dict[int, floa
         yield {int(place): float(row[place]) for place in row.nonzero()[0]}
 
 
-def backtracking(problem: Problem, drift: Parameters, weight_decay: float = 0.0) -> tuple[Problem, float]:
+def backtracking(
+    problem: Problem, drift: Parameters, before: float, weight_decay: float = 0.0
+) -> tuple[Problem, float]:
     """The problem at θ_f + s Δ, and s: 1, or the first of ½, ¼, … with which the training loss is not raised.
 
     The quadratic model that Δ comes from holds no further. The loss is the mean over rows, and what weight decay adds.
@@ -124,12 +127,12 @@ def backtracking(problem: Problem, drift: Parameters, weight_decay: float = 0.0)
     Args:
         problem: at θ_f.
         drift: Δ, by parameter.
+        before: the training loss at θ_f.
         weight_decay: half of it times the squared norm of the parameters belongs to the loss.
 
     Returns:
         The problem at the other parameters, and the fraction s; θ_f and 0 where every fraction raises the loss.
     """
-    before = training_loss(problem, weight_decay)
     for step_fraction in (0.5**halvings for halvings in range(HALVINGS + 1)):
         elsewhere = displaced(problem, {name: step_fraction * part for name, part in drift.items()})
         if training_loss(elsewhere, weight_decay) <= before:
@@ -166,7 +169,7 @@ def training_loss(problem: Problem, weight_decay: float) -> float:
         The sum of both.
     """
     total = 0.0
-    for some in torch.arange(len(problem.train)).split(max(1, BLOCK_BYTES // activation_bytes(problem))):
+    for some in problem.train.by_length().split(max(1, BLOCK_BYTES // activation_bytes(problem))):
         inputs, targets = problem.train[some]
         total += float(problem.objective.loss(problem.network(inputs), targets).double().sum())
     squares = sum(float(parameter.double().square().sum()) for parameter in problem.parameters.values())
