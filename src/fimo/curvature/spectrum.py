@@ -16,8 +16,11 @@ from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
 from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
-from fimo.memory import DUAL_BYTES
+from fimo.memory import BLOCK_BYTES, DUAL_BYTES
 from fimo.problem import Parameters, Problem
+
+# Functions that are multiplied out one after another.
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,20 @@ class SpectralFunctions:
         return torch.where(inside, slopes, 0.0) / self.spectrum.dual.n
 
 
+def _of_all_functions(slopes: Tensor, own: Tensor, theirs: Tensor) -> Tensor:
+    """Σ_k slopes[f, k] own[k, j] theirs[k, i], `[function, row of own, row of theirs]`.
+
+    Of many functions it is one large product with the products of all pairs of coordinates, some rows at a time.
+    """
+    if len(slopes) <= FEW:
+        return torch.stack([(own.T * slope) @ theirs for slope in slopes])
+    parts = []
+    for some in own.split(max(1, BLOCK_BYTES // theirs.nbytes), 1):
+        pairs = some[:, :, None] * theirs[:, None, :]
+        parts.append((slopes @ pairs.flatten(1)).unflatten(1, pairs.shape[1:]))
+    return torch.cat(parts, 1)
+
+
 @dataclass(frozen=True)
 class Filtered:
     """Functions of G times gradients, which are multiplied out only against other gradients."""
@@ -124,8 +141,7 @@ class Filtered:
         slopes = self.functions.slopes
         own, theirs = self._own, self.functions.spectrum.coordinates(gradients)
         plain = self.functions.outside.to(slopes)[..., None] * self.gradients.inner(gradients).double()
-        curved = torch.stack([(own.T * slope) @ theirs for slope in slopes.reshape(-1, slopes.shape[-1])])
-        return plain + curved.reshape(plain.shape)
+        return plain + _of_all_functions(slopes.reshape(-1, slopes.shape[-1]), own, theirs).reshape(plain.shape)
 
     @cached_property
     def _own(self) -> Tensor:
