@@ -103,7 +103,7 @@ def test_a_sweep_goes_on_past_a_bad_job_and_names_its_results(tmp_path, capsys):
         ),
         (
             "method=exact_gn method.exact_gn.dual_bytes=1000",
-            "Exact-GN needs 0.00163 GiB for the dual of 353 training rows, more than dual_bytes allows",
+            "Exact-GN needs 0.000928 GiB for the dual of 353 training rows, more than dual_bytes allows",
         ),
         (
             "model._target_=problems.NoLayers ~model.hidden method=ekfac",
