@@ -58,6 +58,17 @@ def test_a_legend_takes_no_third_of_the_picture_and_covers_nothing(comparison):
         assert not any(box.overlaps(text.get_window_extent()) for text in labels)
 
 
+@pytest.mark.parametrize("count", [1, 2, 4, 10])
+def test_panels_have_room_below_a_long_legend(comparison, count):
+    figure = panels_figure({f"panel {number}": comparison for number in range(count)}, draw_curves, "amount", "cosine")
+    figure.draw_without_rendering()
+    legend, drawn = figure.legends[0].get_window_extent(), [axes.get_window_extent() for axes in figure.axes]
+    assert len(figure.axes) == count and all(box.height > 1.2 * figure.dpi for box in drawn)
+    for box in (*drawn, *(axes._left_title.get_window_extent() for axes in figure.axes)):
+        assert not legend.overlaps(box) and box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    assert not any(figure._supxlabel.get_window_extent().overlaps(box) for box in drawn)
+
+
 def test_lines_are_no_wider_than_they_may_be():
     for title in TITLES:
         text, size = wrapped(title, 2.5, 11)

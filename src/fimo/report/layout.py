@@ -86,7 +86,7 @@ def legend_entries(*panels: Axes) -> dict[str, Artist]:
 
 def set_legend(
     figure: Figure, entries: Mapping[str, Artist], side: Literal["lower", "upper"] = "lower", size: float = 9
-) -> None:
+) -> int:
     """A legend below or above all panels, in as many columns as the figure's width holds.
 
     Args:
@@ -94,9 +94,12 @@ def set_legend(
         entries: by label, see `legend_entries`.
         side: `lower` or `upper`.
         size: of the font, in points.
+
+    Returns:
+        The legend's rows.
     """
     if not entries:
-        return
+        return 0
     widths = [text_width(label, size) + HANDLE for label in entries]
     counts = range(min(COLUMNS, len(widths)), 1, -1)
     columns = next((count for count in counts if _fits(widths, count, figure)), 1)
@@ -106,6 +109,7 @@ def set_legend(
         "outside lower center" if side == "lower" else "outside upper center"
     )
     figure.legend(list(entries.values()), list(entries), loc=place, ncols=columns, fontsize=size)
+    return rows
 
 
 def _fits(widths: Sequence[float], columns: int, figure: Figure) -> bool:

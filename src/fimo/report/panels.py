@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from fimo.report.figures import STYLE
 from fimo.report.layout import legend_entries, set_legend, wrapped
 
-# Inches, of one panel.
-WIDTH, HEIGHT, LEGEND = 3.2, 2.5, 0.3
+# Inches, of one panel, of a row of the legend, and of a figure of one panel.
+WIDTH, HEIGHT, LEGEND, ALONE = 3.2, 2.5, 0.2, 5.0
 COLUMNS = 3
 # Inches, of a panel's title: those of the panel without its tick labels.
 TITLE = 2.7
@@ -39,7 +39,7 @@ def panels_figure(
     """
     columns = 2 if len(panels) == 4 else min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(0.3 + WIDTH * columns, LEGEND + HEIGHT * rows), layout="constrained")
+    figure = Figure(figsize=(max(ALONE, 0.3 + WIDTH * columns), HEIGHT * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for number, (axes, (title, measured)) in enumerate(zip(grid, panels.items(), strict=False)):
         text, size = wrapped(f"({chr(ord('a') + number)}) {title}", TITLE, 9)
@@ -52,7 +52,8 @@ def panels_figure(
         axes.remove()
     figure.supxlabel(xlabel, fontsize=10)
     figure.supylabel(ylabel, fontsize=10)
-    set_legend(figure, legend_entries(*figure.axes), "upper")
+    legend_rows = set_legend(figure, legend_entries(*figure.axes), "upper")
+    figure.set_figheight(HEIGHT * rows + LEGEND * (legend_rows + 0.5))  # else a long legend would leave no panel
     return figure
 
 
