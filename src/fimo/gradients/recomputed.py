@@ -91,16 +91,15 @@ class RecomputedGradients(FactoredGradients):
         Returns:
             Row after row; where an example has several scalars they follow each other.
         """
-        count, held = len(rows) * source.scalars(cotangents), 0
+        count = len(rows) * source.scalars(cotangents)
         groups: list[list[str]] = []
         sizes: list[int] = []
         for names, size in source.gradient_bytes(rows, cotangents):
-            if not groups or (held + size) * count > most_bytes:
+            if not groups or (sizes[-1] + size) * count > most_bytes:
                 groups.append([])
                 sizes.append(0)
-                held = 0
             groups[-1] += names
-            sizes[-1] = held = held + size
+            sizes[-1] += size
         fits = [None if size * count <= most_bytes else max(1, most_bytes // size) for size in sizes]
         return cls(
             (Recipe(source, rows, cotangents),),

@@ -44,7 +44,7 @@ class ConjugateGradients(Preconditioner):
         curvature: that stands for G, `exact`, `sampled`, `sketched` or `empirical_fisher`.
         metric: solve (D^½ G D^½ + λI) x = D^½ g in the coordinates of this metric D, over the rows that G is over;
             None or `none` for θ itself. λ0 is the mean squared gradient in the same coordinates.
-        preconditioner: `ekfac` takes fewer steps on the primal path, see `LayerwiseInverse`; `none`.
+        preconditioner: `ekfac`, which the primal path takes, see `LayerwiseInverse`; or `none`.
         samples: draws for each row of a sampled or sketched curvature.
         seed: of the draws.
 

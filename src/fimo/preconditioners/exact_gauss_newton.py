@@ -26,7 +26,7 @@ class ExactGaussNewton(GaussNewtonFilter):
     Args:
         label: the method's name.
         damping: λ.
-        dual_bytes: bound on the memory of the dual's Gram matrix and its rows.
+        dual_bytes: bound on the memory of the dual's Gram matrix.
         phi: see `Preconditioner`.
         curvature: C, `exact`, `sampled`, `sketched` or `empirical_fisher`.
         metric: (D^½ C D^½ + λI)⁻¹ in the coordinates of this metric D; None or `none` for θ itself.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fimo.curvature.products import PrimalCurvature
@@ -66,4 +65,4 @@ class LayerwiseInverse:
             tensors |= basis.multiplied(1 / damped, tensors)
         for name, value in self.diagonal.items():
             tensors[name] = tensors[name] / value
-        return torch.cat([tensor.reshape(len(tensor), -1) for tensor in tensors.values()], 1).T
+        return DenseGradients(tensors).flat().T
