@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-FIGURES := $(addprefix figure-,2 3 4 5 6 7 8 9 10 11 beyond damping annealed removal)
+FIGURES := $(addprefix figure-,2 3 4 5 6 7 8 9 10 11 beyond frontier damping annealed removal)
 TABLES := table-2 table-published table-methods table-cost table-beyond table-lds table-mislabelled
 # Of the figures and tables: how much is done, and which experiments (all the paper's panels where none is named).
 SIZE ?= laptop
@@ -47,7 +47,7 @@ known-variables:
 $(FIGURES) $(TABLES) claims: known-variables setup
 	@$(BIN)/python experiments/paper.py $@ $(CHOSEN)
 
-paper: known-variables setup  ## all figures and tables: figure-2 … figure-11, figure-beyond, figure-damping, figure-annealed, figure-removal, table-2, table-published, table-methods, table-cost, table-beyond, table-lds, table-mislabelled, claims
+paper: known-variables setup  ## all figures and tables: figure-2 … figure-11, figure-beyond, figure-frontier, figure-damping, figure-annealed, figure-removal, table-2, table-published, table-methods, table-cost, table-beyond, table-lds, table-mislabelled, claims
 	@$(BIN)/python experiments/paper.py all $(CHOSEN)
 
 test: setup lint  ## lint, then the quick tests

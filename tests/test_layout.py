@@ -12,6 +12,7 @@ LEAVES = {
     "descriptions",
     "devices",
     "dtypes",
+    "elapsed",
     "errors",
     "examples",
     "groups",

@@ -27,7 +27,7 @@ def test_the_same_dual_is_made_once(question):
     with shared_curvature() as shared:
         first = GaussNewtonFactor.of(GradientSource(question))
         again = GaussNewtonFactor.of(GradientSource(replace(question, left_out=torch.tensor([1]))))
-        assert again is first and shared.seconds > 0
+        assert again is first and shared.saved.seconds > 0
         assert Spectrum.of(GradientSource(question)).dual is first
         few = partial(question.sampled, 5)
         assert Spectrum.of(GradientSource(few())) is Spectrum.of(GradientSource(few()))
@@ -55,7 +55,7 @@ def changed(question, **rows):
 def test_what_differs_in_anything_is_made_anew(question, other):
     with shared_curvature() as shared:
         first = GaussNewtonFactor.of(GradientSource(question))
-        assert other(question) is not first and shared.seconds == 0
+        assert other(question) is not first and shared.saved.seconds == 0
 
 
 def test_few_are_held(question):
@@ -72,7 +72,7 @@ def test_methods_that_share_have_the_scores_that_they_have_alone(question):
     with shared_curvature() as shared:
         for name, method in methods.items():
             np.testing.assert_array_equal(attribute(question, method.make()), alone[name])
-    assert shared.seconds > 0
+    assert shared.saved.seconds > 0
 
 
 @pytest.mark.parametrize("root", [of_curvature, of_fisher])

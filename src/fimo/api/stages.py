@@ -87,14 +87,14 @@ def further_train(
         placed = problem.to(device=device_named(device))
         with Progress(len(missing)) as progress:
             callbacks = [progress] if sys.stderr.isatty() else []
-            for seed, computed, seconds in train_seeds(placed, training, missing, _every_seed, callbacks=callbacks):
+            for seed, computed, elapsed in train_seeds(placed, training, missing, _every_seed, callbacks=callbacks):
                 losses[seed] = computed
-                logger.info("further training: seed %d (%.1f s)", seed, seconds)
+                logger.info("further training: seed %d (%.1f s)", seed, elapsed.seconds)
                 if runs := diverged(computed):
                     logger.warning("further training diverged with seed %d: %s", seed, ", ".join(runs))
                 if artifact is not None:
                     with artifact.lock(seed_file(seed)):
-                        artifact.write(seed_file(seed), formats.from_dataset(computed), seconds=round(seconds, 2))
+                        artifact.write(seed_file(seed), formats.from_dataset(computed), **elapsed.record())
     gold = xr.concat([losses[seed] for seed in wanted], "seed", join="exact").assign_coords(seed=wanted)
     return gold if problem.measurement is None else gold.assign_attrs(watched=repr(problem.measurement))
 

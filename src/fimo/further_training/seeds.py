@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytorch_lightning as pl
 import xarray as xr
 from pytorch_lightning.loggers import Logger
 
+from fimo.elapsed import Elapsed
 from fimo.further_training.module import FurtherTrainingModule
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.fitting import fit
@@ -23,7 +23,7 @@ def train_seeds(
     seeds_at_once: int = 1,
     logger: Logger | None = None,
     callbacks: Iterable[pl.Callback] = (),
-) -> Iterator[tuple[int, xr.Dataset, float]]:
+) -> Iterator[tuple[int, xr.Dataset, Elapsed]]:
     """Train on from θ_f with every seed that can be claimed, and yield each seed as soon as it is finished.
 
     Args:
@@ -36,16 +36,16 @@ def train_seeds(
         callbacks: Lightning callbacks that follow every seed.
 
     Yields:
-        The seed, its losses (see `fimo.effect`) and the seconds it took.
+        The seed, its losses (see `fimo.effect`) and what it took.
     """
     unclaimed = iter(seeds)
     while group := _next_group(unclaimed, claim, seeds_at_once):
-        start = time.perf_counter()
+        start = Elapsed.now()
         module = FurtherTrainingModule(problem, settings, group)
         fit(module, settings.epochs, problem.device, logger=logger, callbacks=callbacks)
-        seconds = (time.perf_counter() - start) / len(group)
+        elapsed = (Elapsed.now() - start) / len(group)
         for seed, losses in module.results().items():
-            yield seed, losses, seconds
+            yield seed, losses, elapsed
 
 
 def _next_group(seeds: Iterator[int], claim: Callable[[int], bool], size: int) -> list[int]:

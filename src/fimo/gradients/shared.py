@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from fimo.elapsed import Elapsed
 from fimo.gradients.cotangents import Cotangents
 from fimo.gradients.source import GradientSource
 from fimo.rows import Rows
@@ -29,14 +29,14 @@ class Held:
         rows: training rows.
         settings: everything else.
         value: what was made.
-        seconds: that it took.
+        elapsed: what it took.
     """
 
     network: nn.Module
     rows: Rows
     settings: tuple[Any, ...]
     value: Any
-    seconds: float
+    elapsed: Elapsed
 
 
 @dataclass
@@ -45,11 +45,11 @@ class Shared:
 
     Attributes:
         held: by kind, the latest last.
-        seconds: that those would have taken which were found; a method's cost by itself is that much higher.
+        saved: what those would have taken which were found; a method's cost by itself is that much higher.
     """
 
     held: dict[str, list[Held]] = field(default_factory=dict)
-    seconds: float = 0.0
+    saved: Elapsed = Elapsed()
 
 
 _shared: ContextVar[Shared | None] = ContextVar("shared", default=None)
@@ -88,10 +88,10 @@ def made_once(
     held = shared.held.setdefault(kind, [])
     for one in held:
         if one.network is network and one.settings == settings and one.rows.equal(rows):
-            shared.seconds += one.seconds
+            shared.saved += one.elapsed
             return one.value
     del held[: len(held) - MOST_HELD + 1]  # before another one needs memory
-    start = time.perf_counter()
+    start = Elapsed.now()
     value = make()
-    held.append(Held(network, rows, settings, value, time.perf_counter() - start))
+    held.append(Held(network, rows, settings, value, Elapsed.now() - start))
     return value

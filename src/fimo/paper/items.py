@@ -17,6 +17,7 @@ from fimo.comparison.own_claims import OWN_CLAIMS
 from fimo.comparison.sorted_scores import profiles
 from fimo.paper import uses
 from fimo.paper.captions import NamedPanels, available, joined, measured, title, title_with_gradient, titled
+from fimo.paper.frontier import frontier
 from fimo.paper.panels import Panel
 from fimo.paper.published import published
 from fimo.paper.tables import cost_table, influential_table, methods_table
@@ -190,6 +191,7 @@ ITEMS: Mapping[str, Callable[..., Files]] = {
     "claims": claims,
     "beyond": beyond,
     "damping": damping,
+    "frontier": frontier,
     "removal": uses.removal,
     "lds": uses.lds,
     "mislabelled": uses.mislabelled,

@@ -26,6 +26,7 @@ ABOUT = {
     "claims": "The paper's claims and two of ours, with verdicts",
     "beyond": "Area under the curve as a share of the ceiling's",
     "damping": "Cosine of the damped Gauss–Newton solve over damping and amount",
+    "frontier": "Area under the curve as a share of the ceiling's, against processor seconds",
     "removal": "What leaving out the rows does that rankings name",
     "lds": "Rank correlation over groups of rows drawn at random",
     "mislabelled": "How well each method finds labels that were made wrong",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -11,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from fimo.elapsed import Elapsed
 from fimo.errors import MethodFailed, UserError
 from fimo.gradients.shared import Shared, shared_curvature
 from fimo.memory import peak_memory
@@ -124,18 +124,18 @@ def _of_all(run: Run, file: MethodFile, address: Callable[[str], Artifact]) -> A
 
 
 def _compute(file: MethodFile, artifact: Artifact, method: AnyMethod, problem: Problem, shared: Shared) -> Any:
-    start, before = time.perf_counter(), shared.seconds
+    start, before = Elapsed.now(), shared.saved
     with peak_memory(problem.device) as peak:
         scored = file.compute(method, problem)
-    seconds, saved = time.perf_counter() - start, shared.seconds - before
+    elapsed, saved = Elapsed.now() - start, shared.saved - before
     # What the method takes by itself, and how much of that another one did before.
-    about: dict[str, Any] = {"seconds": round(seconds + saved, 3), "shared_seconds": round(saved, 3)}
+    about: dict[str, Any] = {**(elapsed + saved).record(), "shared_seconds": round(saved.seconds, 3)}
     about |= {"start_bytes": peak.before, "peak_bytes": peak.bytes}
     about |= {**scored.diagnostics, "notes": list(scored.notes)}
     file.about(artifact, problem)
     artifact.write(file.name, formats.from_dataset(file.to_dataset(scored.values)), **about)
     artifact.remove(FAILURE)
-    logger.info("%s: %s computed (%.2f s), in %s", method.label, file.what, seconds, artifact.folder)
+    logger.info("%s: %s computed (%.2f s), in %s", method.label, file.what, elapsed.seconds, artifact.folder)
     return scored.values
 
 

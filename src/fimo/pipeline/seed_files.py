@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Self
+from typing import Any, Self
 
 import xarray as xr
 
@@ -45,6 +45,14 @@ class SeedFiles:
                 path = gold.path(seed_file(seed))
                 self._open[seed] = self._files.enter_context(formats.open_dataset(path))
         return {seed: self._open[seed] for seed in self.run.seeds.all if seed in self._open}
+
+    def entry(self, seed: int) -> dict[str, Any]:
+        """What is known of a seed's file: the `seconds` and `processor_seconds` that the seed took.
+
+        Args:
+            seed: that is there.
+        """
+        return addresses.further_training(self.run).entry(seed_file(seed))
 
     def close(self) -> None:
         """Close all files."""

@@ -117,10 +117,10 @@ class SeedClaims:
             Each seed, once it is written, and the seconds it took.
         """
         arguments = (self.claim, together, lightning_logger, callbacks)
-        for seed, losses, seconds in train_seeds(run.initial_problem, run.training, wanted, *arguments):
-            self.artifact.write(seed_file(seed), formats.from_dataset(losses), seconds=round(seconds, 2))
+        for seed, losses, elapsed in train_seeds(run.initial_problem, run.training, wanted, *arguments):
+            self.artifact.write(seed_file(seed), formats.from_dataset(losses), **elapsed.record())
             self.locks.pop(seed).release()
-            yield seed, seconds
+            yield seed, elapsed.seconds
 
     def claim(self, seed: int) -> bool:
         """Whether this process is to compute a seed."""

@@ -32,6 +32,9 @@ COLOURS = {
     "Random": "#999999",
     "Embedding": "#7A5C00",
     "BM25": "#44AA99",
+    "Unrolled-GN (path)": "#EE7733",
+    "further training, 1 seed": "#000000",
+    "tangents, 1 seed": "#117733",
 }
 MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X8"), strict=False))
 # Of methods of one's own, by their place among them.

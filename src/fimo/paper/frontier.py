@@ -1,0 +1,70 @@
+"""Share of the ceiling's area against processor seconds, from random scores to further training itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from fimo.comparison.frontier import Estimate, quality_table
+from fimo.effect import average, effect
+from fimo.paper.captions import NamedPanels, available, joined, measured, title
+from fimo.paper.panels import Panel
+from fimo.report.figures import figure_files
+from fimo.report.frontier import draw_frontier
+from fimo.report.panels import panels_figure
+from fimo.report.tables import table_files
+
+ONE_SEED, TANGENTS = "further training, 1 seed", "tangents, 1 seed"
+
+
+def frontier(panels: NamedPanels, **beside: NamedPanels) -> dict[str, bytes]:
+    """What quality costs: every method, the trajectory, the tangents and one seed of further training itself.
+
+    Args:
+        panels: by name.
+        beside: `trajectory`, the same further training with the method that follows a run of it; `tangents`, with the
+            tangents of a run in place of runs without each example.
+    """
+    runs = {argument: dict(available(more)) for argument, more in beside.items()}
+    tables = {
+        name: _table(panel, {argument: named[name] for argument, named in runs.items() if name in named})
+        for name, panel in available(panels)
+    }
+    drawn = {
+        name if isinstance(panel, str) else title(name, panel): panel if isinstance(panel, str) else tables[name]
+        for name, panel in panels.items()
+    }
+    figure = panels_figure(drawn, draw_frontier, "processor seconds", "share of the area under the ceiling")
+    rows = joined(tables)
+    notes = [
+        "Share: area under the curve of the centred cosine over the logarithm of the amount of further training, of "
+        "that under the reliability ceiling ± standard error over test examples. Processor seconds: of all threads, "
+        "final model excepted. What follows the order of examples of a seed is held against the mean of the others."
+    ]
+    text = rows.assign(on_frontier=rows["on_frontier"].map({True: "yes", False: ""})) if len(rows) else rows
+    return {**table_files(rows, text, [*notes, *measured(panels)]), **figure_files(figure)}
+
+
+def _table(panel: Panel, beside: Mapping[str, Panel]) -> pd.DataFrame:
+    estimates = list(_scores(panel))
+    if trajectory := beside.get("trajectory"):
+        estimates += _scores(trajectory, trajectory.run.seeds.first)
+    for label, run in ((ONE_SEED, panel), (TANGENTS, beside.get("tangents"))):
+        if run is not None:
+            estimates += _one_seed(label, run)
+    return quality_table(estimates, panel.seeds.finished(), panel.comparison.reliability)
+
+
+def _scores(panel: Panel, seed: int | None = None) -> Iterator[Estimate]:
+    """Of each method of a run; `seed` where they follow the order of examples of one."""
+    for label, scores in panel.scores.items():
+        yield Estimate(label, scores, panel.record["methods"][label].get("processor_seconds", np.nan), seed)
+
+
+def _one_seed(label: str, panel: Panel) -> Iterator[Estimate]:
+    """The effects of the first seed that is there, as if they were scores."""
+    for seed, losses in [*panel.seeds.finished().items()][:1]:
+        effects = average(effect(losses.load(), "centred").expand_dims("seed"), "centred")
+        yield Estimate(label, effects, panel.seeds.entry(seed).get("processor_seconds", np.nan), seed)
