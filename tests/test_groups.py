@@ -12,7 +12,7 @@ from recursions import recursion
 
 from fimo.attribution import attribute
 from fimo.groups import Groups
-from fimo.unrolled.trajectory import Trajectory
+from fimo.unrolled.trajectory import RunState, Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 LISTS = [[4, 3], [22], [3, 0, 11, 7]]
@@ -62,7 +62,7 @@ def test_the_score_of_a_group_is_the_sum_of_its_rows(name, network):
 @pytest.mark.parametrize("along_a_run", [False, True])
 def test_also_where_scores_depend_on_the_amount_of_further_training(along_a_run):
     asked = problem("classification", left_out="all")
-    views = Trajectory(somewhere(asked, len(STEPS))) if along_a_run else None
+    views = Trajectory(list(map(RunState, somewhere(asked, len(STEPS))))) if along_a_run else None
 
     def score(one):
         return attribute(one, UnrolledGaussNewton("Unrolled-GN").for_training(recursion(STEPS)), views=views)

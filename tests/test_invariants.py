@@ -29,7 +29,7 @@ from fimo.preconditioners.random_projection import RandomProjection
 from fimo.problem import Problem
 from fimo.rows import Rows
 from fimo.unrolled.displaced import DisplacedGradients, displaced
-from fimo.unrolled.trajectory import Trajectory
+from fimo.unrolled.trajectory import RunState, Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 SGD = partial(fimo.FurtherTraining, torch.optim.SGD, lr=0.05, dtype=torch.float64)
@@ -81,7 +81,7 @@ def test_a_trajectory_of_one_evaluated_step_is_the_moved_method(steps):
     assert method.diagnostics["share_of_drift"] == [1.0]
     began = attribute(one, method, views=lambda P, _: [View(P, displaced(one, drift), one, [steps])])
     fraction = (steps - 1) / (2 * steps)
-    close(attribute(one, method, views=Trajectory([there])), (1 - fraction) * began + fraction * moved)
+    close(attribute(one, method, views=Trajectory([RunState(there)])), (1 - fraction) * began + fraction * moved)
 
 
 def known_rows():

@@ -141,11 +141,11 @@ def test_what_shows_only_when_scores_are_computed(override, text, tmp_path):
             "found path=True and moved=train",
         ),
         ("method=matched_gn +method.matched_gn.path=true", "only for Unrolled-GN with moved=none"),
+        ("method=unrolled_gn method.unrolled_gn.segments=4", "segments must be 1 without path=true, found 4: segments"),
         (
-            "method=unrolled_gn method.unrolled_gn.path=true optimizer.momentum=0.5",
-            "path=true needs optimizer=sgd without optimizer.momentum",
+            "method=unrolled_gn method.unrolled_gn.path=true method.unrolled_gn.segments=0",
+            "method.unrolled_gn.segments must be a whole number of at least 1, found 0",
         ),
-        ("method=unrolled_gn method.unrolled_gn.path=true optimizer=adam", "path=true needs optimizer=sgd without"),
         (
             "method=unrolled_gn method.unrolled_gn.path=true further.batch_norm=updated further.leave_out=drop",
             "further.batch_norm not updated, found leave_one_out and updated",

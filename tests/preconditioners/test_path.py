@@ -14,12 +14,14 @@ from fimo.errors import UserError
 from fimo.further_training.full_run import full_run
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
+from fimo.optimizers import LinearisedAdam
+from fimo.preconditioners.identity import Identity
 from fimo.reference import gradients as reference
 from fimo.reference import methods as dense
-from fimo.unrolled.trajectory import Trajectory
+from fimo.unrolled.trajectory import RunState, Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
-STEPS = [1, 2, 5, 9]
+STEPS, EPSILON = [1, 2, 5, 9], 1e-3
 
 
 def somewhere(asked, count, size=0.05):
@@ -31,31 +33,94 @@ def somewhere(asked, count, size=0.05):
     return [{name: p + draw[name][k] for name, p in asked.parameters.items()} for k in range(count)]
 
 
-def gradients_at(asked, parameters):
+def states_somewhere(asked, count, squares=False):
+    """A run made up: θ, and Adam's mean of squares, after each evaluated step."""
+    places, generator = somewhere(asked, count), torch.Generator().manual_seed(1)
+    return [
+        RunState(
+            there,
+            {name: torch.rand(p.shape, generator=generator).to(p) ** 2 / 50 for name, p in asked.parameters.items()}
+            if squares
+            else None,
+        )
+        for there in places
+    ]
+
+
+def elsewhere(asked, parameters):
     network = copy.deepcopy(asked.network)
     network.load_state_dict(parameters, strict=False)
-    return reference.gradients(replace(asked, network=network))
+    return replace(asked, network=network)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.3])
-@pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "convolutional")])
-def test_equals_the_explicit_recursion(decay, task, network):
-    """Step by step, the training gradient between two evaluated steps on the straight line between both."""
-    asked = problem(task, network)
-    way = somewhere(asked, len(STEPS))
-    method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(STEPS, weight_decay=decay))
-    found = attribute(asked, method, views=Trajectory(way))
-    assert found.dims == ("step", "test", "left_out") and found["step"].values.tolist() == STEPS
-    G = dense.gauss_newton(asked)
-    _, before = gradients_at(asked, asked.parameters)
-    u, begin = torch.zeros_like(before.T), 0
-    for end, parameters in zip(STEPS, way, strict=True):
-        test, after = gradients_at(asked, parameters)
+def explicit_scores(asked, states, starts, step_of):
+    """Step by step, the training gradient between two evaluated steps on the straight line between both.
+
+    Args:
+        asked: the problem at θ_f.
+        states: of the run.
+        starts: positions of the evaluated steps that segments begin with.
+        step_of: the new deviation and velocity of step, deviation, velocity, gradient and the segment's D.
+    """
+    place, begin, scores = asked, 0, []
+    _, before = reference.gradients(asked)
+    u, v = torch.zeros_like(before.T), torch.zeros_like(before.T)
+    for number, (end, state) in enumerate(zip(STEPS, states, strict=True)):
+        if number in starts:
+            G = dense.gauss_newton(place)
+            inside = states[number : min([s for s in starts if s > number], default=len(STEPS))]
+            squares = [s.mean_squares and torch.cat([p.flatten() for p in s.mean_squares.values()]) for s in inside]
+            scale = None if squares[0] is None else 1 / (torch.stack(squares).mean(0).sqrt() + EPSILON)
+        place = elsewhere(asked, state.parameters)
+        test, after = reference.gradients(place)
         mean = (end - begin - 1) / (2 * (end - begin))
-        for _ in range(begin, end):
-            u = u - RATE * (G @ u + decay * u - ((1 - mean) * before + mean * after).T)
-        close(found.sel(step=end), (test @ u / len(asked.train)).numpy())
+        for step in range(begin + 1, end + 1):
+            u, v = step_of(step, u, v, G @ u - ((1 - mean) * before + mean * after).T, scale)
+        scores.append((test @ u / len(asked.train)).numpy())
         before, begin = after, end
+    return scores
+
+
+SEGMENTS = {1: [0], 2: [0, 3], 9: [0, 1, 2, 3]}
+
+
+@pytest.mark.parametrize("segments", SEGMENTS)
+@pytest.mark.parametrize("momentum, decay", [(0.0, 0.0), (0.0, 0.3), (0.7, 0.3)])
+@pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "convolutional")])
+def test_equals_the_explicit_recursion(momentum, decay, task, network, segments):
+    asked = problem(task, network)
+    states = states_somewhere(asked, len(STEPS))
+    settings = recursion(STEPS, weight_decay=decay, momentum=momentum)
+    method = UnrolledGaussNewton("Unrolled-GN").for_training(settings)
+    found = attribute(asked, method, views=Trajectory(states, segments))
+    assert found.dims == ("step", "test", "left_out") and found["step"].values.tolist() == STEPS
+
+    def sgd(step, u, v, gradient, scale):
+        v = momentum * v + gradient + decay * u
+        return u - RATE * v, v
+
+    expected = explicit_scores(asked, states, SEGMENTS[segments], sgd)
+    for end, scores in zip(STEPS, expected, strict=True):
+        close(found.sel(step=end), scores)
+
+
+@pytest.mark.parametrize("segments", SEGMENTS)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "convolutional")])
+def test_equals_the_explicit_recursion_under_adam(decay, task, network, segments):
+    """The diagonal of the run itself, its mean over the evaluated steps of a segment."""
+    asked, rate, beta = problem(task, network), 0.002, 0.9
+    states = states_somewhere(asked, len(STEPS), squares=True)
+    settings = LinearisedAdam(np.full(STEPS[-1], rate), STEPS, beta, weight_decay=decay, batch_size=4, epsilon=EPSILON)
+    method = UnrolledGaussNewton("Unrolled-GN").for_training(settings)
+    found = attribute(asked, method, views=Trajectory(states, segments))
+
+    def adamw(step, u, v, gradient, scale):
+        v = beta * v + (1 - beta) * gradient
+        return u - rate * decay * u - rate * scale[:, None] * v / (1 - beta**step), v
+
+    for end, scores in zip(STEPS, explicit_scores(asked, states, SEGMENTS[segments], adamw), strict=True):
+        close(found.sel(step=end), scores)
 
 
 def test_on_least_squares_it_is_further_training_with_a_little_less_of_the_example():
@@ -65,7 +130,7 @@ def test_on_least_squares_it_is_further_training_with_a_little_less_of_the_examp
         lambda p: torch.optim.SGD(p, RATE), 50, len(asked.train), evaluate_every=steps, dtype=torch.float64
     )
     method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(steps))
-    found = attribute(asked, method, views=Trajectory(list(full_run(asked, plan, 0))))
+    found = attribute(asked, method, views=Trajectory([RunState(*place) for place in full_run(asked, plan, 0)]))
     for step in (1, 5, 50):
         close(found.sel(step=step), reference.weight_derivative(asked, [RATE] * step), rtol=1e-6)
 
@@ -77,9 +142,10 @@ def test_the_full_run_is_that_of_the_gold_standard(clip):
         lambda p: torch.optim.Adam(p, 0.01), 3, 5, evaluate_every=[2, 7, 9], clip=clip, dtype=torch.float64
     )
     ((_, losses, _),) = train_seeds(asked, plan, [3], lambda seed: True)
-    way = list(full_run(asked, plan, 3))
-    assert len(way) == 3
-    for place, parameters in enumerate(way):
+    states = list(full_run(asked, plan, 3))
+    assert len(states) == 3
+    for place, (parameters, squares) in enumerate(states):
+        assert {name: p.shape for name, p in squares.items()} == {name: p.shape for name, p in parameters.items()}
         with torch.no_grad():
             expected = asked.objective.loss(asked.outputs(parameters, asked.test.inputs), asked.test.targets)
         np.testing.assert_allclose(losses["loss_full"][place], expected, rtol=1e-12)
@@ -87,16 +153,12 @@ def test_the_full_run_is_that_of_the_gold_standard(clip):
 
 def test_what_it_needs():
     asked = problem("regression", "mlp")
-    way = somewhere(asked, len(STEPS))
-    with pytest.raises(UserError, match="path=true of Unrolled-GN needs SGD without momentum: choose moved=both"):
-        attribute(
-            asked,
-            UnrolledGaussNewton("Unrolled-GN").for_training(recursion(STEPS, momentum=0.5)),
-            views=Trajectory(way),
-        )
+    states = states_somewhere(asked, len(STEPS))
+    with pytest.raises(UserError, match="path=true of Grad-Dot needs Unrolled-GN: choose moved=both"):
+        attribute(asked, Identity("Grad-Dot"), views=Trajectory(states))
     with pytest.raises(UserError, match="path=true of Unrolled-GN needs the eigendecomposition .* raise it"):
         attribute(
             asked,
             UnrolledGaussNewton("Unrolled-GN", dual_bytes=0).for_training(recursion(STEPS)),
-            views=Trajectory(way),
+            views=Trajectory(states),
         )

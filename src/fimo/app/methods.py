@@ -18,10 +18,10 @@ from fimo.errors import Unavailable, UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.labels import Label
-from fimo.optimizers import LinearisedSGD, linearised
+from fimo.optimizers import linearised
 from fimo.pipeline.methods import NOT_DISPLACED, Method, displacement_estimate
 from fimo.pipeline.scorers import AnyMethod, scorer_method
-from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.base import Preconditioner, require_whole
 from fimo.preconditioners.damping import Damping
 from fimo.unrolled.displaced import SIDES
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
@@ -58,6 +58,7 @@ def _method(cfg: DictConfig, name: str, usual: DictConfig, training: FurtherTrai
         sides = node.pop("moved", NOT_DISPLACED)
         unrolled = isinstance(target, type) and issubclass(target, UnrolledGaussNewton)
         trajectory = node.pop("path", False) if "path" in node and unrolled else False
+        segments = node.pop("segments", 1) if unrolled else 1
         if node.get("metric") == "adam":
             node.metric = _adam_metric(training)
     preconditioner = _made(node, target)
@@ -79,11 +80,12 @@ def _method(cfg: DictConfig, name: str, usual: DictConfig, training: FurtherTrai
     rows, estimate = cfg.method.curvature_rows, None
     if sides != NOT_DISPLACED and not isinstance(preconditioner, UnrolledGaussNewton):
         estimate = displacement_estimate(preconditioner, unrolled_rows(cfg), cfg.facts.dual_bytes)
-    method = Method(name, label, preconditioner, dtype, rows, sides, trajectory is True, estimate)
+    method = Method(name, label, preconditioner, dtype, rows, sides, trajectory is True, segments, estimate)
     if method.follows_training:
-        recursion = linearised(training.optimizer, [1], training.batch_size)
+        linearised(training.optimizer, [1], training.batch_size)  # refuses optimisers that it does not know
+        _check_segments(method)
         if trajectory is not False:
-            _check_trajectory(cfg, method, trajectory, recursion)
+            _check_trajectory(cfg, method, trajectory)
     return method
 
 
@@ -125,15 +127,19 @@ def _binds(signature: inspect.Signature, *arguments: Any, **settings: Any) -> bo
     return True
 
 
-def _check_trajectory(cfg: DictConfig, method: Method, path: object, recursion: LinearisedSGD) -> None:
+def _check_segments(method: Method) -> None:
+    what = f"method.{method.name}.segments"
+    if require_whole(what, method.segments) > 1 and not method.trajectory:
+        raise UserError(f"{what} must be 1 without path=true, found {method.segments}: segments are parts of a run.")
+
+
+def _check_trajectory(cfg: DictConfig, method: Method, path: object) -> None:
     name, kind = method.name, type(method.preconditioner)
     if path is not True or method.sides != NOT_DISPLACED or kind is not UnrolledGaussNewton:
         raise UserError(
             f"method.{name}.path must be true or false, and true only for Unrolled-GN with moved={NOT_DISPLACED}, "
             f"since it takes both gradients along a run; found path={path!r} and moved={method.sides}."
         )
-    if type(recursion) is not LinearisedSGD or recursion.momentum:
-        raise Unavailable(f"method.{name}.path=true needs optimizer=sgd without optimizer.momentum: take moved=both.")
     if cfg.further.gold == RETRAINING or cfg.further.batch_norm == "updated":
         raise Unavailable(
             f"method.{name}.path=true follows a run from the final model with its statistics: further.gold must not "

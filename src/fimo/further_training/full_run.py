@@ -7,7 +7,7 @@ from itertools import chain, repeat
 
 import torch
 
-from fimo.further_training.ensemble import Ensemble
+from fimo.further_training.ensemble import Chunk, Ensemble
 from fimo.further_training.leave_out import FULL_RUN
 from fimo.further_training.modes import precomputed
 from fimo.further_training.module import LockstepBatches, is_stochastic, randomness
@@ -15,8 +15,8 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.problem import Parameters, Problem
 
 
-def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator[Parameters]:
-    """θ after each evaluated step of the full run of a seed, by name.
+def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator[tuple[Parameters, Parameters | None]]:
+    """Where the full run of a seed is after each evaluated step.
 
     Args:
         problem: in any dtype; it is cast to the dtype of the settings.
@@ -24,7 +24,8 @@ def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator
         seed: of the order of examples and of dropout masks.
 
     Yields:
-        The parameters after each evaluated step, which later steps leave as they are.
+        θ by name, and Adam's mean of squared gradients with its bias corrected, None under another optimiser; later
+        steps leave both as they are.
     """
     updated, alone = settings.batch_norm == "updated", FULL_RUN
     problem = precomputed(problem.to(dtype=settings.dtype), updated, settings.autocast)
@@ -34,4 +35,17 @@ def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator
     for step, batch in zip(range(1, evaluation_steps[-1] + 1), chain.from_iterable(epochs), strict=False):
         ensemble.step(batch, randomness(seed, step) if random else None)
         if step in evaluation_steps:
-            yield {name: part[0].detach().clone() for name, part in ensemble.chunks[0].parameters.items()}
+            (chunk,) = ensemble.chunks
+            yield {name: part[0].detach().clone() for name, part in chunk.parameters.items()}, _mean_squares(chunk)
+
+
+def _mean_squares(chunk: Chunk) -> Parameters | None:
+    (group,) = chunk.optimizer.param_groups
+    squares = {}
+    for name, parameter, order in zip(chunk.parameters, group["params"], chunk.orders, strict=True):
+        state = chunk.optimizer.state[parameter]
+        if "exp_avg_sq" not in state:
+            return None
+        corrected = state["exp_avg_sq"] / (1 - group["betas"][1] ** float(state["step"]))
+        squares[name] = corrected.permute(*torch.tensor(order).argsort().tolist())[0]
+    return squares

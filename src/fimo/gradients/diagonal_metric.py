@@ -49,7 +49,19 @@ class DiagonalMetric:
 
     @classmethod
     def _made(cls, source: GradientSource, batch_size: int, epsilon: float) -> DiagonalMetric:
-        squares = batch_second_moments(source, batch_size)
+        return cls.of_squares(batch_second_moments(source, batch_size), epsilon)
+
+    @classmethod
+    def of_squares(cls, squares: Parameters, epsilon: float) -> DiagonalMetric:
+        """D = diag(1/(√s + ε)) of mean squares s; the smallest of all where s is 0.
+
+        Args:
+            squares: s, by parameter.
+            epsilon: ε.
+
+        Returns:
+            The metric.
+        """
         largest = max(float(square.max()) for square in squares.values())
         squares = {name: torch.where(square > 0, square, largest) for name, square in squares.items()}
         return cls({name: (square.sqrt() + epsilon).rsqrt() for name, square in squares.items()})

@@ -64,6 +64,26 @@ class LinearisedSGD:
                 deviations.append(deviation)
         return torch.stack(deviations)
 
+    def transitions(self, begin: int, end: int, eigenvalues: Tensor) -> Tensor:
+        """What some steps make of a deviation of 1, of a velocity of 1 and of a force of 1 in each of them.
+
+        Args:
+            begin: number of the last step before.
+            end: number of the last step.
+            eigenvalues: σ, `[eigenvalue]`.
+
+        Returns:
+            `[3, 2, eigenvalue]`, in float64: of these three, the deviation and the velocity in the end.
+        """
+        curvature = eigenvalues.double()
+        results = []
+        for deviation, velocity, force in np.eye(3).tolist():
+            pair = torch.full_like(curvature, deviation), torch.full_like(curvature, velocity)
+            for step, rate in enumerate(self.learning_rates[begin:end].tolist(), start=begin + 1):
+                pair = self._step(step, rate, curvature, *pair, force)
+            results.append(torch.stack(pair))
+        return torch.stack(results)
+
     def spectral_radius(self, eigenvalue: float) -> float:
         """The factor by which a deviation along an eigenvector grows in a step, in the end, at the largest rate."""
         rate = float(self.learning_rates.max())

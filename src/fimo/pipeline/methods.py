@@ -22,7 +22,7 @@ from fimo.problem import Problem
 from fimo.ranking import all_left_out, rank_rows
 from fimo.unrolled.base import DependsOnTraining
 from fimo.unrolled.displaced import MOST_AMOUNTS, DisplacedGradients
-from fimo.unrolled.trajectory import Trajectory
+from fimo.unrolled.trajectory import RunState, Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.views import Views
 
@@ -56,6 +56,7 @@ class Method:
         curvature_rows: P is fitted to so many evenly spaced training rows; None for all.
         sides: whose gradients are taken where further training has got to: `none`, `train` or `both`.
         trajectory: whether they are taken along one full run instead.
+        segments: parts of that run at whose beginnings the curvature is taken anew, see `Trajectory`.
         estimate: estimates the displacement for a method that knows nothing of further training.
         most_amounts: of further training at which moved gradients are taken, see `DisplacedGradients`.
     """
@@ -67,6 +68,7 @@ class Method:
     curvature_rows: int | None = None
     sides: str = NOT_DISPLACED
     trajectory: bool = False
+    segments: int = 1
     estimate: UnrolledGaussNewton | None = None
     most_amounts: int | None = MOST_AMOUNTS
 
@@ -138,7 +140,8 @@ class Method:
         if self.trajectory:
             from fimo.further_training.full_run import full_run  # Lightning, which other methods don't need
 
-            return Trajectory(list(full_run(problem, training, seed)))
+            states = [RunState(*place) for place in full_run(problem, training, seed)]
+            return Trajectory(states, self.segments)
         if self.sides == NOT_DISPLACED:
             return None
         return DisplacedGradients(self.sides, self._estimate(method).for_training(recursion), self.most_amounts)

@@ -64,9 +64,11 @@ class GaussNewtonFilter(Preconditioner):
     Attributes:
         most_rows: of a dual that is decomposed; of a larger one there are polynomials of small degree, which cost
             little for few gradients. None decomposes each that fits into memory.
+        dense: whether gradients are taken as they are where they have factors too.
     """
 
     P: Functions
+    dense = False
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class GaussNewtonFilter(Preconditioner):
         self.metric = self._metric(problem)
         some = self.with_draws(some)
         self.fitted = self.metric.rescaled(some) if self.metric else some
-        self.source = GradientSource(some, coordinates=self.metric.gradients if self.metric else None)
+        self.source = GradientSource(some, not self.dense, coordinates=self.metric.gradients if self.metric else None)
         if (needed := gram_bytes(self.source, root=self.root)) > self.dual_bytes:
             self._fit_polynomials(needed)
             return self

@@ -27,7 +27,9 @@ class UnrolledGaussNewton(GaussNewtonFilter):
     Adam's mean of their squares changes (see `LinearisedAdam`).
     """
 
-    added: ClassVar[Mapping[str, Any]] = {"curvature": "exact", **NO_DRAWS}
+    added: ClassVar[Mapping[str, Any]] = {"curvature": "exact", "segments": 1, **NO_DRAWS}
+
+    fixed_metric: DiagonalMetric | None = None  # of Adam; None for that of the batches at θ_f
 
     def for_training(self, recursion: LinearisedSGD) -> Self:
         """Set what further training does; it is needed before `fit`."""
@@ -52,6 +54,8 @@ class UnrolledGaussNewton(GaussNewtonFilter):
         """None under SGD; that of Adam's division by the root of its mean of squares."""
         if not isinstance(self.recursion, LinearisedAdam):
             return None
+        if self.fixed_metric is not None:
+            return self.fixed_metric
         return DiagonalMetric.of_batches(problem, self.recursion.batch_size, self.recursion.epsilon)
 
     def drifts(self, problem: Problem, places: Sequence[int] | None = None) -> Iterator[Parameters]:
