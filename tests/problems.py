@@ -81,6 +81,19 @@ class Sentences(nn.Module):
         return self.head(self.norm(tokens + attention @ self.value(tokens))[:, 0])
 
 
+class Tied(nn.Module):
+    """A layer that is called twice, and a weight that two layers share."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, outputs)
+        self.second.weight = self.first.weight
+
+    def forward(self, inputs):
+        hidden = torch.tanh(self.first(inputs))
+        return self.head(torch.tanh(self.second(hidden) + self.first(hidden)))
+
+
 NETWORKS = {
     "mlp": lambda outputs: MLP(5, outputs, [7, 6]),
     "linear": lambda outputs: nn.Linear(5, outputs),
@@ -91,6 +104,7 @@ NETWORKS = {
         nn.Dropout(0.2), nn.Linear(5, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, outputs)
     ),
     "transposed": Transposed,
+    "tied": Tied,
     "vmap-shy": Shy,
     "in-place": lambda outputs: nn.Sequential(nn.Linear(5, 8), nn.ReLU(inplace=True), nn.Linear(8, outputs)),
 }

@@ -9,6 +9,7 @@ PROBLEMS = [
     ("classification", "mlp"),
     ("classification", "convolutional"),
     ("classification", "transformer"),
+    ("classification", "tied"),
 ]
 STEPS, RATE = [1, 2, 7, 40], 0.05
 SGD = {

@@ -22,6 +22,12 @@ PROBLEMS = [
     ("classification", "convolutional"),
     ("regression", "convolutional"),
     ("classification", "transformer"),
+    ("classification", "tied"),
+]
+# Part of θ: of layers in factors a part of which is frozen, and of plain gradients.
+PARTS = [
+    ("classification", "mlp", ["linear_relu_stack.0.weight", "linear_relu_stack.4.*"]),
+    ("regression", "convolutional", ["body.0.weight", "head.bias"]),
 ]
 
 
@@ -44,6 +50,15 @@ def test_equals_the_explicit_matrix(name, task, network):
     assert scores.dims == ("test", "left_out") and scores.dtype == np.float64
     assert scores["left_out"].values.tolist() == asked.left_out.rows.tolist()
     expected = reference.scores(asked, method.matrix(asked), method.unit)
+    np.testing.assert_allclose(scores, expected, rtol=method.rtol, atol=method.rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("task, network, parameters", PARTS)
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.only])
+def test_equals_the_explicit_matrix_of_a_part_of_theta(name, task, network, parameters):
+    method, asked = METHODS[name], problem(task, network, parameters=parameters)
+    assert 0 < asked.size < problem(task, network).size
+    scores, expected = attribute(asked, method.make()), reference.scores(asked, method.matrix(asked), method.unit)
     np.testing.assert_allclose(scores, expected, rtol=method.rtol, atol=method.rtol * np.abs(expected).max())
 
 
