@@ -162,6 +162,7 @@ def test_what_the_methods_tell_is_in_the_results(tmp_path):
     assert list(told) == ["CG", "LiSSA-H", "EK-FAC", "Grad-Dot"]
     assert len(told["CG"]["residuals"]) > 2 and max(told["CG"]["residuals"]) < 1.1e-5
     assert told["CG"]["damping"] == "100 λ0" and told["CG"]["damping_value"] > 0 and told["CG"]["seconds"] >= 0
+    assert told["CG"]["processor_seconds"] >= 0
     assert isinstance(told["LiSSA-H"]["indefinite"], bool) and told["LiSSA-H"]["lowest_ritz_value"] < 1
     table = (tmp_path / "results/told/table.md").read_text()
     assert "| CG | " in table and "| 100 λ0 |" in table and "LiSSA-H: scale " in table

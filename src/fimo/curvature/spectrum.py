@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -131,17 +131,35 @@ def _of_all_functions(slopes: Tensor, own: Tensor, theirs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Filtered:
-    """Functions of G times gradients, which are multiplied out only against other gradients."""
+    """Functions of G times gradients, which are multiplied out only against other gradients.
+
+    Others are taken to the eigenvectors of G, until they are more than these are with all functions: from then on these
+    are taken back from there.
+    """
 
     functions: SpectralFunctions
     gradients: Gradients
+    _met: list[int] = field(default_factory=list, repr=False)  # other gradients, by call
 
     def inner(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[…, row of self, row of gradients]`."""
-        slopes = self.functions.slopes
-        own, theirs = self._own, self.functions.spectrum.coordinates(gradients)
-        plain = self.functions.outside.to(slopes)[..., None] * self.gradients.inner(gradients).double()
-        return plain + _of_all_functions(slopes.reshape(-1, slopes.shape[-1]), own, theirs).reshape(plain.shape)
+        spectrum, outside = self.functions.spectrum, self.functions.outside.to(self._slopes)[..., None]
+        plain = outside * self.gradients.inner(gradients).double()
+        theirs = spectrum.dual.rows.inner(gradients).double()
+        self._met.append(theirs.shape[1])
+        if sum(self._met) > len(self._slopes) * self._own.shape[1]:
+            return plain + (self._taken_back @ theirs).reshape(plain.shape)
+        return plain + _of_all_functions(self._slopes, self._own, spectrum.vectors.T @ theirs).reshape(plain.shape)
+
+    @cached_property
+    def _taken_back(self) -> Tensor:
+        """U diag(slopes) UᵀA g of each function and gradient, `[function · gradient, n·rank]`."""
+        return (self._slopes[:, None] * self._own.T).flatten(0, 1) @ self.functions.spectrum.vectors.T
+
+    @property
+    def _slopes(self) -> Tensor:
+        """`[function, n·rank]`."""
+        return self.functions.slopes.reshape(-1, self.functions.slopes.shape[-1])
 
     @cached_property
     def _own(self) -> Tensor:

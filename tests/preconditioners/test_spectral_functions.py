@@ -1,0 +1,30 @@
+"""Functions of G times gradients: the same however many others they are multiplied with."""
+
+import numpy as np
+import pytest
+from problems import problem
+from recursions import recursion
+
+from fimo.gradients import GradientSource
+from fimo.reference import curvature as reference
+from fimo.reference import methods as dense
+from fimo.reference.unrolled import unrolled
+from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
+
+
+@pytest.mark.parametrize("steps", [[3], [1, 2, 3, 4, 5, 6]])
+@pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "convolutional")])
+def test_products_are_taken_back_once_many_others_are_met(task, network, steps):
+    asked = problem(task, network)
+    P = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(steps)).fit(asked)
+    source = GradientSource(asked, P.factored)
+    products, rows = P @ source(asked.test), source(asked.train)
+    G, g = dense.gauss_newton(asked), reference.training_gradients(asked)
+    test = GradientSource(asked, factored=False)(asked.test).flat()
+    matrices = unrolled(G, recursion(steps).learning_rates)[[step - 1 for step in steps]]
+    expected = (test @ matrices @ g.T).numpy()
+    for call in range(3):
+        found = products.inner(rows).reshape(expected.shape)
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9 * np.abs(expected).max())
+        # 23 rows are more than one function of 4 gradients at once, and than six in the second call.
+        assert ("_taken_back" in vars(products)) == (len(steps) == 1 or call > 0)
