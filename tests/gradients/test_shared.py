@@ -12,7 +12,7 @@ from problems import problem
 from fimo.attribution import attribute
 from fimo.curvature import gauss_newton_factor
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
-from fimo.curvature.spectrum import Spectrum
+from fimo.curvature.spectrum import DualSpectrum
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature, of_fisher
 from fimo.gradients.shared import MOST_HELD, shared_curvature
@@ -28,9 +28,9 @@ def test_the_same_dual_is_made_once(question):
         first = GaussNewtonFactor.of(GradientSource(question))
         again = GaussNewtonFactor.of(GradientSource(replace(question, left_out=torch.tensor([1]))))
         assert again is first and shared.saved.seconds > 0
-        assert Spectrum.of(GradientSource(question)).dual is first
+        assert DualSpectrum.of(GradientSource(question)).dual is first
         few = partial(question.sampled, 5)
-        assert Spectrum.of(GradientSource(few())) is Spectrum.of(GradientSource(few()))
+        assert DualSpectrum.of(GradientSource(few())) is DualSpectrum.of(GradientSource(few()))
     assert GaussNewtonFactor.of(GradientSource(question)) is not first
 
 

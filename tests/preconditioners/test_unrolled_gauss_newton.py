@@ -10,7 +10,7 @@ from recursions import PATHS, PROBLEMS, RATE, SGD, STEPS, close, recursion
 
 from fimo.attribution import attribute
 from fimo.curvature.chebyshev import coefficients
-from fimo.curvature.spectrum import FEW, _of_all_functions
+from fimo.curvature.spectral_functions import FEW, _of_all_functions
 from fimo.errors import UserError
 from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.damping import Damping
@@ -139,7 +139,7 @@ def test_chebyshev_coefficients():
 @pytest.mark.parametrize("functions", [1, FEW, FEW + 1, 9])
 @pytest.mark.parametrize("block", [1, 2**20])
 def test_many_functions_are_one_product(functions, block, monkeypatch):
-    monkeypatch.setattr("fimo.curvature.spectrum.BLOCK_BYTES", block)
+    monkeypatch.setattr("fimo.curvature.spectral_functions.BLOCK_BYTES", block)
     slopes, own, theirs = (torch.rand(*shape, dtype=torch.float64) for shape in ((functions, 7), (7, 5), (7, 3)))
     expected = torch.einsum("fk,kj,ki->fji", slopes, own, theirs)
     np.testing.assert_allclose(_of_all_functions(slopes, own, theirs), expected, rtol=1e-12)

@@ -1,166 +1,173 @@
-"""Functions of the Gauss–Newton matrix by its eigendecomposition, in the dual."""
+"""The eigendecomposition of the Gauss–Newton matrix, or of another curvature that has a root, on its smaller side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
-from fimo.gradients.base import Gradients
 from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.dense import DenseGradients
 from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
 from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
-from fimo.memory import BLOCK_BYTES, DUAL_BYTES
+from fimo.memory import DUAL_BYTES
 from fimo.problem import Parameters, Problem
-
-# Functions that are multiplied out one after another.
-FEW = 4
 
 
 @dataclass(frozen=True)
-class Spectrum:
-    """G = AᵀA/n by the eigendecomposition U Σ Uᵀ of K/n, K = AAᵀ.
+class Spectrum(ABC):
+    """The eigenvalues and eigenvectors of G = AᵀA/n, the latter as linear combinations of the rows of a matrix B.
 
     Attributes:
-        dual: A, with its Gram K.
-        eigenvalues: `[n·rank]`, ascending, at least 0.
-        vectors: U, `[n·rank, n·rank]`, in columns.
+        eigenvalues: σ, ascending, at least 0; G has no others but 0.
+        vectors: U, in columns: BᵀU are eigenvectors of G, of length √(nσ).
+        n: number of training examples.
+        root: R of A, see `fimo.curvature.roots`.
     """
 
-    dual: GaussNewtonFactor
     eigenvalues: Tensor
     vectors: Tensor
+    n: int
+    root: Cotangents
 
     @classmethod
-    def of(cls, source: GradientSource, root: Cotangents = of_curvature, most_bytes: int = DUAL_BYTES) -> Spectrum:
+    def of(cls, source: GradientSource, root: Cotangents = of_curvature, most_bytes: int = DUAL_BYTES) -> Self:
         """The eigendecomposition over all training rows.
 
         Args:
             source: of gradients, with the training rows.
             root: R, see `fimo.curvature.roots`.
-            most_bytes: see `GaussNewtonFactor.of`.
+            most_bytes: that the matrix and what is held of the rows may take.
 
         Returns:
             The eigendecomposition.
         """
-        return made_once("spectrum", source, root, lambda: cls._made(source, root, most_bytes), most_bytes)
+        return made_once(cls.__name__, source, root, lambda: cls._made(source, root, most_bytes), most_bytes)
 
     @classmethod
-    def _made(cls, source: GradientSource, root: Cotangents, most_bytes: int) -> Spectrum:
-        dual = GaussNewtonFactor.of(source, root=root, most_bytes=most_bytes)
-        eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
-        return cls(dual, eigenvalues.clamp(min=0), vectors)
+    @abstractmethod
+    def _made(cls, source: GradientSource, root: Cotangents, most_bytes: int) -> Self:
+        """It, from nothing."""
 
-    def coordinates(self, gradients: Any) -> Tensor:
-        """UᵀA g, `[n·rank, gradient]`: √(nσ) times the component along each eigenvector of G."""
-        return self.vectors.T @ self.dual.rows.inner(gradients).double()
+    @abstractmethod
+    def image(self, gradients: Any) -> Tensor:
+        """B g, `[row of B, gradient]`, in float64."""
 
-
-@dataclass(frozen=True)
-class SpectralFunctions:
-    """Functions f of G: f(G) g = f(0) g + Aᵀ U (f(σ) − f(0))/σ UᵀA g / n.
-
-    Attributes:
-        spectrum: of G.
-        filters: f(σ), `[…, n·rank]`, of one function or of several.
-        outside: f(0), `[…, 1]`.
-    """
-
-    spectrum: Spectrum
-    filters: Tensor
-    outside: Tensor
-
-    def __matmul__(self, gradients: Gradients) -> Filtered:
-        """f(G) times each gradient."""
-        return Filtered(self, gradients)
-
-    def quadratic_form(self, gradients: Gradients) -> Tensor:
-        """gᵀ f(G) g of each gradient, `[…, gradient]`."""
-        squares = self.spectrum.coordinates(gradients).square()
-        return self.outside.to(squares) * gradients.norms().square().to(squares) + self.slopes @ squares
-
-    def some(self, places: Sequence[int]) -> SpectralFunctions:
-        """Some of several functions."""
-        return replace(self, filters=self.filters[list(places)], outside=self.outside[list(places)])
-
-    def vectors(self, vector: Parameters, problem: Problem) -> Iterator[Parameters]:
-        """f(G) times one vector, for each of several functions.
+    @abstractmethod
+    def image_of_vector(self, vector: Parameters, problem: Problem) -> Tensor:
+        """B v, `[row of B]`.
 
         Args:
-            vector: by parameter.
-            problem: that of the spectrum.
-
-        Yields:
-            The products, by parameter.
+            vector: v, by parameter.
+            problem: whose training rows these are.
         """
-        root = self.spectrum.dual.root
-        coordinates = self.spectrum.vectors.T @ jvp_over_training_set(problem, vector, root).to(self.filters)
-        for outside, slope in zip(self.outside, self.slopes, strict=True):
-            curved = vjp_over_training_set(problem, self.spectrum.vectors @ (slope * coordinates), root)
-            yield {name: float(outside) * part + curved[name] for name, part in vector.items()}
 
-    @cached_property
-    def slopes(self) -> Tensor:
-        """(f(σ) − f(0))/(nσ), `[…, n·rank]`."""
-        sigma = self.spectrum.eigenvalues
-        # Along the others f(σ) is f(0), to rounding.
-        inside = sigma > torch.finfo(sigma.dtype).eps * sigma[-1]
-        slopes = (self.filters - self.outside.to(self.filters)) / torch.where(inside, sigma, 1.0)
-        return torch.where(inside, slopes, 0.0) / self.spectrum.dual.n
+    @abstractmethod
+    def back(self, weights: Tensor, problem: Problem) -> Parameters:
+        """Bᵀw, by parameter.
 
+        Args:
+            weights: w, `[row of B]`.
+            problem: whose training rows these are.
+        """
 
-def _of_all_functions(slopes: Tensor, own: Tensor, theirs: Tensor) -> Tensor:
-    """Σ_k slopes[f, k] own[k, j] theirs[k, i], `[function, row of own, row of theirs]`.
-
-    Of many functions it is one large product with the products of all pairs of coordinates, some rows at a time.
-    """
-    if len(slopes) <= FEW:
-        return torch.stack([(own.T * slope) @ theirs for slope in slopes])
-    parts = []
-    for some in own.split(max(1, BLOCK_BYTES // theirs.nbytes), 1):
-        pairs = some[:, :, None] * theirs[:, None, :]
-        parts.append((slopes @ pairs.flatten(1)).unflatten(1, pairs.shape[1:]))
-    return torch.cat(parts, 1)
+    def coordinates(self, gradients: Any) -> Tensor:
+        """UᵀB g, `[eigenvalue, gradient]`: √(nσ) times the component along each eigenvector of G."""
+        return self.vectors.T @ self.image(gradients)
 
 
 @dataclass(frozen=True)
-class Filtered:
-    """Functions of G times gradients, which are multiplied out only against other gradients.
+class DualSpectrum(Spectrum):
+    """B = A, by the eigendecomposition U Σ Uᵀ of K/n, K = AAᵀ of n·rank rows.
 
-    Others are taken to the eigenvectors of G, until they are more than these are with all functions: from then on these
-    are taken back from there.
+    Attributes:
+        dual: A, with its Gram K.
     """
 
-    functions: SpectralFunctions
-    gradients: Gradients
-    _met: list[int] = field(default_factory=list, repr=False)  # other gradients, by call
+    dual: GaussNewtonFactor
 
-    def inner(self, gradients: Any) -> Tensor:
-        """Inner products with other gradients, `[…, row of self, row of gradients]`."""
-        spectrum, outside = self.functions.spectrum, self.functions.outside.to(self._slopes)[..., None]
-        plain = outside * self.gradients.inner(gradients).double()
-        theirs = spectrum.dual.rows.inner(gradients).double()
-        self._met.append(theirs.shape[1])
-        if sum(self._met) > len(self._slopes) * self._own.shape[1]:
-            return plain + (self._taken_back @ theirs).reshape(plain.shape)
-        return plain + _of_all_functions(self._slopes, self._own, spectrum.vectors.T @ theirs).reshape(plain.shape)
+    @classmethod
+    def _made(cls, source: GradientSource, root: Cotangents, most_bytes: int) -> Self:
+        dual = GaussNewtonFactor.of(source, root=root, most_bytes=most_bytes)
+        eigenvalues, vectors = torch.linalg.eigh(dual.gram / dual.n)
+        return cls(eigenvalues.clamp(min=0), vectors, dual.n, root, dual)
 
-    @cached_property
-    def _taken_back(self) -> Tensor:
-        """U diag(slopes) UᵀA g of each function and gradient, `[function · gradient, n·rank]`."""
-        return (self._slopes[:, None] * self._own.T).flatten(0, 1) @ self.functions.spectrum.vectors.T
+    def image(self, gradients: Any) -> Tensor:
+        """A g, `[n·rank, gradient]`."""
+        return self.dual.rows.inner(gradients).double()
 
-    @property
-    def _slopes(self) -> Tensor:
-        """`[function, n·rank]`."""
-        return self.functions.slopes.reshape(-1, self.functions.slopes.shape[-1])
+    def image_of_vector(self, vector: Parameters, problem: Problem) -> Tensor:
+        """A v, by forward differentiation.
 
-    @cached_property
-    def _own(self) -> Tensor:
-        return self.functions.spectrum.coordinates(self.gradients)
+        Args:
+            vector: v, by parameter.
+            problem: see `Spectrum`.
+        """
+        return jvp_over_training_set(problem, vector, self.root).to(self.vectors)
+
+    def back(self, weights: Tensor, problem: Problem) -> Parameters:
+        """Aᵀw, by a backward pass.
+
+        Args:
+            weights: w, `[n·rank]`.
+            problem: see `Spectrum`.
+        """
+        return vjp_over_training_set(problem, weights, self.root)
+
+
+@dataclass(frozen=True)
+class PrimalSpectrum(Spectrum):
+    """B = I, by the eigendecomposition V Σ Vᵀ of G itself, U = V √(nΣ): where θ has fewer parameters than A rows.
+
+    Gradients are as they are.
+    """
+
+    @classmethod
+    def _made(cls, source: GradientSource, root: Cotangents, most_bytes: int) -> Self:
+        size, n = source.problem.size, len(source.problem.train)
+        G = torch.zeros(size, size, dtype=torch.float64, device=source.problem.device)
+        for block in source.blocks(source.problem.train, root):
+            assert isinstance(block, DenseGradients)
+            rows = block.flat().double()
+            G.addmm_(rows.T, rows, alpha=1 / n)
+        eigenvalues, vectors = torch.linalg.eigh(G)
+        eigenvalues = eigenvalues.clamp(min=0)
+        return cls(eigenvalues, vectors * (n * eigenvalues).sqrt(), n, root)
+
+    def image(self, gradients: Any) -> Tensor:
+        """g, `[param, gradient]`."""
+        return gradients.flat().T.double()
+
+    def image_of_vector(self, vector: Parameters, problem: Problem) -> Tensor:
+        """v, `[param]`.
+
+        Args:
+            vector: v, by parameter.
+            problem: see `Spectrum`.
+        """
+        return torch.cat([vector[name].flatten() for name in problem.parameters]).to(self.vectors)
+
+    def back(self, weights: Tensor, problem: Problem) -> Parameters:
+        """w, by parameter.
+
+        Args:
+            weights: w, `[param]`.
+            problem: see `Spectrum`.
+        """
+        single = DenseGradients.of_flat(weights[None].to(problem.dtype), problem.parameters)
+        return {name: tensor[0] for name, tensor in single.tensors.items()}
+
+
+def is_smaller_in_parameters(source: GradientSource, root: Cotangents = of_curvature) -> bool:
+    """Whether θ has fewer parameters than A has rows.
+
+    Args:
+        source: of gradients, with the training rows.
+        root: R, see `fimo.curvature.roots`.
+    """
+    return source.problem.size < len(source.problem.train) * source.scalars(root)

@@ -20,8 +20,7 @@ from fimo.problem import Problem
 class ExactGaussNewton(GaussNewtonFilter):
     """(C + λI)⁻¹, the filter 1/(σ + λ) of a curvature's eigenvalues σ; what CG and LiSSA approximate.
 
-    Always in the dual, of n·rank rows, also where there are fewer parameters than rows; where it doesn't fit into
-    memory, it stops.
+    In the dual, of n·rank rows, or of the parameters where these are fewer; where neither fits into memory, it stops.
 
     Args:
         label: the method's name.

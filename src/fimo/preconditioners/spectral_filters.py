@@ -14,7 +14,8 @@ from fimo.curvature.chebyshev import Polynomials, coefficients
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, gram_bytes
 from fimo.curvature.products import PrimalCurvature, ritz_values
 from fimo.curvature.roots import damping_root
-from fimo.curvature.spectrum import SpectralFunctions, Spectrum
+from fimo.curvature.spectral_functions import SpectralFunctions
+from fimo.curvature.spectrum import DualSpectrum, PrimalSpectrum, Spectrum, is_smaller_in_parameters
 from fimo.gradients import GradientSource, Vectors
 from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.memory import DUAL_BYTES
@@ -50,12 +51,14 @@ class Functions(Protocol):
 
 
 class GaussNewtonFilter(Preconditioner):
-    """f(G) for one f or several: by one eigendecomposition in the dual, of n·rank rows, or by polynomials (Chebyshev).
+    """f(G) for one f or several: by one eigendecomposition, or by polynomials (Chebyshev).
+
+    It is that of the dual, of n·rank rows, or of G itself where there are fewer parameters.
 
     Args:
         label: the method's name.
         curvature_rows: G is the mean over so many evenly spaced training rows; None for all.
-        dual_bytes: bound on the memory of the dual's Gram; beyond it are polynomials, products of G and all columns.
+        dual_bytes: bound on the memory of the dual's Gram, or of G; polynomials, products of G and columns, take less.
         phi: see `Preconditioner`.
         curvature: that stands for G, `exact`, `sampled`, `sketched` or `empirical_fisher`.
         samples: draws for each row of a sampled or sketched curvature.
@@ -118,14 +121,18 @@ class GaussNewtonFilter(Preconditioner):
         some = self.with_draws(some)
         self.fitted = self.metric.rescaled(some) if self.metric else some
         self.source = GradientSource(some, not self.dense, coordinates=self.metric.gradients if self.metric else None)
-        if (needed := gram_bytes(self.source, root=self.root)) > self.dual_bytes:
+        kind: type[Spectrum] = DualSpectrum
+        if is_smaller_in_parameters(self.source, self.root) and some.size**2 * 8 <= self.dual_bytes:
+            kind, self.source = PrimalSpectrum, GradientSource(some, False, coordinates=self.source.coordinates)
+        elif (needed := gram_bytes(self.source, root=self.root)) > self.dual_bytes:
             self._fit_polynomials(needed)
             return self
-        if self._by_dual_polynomials():
+        elif self._by_dual_polynomials():
             return self
-        self.spectrum, self.factored = Spectrum.of(self.source, self.root, self.dual_bytes), self.source.factored
+        self.spectrum, self.factored = kind.of(self.source, self.root, self.dual_bytes), self.source.factored
         largest = float(self.spectrum.eigenvalues[-1])
-        self.diagnostics |= {"largest_eigenvalue": largest, "path": "dual"}
+        path = "dual" if kind is DualSpectrum else "primal"
+        self.diagnostics |= {"largest_eigenvalue": largest, "path": path}
         self._check(largest)
         self._apply_filters()
         return self

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fimo.curvature.spectrum import SpectralFunctions, Spectrum
+from fimo.curvature.spectral_functions import SpectralFunctions
+from fimo.curvature.spectrum import Spectrum
 from fimo.gradients import DenseGradients, Gradients
-from fimo.gradients.training_set import vjp_over_training_set
 from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.spectral_filters import ZERO
 from fimo.problem import Parameters, Problem
@@ -21,12 +21,12 @@ from fimo.problem import Parameters, Problem
 
 @dataclass(frozen=True)
 class Deviations:
-    """Vectors u_i = w_i + AᵀU z_i, one for each left-out example, A and U as in `Spectrum`.
+    """Vectors u_i = w_i + BᵀU z_i, one for each left-out example, B and U as in `Spectrum`.
 
     Attributes:
         terms: of w, vectors of all left-out examples, each with its coefficient.
-        inside: UᵀA w, `[n·rank, left_out]`.
-        curved: z, `[n·rank, left_out]`.
+        inside: UᵀB w, `[eigenvalue, left_out]`.
+        curved: z, `[eigenvalue, left_out]`.
         spectrum: of G.
     """
 
@@ -85,7 +85,7 @@ class Deviations:
         ((weight, rows),) = self.terms
         assert isinstance(rows, DenseGradients)
         columns = (self.spectrum.vectors @ self.curved).expand(-1, len(rows.norms())).T
-        curved: list[Parameters] = [vjp_over_training_set(fitted, z, self.spectrum.dual.root) for z in columns]
+        curved: list[Parameters] = [self.spectrum.back(z, fitted) for z in columns]
         return DenseGradients(
             {name: weight * tensor + torch.stack([z[name] for z in curved]) for name, tensor in rows.tensors.items()}
         )

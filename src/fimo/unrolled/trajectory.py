@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fimo.curvature.spectrum import SpectralFunctions
+from fimo.curvature.spectral_functions import SpectralFunctions
 from fimo.errors import MethodFailed, UserError
 from fimo.gradients import DenseGradients, GradientSource
 from fimo.gradients.diagonal_metric import DiagonalMetric
