@@ -37,5 +37,5 @@ class Elapsed:
         return Elapsed(self.seconds / count, self.processor_seconds / count)
 
     def record(self) -> dict[str, float]:
-        """Both numbers, rounded, by name."""
-        return {"seconds": round(self.seconds, 3), "processor_seconds": round(self.processor_seconds, 3)}
+        """Both numbers, to a microsecond, by name."""
+        return {"seconds": round(self.seconds, 6), "processor_seconds": round(self.processor_seconds, 6)}

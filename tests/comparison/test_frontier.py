@@ -60,6 +60,23 @@ def test_a_seed_without_others_reaches_nothing_that_is_known():
     assert table["share_mean"].isna().all() and not table["on_frontier"].any()
 
 
+def test_what_diverged_is_left_out():
+    """A seed whose full run diverged is none, and a left-out example that diverged once is left out of all."""
+    scores, seeds = noisy(4, 4, 6, 20, seed=1)
+    lost = seeds[1].assign(loss_full=seeds[1]["loss_full"] * np.nan)
+    column = seeds[2].copy(deep=True)
+    column["loss_left_out"][..., 5] = np.nan
+    given = {3: seeds[0], 4: lost, 5: column, 6: seeds[3]}
+    reliability = compare(scores, [*given.values()]).reliability
+    alone = centred_gold([seeds[3]])
+    estimates = [Estimate("DataInf", scores["DataInf"], 1.0), Estimate("one seed", alone, 2.0, 6)]
+    table = quality_table(estimates, given, reliability).set_index("method")
+    without = [losses.isel(left_out=np.arange(20) != 5) for losses in (seeds[0], seeds[2], seeds[3])]
+    expected = quality_table(estimates, dict(zip([3, 5, 6], without, strict=True)), reliability).set_index("method")
+    np.testing.assert_allclose(table["share_mean"], expected["share_mean"])
+    assert table["share_mean"].notna().all()
+
+
 @pytest.mark.parametrize(
     ("costs", "shares", "expected"),
     [

@@ -13,6 +13,7 @@ from fimo.attribution import attribute
 from fimo.curvature import gauss_newton_factor
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
 from fimo.curvature.spectrum import DualSpectrum
+from fimo.elapsed import Elapsed
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature, of_fisher
 from fimo.gradients.shared import MOST_HELD, shared_curvature
@@ -32,6 +33,19 @@ def test_the_same_dual_is_made_once(question):
         few = partial(question.sampled, 5)
         assert DualSpectrum.of(GradientSource(few())) is DualSpectrum.of(GradientSource(few()))
     assert GaussNewtonFactor.of(GradientSource(question)) is not first
+
+
+def test_what_takes_part_in_it_counts_as_if_it_had_been_made(monkeypatch, question):
+    """A spectrum whose dual was there costs both, to a method that finds it."""
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(Elapsed, "now", classmethod(lambda cls: cls(next(clock))))
+    with shared_curvature() as shared:
+        GaussNewtonFactor.of(GradientSource(question))  # 10 seconds
+        DualSpectrum.of(GradientSource(question))  # 10 more
+        assert shared.saved.seconds == 10
+        before = shared.saved
+        DualSpectrum.of(GradientSource(question))
+        assert (shared.saved - before).seconds == 20
 
 
 def changed(question, **rows):

@@ -65,6 +65,21 @@ def test_each_target_makes_its_files(shared, tmp_path, target, capsys):
         assert data == (set() if target == "table-published" else set(made))
 
 
+def test_the_frontier_has_every_estimate_with_its_cost(shared):
+    folder = run(shared, "figure-frontier", "datasets=diabetes", "method=[grad_dot,unrolled_gn]")
+    table = pd.read_csv(folder / "figure-frontier-smoke.csv").set_index("method")
+    estimates = {"Grad-Dot", "Unrolled-GN", "Unrolled-GN (path)", "further training, 1 seed", "tangents, 1 seed"}
+    assert estimates <= set(table.index)
+    assert table["processor_seconds"].gt(0).all() and table["share_mean"].notna().all()
+    assert table.loc["tangents, 1 seed", "share_mean"] > 0.8  # what they are a derivative of
+
+
+def test_the_frontier_says_what_it_lacks(shared):
+    folder = run(shared, "figure-frontier", "datasets=diabetes", "optimizer=adam")
+    text = (folder / "figure-frontier-smoke.md").read_text()
+    assert "diabetes, tangents: " in text
+
+
 @pytest.mark.parametrize("target", [*SHOWN.values(), "figure-annealed"])
 def test_a_target_succeeds_where_no_data_can_be_had(target, tmp_path):
     assert any(run(tmp_path, target, "datasets=fico", f"paths.data_dir={tmp_path}").glob(f"{target}-smoke.*"))

@@ -22,6 +22,8 @@ from fimo.unrolled.trajectory import RunState, Trajectory
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 STEPS, EPSILON = [1, 2, 5, 9], 1e-3
+# In factors, as plain gradients, and with fewer parameters than the dual has rows.
+NETWORKS = [("regression", "mlp"), ("classification", "convolutional"), ("classification", "linear")]
 
 
 def somewhere(asked, count, size=0.05):
@@ -86,7 +88,7 @@ SEGMENTS = {1: [0], 2: [0, 3], 9: [0, 1, 2, 3]}
 
 @pytest.mark.parametrize("segments", SEGMENTS)
 @pytest.mark.parametrize("momentum, decay", [(0.0, 0.0), (0.0, 0.3), (0.7, 0.3)])
-@pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "convolutional")])
+@pytest.mark.parametrize("task, network", NETWORKS)
 def test_equals_the_explicit_recursion(momentum, decay, task, network, segments):
     asked = problem(task, network)
     states = states_somewhere(asked, len(STEPS))
@@ -106,7 +108,7 @@ def test_equals_the_explicit_recursion(momentum, decay, task, network, segments)
 
 @pytest.mark.parametrize("segments", SEGMENTS)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-@pytest.mark.parametrize("task, network", [("regression", "mlp"), ("classification", "convolutional")])
+@pytest.mark.parametrize("task, network", NETWORKS)
 def test_equals_the_explicit_recursion_under_adam(decay, task, network, segments):
     """The diagonal of the run itself, its mean over the evaluated steps of a segment."""
     asked, rate, beta = problem(task, network), 0.002, 0.9
@@ -151,11 +153,51 @@ def test_the_full_run_is_that_of_the_gold_standard(clip):
         np.testing.assert_allclose(losses["loss_full"][place], expected, rtol=1e-12)
 
 
+def test_squares_are_those_of_a_run_of_torch():
+    asked = problem("classification", "mlp", left_out=(0,))
+    plan = FurtherTraining(
+        lambda p: torch.optim.Adam(p, 0.01, betas=(0.9, 0.95)),
+        3,
+        len(asked.train),
+        evaluate_every=[1, 3],
+        dtype=torch.float64,
+    )
+    network = copy.deepcopy(asked.network)
+    optimizer, squares = torch.optim.Adam(network.parameters(), 0.01, betas=(0.9, 0.95)), []
+    for step in (1, 2, 3):
+        optimizer.zero_grad()
+        asked.objective.loss(network(asked.train.inputs), asked.train.targets).mean().backward()
+        optimizer.step()
+        state = [optimizer.state[p]["exp_avg_sq"] / (1 - 0.95**step) for p in network.parameters()]
+        squares.append(dict(zip(asked.parameters, state, strict=True)))
+    for (_, found), expected in zip(full_run(asked, plan, 0), (squares[0], squares[2]), strict=True):
+        for name, square in expected.items():
+            np.testing.assert_allclose(found[name], square, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_curvature_over_some_of_the_rows_stays_so_in_later_segments(adam):
+    asked = problem("regression", "mlp")
+    states = states_somewhere(asked, len(STEPS), squares=adam)
+    settings = LinearisedAdam(np.full(9, 0.002), STEPS, 0.9, batch_size=4) if adam else recursion(STEPS)
+    made = UnrolledGaussNewton("Unrolled-GN", 8).for_training(settings)
+    expected = attribute(asked, made, views=Trajectory(states, 2))
+    views, method = Trajectory(states, 2), UnrolledGaussNewton("Unrolled-GN").for_training(settings)
+    views.prepare(method)
+    assert method.in_segment and (method.fixed_metric is not None) == adam
+    np.testing.assert_allclose(attribute(asked, method, views=views, curvature_rows=8), expected, rtol=1e-12)
+    whole = attribute(asked, method, views=views)
+    assert float(abs(whole - expected).max()) > 1e-6 * float(abs(whole).max())
+
+
 def test_what_it_needs():
     asked = problem("regression", "mlp")
     states = states_somewhere(asked, len(STEPS))
     with pytest.raises(UserError, match="path=true of Grad-Dot needs Unrolled-GN: choose moved=both"):
         attribute(asked, Identity("Grad-Dot"), views=Trajectory(states))
+    with pytest.raises(UserError, match="A trajectory under Adam needs the mean of squares of each of its states"):
+        adam = LinearisedAdam(np.full(9, 0.002), STEPS, 0.9)
+        attribute(asked, UnrolledGaussNewton("Unrolled-GN").for_training(adam), views=Trajectory(states))
     with pytest.raises(UserError, match="path=true of Unrolled-GN needs the eigendecomposition .* raise it"):
         attribute(
             asked,

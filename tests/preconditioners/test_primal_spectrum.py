@@ -36,6 +36,18 @@ def test_the_damped_inverse(asked):
     close(scores, reference.scores(asked, expected))
 
 
+@pytest.mark.parametrize("most", [21, 17])
+def test_a_decomposition_that_would_take_too_long_gives_way_to_polynomials(most):
+    """Of G too, where it has more rows than a ranking decomposes."""
+    asked = problem("classification", "linear")
+    method = ExactGaussNewton("Exact-GN", Damping(50, "lambda_0"))
+    method.most_rows = most
+    scores = attribute(asked, method)
+    assert ("polynomials" in method.diagnostics["path"]) == (most < asked.size == 18)
+    expected = dense.damped_inverse(dense.gauss_newton(asked), 50 * dense.lambda_0(asked))
+    close(scores, reference.scores(asked, expected))
+
+
 def test_further_training_and_where_it_goes(asked):
     method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion(STEPS))
     scores = attribute(asked, method)

@@ -59,8 +59,7 @@ def test_every_path_has_the_same_sample(network, rows, monkeypatch):
         scores = attribute(one, method, block_bytes=rows * row_bytes)
         for step in (1, 3, 10):
             close(scores.sel(step=step), reference.scores(one, sums_of_G[step - 1]), rtol=1e-10)
-    # Three draws of 23 rows are more than the 63 parameters of the convolutional network.
-    assert in_dual.diagnostics["path"].endswith("primal" if network == "convolutional" else "in the dual")
+    assert "in the dual" in in_dual.diagnostics["path"]
 
 
 @pytest.mark.parametrize("network", ["mlp", "convolutional"])

@@ -58,8 +58,8 @@ class SpectralFunctions:
         """
         coordinates = self.spectrum.vectors.T @ self.spectrum.image_of_vector(vector, problem)
         for outside, slope in zip(self.outside, self.slopes, strict=True):
-            curved = self.spectrum.back(self.spectrum.vectors @ (slope * coordinates), problem)
-            yield {name: float(outside) * part + curved[name] for name, part in vector.items()}
+            curved = self.spectrum.back(self.spectrum.vectors @ (slope * coordinates)[:, None], problem).tensors
+            yield {name: float(outside) * part + curved[name][0] for name, part in vector.items()}
 
     @cached_property
     def slopes(self) -> Tensor:
@@ -90,7 +90,7 @@ class Filtered:
     """Functions of G times gradients, which are multiplied out only against other gradients.
 
     Others are taken to the eigenvectors of G, until they are more than these are with all functions: from then on these
-    are taken back from there.
+    are taken back from there, where that takes no more memory than the eigenvectors.
     """
 
     functions: SpectralFunctions
@@ -103,7 +103,8 @@ class Filtered:
         plain = outside * self.gradients.inner(gradients).double()
         theirs = spectrum.image(gradients)
         self._met.append(theirs.shape[1])
-        if sum(self._met) > len(self._slopes) * self._own.shape[1]:
+        count = len(self._slopes) * self._own.shape[1]
+        if count <= min(sum(self._met) - 1, len(spectrum.vectors)):
             return plain + (self._taken_back @ theirs).reshape(plain.shape)
         return plain + _of_all_functions(self._slopes, self._own, spectrum.vectors.T @ theirs).reshape(plain.shape)
 

@@ -68,12 +68,15 @@ class Spectrum(ABC):
         """
 
     @abstractmethod
-    def back(self, weights: Tensor, problem: Problem) -> Parameters:
-        """Bᵀw, by parameter.
+    def back(self, weights: Tensor, problem: Problem) -> DenseGradients:
+        """Bᵀw of each w, as it is.
 
         Args:
-            weights: w, `[row of B]`.
+            weights: w in columns, `[row of B, vector]`.
             problem: whose training rows these are.
+
+        Returns:
+            A row for each vector.
         """
 
     def coordinates(self, gradients: Any) -> Tensor:
@@ -110,14 +113,20 @@ class DualSpectrum(Spectrum):
         """
         return jvp_over_training_set(problem, vector, self.root).to(self.vectors)
 
-    def back(self, weights: Tensor, problem: Problem) -> Parameters:
-        """Aᵀw, by a backward pass.
+    def back(self, weights: Tensor, problem: Problem) -> DenseGradients:
+        """Aᵀw: of rows as they are a product, else a backward pass over the training set for each vector.
 
         Args:
-            weights: w, `[n·rank]`.
+            weights: see `Spectrum`.
             problem: see `Spectrum`.
+
+        Returns:
+            A row for each vector.
         """
-        return vjp_over_training_set(problem, weights, self.root)
+        if isinstance(self.dual.rows, DenseGradients):
+            return self.dual.rows.linear_combination(weights.T)
+        vectors = [vjp_over_training_set(problem, weight, self.root) for weight in weights.T]
+        return DenseGradients({name: torch.stack([each[name] for each in vectors]) for name in vectors[0]})
 
 
 @dataclass(frozen=True)
@@ -152,15 +161,17 @@ class PrimalSpectrum(Spectrum):
         """
         return torch.cat([vector[name].flatten() for name in problem.parameters]).to(self.vectors)
 
-    def back(self, weights: Tensor, problem: Problem) -> Parameters:
-        """w, by parameter.
+    def back(self, weights: Tensor, problem: Problem) -> DenseGradients:
+        """W by parameter.
 
         Args:
-            weights: w, `[param]`.
+            weights: see `Spectrum`.
             problem: see `Spectrum`.
+
+        Returns:
+            A row for each vector.
         """
-        single = DenseGradients.of_flat(weights[None].to(problem.dtype), problem.parameters)
-        return {name: tensor[0] for name, tensor in single.tensors.items()}
+        return DenseGradients.of_flat(weights.T.to(problem.dtype), problem.parameters)
 
 
 def is_smaller_in_parameters(source: GradientSource, root: Cotangents = of_curvature) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
+from fimo.comparison.area import centred_gold
 from fimo.comparison.frontier import Estimate, quality_table
-from fimo.effect import average, effect
-from fimo.paper.captions import NamedPanels, available, joined, measured, title
+from fimo.effect import without_diverged
+from fimo.paper.captions import NamedPanels, available, joined, measured, titled
 from fimo.paper.panels import Panel
 from fimo.report.figures import figure_files
 from fimo.report.frontier import draw_frontier
@@ -32,19 +33,29 @@ def frontier(panels: NamedPanels, **beside: NamedPanels) -> dict[str, bytes]:
         name: _table(panel, {argument: named[name] for argument, named in runs.items() if name in named})
         for name, panel in available(panels)
     }
-    drawn = {
-        name if isinstance(panel, str) else title(name, panel): panel if isinstance(panel, str) else tables[name]
-        for name, panel in panels.items()
-    }
+    by_folder = {panel.folder: tables[name] for name, panel in available(panels)}
+    drawn = titled(panels, lambda panel: by_folder[panel.folder])
     figure = panels_figure(drawn, draw_frontier, "processor seconds", "share of the area under the ceiling")
     rows = joined(tables)
+    text = rows.assign(on_frontier=rows["on_frontier"].map({True: "yes", False: ""})) if len(rows) else rows
+    return {**table_files(rows, text, _notes(panels, beside, rows)), **figure_files(figure)}
+
+
+def _notes(panels: NamedPanels, beside: Mapping[str, NamedPanels], rows: pd.DataFrame) -> list[str]:
+    more = {f"{name}, {argument}": run for argument, runs in beside.items() for name, run in runs.items()}
     notes = [
         "Share: area under the curve of the centred cosine over the logarithm of the amount of further training, of "
-        "that under the reliability ceiling ± standard error over test examples. Processor seconds: of all threads, "
-        "final model excepted. What follows the order of examples of a seed is held against the mean of the others."
+        "that under the reliability ceiling ± standard error over test examples. Processor seconds: of all threads "
+        "(a GPU's are not among them), the final model's training excepted. What follows the order of examples of a "
+        "seed is held against the mean of the others.",
+        *measured(panels, more),
+        *(f"{name}: {why}" for name, why in more.items() if isinstance(why, str)),
     ]
-    text = rows.assign(on_frontier=rows["on_frontier"].map({True: "yes", False: ""})) if len(rows) else rows
-    return {**table_files(rows, text, [*notes, *measured(panels)]), **figure_files(figure)}
+    unknown = rows[rows["processor_seconds"].isna()] if len(rows) else rows
+    if len(unknown):
+        names = ", ".join(f"{row['method']} ({row['data set']})" for _, row in unknown.iterrows())
+        notes.append(f"Not drawn, since they were computed before processor seconds were recorded: {names}.")
+    return notes
 
 
 def _table(panel: Panel, beside: Mapping[str, Panel]) -> pd.DataFrame:
@@ -64,7 +75,10 @@ def _scores(panel: Panel, seed: int | None = None) -> Iterator[Estimate]:
 
 
 def _one_seed(label: str, panel: Panel) -> Iterator[Estimate]:
-    """The effects of the first seed that is there, as if they were scores."""
-    for seed, losses in [*panel.seeds.finished().items()][:1]:
-        effects = average(effect(losses.load(), "centred").expand_dims("seed"), "centred")
-        yield Estimate(label, effects, panel.seeds.entry(seed).get("processor_seconds", np.nan), seed)
+    """The effects of the first seed that did not diverge, as if they were scores."""
+    finished = panel.seeds.finished()
+    kept = without_diverged([losses.assign_coords(seed=seed) for seed, losses in finished.items()])
+    if kept:
+        first = int(kept[0]["seed"])
+        seconds = panel.seeds.entry(first).get("processor_seconds", np.nan)
+        yield Estimate(label, centred_gold(kept[:1]), seconds, first)

@@ -141,7 +141,9 @@ class Method:
             from fimo.further_training.full_run import full_run  # Lightning, which other methods don't need
 
             states = [RunState(*place) for place in full_run(problem, training, seed)]
-            return Trajectory(states, self.segments)
+            views = Trajectory(states, self.segments)
+            views.prepare(method, problem.dtype)
+            return views
         if self.sides == NOT_DISPLACED:
             return None
         return DisplacedGradients(self.sides, self._estimate(method).for_training(recursion), self.most_amounts)

@@ -25,7 +25,7 @@ class ExactGaussNewton(GaussNewtonFilter):
     Args:
         label: the method's name.
         damping: λ.
-        dual_bytes: bound on the memory of the dual's Gram matrix.
+        dual_bytes: bound on the memory of the dual's Gram matrix, or of C.
         phi: see `Preconditioner`.
         curvature: C, `exact`, `sampled`, `sketched` or `empirical_fisher`.
         metric: (D^½ C D^½ + λI)⁻¹ in the coordinates of this metric D; None or `none` for θ itself.
@@ -60,19 +60,19 @@ class ExactGaussNewton(GaussNewtonFilter):
 
     def damped(self, damping: Damping) -> Self:
         """The same fit with another λ; it costs nothing but what the unit of the damping needs."""
-        self._set_value(damping)
+        self._set_value(damping, float(self.spectrum.eigenvalues[-1]))
         self._apply_filters()
         return self
 
-    def _set_value(self, damping: Damping) -> None:
+    def _set_value(self, damping: Damping, largest: float) -> None:
         self.value = damping.of_curvature(self.source, self.diagnostics, self.root)
-        lost = torch.finfo(torch.float64).eps * float(self.spectrum.eigenvalues[-1]) / self.value
+        lost = torch.finfo(torch.float64).eps * largest / self.value
         if lost > 1e-6:  # (g − …)/λ is a difference of nearly equal vectors then
             self.note("digits", f"λ is so small beside G's largest eigenvalue that scores are exact to {lost:.0e} only")
 
     def _check(self, largest: float) -> None:
         """λ is known before the filters are."""
-        self._set_value(self.damping)
+        self._set_value(self.damping, largest)
 
     def _fit_polynomials(self, needed: int) -> None:
         """Refuse: there is no polynomial of small degree for a small λ.

@@ -65,7 +65,7 @@ class GaussNewtonFilter(Preconditioner):
         seed: of the draws.
 
     Attributes:
-        most_rows: of a dual that is decomposed; of a larger one there are polynomials of small degree, which cost
+        most_rows: of a matrix that is decomposed; of a larger dual there are polynomials of small degree, which cost
             little for few gradients. None decomposes each that fits into memory.
         dense: whether gradients are taken as they are where they have factors too.
     """
@@ -122,7 +122,7 @@ class GaussNewtonFilter(Preconditioner):
         self.fitted = self.metric.rescaled(some) if self.metric else some
         self.source = GradientSource(some, not self.dense, coordinates=self.metric.gradients if self.metric else None)
         kind: type[Spectrum] = DualSpectrum
-        if is_smaller_in_parameters(self.source, self.root) and some.size**2 * 8 <= self.dual_bytes:
+        if self._decomposes_G(some):
             kind, self.source = PrimalSpectrum, GradientSource(some, False, coordinates=self.source.coordinates)
         elif (needed := gram_bytes(self.source, root=self.root)) > self.dual_bytes:
             self._fit_polynomials(needed)
@@ -136,6 +136,12 @@ class GaussNewtonFilter(Preconditioner):
         self._check(largest)
         self._apply_filters()
         return self
+
+    def _decomposes_G(self, some: Problem) -> bool:
+        """Whether G itself is smaller than the dual, and its decomposition takes no longer than it may."""
+        fits = some.size**2 * torch.float64.itemsize <= self.dual_bytes
+        quick = self.most_rows is None or some.size <= self.most_rows
+        return fits and quick and is_smaller_in_parameters(self.source, self.root)
 
     def _by_dual_polynomials(self) -> bool:
         """f(G) by polynomials in the dual, where its decomposition would take minutes and their degree is small."""

@@ -33,8 +33,8 @@ COLOURS = {
     "Embedding": "#7A5C00",
     "BM25": "#44AA99",
     "Unrolled-GN (path)": "#EE7733",
-    "further training, 1 seed": "#000000",
-    "tangents, 1 seed": "#117733",
+    "further training, 1 seed": "#444444",
+    "tangents, 1 seed": "#88CCEE",
 }
 MARKERS = dict(zip(COLOURS, cycle("os^Dv<>Ph*X8"), strict=False))
 # Of methods of one's own, by their place among them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -39,5 +40,5 @@ def draw_frontier(axes: Axes, table: pd.DataFrame) -> None:
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(numticks=6))
-    lowest = float(table["share_mean"].min(skipna=True))
-    axes.set_ylim(min(-0.03, lowest - 0.05) if lowest == lowest else 0.0, 1.05)
+    shares = table["share_mean"]
+    axes.set_ylim(np.nanmin([0.02, *shares]) - 0.05, np.nanmax([1.0, *shares]) + 0.05)

@@ -16,11 +16,11 @@ from fimo.curvature.spectrum import Spectrum
 from fimo.gradients import DenseGradients, Gradients
 from fimo.optimizers import LinearisedSGD
 from fimo.preconditioners.spectral_filters import ZERO
-from fimo.problem import Parameters, Problem
+from fimo.problem import Problem
 
 
 @dataclass(frozen=True)
-class Deviations:
+class LeftOutVectors:
     """Vectors u_i = w_i + BᵀU z_i, one for each left-out example, B and U as in `Spectrum`.
 
     Attributes:
@@ -36,13 +36,13 @@ class Deviations:
     spectrum: Spectrum
 
     @classmethod
-    def zero(cls, spectrum: Spectrum) -> Deviations:
+    def zero(cls, spectrum: Spectrum) -> LeftOutVectors:
         """Those before the first step, u = 0."""
         zero = torch.zeros(1, 1, dtype=torch.float64, device=spectrum.eigenvalues.device)
         return cls((), zero, zero, spectrum)
 
     @classmethod
-    def of(cls, rows: Gradients, spectrum: Spectrum) -> Deviations:
+    def of(cls, rows: Gradients, spectrum: Spectrum) -> LeftOutVectors:
         """Vectors as they are, z = 0.
 
         Args:
@@ -52,21 +52,21 @@ class Deviations:
         inside = spectrum.coordinates(rows)
         return cls(((1.0, rows),), inside, torch.zeros_like(inside[:1]), spectrum)
 
-    def __add__(self, other: Deviations) -> Deviations:
+    def __add__(self, other: LeftOutVectors) -> LeftOutVectors:
         """Example by example."""
         terms = collected((*self.terms, *other.terms))
         return replace(self, terms=terms, inside=self.inside + other.inside, curved=self.curved + other.curved)
 
-    def scaled(self, factor: float) -> Deviations:
+    def scaled(self, factor: float) -> LeftOutVectors:
         """All of them times a number."""
         terms = tuple((factor * weight, rows) for weight, rows in self.terms)
         return replace(self, terms=terms, inside=factor * self.inside, curved=factor * self.curved)
 
-    def times(self, function: SpectralFunctions) -> Deviations:
+    def times(self, function: SpectralFunctions) -> LeftOutVectors:
         """f(G) times each, f one function of the same spectrum."""
         outside = float(function.outside)
-        plain = self.scaled(outside)
-        return replace(plain, curved=function.filters[:, None] * self.curved + function.slopes[:, None] * self.inside)
+        curved = function.filters[:, None] * self.curved + function.slopes[:, None] * self.inside
+        return replace(self.scaled(outside), curved=curved)
 
     def inner(self, gradients: Any) -> Tensor:
         """Inner products with gradients, `[left_out, gradient]`."""
@@ -84,10 +84,8 @@ class Deviations:
         """
         ((weight, rows),) = self.terms
         assert isinstance(rows, DenseGradients)
-        columns = (self.spectrum.vectors @ self.curved).expand(-1, len(rows.norms())).T
-        curved: list[Parameters] = [self.spectrum.back(z, fitted) for z in columns]
-        return DenseGradients(
-            {name: weight * tensor + torch.stack([z[name] for z in curved]) for name, tensor in rows.tensors.items()}
+        return rows.scaled(torch.full_like(self.inside[0], weight)) + self.spectrum.back(
+            self.spectrum.vectors @ self.curved, fitted
         )
 
 
@@ -117,10 +115,10 @@ class State:
         velocity: v, the optimiser's mean of the gradients' deviations; None without momentum.
     """
 
-    deviation: Deviations
-    velocity: Deviations | None
+    deviation: LeftOutVectors
+    velocity: LeftOutVectors | None
 
-    def advanced(self, recursion: LinearisedSGD, begin: int, end: int, force: Deviations) -> State:
+    def advanced(self, recursion: LinearisedSGD, begin: int, end: int, force: LeftOutVectors) -> State:
         """The state some steps later, u and v functions of G times those before and times a constant force.
 
         Args:
@@ -138,7 +136,7 @@ class State:
         function = partial(SpectralFunctions, spectrum)
         parts = (self.deviation, self.velocity, force)
 
-        def total(target: int) -> Deviations:
+        def total(target: int) -> LeftOutVectors:
             products = [
                 part.times(function(filters[source, target], outside[source, target]))
                 for source, part in enumerate(parts)

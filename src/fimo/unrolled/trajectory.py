@@ -16,7 +16,7 @@ from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.optimizers import LinearisedAdam, LinearisedSGD
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Parameters, Problem
-from fimo.unrolled.deviations import Deviations, State
+from fimo.unrolled.deviations import LeftOutVectors, State
 from fimo.unrolled.displaced import displaced
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.views import View
@@ -67,14 +67,13 @@ class Trajectory:
         Raises:
             UserError: for another method; `MethodFailed` without the eigendecomposition.
         """
-        if not isinstance(P, UnrolledGaussNewton):
-            raise UserError(f"path=true of {P.label} needs Unrolled-GN: choose moved=both instead.")
+        P = _unrolled(P)
         steps, begin, place = P.recursion.steps, 0, problem
         fitted: UnrolledGaussNewton | None = None
         state: State | None = None
         for segment in segments_of(steps, self.segments):
             states, old = self.states[segment], fitted
-            fitted = self._fitted(P, place, states)
+            fitted = self._fitted(P, place, states, first=old is None)
             state = _initial(fitted) if old is None or state is None else _in_coordinates_of(fitted, old, state)
             before = _left_out(place, fitted)
             for end, run in zip(steps[segment], states, strict=True):
@@ -87,20 +86,46 @@ class Trajectory:
                 yield View(fitted, place, place, [end], state.deviation)
                 before, begin = after, end
 
-    def _fitted(self, P: UnrolledGaussNewton, place: Problem, states: Sequence[RunState]) -> UnrolledGaussNewton:
+    def prepare(self, P: Preconditioner, dtype: torch.dtype = torch.float64) -> None:
+        """Make P what the first segment needs, before it is fitted: it would be fitted twice otherwise.
+
+        Args:
+            P: an `UnrolledGaussNewton` that knows the further training.
+            dtype: of the problem that it is to be fitted to.
+
+        Raises:
+            UserError: for another method.
+        """
+        P = _unrolled(P)
+        self._set(P, self.states[segments_of(P.recursion.steps, self.segments)[0]], dtype)
+
+    def _set(self, P: UnrolledGaussNewton, states: Sequence[RunState], dtype: torch.dtype) -> None:
+        P.in_segment = self.segments > 1
+        P.dense = self.segments > 1  # sums of vectors from several segments have no factors
+        P.fixed_metric = _mean_metric(P.recursion, states, dtype) if isinstance(P.recursion, LinearisedAdam) else None
+
+    def _fitted(
+        self, P: UnrolledGaussNewton, place: Problem, states: Sequence[RunState], first: bool
+    ) -> UnrolledGaussNewton:
         """P at the beginning of a segment, through whose evaluated steps the run goes; P itself where that will do."""
         adam = isinstance(P.recursion, LinearisedAdam)
-        if adam or self.segments > 1:
+        if not (first and P.dense == (self.segments > 1) and adam == (P.fixed_metric is not None)):
+            rows = len(P.fitted.train)
             P = copy.copy(P)
-            P.dense = True  # sums of deviations from several segments have no factors
-            P.fixed_metric = _mean_metric(P.recursion, states, place.dtype) if adam else None
-            P.fit(place)
+            self._set(P, states, place.dtype)
+            P.fit_to(place, rows)
         if not isinstance(P.P, SpectralFunctions):
             raise MethodFailed(
-                f"path=true of {P.label} needs the eigendecomposition of the dual, which is larger than dual_bytes "
-                "allows: raise it, or choose fewer curvature_rows."
+                f"path=true of {P.label} needs the eigendecomposition of the dual or of G, which are larger than "
+                "dual_bytes allows: raise it, or choose fewer curvature_rows."
             )
         return P
+
+
+def _unrolled(P: Preconditioner) -> UnrolledGaussNewton:
+    if not isinstance(P, UnrolledGaussNewton):
+        raise UserError(f"path=true of {P.label} needs Unrolled-GN: choose moved=both instead.")
+    return P
 
 
 def segments_of(steps: Sequence[int], count: int) -> list[slice]:
@@ -115,24 +140,24 @@ def segments_of(steps: Sequence[int], count: int) -> list[slice]:
     return [slice(*pair) for pair in zip(starts, [*starts[1:], len(steps)], strict=True)]
 
 
-def _left_out(problem: Problem, P: UnrolledGaussNewton) -> Deviations:
+def _left_out(problem: Problem, P: UnrolledGaussNewton) -> LeftOutVectors:
     """Gradients of the loss at all left-out examples, at the parameters of a problem."""
     coordinates = P.metric.gradients if P.metric else None
     source = GradientSource(problem, P.factored, coordinates=coordinates)
     first, *others = source.blocks(problem.train.keep(problem.left_out.rows))
-    return Deviations.of(first.joined(others), P.spectrum)
+    return LeftOutVectors.of(first.joined(others), P.spectrum)
 
 
 def _initial(P: UnrolledGaussNewton) -> State:
-    zero = Deviations.zero(P.spectrum)
+    zero = LeftOutVectors.zero(P.spectrum)
     return State(zero, zero if P.recursion.momentum else None)
 
 
 def _in_coordinates_of(P: UnrolledGaussNewton, before: UnrolledGaussNewton, state: State) -> State:
     """The same state with another spectrum and another metric: u is D^½ ũ, and v, of gradients, D^(−½) ṽ."""
 
-    def changed(part: Deviations, power: int) -> Deviations:
-        return Deviations.of(_changed(part.explicit(before.fitted), before.metric, P.metric, power), P.spectrum)
+    def changed(part: LeftOutVectors, power: int) -> LeftOutVectors:
+        return LeftOutVectors.of(_changed(part.explicit(before.fitted), before.metric, P.metric, power), P.spectrum)
 
     return State(changed(state.deviation, 1), None if state.velocity is None else changed(state.velocity, -1))
 
@@ -151,5 +176,7 @@ def _mean_metric(recursion: LinearisedSGD, states: Sequence[RunState], dtype: to
     """D of the run's own mean of squares, the mean over some of its states."""
     assert isinstance(recursion, LinearisedAdam)
     squares = [state.mean_squares for state in states if state.mean_squares is not None]
+    if len(squares) < len(states):
+        raise UserError("A trajectory under Adam needs the mean of squares of each of its states.")
     means = {name: torch.stack([each[name] for each in squares]).mean(0).to(dtype) for name in squares[0]}
     return DiagonalMetric.of_squares(means, recursion.epsilon)

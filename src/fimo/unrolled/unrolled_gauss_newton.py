@@ -25,11 +25,16 @@ class UnrolledGaussNewton(GaussNewtonFilter):
     that a batch's G isn't that of all rows, clipping of gradients, and everything of second order in the left-out
     example's weight. Under Adam P_t = D^½ f_t(D^½ G D^½) D^½, D from the batch gradients at θ_f: it neglects also that
     Adam's mean of their squares changes (see `LinearisedAdam`).
+
+    Attributes:
+        fixed_metric: D in place of that of the batches at θ_f: of a run, see `fimo.unrolled.trajectory`.
+        in_segment: whether it stands for a part of a run, which is over before it could diverge.
     """
 
     added: ClassVar[Mapping[str, Any]] = {"curvature": "exact", "segments": 1, **NO_DRAWS}
 
-    fixed_metric: DiagonalMetric | None = None  # of Adam; None for that of the batches at θ_f
+    fixed_metric: DiagonalMetric | None = None
+    in_segment = False
 
     def for_training(self, recursion: LinearisedSGD) -> Self:
         """Set what further training does; it is needed before `fit`."""
@@ -42,7 +47,7 @@ class UnrolledGaussNewton(GaussNewtonFilter):
 
     def _check(self, largest: float) -> None:
         """Refuse further training that would diverge, along the eigenvector of the largest eigenvalue."""
-        if self.recursion.spectral_radius(largest) >= 1 and largest > 0:
+        if not self.in_segment and self.recursion.spectral_radius(largest) >= 1 and largest > 0:
             rate = float(self.recursion.learning_rates.max())
             raise MethodFailed(
                 f"{self.label} needs further training that is stable, but with the learning rate η = {rate:.3g} and "
