@@ -151,7 +151,7 @@ class GaussNewtonFilter(Preconditioner):
         dual = GaussNewtonFactor.of(self.source, root=self.root, most_bytes=self.dual_bytes)
         largest = dual.largest_eigenvalue() * (1 + MARGIN)
         self._check(largest)
-        weights = coefficients(self.filters, largest)
+        weights = coefficients(lambda eigenvalues: torch.atleast_2d(self.filters(eigenvalues)), largest)
         if weights.shape[1] > MOST_DEGREES:
             return False
         self.P, self.factored = Polynomials(dual, weights, largest), self.source.factored
