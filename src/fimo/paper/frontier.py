@@ -12,6 +12,8 @@ from fimo.comparison.frontier import Estimate, quality_table
 from fimo.effect import without_diverged
 from fimo.paper.captions import NamedPanels, available, joined, measured, titled
 from fimo.paper.panels import Panel
+from fimo.pipeline import addresses
+from fimo.pipeline.record import method_record
 from fimo.report.figures import figure_files
 from fimo.report.frontier import draw_frontier
 from fimo.report.panels import panels_figure
@@ -70,8 +72,10 @@ def _table(panel: Panel, beside: Mapping[str, Panel]) -> pd.DataFrame:
 
 def _scores(panel: Panel, seed: int | None = None) -> Iterator[Estimate]:
     """Of each method of a run; `seed` where they follow the order of examples of one."""
-    for label, scores in panel.scores.items():
-        yield Estimate(label, scores, panel.record["methods"][label].get("processor_seconds", np.nan), seed)
+    for name, method in panel.run.methods.items():
+        if method.label in panel.scores:  # the others failed
+            seconds = method_record(addresses.scores(panel.run, name)).get("processor_seconds", np.nan)
+            yield Estimate(method.label, panel.scores[method.label], seconds, seed)
 
 
 def _one_seed(label: str, panel: Panel) -> Iterator[Estimate]:
