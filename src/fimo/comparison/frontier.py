@@ -65,7 +65,7 @@ def quality_table(
     Returns:
         `method`, `share_mean`, `share_sem` over test examples, `processor_seconds`, `on_frontier`; the cheapest first.
     """
-    kept = without_diverged([losses.assign_coords(seed=seed) for seed, losses in seeds.items()])
+    kept = numbered(seeds)
 
     @cache
     def truth(seed: int | None) -> tuple[xr.DataArray, float] | None:
@@ -88,6 +88,15 @@ def quality_table(
         rows.append(row | {"processor_seconds": estimate.processor_seconds})
     table = pd.DataFrame(rows).sort_values("processor_seconds", kind="stable", ignore_index=True)
     return table.assign(on_frontier=on_frontier(table))
+
+
+def numbered(seeds: Mapping[int, xr.Dataset]) -> list[xr.Dataset]:
+    """Losses without diverged runs (see `fimo.effect.without_diverged`), each with the number of its seed, `seed`.
+
+    Args:
+        seeds: losses of each seed of further training.
+    """
+    return without_diverged([losses.assign_coords(seed=seed) for seed, losses in seeds.items()])
 
 
 def on_frontier(table: pd.DataFrame) -> pd.Series:

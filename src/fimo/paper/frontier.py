@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fimo.comparison.area import centred_gold
-from fimo.comparison.frontier import Estimate, quality_table
-from fimo.effect import without_diverged
+from fimo.comparison.frontier import Estimate, numbered, quality_table
 from fimo.paper.captions import NamedPanels, available, joined, measured, titled
 from fimo.paper.panels import Panel
 from fimo.pipeline import addresses
@@ -80,9 +79,7 @@ def _scores(panel: Panel, seed: int | None = None) -> Iterator[Estimate]:
 
 def _one_seed(label: str, panel: Panel) -> Iterator[Estimate]:
     """The effects of the first seed that did not diverge, as if they were scores."""
-    finished = panel.seeds.finished()
-    kept = without_diverged([losses.assign_coords(seed=seed) for seed, losses in finished.items()])
-    if kept:
+    if kept := numbered(panel.seeds.finished()):
         first = int(kept[0]["seed"])
         seconds = panel.seeds.entry(first).get("processor_seconds", np.nan)
         yield Estimate(label, centred_gold(kept[:1]), seconds, first)

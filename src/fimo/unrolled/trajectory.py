@@ -142,8 +142,7 @@ def segments_of(steps: Sequence[int], count: int) -> list[slice]:
 
 def _left_out(problem: Problem, P: UnrolledGaussNewton) -> LeftOutVectors:
     """Gradients of the loss at all left-out examples, at the parameters of a problem."""
-    coordinates = P.metric.gradients if P.metric else None
-    source = GradientSource(problem, P.factored, coordinates=coordinates)
+    source = GradientSource(problem, P.factored, coordinates=P.source.coordinates)
     first, *others = source.blocks(problem.train.keep(problem.left_out.rows))
     return LeftOutVectors.of(first.joined(others), P.spectrum)
 
