@@ -68,7 +68,9 @@ NOT_RUN = {
 NOT_RUN |= {command: PLACEHOLDER for command in commands() if "FOLDER_OR_HUB_NAME" in command}
 NOT_RUN |= {command: CLUSTER for command in commands() if "=slurm" in command}
 RUN = [command for command in commands() if command not in NOT_RUN]
-SLOW = {"make run", 'make table-methods DATASETS="diabetes breast_cancer" SIZE=smoke'}
+SLOW = {"make run"} | {
+    f'make {target} DATASETS="diabetes breast_cancer" SIZE=smoke' for target in ("figure-2", "table-methods")
+}
 MAKE = [command for command in commands() if command.startswith("make ")]
 HYDRA = [command for command in commands() if re.match(r"(python experiments/|fimo )(?!paper|sweep)", command)]
 INLINE = sorted({target for page in PAGES for target in re.findall(r"`make ([a-z][\w-]*)", page.read_text())})

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from fimo.api import Comparison, Ranking, Verification, attribute, compare, further_train, rank, verify
     from fimo.errors import MethodFailed, UserError
     from fimo.further_training.settings import FurtherTraining
-    from fimo.models.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
+    from fimo.models.causal_lm import CausalLM
+    from fimo.models.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, NextToken, SquaredError
     from fimo.models.measurements import logit, margin, probability
+    from fimo.models.token_measurements import completion, contrast
     from fimo.pipeline.methods import Method
     from fimo.pipeline.scorers import Scorer
     from fimo.preconditioners.base import Preconditioner
@@ -22,11 +24,13 @@ _HOMES = {
     "Comparison": "fimo.api",
     "AbsoluteError": "fimo.models.losses",
     "BinaryCrossEntropy": "fimo.models.losses",
+    "CausalLM": "fimo.models.causal_lm",
     "CrossEntropy": "fimo.models.losses",
     "Huber": "fimo.models.losses",
     "FurtherTraining": "fimo.further_training.settings",
     "Method": "fimo.pipeline.methods",
     "MethodFailed": "fimo.errors",
+    "NextToken": "fimo.models.losses",
     "Preconditioner": "fimo.preconditioners.base",
     "Problem": "fimo.problem",
     "Ranking": "fimo.api",
@@ -37,6 +41,8 @@ _HOMES = {
     "Verification": "fimo.api",
     "attribute": "fimo.api",
     "compare": "fimo.api",
+    "completion": "fimo.models.token_measurements",
+    "contrast": "fimo.models.token_measurements",
     "further_train": "fimo.api",
     "logit": "fimo.models.measurements",
     "margin": "fimo.models.measurements",
@@ -48,12 +54,14 @@ _HOMES = {
 __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
+    "CausalLM",
     "Comparison",
     "CrossEntropy",
     "FurtherTraining",
     "Huber",
     "Method",
     "MethodFailed",
+    "NextToken",
     "Preconditioner",
     "Problem",
     "Ranking",
@@ -64,6 +72,8 @@ __all__ = [
     "Verification",
     "attribute",
     "compare",
+    "completion",
+    "contrast",
     "further_train",
     "logit",
     "margin",

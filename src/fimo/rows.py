@@ -15,6 +15,8 @@ from fimo.examples import as_tensor, collated, described
 from fimo.row_weights import packed, require_weights, unpacked
 
 Inputs = Tensor | Mapping[str, Tensor]
+# The label of a token that carries no loss, as in the transformers library: one of a prompt, or of padding.
+NO_LOSS = -100
 
 
 def map_inputs(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:

@@ -110,5 +110,5 @@ def test_numbers_of_draws_are_refused_before_the_work(options, sentence):
 
 
 def test_dampings_around_the_matched_one_are_those_of_sgd():
-    with pytest.raises(Unavailable, match="table-beyond .* optimizer must be sgd, found Adam"):
+    with pytest.raises(Unavailable, match="figure-damping .* optimizer must be sgd, found Adam"):
         damped_scores(make_run("experiment=diabetes", "optimizer=adam"))

@@ -14,7 +14,8 @@ from fimo.gradients.convolution import Conv2dGradients
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.factored import factorisation_of
-from fimo.gradients.linear import LayerNormGradients, LinearGradients
+from fimo.gradients.linear import LinearGradients
+from fimo.gradients.norms import LayerNormGradients
 from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.models.losses import OBJECTIVES
 from fimo.problem import Problem

@@ -38,7 +38,9 @@ def question(request):
 
 
 @pytest.mark.parametrize("metric", [False, True])
-@pytest.mark.parametrize("most_bytes", BYTES)
+@pytest.mark.parametrize(
+    "most_bytes", ["at once", "some parameters", pytest.param("row by row", marks=pytest.mark.slow)]
+)
 def test_all_that_gradients_can_do(question, most_bytes, metric):
     if most_bytes == "row by row":  # it takes very many passes
         question = replace(question, train=question.train.keep(slice(0, 2)), left_out=torch.tensor([0]))

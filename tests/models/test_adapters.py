@@ -5,11 +5,13 @@ import json
 
 import pytest
 import torch
+from decoders import CONFIGS, language_problem
 from encoders import saved
 
 import fimo
 from fimo import hub
 from fimo.errors import UserError
+from fimo.models.causal_lm import CausalLM
 from fimo.models.encoder import Encoder, SequenceClassifier
 from fimo.reference import gradients as reference
 
@@ -95,3 +97,37 @@ def test_adapters_of_another_model_are_refused(adapted, tmp_path):
     saved(tmp_path / "base", "distilbert")
     with pytest.raises(UserError, match="The adapters in .* don't fit their model"):
         SequenceClassifier(12, 3, adapted[1])
+
+
+class TestNewAdapters:
+    LORA = {"r": 2, "lora_alpha": 4, "target_modules": "all-linear", "init_lora_weights": False}
+
+    @pytest.mark.skipif(importlib.util.find_spec("peft") is not None, reason="peft is installed")
+    def test_without_the_package(self):
+        with pytest.raises(UserError, match=r"model.adapters asks for new adapters, which the package peft makes"):
+            CausalLM(9, config=CONFIGS["llama"], adapters=self.LORA)
+
+    @needs_peft
+    @pytest.mark.parametrize("kind", ["llama", "gpt2"])
+    @pytest.mark.parametrize("layers", ["all-linear", "attention"])
+    def test_of_a_causal_model(self, kind, layers):
+        attention = {"llama": ["q_proj", "v_proj"], "gpt2": ["c_attn"]}[kind]
+        chosen = {**self.LORA, **({} if layers == "all-linear" else {"target_modules": attention})}
+        torch.manual_seed(0)
+        network = CausalLM(9, config=CONFIGS[kind], adapters=chosen)
+        one = language_problem(network, parameters="adapters")
+        assert 0 < one.size < sum(p.numel() for p in network.parameters())
+        assert all("lora_" in name for name in one.parameters)
+        torch.testing.assert_close(
+            torch.tensor(fimo.attribute(one, ["grad_dot"])["Grad-Dot"].values),
+            torch.tensor(reference.scores(one, None)),
+            rtol=1e-10,
+            atol=1e-14,
+        )
+        training = fimo.FurtherTraining(torch.optim.AdamW, lr=1e-3, epochs=1, batch_size=3)
+        assert fimo.further_train(one, training, seeds=1)["loss_full"].notnull().all()
+
+    @needs_peft
+    def test_settings_that_make_none(self):
+        with pytest.raises(UserError, match="model.adapters does not make adapters"):
+            CausalLM(9, config=CONFIGS["llama"], adapters={**self.LORA, "target_modules": ["nowhere"]})

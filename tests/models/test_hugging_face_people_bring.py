@@ -66,7 +66,7 @@ BART = {
     "decoder_attention_heads": 2,
 }
 KINDS = {
-    "gpt2": (SMALL, r"is a decoder \(gpt2\), and no encoder of text: choose an encoder as BERT is"),
+    "gpt2": (SMALL, r"is a decoder \(gpt2\), and no encoder of text: model=causal_lm takes decoders"),
     "t5": (DECODED, "is an encoder with a decoder .t5., and no encoder"),
     "bart": (BART, "is an encoder with a decoder .bart., and no encoder"),
     "vit": (SIZES, "is a model of images .vit., and no encoder of text: model=image_classifier takes models of images"),

@@ -46,8 +46,8 @@ def folder_of(tmp_path_factory):
     "name, width, scheme",
     [
         ("diabetes", WIDE, "light"),
-        ("diabetes", NARROW, "dark"),
-        ("breast_cancer", WIDE, "dark"),
+        pytest.param("diabetes", NARROW, "dark", marks=pytest.mark.slow),
+        pytest.param("breast_cancer", WIDE, "dark", marks=pytest.mark.slow),
         ("reviews", NARROW, "light"),
         ("digits", NARROW, "light"),
     ],

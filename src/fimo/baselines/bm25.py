@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fimo.baselines.places import TOKENS, own_places
+from fimo.baselines.places import TOKENS, first_sequence, own_places
 from fimo.errors import MethodFailed, UserError
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -65,7 +65,7 @@ class BM25:
         """
         padding = [module.padding_idx for module in problem.network.modules() if isinstance(module, nn.Embedding)]
         ignored = [number for number in padding if number is not None]
-        train, test = self._texts(problem.train, ignored), self._texts(problem.test, ignored)
+        train, test = (self._texts(first_sequence(rows), ignored) for rows in (problem.train, problem.test))
         words, texts_with = np.unique(np.concatenate([np.unique(text) for text in train]), return_counts=True)
         words = words[texts_with < len(train)]
         if not len(words):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fimo.baselines.places import own_places
+from fimo.baselines.places import first_sequence, own_places
 from fimo.errors import MethodFailed
 from fimo.models.parameter_choice import last_layer
 from fimo.models.requirements import LOOKED_AT, spread
@@ -58,7 +58,7 @@ class Embedding:
                 f"{type(network).__name__} has none, since its own forward uses its parameters: choose another method, "
                 "or write the last step as a layer (torch.nn.Linear)."
             )
-        test = torch.cat(list(self._features(network, layer, problem.test)))
+        test = torch.cat(list(self._features(network, layer, first_sequence(problem.test))))
         left_out = problem.train.keep(problem.left_out.rows)
         similarities = [test @ features.T for features in self._features(network, layer, left_out)]
         return problem.left_out.summed(torch.cat(similarities, dim=1))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from fimo.rows import Inputs
+from fimo.rows import Inputs, Rows, map_inputs
 
 # What libraries of transformers call token numbers, and the mask that is 0 at padding.
 TOKENS, MASK = "input_ids", "attention_mask"
@@ -28,3 +30,14 @@ def own_places(inputs: Inputs, lengths: Tensor | None) -> Tensor | None:
         return None
     first = next(iter(tensors.values()))
     return torch.arange(first.shape[1], device=first.device) < lengths[:, None].to(first.device)
+
+
+def first_sequence(rows: Rows) -> Rows:
+    """Rows with the first sequence of each, where rows have several: two answers to one question.
+
+    Args:
+        rows: whose inputs are tensors `[row, place]`, or all `[row, sequence, place]` with a mask.
+    """
+    if isinstance(rows.inputs, Tensor) or MASK not in rows.inputs or rows.inputs[MASK].dim() != 3:
+        return rows
+    return replace(rows, inputs=map_inputs(lambda tensor: tensor[:, 0], rows.inputs))

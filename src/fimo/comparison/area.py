@@ -85,13 +85,13 @@ def cross_validated_damping(cosines: xr.DataArray) -> dict[str, xr.DataArray]:
 
 
 def beyond_table(
-    scores: Mapping[str, xr.DataArray], damped: xr.DataArray, gold: xr.DataArray, ceiling: xr.DataArray
+    scores: Mapping[str, xr.DataArray], damped: xr.DataArray | None, gold: xr.DataArray, ceiling: xr.DataArray
 ) -> pd.DataFrame:
     """How much of what can be reached every method reaches over all amounts of further training.
 
     Args:
         scores: by label.
-        damped: scores of a damped solve, `[damping, test, left_out]`, whose damping is to be chosen.
+        damped: scores of a damped solve, `[damping, test, left_out]`, whose damping is to be chosen; None for none.
         gold: see `centred_gold`.
         ceiling: `[step]`, the reliability ceiling, with `epoch`.
 
@@ -103,8 +103,9 @@ def beyond_table(
     top = float(area(ceiling))
     measures = (cosine, pearson)
     curves = {label: [agreements(each, gold, measure) for measure in measures] for label, each in scores.items()}
-    both = [cross_validated_damping(agreements(damped, gold, measure)) for measure in measures]
-    curves |= {name: [each[name] for each in both] for name in both[0]}
+    if damped is not None:
+        both = [cross_validated_damping(agreements(damped, gold, measure)) for measure in measures]
+        curves |= {name: [each[name] for each in both] for name in both[0]}
     rows = []
     for label, (cosines, pearsons) in curves.items():
         row: dict = {"method": label}

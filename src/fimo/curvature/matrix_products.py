@@ -79,11 +79,11 @@ def root_matrix_product(
         function = partial(outputs, inputs=inputs)
         values = _values(parameters)
         at_batch, back, *_ = vjp(function, values)
-        R = root(objective, at_batch.detach(), targets)
+        R = root(objective, at_batch.detach(), targets).flatten(1, -2)  # a row's outputs in one axis
 
         def single(vector: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             tangent = jvp(function, (values,), (vector,))[1]
-            return back((R @ (R.mT @ tangent[..., None])).squeeze(-1) / len(R))[0]
+            return back((R @ (R.mT @ tangent.flatten(1)[..., None])).reshape(tangent.shape) / len(R))[0]
 
         return _over_columns(network, single, columns)
 

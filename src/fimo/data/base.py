@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Literal, Protocol
@@ -71,6 +71,7 @@ class DataInfo:
         classes: names of the classes, or of several labels, by number; None where they have none.
         columns: what the training rows can be grouped by, by name, `[row]` of the entire split.
         describe: an example with its parts (columns, tokens, class); None where nothing more than `display` is known.
+        word: the text of a token, by its number, of data for language models; None for others.
     """
 
     inputs: int
@@ -80,6 +81,7 @@ class DataInfo:
     classes: tuple[str, ...] | None = None
     columns: Columns = field(default_factory=dict)
     describe: Describe | None = None
+    word: Callable[[int], str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

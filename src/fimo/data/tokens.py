@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -67,22 +67,61 @@ class Tokenisation:
                     "this row, or mend its text."
                 )
         lengths = torch.tensor([len(encoding.ids) for encoding in encoded])
-        inputs = {"input_ids": self._padded([encoding.ids for encoding in encoded], lengths, self.pad)}
+        inputs = {"input_ids": padded([encoding.ids for encoding in encoded], lengths, self.pad)}
         inputs["attention_mask"] = (torch.arange(inputs["input_ids"].shape[1]) < lengths[:, None]).long()
         if any(any(encoding.type_ids) for encoding in encoded):
-            inputs["token_type_ids"] = self._padded([encoding.type_ids for encoding in encoded], lengths, 0)
+            inputs["token_type_ids"] = padded([encoding.type_ids for encoding in encoded], lengths, 0)
         targets = torch.from_numpy(sentences.labels)
         return Rows(
             inputs, targets if targets.is_floating_point() else targets.long(), torch.from_numpy(index), lengths
         )
 
-    @staticmethod
-    def _padded(numbers: Sequence[Sequence[int]], lengths: torch.Tensor, filling: int) -> torch.Tensor:
-        """Rows of numbers as one tensor `[row, place]`, filled at their end."""
-        padded = torch.full((len(numbers), int(lengths.max())), filling)
-        for row, ids in enumerate(numbers):
-            padded[row, : len(ids)] = torch.tensor(ids)
-        return padded
+
+def padded(numbers: Sequence[Sequence[int]], lengths: torch.Tensor, filling: int) -> torch.Tensor:
+    """Rows of numbers as one tensor, filled at their end.
+
+    Args:
+        numbers: of each row.
+        lengths: how many each row has, `[row]`.
+        filling: what stands behind them.
+
+    Returns:
+        `[row, place]`.
+    """
+    result = torch.full((len(numbers), int(lengths.max())), filling)
+    for row, ids in enumerate(numbers):
+        result[row, : len(ids)] = torch.tensor(ids)
+    return result
+
+
+def fast_tokenizer(name: str) -> tuple[Any, int]:
+    """The tokenizer of a folder or of a model on the hub (see `fimo.hub`), and how many tokens its model takes.
+
+    Args:
+        name: path of a folder, or a name on the hub.
+
+    Returns:
+        The tokenizer of the transformers library, and the number of tokens.
+
+    Raises:
+        UserError: where the folder has no tokenizer, or a slow one; `Unavailable` where the hub's can't be had.
+    """
+    from transformers import AutoTokenizer
+
+    hub.quiet()
+    folder = Path(name) if Path(name).is_dir() else hub.find(name)
+    if (base := hub.adapter_base(name)) and not _has_tokenizer(folder):
+        return fast_tokenizer(base)  # adapters are stored without the tokenizer of their model
+    # Without one transformers would make a tokenizer that knows no word.
+    if not _has_tokenizer(folder):
+        raise UserError(f"{name} has no tokenizer: expected one of the files {', '.join(FILES)}.")
+    try:
+        loaded = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, TypeError, KeyError) as reason:
+        raise UserError(f"{name} has no tokenizer that can be read ({hub.short(reason)}).") from reason
+    if not loaded.is_fast:
+        raise UserError(f"The tokenizer of {name} must be a fast one (tokenizer.json), found another.")
+    return loaded, min(int(loaded.model_max_length), _positions(folder))
 
 
 def pretrained_tokenisation(name: str, max_length: int) -> Tokenisation:
@@ -97,24 +136,9 @@ def pretrained_tokenisation(name: str, max_length: int) -> Tokenisation:
         The tokenisation with the model's own vocabulary.
 
     Raises:
-        UserError: where the folder has no tokenizer, or a slow one; `Unavailable` where the hub's can't be had.
+        UserError: where there is no such tokenizer, see `fast_tokenizer`.
     """
-    from transformers import AutoTokenizer
-
-    hub.quiet()
-    folder = Path(name) if Path(name).is_dir() else hub.find(name)
-    if (base := hub.adapter_base(name)) and not _has_tokenizer(folder):
-        return pretrained_tokenisation(base, max_length)  # adapters are stored without the tokenizer of their model
-    # Without one transformers would make a tokenizer that knows no word.
-    if not _has_tokenizer(folder):
-        raise UserError(f"{name} has no tokenizer: expected one of the files {', '.join(FILES)}.")
-    try:
-        loaded = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, TypeError, KeyError) as reason:
-        raise UserError(f"{name} has no tokenizer that can be read ({hub.short(reason)}).") from reason
-    if not loaded.is_fast:
-        raise UserError(f"The tokenizer of {name} must be a fast one (tokenizer.json), found another.")
-    longest = min(int(loaded.model_max_length), _positions(folder))
+    loaded, longest = fast_tokenizer(name)
     if longest < max_length:
         logger.info("sentences are cut to the %d tokens that %s takes (data.max_length=%d)", longest, name, max_length)
     tokenizer = loaded.backend_tokenizer

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from fimo.further_training.evaluation import blocks, test_losses
+from fimo.further_training.evaluation import blocks, rows_at_once, test_losses, token_losses
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.modes import parameters_of_run, rng_seeded, statistics_of, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
@@ -91,8 +91,8 @@ class Ensemble:
         autocast: torch.dtype | None = None,
     ) -> None:
         self.problem, self.clip, self.size, self.autocast = problem, clip, len(groups), autocast
-        test_blocks = blocks(problem.test)
-        self.test_inputs = [problem.test.keep(block).inputs for block in test_blocks]
+        test_blocks = blocks(problem.test, rows_at_once(problem, min(runs_per_chunk, self.size)))
+        self.test_blocks = [problem.test.keep(block) for block in test_blocks]
         self.test_order = torch.cat(test_blocks).argsort().to(problem.device)
         self.statistics = statistics_of(problem.network) if own_statistics else {}
         self.vectorised = self._vmap_works(min(runs_per_chunk, self.size))
@@ -172,9 +172,25 @@ class Ensemble:
         losses = torch.empty(self.size, len(self.problem.test), dtype=torch.float64, device=self.problem.device)
         with training_mode(self.problem.network, False):
             for chunk in self.chunks:
-                parts = [self._each_run(self.problem.outputs, 1)(chunk.state, inputs) for inputs in self.test_inputs]
-                losses[chunk.runs] = test_losses(self.problem, torch.cat(parts, 1)[:, self.test_order])
+                outputs = (
+                    (self._each_run(self.problem.outputs, 1)(chunk.state, b.inputs), b) for b in self.test_blocks
+                )
+                parts = [test_losses(self.problem, of_runs, block.targets) for of_runs, block in outputs]
+                losses[chunk.runs] = torch.cat(parts, 1)[:, self.test_order]
         return losses.cpu()
+
+    def token_losses(self, run: int) -> Tensor | None:
+        """Losses of single tokens in one run, `[test, token]`, see `fimo.further_training.evaluation`.
+
+        Args:
+            run: its number.
+        """
+        chunk = next(chunk for chunk in self.chunks if run in chunk.runs)
+        place = int((chunk.runs == run).nonzero()[0, 0])
+        state = {name: tensor[place] for name, tensor in chunk.state.items()}
+        with training_mode(self.problem.network, False):
+            parts = token_losses(self.problem, state, self.test_blocks)
+        return None if parts is None else parts[self.test_order].cpu()
 
     def _each_run(self, function: Callable[..., Tensor], stacked: int) -> Callable[..., Tensor]:
         """`function` for every run of a chunk, results stacked; its first `stacked` arguments have an axis `run`."""

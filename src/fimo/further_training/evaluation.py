@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from fimo.problem import Problem
+from fimo.memory import BLOCK_BYTES
+from fimo.models.weighted import for_rows
+from fimo.problem import Parameters, Problem
 from fimo.rows import Rows
 
 # Of sequences that are evaluated together, the longest by the shortest: the rest of what is computed is padding.
 STRETCH = 1.25
 
 
-def blocks(test: Rows) -> list[Tensor]:
-    """Positions of the test examples that go through the network together: all, or sequences of similar lengths."""
+@torch.no_grad()
+def rows_at_once(problem: Problem, runs: int) -> int:
+    """How many test examples go through the network together, so that the outputs of a language model fit into memory.
+
+    Args:
+        problem: network and test examples.
+        runs: that are evaluated together.
+    """
+    test = problem.test
+    longest = slice(0, 1) if test.lengths is None else test.lengths.argmax()[None]
+    outputs = problem.outputs(problem.parameters, test.keep(longest).inputs)
+    return max(1, BLOCK_BYTES // (outputs.numel() * torch.float64.itemsize * runs))
+
+
+def blocks(test: Rows, at_most: int | None = None) -> list[Tensor]:
+    """Positions of the test examples that go through the network together: all, or sequences of similar lengths.
+
+    Args:
+        test: the test examples.
+        at_most: so many together; None for any number.
+    """
+    return [part for block in _similar(test) for part in block.split(at_most or len(test))]
+
+
+def _similar(test: Rows) -> list[Tensor]:
     if test.lengths is None:
         return [torch.arange(len(test))]
     lengths, order = test.lengths.cpu().sort(stable=True)
@@ -25,21 +52,45 @@ def blocks(test: Rows) -> list[Tensor]:
     return similar
 
 
-def test_losses(problem: Problem, outputs: Tensor) -> Tensor:
+def test_losses(problem: Problem, outputs: Tensor, targets: Tensor) -> Tensor:
     """The losses at the test examples, or what else is measured, in float64 `[run, test]`.
 
     The outputs are cast before the loss is taken: effects are differences of nearly equal losses.
 
     Args:
-        problem: whose test targets and measurement they are.
-        outputs: of each run's network at the test examples.
+        problem: whose measurement they are.
+        outputs: of each run's network at some of the test examples, `[run, test, output]`.
+        targets: of these test examples, `[test, …]`.
 
     Returns:
         The losses, one for each run and test example.
     """
-    targets = problem.test.targets
     wide = targets.to(torch.float64) if targets.is_floating_point() else targets
     runs = len(outputs)
     repeated = wide.repeat(runs, *[1] * (wide.dim() - 1))
     losses = problem.watched.loss(outputs.to(torch.float64).flatten(0, 1), repeated)
     return losses.unflatten(0, (runs, len(wide)))
+
+
+@torch.no_grad()
+def token_losses(problem: Problem, parameters: Parameters, test_blocks: Sequence[Rows]) -> Tensor | None:
+    """What each token of the test examples adds to their loss, in float64, for people to look at.
+
+    Args:
+        problem: network and objective.
+        parameters: θ, and statistics, by name.
+        test_blocks: the test examples, in blocks.
+
+    Returns:
+        `[test, token]`, block after block, NaN for tokens without a loss; None where the loss is no mean over tokens.
+    """
+    parts = []
+    for block in test_blocks:
+        objective, outputs = (
+            for_rows(problem.objective, block, counted=False),
+            problem.outputs(parameters, block.inputs),
+        )
+        if (losses := objective.token_losses(outputs.to(torch.float64), block.targets)) is None:
+            return None
+        parts.append(losses)
+    return torch.cat(parts)

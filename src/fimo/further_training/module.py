@@ -75,6 +75,7 @@ class FurtherTrainingModule(pl.LightningModule):
         self.ensemble = Ensemble(self.problem, groups, settings.optimizer, *together)
         self.tangents = self._tangents() if settings.tangents else None
         self.loss_before = self.ensemble.test_losses()[0]
+        self.tokens_before = self.ensemble.token_losses(0)
 
     def _tangents(self) -> Tangents:
         together = self.settings.runs_per_chunk(self.problem, len(self.problem.left_out))
@@ -139,8 +140,18 @@ class FurtherTrainingModule(pl.LightningModule):
         return {"losses": xr.concat([self._dataset(seed, slice(place, place + 1)) for seed in self.seeds], "seed")}
 
     def results(self) -> dict[int, xr.Dataset]:
-        """Each seed's losses after the last step, with NaN for runs that diverged (see `fimo.effect`)."""
-        return {seed: with_diverged_as_nan(self._dataset(seed, slice(None))) for seed in self.seeds}
+        """Each seed's losses after the last step, with NaN for runs that diverged (see `fimo.effect`).
+
+        Of language models those of each token too, `token_loss_before` and `token_loss_full [test, token]`.
+        """
+        losses = {seed: with_diverged_as_nan(self._dataset(seed, slice(None))) for seed in self.seeds}
+        if self.tokens_before is None:
+            return losses
+        for place, seed in enumerate(self.seeds):
+            tokens = self.ensemble.token_losses(place * len(self.runs))
+            by_name = {"token_loss_before": self.tokens_before, "token_loss_full": tokens}
+            losses[seed] = losses[seed].assign({name: (("test", "token"), loss) for name, loss in by_name.items()})
+        return losses
 
     def _dataset(self, seed: int, steps: slice) -> xr.Dataset:
         losses = self.losses[self.seeds.index(seed), steps].numpy()

@@ -2,6 +2,7 @@
 
 J is the Jacobian of the outputs f with respect to the parameters, at one example and at θ_f. A cotangent function takes
 the objective, outputs `[row, output]` and targets and returns `[row, output, scalar]`, one cotangent for each scalar.
+Where a row's outputs have several axes, as those of a language model, `output` stands for all of them.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: f, `[row, output]`.
         targets: `[row, …]`.
     """
-    return vmap(jacrev(_alone(objective.output)))(outputs, targets).mT
+    return vmap(jacrev(_alone(objective.output)))(outputs, targets).movedim(1, -1)
 
 
 def _alone(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:

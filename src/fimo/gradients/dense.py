@@ -136,7 +136,7 @@ def per_example_gradients(
     def pulled_back(inputs: Inputs, cotangent: Tensor, row: Tensor) -> Parameters:
         single = map_inputs(lambda tensor: tensor[None], inputs)
         back = vjp(lambda some: problem.outputs(parameters | some, single).squeeze(0), wanted)[1]
-        return vmap(lambda vector: back(vector)[0])(cotangent.T)
+        return vmap(lambda vector: back(vector)[0], in_dims=-1)(cotangent)
 
     def one_row(_: Inputs, cotangent: Tensor, row: Tensor) -> Parameters:
         return _of_one_row(problem, rows, int(row), cotangent, list(wanted))
@@ -158,7 +158,8 @@ def _of_one_row(problem: Problem, rows: Rows, row: int, cotangent: Tensor, names
     with torch.enable_grad():
         output = problem.outputs(parameters | wanted, inputs).squeeze(0)
     if not output.requires_grad:  # the row takes a way without these parameters
-        return {name: tensor.new_zeros(cotangent.shape[1], *tensor.shape) for name, tensor in wanted.items()}
+        return {name: tensor.new_zeros(cotangent.shape[-1], *tensor.shape) for name, tensor in wanted.items()}
     options = {"retain_graph": True, "materialize_grads": True}
-    gradients = [torch.autograd.grad(output, list(wanted.values()), vector, **options) for vector in cotangent.T]
+    vectors = cotangent[: len(output)].unbind(-1)  # outputs of places were cut with them
+    gradients = [torch.autograd.grad(output, list(wanted.values()), vector, **options) for vector in vectors]
     return {name: torch.stack(parts) for name, parts in zip(wanted, zip(*gradients, strict=True), strict=True)}

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from fimo.gradients.layers import ALL, parameter_names
+from fimo.gradients.layers import ALL, LayerGradients, parameter_names
 from fimo.gradients.sequences import LinearSequenceGradients, Segment, SequenceGradients
 
 
@@ -41,6 +41,8 @@ class EmbeddingGradients(SequenceGradients):
     def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
         """Positions are often looked up once for all rows: then each row has its own view of them.
 
+        Places of all sequences of a row are places of the row.
+
         Args:
             inputs: of a call.
             outputs: of that call.
@@ -51,6 +53,8 @@ class EmbeddingGradients(SequenceGradients):
         """
         if len(inputs) == 1 < rows:
             return inputs.expand(rows, *inputs.shape[1:]), outputs.expand(rows, *outputs.shape[1:])
+        if len(inputs) > rows and len(inputs) % rows == 0 and inputs.dim() > 1:
+            return inputs.reshape(rows, -1), LayerGradients.joined_places(outputs, rows)
         return inputs, outputs
 
     @classmethod

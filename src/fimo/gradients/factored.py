@@ -19,8 +19,9 @@ from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.layers import Layer
-from fimo.gradients.linear import LayerNormGradients, LinearGradients
+from fimo.gradients.linear import LinearGradients
 from fimo.gradients.network import NetworkGradients
+from fimo.gradients.norms import LayerNormGradients, RootMeanSquareNormGradients
 from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.gradients.verified import require_right_sums, require_single_calls
 from fimo.problem import Problem
@@ -32,6 +33,7 @@ LAYERS: tuple[type[Layer], ...] = (
     LinearSequenceGradients,
     EmbeddingGradients,
     LayerNormGradients,
+    RootMeanSquareNormGradients,
     Conv2dGradients,
 )
 Calls = dict[str, list[tuple[Tensor, Tensor]]]
@@ -147,12 +149,13 @@ def _forward(network: nn.Module, modules: Mapping[str, nn.Module], inputs: Input
     rows = rows_of(inputs)
 
     def record(name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        given = args[0]
+        given, shape = args[0], output.shape
         for kind in LAYERS:
             if kind.supports(module):
                 given, output = kind.for_each_row(given, output, rows)
         calls[name].append((given, output))
-        return output.clone()  # what follows may work in place, as ReLU can: the recorded output stays as it is
+        after = output.clone()  # what follows may work in place, as ReLU can: the recorded output stays as it is
+        return after.reshape(shape) if after.numel() == shape.numel() else after
 
     hooks = [module.register_forward_hook(partial(record, name)) for name, module in modules.items()]
     try:

@@ -75,6 +75,22 @@ class Layer(Gradients, ABC):
         """
         return inputs, outputs
 
+    @staticmethod
+    def joined_places(tensor: Tensor, rows: int) -> Tensor:
+        """The several sequences of a row, with which a layer is called one after another, as places of one sequence.
+
+        Args:
+            tensor: inputs or outputs of a call, `[row · sequence, …]`.
+            rows: number of rows that the network is called with.
+
+        Returns:
+            `[row, sequence · place, …]`; the tensor itself where it has an axis `row`.
+        """
+        sequences, rest = divmod(len(tensor), rows)
+        if rest or sequences < 2:
+            return tensor
+        return tensor.reshape(rows, -1, *tensor.shape[2:]) if tensor.dim() > 2 else tensor.reshape(rows, sequences, -1)
+
     @classmethod
     @abstractmethod
     def of(cls, name: str, module: Any, inputs: Tensor, deltas: Tensor) -> Self:

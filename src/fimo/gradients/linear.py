@@ -1,4 +1,4 @@
-"""Gradients of linear layers that are applied to a matrix, and of layer normalisations."""
+"""Gradients of linear layers that are applied to a matrix."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from fimo.gradients.dense import DenseGradients
-from fimo.gradients.layers import ALL, Layer, LayerGradients, parameter_names
+from fimo.gradients.layers import ALL, LayerGradients, parameter_names
 from fimo.memory import LAYER_GRADIENT_BYTES
 
 
@@ -131,48 +129,3 @@ class LinearGradients(LayerGradients):
     def weighted_squares(self, weights: Tensor) -> Tensor:
         """Σ δ² w a², without outer products; weights `[fan-out, fan-in]`."""
         return ((self.deltas.square() @ weights) * self.inputs.square()).sum(1)
-
-
-class LayerNormGradients(DenseGradients, Layer):
-    """A layer normalisation with a scale: its gradients as they are, in closed form.
-
-    With x̂ the normalised input, the gradient of the scale is Σ over places x̂ δ, and that of the shift Σ δ.
-    """
-
-    @staticmethod
-    def supports(module: nn.Module) -> bool:
-        """Layer normalisations that have a scale."""
-        return type(module) is nn.LayerNorm and module.weight is not None
-
-    @staticmethod
-    def is_cheaper(module: nn.LayerNorm, inputs: Tensor, outputs: Tensor) -> bool:
-        """Wherever there is an axis `row` before the normalised ones; no backward pass for each row is needed.
-
-        Args:
-            module: the layer normalisation.
-            inputs: of a call, `[row, …]`.
-            outputs: of that call, `[row, …]`.
-
-        Returns:
-            Whether the inputs have more axes than `row`.
-        """
-        return inputs.dim() >= 2
-
-    @classmethod
-    def of(cls, name: str, module: nn.LayerNorm, inputs: Tensor, deltas: Tensor) -> Self:
-        """Sums over places.
-
-        Args:
-            name: of the module.
-            module: the layer normalisation.
-            inputs: what it normalises, `[row, …]`.
-            deltas: δ, the gradients at its outputs, `[row, …]`.
-
-        Returns:
-            A gradient for each row.
-        """
-        weight, bias = parameter_names(name, module)
-        scales = functional.layer_norm(inputs, module.normalized_shape, eps=module.eps) * deltas
-        places = tuple(range(1, scales.dim() - len(module.normalized_shape)))
-        tensors = {weight: scales} if bias is None else {weight: scales, bias: deltas}
-        return cls({key: tensor.sum(places) if places else tensor for key, tensor in tensors.items()})

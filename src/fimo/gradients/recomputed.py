@@ -91,7 +91,7 @@ class RecomputedGradients(FactoredGradients):
         Returns:
             Row after row; where an example has several scalars they follow each other.
         """
-        count = len(rows) * source.scalars(cotangents)
+        count = len(rows) * source.scalars(cotangents, rows)
         groups: list[list[str]] = []
         sizes: list[int] = []
         for names, size in source.gradient_bytes(rows, cotangents):
@@ -177,7 +177,8 @@ class RecomputedGradients(FactoredGradients):
         """Each row times its factor, `[row]`."""
         recipes, start = [], 0
         for recipe in self.recipes:
-            some = factors[start : (start := start + len(recipe.rows) * recipe.source.scalars(recipe.cotangents))]
+            count = len(recipe.rows) * recipe.source.scalars(recipe.cotangents, recipe.rows)
+            some = factors[start : (start := start + count)]
             recipes.append(replace(recipe, factors=some if recipe.factors is None else some * recipe.factors))
         return replace(self, recipes=tuple(recipes))
 

@@ -93,7 +93,7 @@ class GradientSource:
         Returns:
             The blocks, which are made when they are asked for.
         """
-        start, scalars = 0, self.scalars(cotangents)
+        start, scalars = 0, self.scalars(cotangents, rows)
         while start < len(rows):
             fit = self._rows_that_fit(rows, start)
             size = max(1, min(fit, at_most or fit) // scalars)
@@ -131,9 +131,14 @@ class GradientSource:
         return sizes + [((name,), theta[name].nbytes) for name in self.factorisation.others]
 
     @torch.no_grad()
-    def scalars(self, cotangents: Cotangents) -> int:
-        """Gradients for each row."""
-        problem, row = self.problem, self.problem.train.keep(slice(0, 1))
+    def scalars(self, cotangents: Cotangents, rows: Rows | None = None) -> int:
+        """Gradients for each row.
+
+        Args:
+            cotangents: of the scalars that are differentiated.
+            rows: the examples; None for the training rows.
+        """
+        problem, row = self.problem, (self.problem.train if rows is None else rows).keep(slice(0, 1))
         outputs = problem.outputs(problem.parameters, row.inputs)
         return cotangents(problem.objective, outputs, row.targets).shape[-1]
 

@@ -36,8 +36,8 @@ def vjp_over_training_set(
         inputs, targets = problem.train[some]
         with torch.enable_grad():
             outputs = problem.network(inputs)
-        vectors = cotangents(problem.objective, outputs.detach(), targets) @ by_row[some, :, None]
-        gradients = torch.autograd.grad(outputs, list(parameters.values()), vectors[..., 0], materialize_grads=True)
+        vectors = torch.einsum("r...s,rs->r...", cotangents(problem.objective, outputs.detach(), targets), by_row[some])
+        gradients = torch.autograd.grad(outputs, list(parameters.values()), vectors, materialize_grads=True)
         for name, part in zip(total, gradients, strict=True):
             total[name] += part
     return total
@@ -71,5 +71,6 @@ def jvp_over_training_set(
                 f"The drift of the network {type(problem.network).__name__} can't be estimated: torch has no forward "
                 f"derivative for a part of it ({str(reason).splitlines()[0]}); choose moved=none."
             ) from reason
-        products.append((tangents[:, None, :] @ cotangents(problem.objective, outputs, targets)).squeeze(1))
+        vectors = cotangents(problem.objective, outputs, targets).flatten(1, -2)
+        products.append((tangents.flatten(1)[:, None, :] @ vectors).squeeze(1))
     return torch.cat(products)[order.argsort()].flatten()

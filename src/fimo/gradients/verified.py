@@ -216,9 +216,10 @@ def require_right_sums(
     generator = torch.Generator().manual_seed(0)
     cotangents = torch.randn(outputs.shape, generator=generator, dtype=torch.float64).to(outputs)
     weights = 1 + torch.rand(len(outputs), generator=generator, dtype=torch.float64).to(outputs)
+    weighted_cotangents = cotangents * weights.reshape(-1, *[1] * (outputs.dim() - 1))
     options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
     plain = torch.autograd.grad(outputs, results, cotangents, **options)
-    made = torch.autograd.grad(outputs, [*results, *parameters.values()], weights[:, None] * cotangents, **options)
+    made = torch.autograd.grad(outputs, [*results, *parameters.values()], weighted_cotangents, **options)
     sums = dict(zip(parameters, made[len(results) :], strict=True))
     tolerance = TOLERANCE.get(outputs.dtype, TOLERANCE_OTHERWISE)
     rounding = ROUNDINGS * torch.finfo(outputs.dtype).eps

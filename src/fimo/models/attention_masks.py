@@ -7,7 +7,7 @@ one of four axes `[row, head, query, key]` as it is; models with sliding windows
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,8 +70,55 @@ def as_it_is(model: PreTrainedModel, mask: Tensor) -> Tensor:
     return mask
 
 
+def causal(model: PreTrainedModel, mask: Tensor) -> Tensor:
+    """The summand of a decoder's layers: no place looks at a later one, nor at padding.
+
+    Args:
+        model: whose dtype matters.
+        mask: `[row, place]`, 1 at tokens and 0 at padding.
+
+    Returns:
+        `[row, 1, place, place]`: 0 at what a place looks at, the lowest number elsewhere.
+    """
+    places = torch.arange(mask.shape[-1], device=mask.device)
+    later = places > places[:, None]
+    return torch.maximum(later[None, None].to(model.dtype), 1 - mask[:, None, None, :].to(model.dtype)) * _lowest(model)
+
+
+def causal_in_a_window(model: PreTrainedModel, mask: Tensor) -> Tensor:
+    """The summand of a decoder all of whose layers look at a window of the places before each.
+
+    Args:
+        model: whose dtype and window matter.
+        mask: `[row, place]`, 1 at tokens and 0 at padding.
+
+    Returns:
+        `[row, 1, place, place]`.
+    """
+    places = torch.arange(mask.shape[-1], device=mask.device)
+    outside = places[:, None] - places >= model.config.sliding_window
+    return causal(model, mask).masked_fill(outside[None, None], _lowest(model))
+
+
+def causal_by_kind_of_layer(model: PreTrainedModel, mask: Tensor) -> dict[str, Tensor]:
+    """The summands of a decoder's layers that look at all earlier places, and of those that look at a window.
+
+    Args:
+        model: whose dtype and window matter.
+        mask: `[row, place]`, 1 at tokens and 0 at padding.
+
+    Returns:
+        `full_attention` and, where the model has a window, `sliding_attention`, each `[row, 1, place, place]`.
+    """
+    everywhere = {"full_attention": causal(model, mask)}
+    if not getattr(model.config, "sliding_window", None):
+        return everywhere
+    return {**everywhere, "sliding_attention": causal_in_a_window(model, mask)}
+
+
 # In the order in which they are tried; the last one is right for every model, but with most of them not under `vmap`.
 FORMS: tuple[Form, ...] = (added_to_logits, by_kind_of_layer, as_it_is)
+CAUSAL_FORMS: tuple[Form, ...] = (causal, causal_by_kind_of_layer, causal_in_a_window, as_it_is)
 
 
 def model_inputs(model: PreTrainedModel, inputs: Mapping[str, Tensor], form: Form) -> dict[str, Any]:
@@ -105,14 +152,21 @@ def _has_types(model: PreTrainedModel) -> bool:
 
 
 @torch.no_grad()
-def mask_form(model: PreTrainedModel, first: Callable[[Any], Tensor]) -> Form:
+def mask_form(
+    model: PreTrainedModel,
+    first: Callable[[Any, Tensor], Tensor],
+    forms: Sequence[Form] = FORMS,
+    options: Callable[[Tensor], Mapping[str, Any]] = lambda mask: {},
+) -> Form:
     """The form in which a model takes a mask under `vmap`, so that its outputs are those with its own mask.
 
     Both are compared in eval mode on two rows of which one is padded, over more places than a window of the model has.
 
     Args:
         model: of the transformers library.
-        first: what is used of the model's output, `[row, …]`.
+        first: what is used of the model's output, given the mask, `[row, …]`.
+        forms: that are tried, the last of which is right for every model.
+        options: what else the model is given, by its mask `[row, place]`.
 
     Returns:
         The form; `as_it_is` where no other is right, whether `vmap` takes it or not.
@@ -126,23 +180,24 @@ def mask_form(model: PreTrainedModel, first: Callable[[Any], Tensor]) -> Form:
     mask = (torch.arange(length) < torch.tensor([[length], [max(1, length // 2)]])).long()
     training = model.training
     try:
-        theirs = first(model.eval()(input_ids=tokens, attention_mask=mask))
+        theirs = first(model.eval()(input_ids=tokens, attention_mask=mask, **options(mask)), mask)
     except Exception as reason:  # of any kind of model, which may want other inputs
         raise UserError(
             f"A {type(model).__name__} can't be used here: it does not take tokens and a mask alone ({short(reason)}); "
-            "choose an encoder as BERT is."
+            f"choose {'a decoder' if forms is CAUSAL_FORMS else 'an encoder as BERT is'}."
         ) from reason
 
     def agrees(form: Form) -> bool:
         def outputs(ids: Tensor, own: Tensor) -> Tensor:
-            return first(model(input_ids=ids[None], attention_mask=form(model, own[None])))[0]
+            row = own[None]
+            return first(model(input_ids=ids[None], attention_mask=form(model, row), **options(row)), row)[0]
 
         try:
             return torch.allclose(vmap(outputs)(tokens, mask), theirs, rtol=1e-4, atol=1e-4)
         except Exception:  # what a model raises for a mask of another form is its own matter
             return False
 
-    chosen = next((form for form in FORMS if agrees(form)), as_it_is)
+    chosen = next((form for form in forms if agrees(form)), as_it_is)
     model.train(training)
     return chosen
 

@@ -56,7 +56,7 @@ class Encoder(nn.Module):
             require_words(self.encoder, name, inputs)
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # type: ignore[assignment]
-        self.mask_form = mask_form(self.encoder, lambda output: output.last_hidden_state[:, 0])
+        self.mask_form = mask_form(self.encoder, lambda output, mask: output.last_hidden_state[:, 0])
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.config.hidden_size, outputs)
 
@@ -89,7 +89,7 @@ class SequenceClassifier(nn.Module):
         self.model = pretrained_model(name, AutoModelForSequenceClassification, outputs)
         require_words(self.model, name, inputs)
         self.order = head_order(self.model.config, name, outputs, classes, task)
-        self.mask_form = mask_form(self.model, lambda output: output.logits)
+        self.mask_form = mask_form(self.model, lambda output, mask: output.logits)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Logits `[row, class]` from `input_ids` and `attention_mask`, each `[row, place]`."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError
+from fimo.memory import BLOCK_BYTES
 from fimo.models.objective import Objective
 from fimo.models.weighted import for_rows
 from fimo.rows import Rows, map_inputs
@@ -15,8 +19,32 @@ EVALUATION_ROWS = 1024
 
 
 @torch.no_grad()
+def outputs_by_block(network: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, Tensor]]:
+    """Outputs of a network in eval mode, some rows at a time: those of a language model are never held for all.
+
+    Args:
+        network: left in eval mode.
+        rows: to evaluate it on.
+
+    Returns:
+        f, `[row, output]`, float64, on the CPU, and targets `[row, …]`.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+
+    def at(block: Tensor | slice) -> Tensor:
+        return network(map_inputs(lambda tensor: tensor.to(device), rows[block][0])).double().cpu()
+
+    longest = slice(0, 1) if rows.lengths is None else rows.lengths.argmax()[None]
+    size = max(1, min(EVALUATION_ROWS, BLOCK_BYTES // at(longest).nbytes))
+    targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
+    for start in range(0, len(rows), size):
+        block = slice(start, start + size)
+        yield at(block), targets[block].cpu()
+
+
 def outputs_at(network: nn.Module, rows: Rows) -> Tensor:
-    """Outputs of a network in eval mode.
+    """Outputs of a network in eval mode, all of them: for networks with a few outputs a row.
 
     Args:
         network: left in eval mode.
@@ -25,11 +53,22 @@ def outputs_at(network: nn.Module, rows: Rows) -> Tensor:
     Returns:
         f, `[row, output]`, float64, on the CPU.
     """
-    network.eval()
-    device = next(network.parameters()).device
-    parts = range(0, len(rows), EVALUATION_ROWS)
-    batches = (map_inputs(lambda t: t.to(device), rows[slice(s, s + EVALUATION_ROWS)][0]) for s in parts)
-    return torch.cat([network(inputs).double().cpu() for inputs in batches])
+    return torch.cat([outputs for outputs, _ in outputs_by_block(network, rows)])
+
+
+def losses_at(network: nn.Module, objective: Objective, rows: Rows) -> Tensor:
+    """The loss at every row, in eval mode and float64.
+
+    Args:
+        network: left in eval mode.
+        objective: of which the loss is.
+        rows: to evaluate it on; where they have weights the losses do.
+
+    Returns:
+        `[row]`.
+    """
+    objective = for_rows(objective, rows)
+    return torch.cat([objective.loss(outputs, targets) for outputs, targets in outputs_by_block(network, rows)])
 
 
 def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, float]:
@@ -43,8 +82,16 @@ def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, f
     Returns:
         `loss`, and the objective's measures by their names.
     """
-    objective, outputs, targets = for_rows(objective, rows), outputs_at(network, rows), _targets(rows)
-    return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}
+    objective = for_rows(objective, rows)
+    blocks = outputs_by_block(network, rows)
+    if not objective.metrics_are_means:
+        outputs, targets = map(torch.cat, zip(*blocks, strict=True))
+        return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}
+    totals: Counter[str] = Counter()
+    for outputs, targets in blocks:
+        means = {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}
+        totals.update({name: mean * len(targets) for name, mean in means.items()})
+    return {name: total / len(rows) for name, total in totals.items()}
 
 
 def mistakes(network: nn.Module, objective: Objective, rows: Rows) -> Tensor:
@@ -61,8 +108,12 @@ def mistakes(network: nn.Module, objective: Objective, rows: Rows) -> Tensor:
     Raises:
         UserError: for an objective that knows no right or wrong, and where the network gets every row right.
     """
-    objective, outputs, targets = for_rows(objective, rows), outputs_at(network, rows), _targets(rows)
-    measured = [objective.metrics(outputs[row : row + 1], targets[row : row + 1]) for row in range(len(rows))]
+    objective = for_rows(objective, rows)
+    measured = [
+        objective.metrics(outputs[row : row + 1], targets[row : row + 1])
+        for outputs, targets in outputs_by_block(network, rows)
+        for row in range(len(targets))
+    ]
     if "accuracy" not in measured[0]:
         raise UserError(
             f"data.tested=misclassified needs an objective of classes or labels, found {objective!r}: name positions "
@@ -75,7 +126,3 @@ def mistakes(network: nn.Module, objective: Objective, rows: Rows) -> Tensor:
             "of them right."
         )
     return wrong
-
-
-def _targets(rows: Rows) -> Tensor:
-    return rows.targets.double() if rows.targets.is_floating_point() else rows.targets

@@ -116,8 +116,9 @@ def same_when_cut(network: nn.Module, rows: Rows) -> bool:
     if rows.lengths is None:
         return True
     shortest = rows.lengths.argmin()[None]
-    padded, _ = rows.take(shortest, None)
-    return largest_gap(outputs_at(network, padded), outputs_at(network, rows[shortest][0])) == 0
+    padded, own = outputs_at(network, rows.take(shortest, None)[0]), outputs_at(network, rows[shortest][0])
+    # Outputs of places are cut with them.
+    return largest_gap(padded if padded.dim() == 2 else padded[:, : own.shape[1]], own) == 0
 
 
 @torch.no_grad()

@@ -24,6 +24,10 @@ class Objective(ABC):
     criterion: nn.Module | None = None
     # The Hessian in the outputs is the curvature as it is: nothing is cut off, and nothing put in its place.
     positive_hessian = False
+    # Axes of a row's outputs: one, `[row, output]`; None for any number of them.
+    output_axes: int | None = 1
+    # All measures are means over rows, so that no block of rows need be held for them.
+    metrics_are_means = False
     # Targets are real numbers, one for each output, so that integers are made such.
     real_targets = False
     # How targets are drawn from the model, for curvature by sampling; and how random signs are multiplied by a root.
@@ -73,6 +77,18 @@ class Objective(ABC):
             `[row, scalar]`.
         """
         return outputs
+
+    def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """What each token of a row adds to its loss, for people to look at: None for losses that are no mean of such.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row, token]`, NaN for tokens without a loss.
+        """
+        return None
 
     def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """A root R of the positive part of the loss's Hessian in the outputs, R Rᵀ = (∂²ℓ/∂f²)₊.
@@ -163,6 +179,8 @@ class OwnObjective(Objective):
     Args:
         given: `loss(outputs, targets) -> [row]`, or an object with it.
     """
+
+    output_axes = None
 
     def __init__(self, given: Any) -> None:
         self.given = given

@@ -10,10 +10,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
-from transformers.models.auto import modeling_auto
 
 from fimo import hub
 from fimo.errors import UserError, short
+from fimo.models.model_kinds import require_kind
 
 logger = logging.getLogger(__name__)
 
@@ -102,38 +102,6 @@ def _loaded(name: str, kind: Any, brought: Sequence[str] = (), **settings: Any) 
     if missing := sorted(key for key in loading["missing_keys"] if not any(part in key for part in unused)):
         raise UserError(f"{name} lacks weights of a {type(model).__name__}: {missing[0]} and {len(missing) - 1} more.")
     return model
-
-
-def require_kind(config: Any, name: str, kind: Any) -> None:
-    """Refuse a model of another kind than is wanted.
-
-    Args:
-        config: of the model.
-        name: of the model, for the error.
-        kind: of the library's auto classes, for text or for images.
-
-    Raises:
-        UserError: naming what it is, and what is wanted.
-    """
-    known = type(config)
-    masked, causal, images = (
-        known in getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING")
-        for task in ("MASKED_LM", "CAUSAL_LM", "IMAGE_CLASSIFICATION")
-    )
-    if kind is modeling_auto.AutoModelForImageClassification:
-        if not images:
-            raise UserError(f"{name} is no classifier of images ({config.model_type}): choose a vision transformer.")
-        return
-    what = None
-    if getattr(config, "is_encoder_decoder", False):
-        what = "an encoder with a decoder"
-    elif getattr(config, "text_config", None) is not None or images and not masked:
-        what = "a model of images"
-    elif getattr(config, "is_decoder", False) or causal and not masked:
-        what = "a decoder"
-    if what:
-        advice = "model=image_classifier takes models of images" if images else "choose an encoder as BERT is"
-        raise UserError(f"{name} is {what} ({config.model_type}), and no encoder of text: {advice}.")
 
 
 def require_words(model: PreTrainedModel, name: str, vocabulary: int) -> None:

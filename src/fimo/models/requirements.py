@@ -53,7 +53,7 @@ def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | 
         if wrappers:
             logger.info("the network %s is taken out of its %s", type(network).__name__, ", ".join(wrappers))
         network = adapt(network, few.inputs)
-        require_outputs(network, few, outputs)
+        require_outputs(network, few, outputs, objective.output_axes)
         require_same_state(network, few.inputs)
         require_same_outputs(network, few.inputs)
         require_gradients(network, objective, few, train)
@@ -105,20 +105,23 @@ def require_real_parameters(network: nn.Module) -> None:
             )
 
 
-def require_outputs(network: nn.Module, few: Rows, outputs: int | None = None) -> None:
+def require_outputs(network: nn.Module, few: Rows, outputs: int | None = None, axes: int | None = 1) -> None:
     """Refuse outputs that are not `[row, output]` real numbers on the network's device.
 
     Args:
         network: in eval mode.
         few: some rows.
         outputs: how many each row needs, None for any number.
+        axes: of a row's outputs, None for any number of them; the objective then looks at their sizes.
 
     Raises:
         UserError: for such outputs.
     """
     kind, device, returned = type(network).__name__, next(network.parameters()).device, outputs_at(network, few.inputs)
     expected = f"outputs [row, {'output' if outputs is None else outputs}]"
-    if returned.dim() != 2 or len(returned) != len(few) or outputs not in (None, returned.shape[1]):
+    several = axes is None and returned.dim() > 2
+    fits = several or returned.dim() == 2 and outputs in (None, returned.shape[1])
+    if not fits or len(returned) != len(few):
         raise UserError(
             f"The network {kind} must give {expected} for these data, found the shape {list(returned.shape)} for "
             f"{len(few)} rows: change its forward or choose another network."

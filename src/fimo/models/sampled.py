@@ -28,7 +28,7 @@ class Sampled(Objective):
 
     def __init__(self, given: Objective, draws: Predictive, shape: tuple[int, ...], drawn: tuple[int, ...]) -> None:
         self.given, self.draws, self.shape, self.drawn = given, draws, shape, drawn
-        self.real_targets = given.real_targets
+        self.real_targets, self.output_axes = given.real_targets, given.output_axes
 
     def __repr__(self) -> str:
         return repr(self.given)

@@ -29,6 +29,7 @@ class Weighted(Objective):
     def __init__(self, given: Objective, shape: tuple[int, ...], counted: bool = True) -> None:
         self.given, self.shape, self.counted = given, shape, counted
         self.positive_hessian, self.real_targets = given.positive_hessian, given.real_targets
+        self.output_axes, self.metrics_are_means = given.output_axes, given.metrics_are_means
 
     def __repr__(self) -> str:
         return repr(self.given)
@@ -78,6 +79,15 @@ class Weighted(Objective):
         plain, weights = self._split(targets)
         return self.given.output(outputs, plain) * weights.to(outputs.dtype).sqrt()[:, None]
 
+    def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Those of ℓ.
+
+        Args:
+            outputs: of the network, `[row, output]`.
+            targets: with weights, `[row, …]`.
+        """
+        return self.given.token_losses(outputs, self._split(targets)[0])
+
     def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """√w times a root of the curvature of ℓ.
 
@@ -89,7 +99,7 @@ class Weighted(Objective):
             `[row, output, rank]`.
         """
         plain, weights = self._split(targets)
-        return self.given.curvature_root(outputs, plain) * weights.to(outputs.dtype).sqrt()[:, None, None]
+        return _for_each_row(self.given.curvature_root(outputs, plain), weights)
 
     def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """√w ∂ℓ/∂f: in the empirical Fisher matrix a row of weight 2 is the row twice, not a gradient twice as long.
@@ -102,7 +112,7 @@ class Weighted(Objective):
             `[row, output, 1]`.
         """
         plain, weights = self._split(targets)
-        return self.given.fisher_root(outputs, plain) * weights.to(outputs.dtype).sqrt()[:, None, None]
+        return _for_each_row(self.given.fisher_root(outputs, plain), weights)
 
     def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
         """What a reader of scores has to know of the curvature of ℓ.
@@ -124,6 +134,11 @@ class Weighted(Objective):
             UserError: naming their form, and that of the outputs.
         """
         self.given.require_targets(outputs, self._split(targets)[0])
+
+
+def _for_each_row(root: Tensor, weights: Tensor) -> Tensor:
+    """A root `[row, …]` times √w of its row."""
+    return root * weights.to(root.dtype).sqrt().reshape(-1, *[1] * (root.dim() - 1))
 
 
 def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objective:

@@ -30,8 +30,8 @@ def damped_scores(run: Run) -> tuple[xr.DataArray, xr.DataArray]:
     """
     if run.training.optimizer_name != "SGD":
         raise Unavailable(
-            "figure-damping and table-beyond compare with dampings around 1/(ηt), which are those of SGD: optimizer "
-            f"must be sgd, found {run.training.optimizer_name}."
+            "figure-damping compares with dampings around 1/(ηt), which are those of SGD: optimizer must be sgd, "
+            f"found {run.training.optimizer_name}."
         )
     problem = run.problem.to(dtype=torch.float64)
     recursion = training_recursion(run.training, problem)

@@ -157,13 +157,15 @@ def beyond(panels: NamedPanels) -> Files:
     for name, panel in available(panels):
         gold = centred_gold(panel.losses)
         ceiling = ceiling_at(panel.comparison.reliability, gold)
-        tables[name] = beyond_table(panel.scores, panel.damped[0], gold, ceiling)
+        damped = panel.damped[0] if panel.run.training.optimizer_name == "SGD" else None
+        tables[name] = beyond_table(panel.scores, damped, gold, ceiling)
     table = joined(tables)
     notes = [
         "Area: mean over the logarithm of the amount, as a share of that under the reliability ceiling ± standard "
         "error over test examples; lowest share: of the ceiling, at any amount. The damping of the damped Gauss–Newton "
         "solve is chosen on one half of the test examples for the other half: for each amount, or one for all. Only "
-        "the gold standard is centred in the cosine; Pearson centres both."
+        "the gold standard is centred in the cosine; Pearson centres both. Panels under Adam have no damped solve: the "
+        "dampings that belong to amounts, 1/(ηt), are those of SGD."
     ]
     return table_files(table, table, [*notes, *measured(panels)])
 

@@ -32,6 +32,7 @@ SELF_INFLUENCE, MEAN_SCORES = "self_influence.csv", "mean_scores.csv"
 ROW_LOSSES, DETECTION = "losses.csv", "detection.csv"
 REMOVAL, REMOVAL_TABLE, REMOVAL_FIGURE, AGREEMENT = "removal.csv", "removal.md", "removal", "agreement.csv"
 GROUPS, EFFECTS, FLIPPED = "groups.json", "effects.csv", "flipped.csv"
+TOKEN_LOSSES = "token_losses.csv"
 FAILURE = "failure.txt"  # why a method has no scores: beside them until they can be computed
 CONFIG, MANIFEST, RUN = "config.yaml", "manifest.json", "run.json"
 CURVES, SEEDS, RELIABILITY, CLAIMS = "curves.csv", "seeds.csv", "reliability.csv", "claims.csv"

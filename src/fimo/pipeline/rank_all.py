@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from fimo.models.evaluation import outputs_at
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.artifacts import DETECTION, MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, ROW_LOSSES, SELF_INFLUENCE
 from fimo.pipeline.attribute import Attribution, rank
@@ -63,7 +62,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
-    from fimo.pipeline.predicted_classes import predicted_classes
+    from fimo.pipeline.predicted_classes import class_outputs, predicted_classes
     from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
     from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
@@ -80,7 +79,7 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     record = run_record(run, inputs, methods, seconds, failed=done.failed)
     ranking, own = named(ranking_rows(rankings), data), named(value_rows(rankings, SELF), data)
     splits = {"train": run.problem.train, "test": run.problem.test}
-    outputs = {split: outputs_at(run.problem.network, rows) for split, rows in splits.items()}
+    outputs = {split: class_outputs(run.problem.network, rows) for split, rows in splits.items()}
     predicted = {split: predicted_classes(rows, outputs[split], data.classes) for split, rows in splits.items()}
     losses = row_losses(run.problem, outputs["train"])
     detected = None if data.flipped is None else detection(rankings, losses, data)

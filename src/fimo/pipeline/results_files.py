@@ -26,6 +26,7 @@ from fimo.pipeline.results_page import report_page
 from fimo.pipeline.results_tables import csv, effect_rows, examples_of, named, score_rows
 from fimo.pipeline.run import Run
 from fimo.pipeline.stages import check_comparable, diverged_runs, timed
+from fimo.pipeline.token_file import token_file
 from fimo.report.claims import claims_markdown
 from fimo.report.figures import figure_files, to_bytes
 from fimo.report.influential import Examples, influential_figure, influential_markdown
@@ -85,6 +86,7 @@ def compare_and_write(
         **_figures(run, comparison),
         **_groups(run.dataset),
         **flipped_file(run.dataset),
+        **token_file(run.dataset, seeds),
         **page,
     }
     artifacts.write_results(folder, files, record)

@@ -17,10 +17,9 @@ from fimo.data.flips import class_name
 from fimo.descriptions import Description, Group
 from fimo.effect import gold_standard, without_diverged
 from fimo.errors import UserError
-from fimo.models.evaluation import outputs_at
 from fimo.pipeline import artifacts
 from fimo.pipeline.figures import AMOUNT_LABELS, GOLD_NAMES, measured
-from fimo.pipeline.predicted_classes import predicted_classes
+from fimo.pipeline.predicted_classes import class_outputs, predicted_classes
 from fimo.pipeline.results_tables import examples_of, single_rows
 from fimo.pipeline.run import Run
 from fimo.report.page.page import RANK, RUN, VERIFY, Page
@@ -146,7 +145,7 @@ def _every_page(
 ) -> dict[str, Any]:
     """What all pages are given; training rows as they are left out, where `as_rows` does not say otherwise."""
     if as_rows is None:
-        outputs = outputs_at(run.problem.network, run.problem.test)
+        outputs = class_outputs(run.problem.network, run.problem.test)
         as_rows = {
             "describe": describe(run.dataset),
             "label": label(run.dataset),

@@ -22,25 +22,32 @@ from fimo.comparison.detection import (
 from fimo.data.base import Data
 from fimo.effect import last_step
 from fimo.errors import UserError
+from fimo.models.evaluation import losses_at
 from fimo.models.measurements import margin
 from fimo.models.weighted import for_rows
 from fimo.problem import Problem
 from fimo.ranking import MEAN, SELF
 
 
-def row_losses(problem: Problem, outputs: Tensor) -> pd.DataFrame:
+def row_losses(problem: Problem, outputs: Tensor | None) -> pd.DataFrame:
     """The loss of every training row, and its margin where targets are classes: `train`, `loss`, `margin`.
 
     Args:
         problem: at its final model.
-        outputs: of the final model at the training rows, `[row, output]`, float64.
+        outputs: of the final model at the training rows, `[row, output]`, float64; None where targets are no classes.
 
     Returns:
         A row for each training row, in their order.
     """
     rows = problem.train.to("cpu")
     targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
-    table = {"train": rows.index.numpy(), LOSS: for_rows(problem.objective, rows).loss(outputs, targets).numpy()}
+    if outputs is None:
+        losses = losses_at(problem.network, problem.objective, problem.train)
+    else:
+        losses = for_rows(problem.objective, rows).loss(outputs, targets)
+    table = {"train": rows.index.numpy(), LOSS: losses.numpy()}
+    if outputs is None:
+        return pd.DataFrame(table)
     try:
         margins = margin(outputs, rows.plain.targets)
     except UserError:  # targets that are no classes have none

@@ -21,6 +21,9 @@ from fimo.preconditioners.layer_covariances import Covariances, layer_covariance
 from fimo.problem import Problem, copied
 from fimo.rows import Rows, rows_of
 
+# Inputs or outputs of a layer, whose covariance is decomposed: a language model's head has as many as words.
+MOST_SIDE = 16384
+
 
 @dataclass(frozen=True)
 class LayerBasis:
@@ -169,6 +172,8 @@ def batches(rows: Rows, size: int) -> Iterator[Tensor]:
 def supported(network: nn.Module, used: set[int]) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
     """Layers that have Kronecker factors, with their paths; a weight that two layers share counts with the first.
 
+    A layer with more than `MOST_SIDE` inputs or outputs (the words of a language model's head) has none.
+
     Args:
         network: the network.
         used: identities (`id`) of the parameters in θ that the outputs depend on.
@@ -179,5 +184,7 @@ def supported(network: nn.Module, used: set[int]) -> Iterator[tuple[str, nn.Line
             continue
         # A weight that is computed from other parameters is none itself.
         if isinstance(module, (nn.Linear, nn.Conv2d)) and id(module.weight) in used - seen:
+            if max(len(module.weight), module.weight[0].numel()) > MOST_SIDE:
+                continue
             seen.add(id(module.weight))
             yield path, module

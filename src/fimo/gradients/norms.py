@@ -1,0 +1,116 @@
+"""Gradients of normalisations with a scale: as they are, in closed form."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fimo.gradients.dense import DenseGradients
+from fimo.gradients.layers import Layer, parameter_names
+from fimo.models.norms import RootMeanSquareNorm
+
+
+class LayerNormGradients(DenseGradients, Layer):
+    """A layer normalisation with a scale: its gradients as they are, in closed form.
+
+    With x̂ the normalised input, the gradient of the scale is Σ over places x̂ δ, and that of the shift Σ δ.
+    """
+
+    @staticmethod
+    def supports(module: nn.Module) -> bool:
+        """Layer normalisations that have a scale."""
+        return type(module) is nn.LayerNorm and module.weight is not None
+
+    @staticmethod
+    def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Places of all sequences of a row are places of the row.
+
+        Args:
+            inputs: of a call.
+            outputs: of that call.
+            rows: number of rows that the network is called with.
+        """
+        return Layer.joined_places(inputs, rows), Layer.joined_places(outputs, rows)
+
+    @staticmethod
+    def is_cheaper(module: nn.LayerNorm, inputs: Tensor, outputs: Tensor) -> bool:
+        """Wherever there is an axis `row` before the normalised ones; no backward pass for each row is needed.
+
+        Args:
+            module: the layer normalisation.
+            inputs: of a call, `[row, …]`.
+            outputs: of that call, `[row, …]`.
+
+        Returns:
+            Whether the inputs have more axes than `row`.
+        """
+        return inputs.dim() >= 2
+
+    @classmethod
+    def of(cls, name: str, module: nn.LayerNorm, inputs: Tensor, deltas: Tensor) -> Self:
+        """Sums over places.
+
+        Args:
+            name: of the module.
+            module: the layer normalisation.
+            inputs: what it normalises, `[row, …]`.
+            deltas: δ, the gradients at its outputs, `[row, …]`.
+
+        Returns:
+            A gradient for each row.
+        """
+        weight, bias = parameter_names(name, module)
+        scales = functional.layer_norm(inputs, module.normalized_shape, eps=module.eps) * deltas
+        places = tuple(range(1, scales.dim() - len(module.normalized_shape)))
+        tensors = {weight: scales} if bias is None else {weight: scales, bias: deltas}
+        return cls({key: tensor.sum(places) if places else tensor for key, tensor in tensors.items()})
+
+
+class RootMeanSquareNormGradients(DenseGradients, Layer):
+    """A root-mean-square norm: with x̂ the normalised input, the gradient of the scale is Σ over places x̂ δ."""
+
+    @staticmethod
+    def supports(module: nn.Module) -> bool:
+        """The norms of decoders, as they are written out here."""
+        return type(module) is RootMeanSquareNorm
+
+    @staticmethod
+    def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Places of all sequences of a row are places of the row.
+
+        Args:
+            inputs: of a call.
+            outputs: of that call.
+            rows: number of rows that the network is called with.
+        """
+        return Layer.joined_places(inputs, rows), Layer.joined_places(outputs, rows)
+
+    @staticmethod
+    def is_cheaper(module: RootMeanSquareNorm, inputs: Tensor, outputs: Tensor) -> bool:
+        """Always.
+
+        Args:
+            module: the norm.
+            inputs: of a call, `[row, …]`.
+            outputs: of that call, `[row, …]`.
+        """
+        return True
+
+    @classmethod
+    def of(cls, name: str, module: RootMeanSquareNorm, inputs: Tensor, deltas: Tensor) -> Self:
+        """Sums over places.
+
+        Args:
+            name: of the module.
+            module: the norm.
+            inputs: what it normalises, `[row, …, width]`.
+            deltas: δ, the gradients at its outputs, `[row, …, width]`.
+
+        Returns:
+            A gradient for each row.
+        """
+        weight, _ = parameter_names(name, module)
+        scales = module.normalised(inputs) * deltas
+        return cls({weight: scales if scales.dim() == 2 else scales.flatten(1, -2).sum(1)})

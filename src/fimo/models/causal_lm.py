@@ -1,0 +1,100 @@
+"""Causal language models of the transformers library: each place's logits for the next token."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from fimo.errors import UserError
+from fimo.models.adapters import with_adapters
+from fimo.models.attention_masks import CAUSAL_FORMS, mask_form, positions
+from fimo.models.decoder_layers import write_out
+from fimo.models.pretrained import new_model, pretrained_model, require_words
+from fimo.rows import map_inputs
+
+EXAMPLE = "(gpt2, llama, qwen2, gpt_neox, gemma, opt, …) of a new decoder"
+
+
+class CausalLM(nn.Module):
+    """A decoder with its own head, as a function of token numbers that `vmap` takes.
+
+    Attention and norms are written out in the precision of the parameters (see `fimo.models.decoder_layers`), the mask
+    is made here, and a token's position is the number of tokens before it, so that padding at either end does not
+    matter.
+
+    Args:
+        inputs: words of the vocabulary; None for those of the model.
+        outputs: it doesn't matter: the model has a logit for each of its words.
+        name: of a pretrained model, a folder or a name on the hub (see `fimo.hub`), or None.
+        config: of a new model where `name` is None: `model_type` (gpt2, llama, qwen2, gpt_neox, gemma, opt, …) and the
+            settings of that type; the vocabulary is that of the data.
+        adapters: settings of new adapters in its linear layers, all else being frozen (see `fimo.models.adapters`);
+            None for none.
+        model: one that is there already, in place of `name` and `config`.
+
+    Raises:
+        UserError: where there is no such decoder, or it doesn't fit the vocabulary.
+    """
+
+    pretrained = True  # `name` names files that belong to what this network is
+
+    def __init__(
+        self,
+        inputs: int | None = None,
+        outputs: int | None = None,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        adapters: Mapping[str, Any] | None = None,
+        model: PreTrainedModel | None = None,
+    ) -> None:
+        super().__init__()
+        if model is not None:
+            self.model = model
+        elif name is None:
+            self.model = new_model(config, AutoModelForCausalLM, EXAMPLE, vocab_size=inputs)
+        else:
+            self.model = pretrained_model(name, AutoModelForCausalLM)
+        if name is not None and inputs is not None:
+            require_words(self.model, name, inputs)
+        write_out(self.model)
+        if adapters is not None:
+            self.model = with_adapters(self.model, adapters)
+        self.takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        self.mask_form = mask_form(self.model, _logits_at_tokens, CAUSAL_FORMS, self._options)
+
+    def _options(self, mask: Tensor) -> dict[str, Any]:
+        """What the model takes beside tokens and mask: a token's position is the number of tokens before it."""
+        positions = {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0)} if self.takes_positions else {}
+        return {"use_cache": False, **positions}
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits `[row, …, place, word]` from `input_ids` and `attention_mask`, each `[row, …, place]`.
+
+        A row may be several sequences, `[row, sequence, place]`, such as two answers to one question.
+
+        Args:
+            inputs: token numbers, and 1 at tokens and 0 at padding.
+
+        Raises:
+            UserError: for sequences that are longer than the model's positions.
+        """
+        shape = inputs["input_ids"].shape
+        flat = map_inputs(lambda tensor: tensor.flatten(0, -2), inputs)
+        tokens, mask = flat["input_ids"], flat["attention_mask"]  # type: ignore[index]
+        if shape[-1] > (longest := positions(self.model)):
+            raise UserError(
+                f"Sequences have up to {shape[-1]} tokens, and the network has positions for {longest}: lower "
+                "data.max_length."
+            )
+        output = self.model(input_ids=tokens, attention_mask=self.mask_form(self.model, mask), **self._options(mask))
+        return output.logits.unflatten(0, shape[:-1])
+
+
+def _logits_at_tokens(output: Any, mask: Tensor) -> Tensor:
+    """Logits at tokens, and zeros at padding, of which no two forms of a mask need agree."""
+    return torch.where(mask[..., None].bool(), output.logits, 0.0)

@@ -1,0 +1,64 @@
+"""Measurements of language models: of a completion given its prompt, and of two answers to one question."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fimo.errors import UserError
+from fimo.models.next_token import first_sequence, token_losses
+
+
+def completion(outputs: Tensor, targets: Tensor) -> Tensor:
+    """−log p(completion | prompt): the sum over its tokens, where the loss is their mean.
+
+    Args:
+        outputs: logits `[row, place, word]`, or of several sequences a row, of which the first counts.
+        targets: labels `[row, place]`; tokens of the prompt have −100.
+
+    Returns:
+        `[row]`, in nats; of a row without a prompt that of all its tokens but the first.
+    """
+    require_tokens("completion", outputs, targets)
+    return token_losses(*first_sequence(outputs, targets)).sum(-1)
+
+
+def contrast(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Log p(answer | prompt) − log p(another answer | prompt).
+
+    Args:
+        outputs: logits `[row, 2, place, word]`: of the answer, and of the other one.
+        targets: labels `[row, 2, place]`.
+
+    Returns:
+        `[row]`, in nats; above 0 where the model takes the answer for the more probable one. A positive score says that
+        leaving the training row out raises it: the row speaks for the other answer.
+
+    Raises:
+        UserError: for rows of one sequence.
+    """
+    require_tokens("contrast", outputs, targets)
+    if targets.dim() != 3 or targets.shape[1] != 2:
+        raise UserError(
+            "The measurement contrast compares two answers to each test row's prompt: name the field of the other one "
+            "by data.source.other."
+        )
+    of_own, of_other = token_losses(outputs, targets).sum(-1).unbind(1)
+    return of_other - of_own
+
+
+def require_tokens(name: str, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse outputs that are no logits of tokens.
+
+    Args:
+        name: of the measurement.
+        outputs: of the network.
+        targets: those of `Rows`.
+
+    Raises:
+        UserError: naming their form.
+    """
+    if outputs.dim() < 3 or targets.is_floating_point() or targets.dim() != outputs.dim() - 1:
+        raise UserError(
+            f"The measurement {name} is that of a language model: it needs outputs [row, place, word] and labels "
+            f"[row, place], found {list(outputs.shape)} and {list(targets.shape)}."
+        )

@@ -1,0 +1,129 @@
+"""The loss of language models, its curvature, and what is measured of them."""
+
+import numpy as np
+import pytest
+import torch
+from decoders import language_problem, token_rows
+from torch.func import hessian, vmap
+from torch.nn import functional
+
+import fimo
+from fimo.curvature.sampling import Sampling
+from fimo.errors import MethodFailed, UserError
+from fimo.models.next_token import MOST_COLUMNS, NextToken
+from fimo.rows import NO_LOSS
+
+LOSS = NextToken()
+
+
+@pytest.fixture
+def rows():
+    return token_rows(5)
+
+
+@pytest.fixture
+def outputs():
+    return torch.randn(5, 6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+def one_by_one(outputs, targets):
+    """−log p of each predicted token, in loops."""
+    losses = []
+    for logits, labels in zip(outputs, targets, strict=True):
+        places = [place for place in range(1, len(labels)) if labels[place] != NO_LOSS]
+        losses.append([-torch.log_softmax(logits[place - 1], 0)[labels[place]] for place in places])
+    return losses
+
+
+def test_the_loss_is_the_mean_over_predicted_tokens(rows, outputs):
+    losses = one_by_one(outputs, rows.targets)
+    torch.testing.assert_close(LOSS.loss(outputs, rows.targets), torch.stack([sum(r) / len(r) for r in losses]))
+    torch.testing.assert_close(fimo.completion(outputs, rows.targets), torch.stack([sum(r) for r in losses]))
+    shorter = torch.tensor([0, 1])[rows.lengths[:2].argsort()][:1]
+    inputs, targets = rows[shorter]
+    places = inputs["input_ids"].shape[1]
+    cut = LOSS.loss(outputs[shorter, :places], targets)
+    torch.testing.assert_close(cut, LOSS.loss(outputs[shorter], targets))
+
+
+def test_it_is_the_librarys(rows, outputs):
+    """Of one row, transformers' loss of labels is the same mean."""
+    for k in range(5):
+        theirs = functional.cross_entropy(outputs[k, :-1], rows.targets[k, 1:])
+        torch.testing.assert_close(LOSS.loss(outputs[k : k + 1], rows.targets[k : k + 1])[0], theirs)
+
+
+def test_the_exact_root(rows, outputs):
+    root = LOSS.curvature_root(outputs, rows.targets).flatten(1, 2)
+    loss = lambda f, y: LOSS.loss(f.unflatten(0, (6, 9))[None], y[None])[0]  # noqa: E731
+    torch.testing.assert_close(root @ root.mT, vmap(hessian(loss))(outputs.flatten(1), rows.targets))
+    with pytest.raises(MethodFailed, match=r"a gradient for each token and word of a row, 6,000 here: choose curv"):
+        LOSS.curvature_root(torch.zeros(1, 6, 1001), torch.zeros(1, 6, dtype=torch.long))
+    assert MOST_COLUMNS < 6000
+
+
+@pytest.mark.parametrize("kind", ["sampled", "sketched"])
+def test_drawn_roots_are_unbiased(kind):
+    """The mean of RRᵀ over many draws is the exact curvature, within five standard errors."""
+    one, draws = language_problem(rows=4, left_out=(0, 1), words=5), 4000
+    outputs = one.outputs(one.parameters, one.train.inputs).detach()
+    drawn = Sampling(draws, 0, kind).of(one)
+    columns = drawn.objective.curvature_root(outputs, drawn.train.targets).flatten(1, 2) * draws**0.5
+    exact = one.objective.curvature_root(outputs, one.train.targets).flatten(1, 2)
+    products = torch.einsum("raks,rbks->rabs", columns[:, :, None], columns[:, :, None])
+    error = (products.mean(-1) - exact @ exact.mT).abs()
+    bound = 5 * products.std(-1) / draws**0.5
+    assert (error <= bound + 1e-12).all() and float((exact @ exact.mT).abs().max()) > 0.01
+
+
+def test_draws_do_not_depend_on_blocks(monkeypatch):
+    one = language_problem(rows=8)
+    drawn = Sampling(2, 3).of(one).train.targets
+    monkeypatch.setattr("fimo.curvature.sampling.BLOCK_BYTES", 1)
+    assert torch.equal(drawn, Sampling(2, 3).of(one).train.targets)
+
+
+def test_the_output_that_trak_linearises(rows, outputs):
+    losses = one_by_one(outputs, rows.targets)
+    margins = [torch.stack([-torch.log(torch.expm1(loss)) for loss in row]).mean() for row in losses]
+    torch.testing.assert_close(LOSS.output(outputs, rows.targets)[:, 0], torch.stack(margins))
+
+
+def test_contrast(rows, outputs):
+    other = token_rows(5, seed=4).targets
+    both = torch.stack([outputs, outputs.flip(0)], 1)
+    targets = torch.stack([rows.targets, other], 1)
+    pairs = zip(one_by_one(outputs, rows.targets), one_by_one(outputs.flip(0), other), strict=True)
+    expected = [sum(b) - sum(a) for a, b in pairs]
+    torch.testing.assert_close(fimo.contrast(both, targets), torch.stack(expected))
+    torch.testing.assert_close(LOSS.loss(both, targets), LOSS.loss(outputs, rows.targets))
+    with pytest.raises(UserError, match="compares two answers to each test row's prompt: name the field"):
+        fimo.contrast(outputs, rows.targets)
+    with pytest.raises(UserError, match="completion is that of a language model: it needs outputs"):
+        fimo.completion(outputs[:, 0], torch.arange(5))
+
+
+def test_token_accuracy_is_a_mean_over_rows(rows, outputs):
+    right = []
+    for logits, labels in zip(outputs, rows.targets, strict=True):
+        places = [p for p in range(1, 6) if labels[p] != NO_LOSS]
+        right.append(np.mean([int(logits[p - 1].argmax() == labels[p]) for p in places]))
+    assert LOSS.metrics(outputs, rows.targets) == {"token_accuracy": pytest.approx(np.mean(right))}
+
+
+class TestTargets:
+    def refused(self, targets, sentence, shape=(2, 3, 5)):
+        with pytest.raises(UserError, match=sentence):
+            LOSS.require_targets(torch.zeros(shape), targets)
+
+    def test_other_forms(self):
+        self.refused(torch.zeros(2, 3), r"labels \[row, place\] that are token numbers, found outputs \[2, 3, 5\]")
+        self.refused(torch.zeros(2, dtype=torch.long), r"found outputs \[2, 5\]", (2, 5))
+
+    def test_words_that_are_not_there(self):
+        self.refused(
+            torch.tensor([[1, 5, 2]]), "token numbers from 0 to 4, as the network has 5 words, or -100 .* found 5"
+        )
+
+    def test_nothing_to_predict(self):
+        self.refused(torch.tensor([[1, 2, 3], [1, -100, -100]]), "found none in row 1: a row of one token, or a prompt")
