@@ -16,6 +16,7 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_loss
 from fimo.gradients.recomputed import RecomputedGradients
+from fimo.optimizers import LinearisedAdam
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
@@ -95,6 +96,18 @@ def test_methods_of_sampled_curvature(one, limit):
         moved = attribute(one, unrolled, views=DisplacedGradients("both", unrolled)).sel(step=10)
         close(moved, dense.moved_scores(one, sums[9], -sums[9] @ dense.mean_gradient(one), "both"))
         close(attribute(one, matched).sel(step=10), reference.scores(one, dense.damped_inverse(G, 1 / 0.2)))
+
+
+def test_unrolled_under_adam(one):
+    """In the coordinates of Adam's diagonal, which is that of the batches' gradients in the order of lengths."""
+    G, draws = sampled_gauss_newton(one, 1, 2), {"curvature": "sampled", "samples": 1, "seed": 2}
+    D = dense.adam_scale(one, 4, 1e-3)
+    training = LinearisedAdam(np.full(6, 1e-3), [2, 6], momentum=0.9, batch_size=4, epsilon=1e-3)
+    matrices = dense.adam_unrolled(G, D, [1e-3] * 6, 0.9)
+    method = UnrolledGaussNewton("Unrolled-GN", **draws).for_training(training)
+    scores = attribute(one, method)
+    for step in (2, 6):
+        close(scores.sel(step=step), reference.scores(one, matrices[step - 1]))
 
 
 def test_trak_projects_the_mean_margin(one):

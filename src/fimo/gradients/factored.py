@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fimo.gradients.base import Gradients
 from fimo.gradients.convolution import Conv2dGradients
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.dense import per_example_gradients
@@ -23,6 +23,7 @@ from fimo.gradients.linear import LinearGradients
 from fimo.gradients.network import NetworkGradients
 from fimo.gradients.norms import LayerNormGradients, RootMeanSquareNormGradients
 from fimo.gradients.sequences import LinearSequenceGradients
+from fimo.gradients.tied import TiedGradients
 from fimo.gradients.verified import require_right_sums, require_single_calls
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows, rows_of
@@ -47,16 +48,23 @@ class Factorisation:
         layers: by the names of modules, the kind of layer that each is taken as.
         others: names of all other parameters in θ, whose gradients are dense.
         extra_bytes: memory that one row's gradients take beyond the activations of a backward pass.
+        tied: by the names of heads, those of the embeddings whose weight they share; both are among the layers.
     """
 
     layers: Mapping[str, type[Layer]]
     others: tuple[str, ...]
     extra_bytes: int = 0
+    tied: Mapping[str, str] = field(default_factory=dict)
 
     def restricted(self, names: Collection[str]) -> Factorisation:
         """That of some parameters, all of a layer's or none."""
-        layers = {name: kind for name, kind in self.layers.items() if f"{name}.weight".lstrip(".") in names}
-        return replace(self, layers=layers, others=tuple(name for name in self.others if name in names))
+        layers = {
+            name: kind
+            for name, kind in self.layers.items()
+            if f"{self.tied.get(name, name)}.weight".lstrip(".") in names
+        }
+        tied = {head: embedding for head, embedding in self.tied.items() if head in layers}
+        return replace(self, layers=layers, others=tuple(name for name in self.others if name in names), tied=tied)
 
 
 def layer_gradients(
@@ -89,11 +97,13 @@ def layer_gradients(
     options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
     scalars = [torch.autograd.grad(outputs, results, vector, **options) for vector in vectors.unbind(-1)]
     deltas = [torch.stack(parts, 1).flatten(0, 1) for parts in zip(*scalars, strict=True)]
-    parts: list[Gradients] = [
-        kind.of(name, modules[name], _repeated(layer_inputs.detach(), len(scalars)), layer_deltas)
+    parts: dict[str, Any] = {
+        name: kind.of(name, modules[name], _repeated(layer_inputs.detach(), len(scalars)), layer_deltas)
         for (name, kind), layer_inputs, layer_deltas in zip(factorisation.layers.items(), inputs, deltas, strict=True)
-    ]
-    return NetworkGradients((*parts, *dense))
+    }
+    for head, embedding in factorisation.tied.items():
+        parts[embedding] = TiedGradients.of_both(parts[embedding], parts.pop(head))
+    return NetworkGradients((*parts.values(), *dense))
 
 
 def _repeated(inputs: Tensor, scalars: int) -> Tensor:
@@ -105,7 +115,8 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
     """What can be kept in factors, or None where that is less than half of θ, the parameters that need gradients.
 
     A module is taken whose parameters are its own and all in θ, and that is called once, with an input for each row and
-    not under `no_grad`, and for which a kind of layer is cheaper than its gradient as it is.
+    not under `no_grad`, and for which a kind of layer is cheaper than its gradient as it is. An embedding and a linear
+    layer that share their weight, as a language model's head often does, are taken together.
 
     Args:
         network: in eval mode.
@@ -115,11 +126,13 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
         The factorisation, or None.
     """
     owners = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
+    pairs = _tied(network, owners)
     candidates = {
         name: module
         for name, module in network.named_modules()
         if any(kind.supports(module) for kind in LAYERS)
-        and all(owners[id(p)] == 1 and p.requires_grad for p in module.parameters(recurse=False))
+        and (name in {*pairs, *pairs.values()} or all(owners[id(p)] == 1 for p in module.parameters(recurse=False)))
+        and all(p.requires_grad for p in module.parameters(recurse=False))
     }
     outputs, calls = _forward(network, candidates, inputs)
     layers: dict[str, type[Layer]] = {}
@@ -128,12 +141,32 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
         if len(calls[name]) == 1 and (kind := _kind_of(module, *calls[name][0], len(outputs))):
             layers[name] = kind
             extra += kind.extra_bytes(module, *calls[name][0])
+    tied = {}
+    for head, embedding in pairs.items():
+        if layers.get(head) is LinearSequenceGradients and layers.get(embedding) is EmbeddingGradients:
+            tied[head] = embedding
+        else:
+            layers.pop(head, None), layers.pop(embedding, None)
     own = {id(p) for name in layers for p in candidates[name].parameters(recurse=False)}
     theta = {name: p for name, p in network.named_parameters() if p.requires_grad}
     others = {name: p for name, p in theta.items() if id(p) not in own}
     if 2 * sum(p.numel() for p in others.values()) > sum(p.numel() for p in theta.values()):
         return None
-    return Factorisation(layers, tuple(others), extra + sum(p.nbytes for p in others.values()))
+    return Factorisation(layers, tuple(others), extra + sum(p.nbytes for p in others.values()), tied)
+
+
+def _tied(network: nn.Module, owners: Counter[int]) -> dict[str, str]:
+    """By the names of linear layers without a bias, those of the embeddings that they alone share their weight with."""
+    modules = dict(network.named_modules())
+    embeddings = {id(module.weight): name for name, module in modules.items() if EmbeddingGradients.supports(module)}
+    return {
+        name: embeddings[id(module.weight)]
+        for name, module in modules.items()
+        if LinearSequenceGradients.supports(module)
+        and module.bias is None
+        and owners[id(module.weight)] == 2
+        and id(module.weight) in embeddings
+    }
 
 
 def _kind_of(module: nn.Module, inputs: Tensor, outputs: Tensor, rows: int) -> type[Layer] | None:

@@ -224,14 +224,19 @@ def require_right_sums(
     tolerance = TOLERANCE.get(outputs.dtype, TOLERANCE_OTHERWISE)
     rounding = ROUNDINGS * torch.finfo(outputs.dtype).eps
     errors: dict[str, Tensor] = {}  # one look at all of them: a look at each would wait for a GPU
+    combined: dict[int, list[Tensor]] = {}  # a weight that two layers share has the sum of both
+    slacks: dict[int, list[Tensor]] = {}
     for (name, kind), given, unweighted, deltas in zip(layers.items(), inputs, plain, made, strict=False):
         size = given.norm() / given[..., 0].numel() ** 0.5 if given.is_floating_point() else 0.0
         slack = rounding * deltas.norm() * (1 + size)
         weighted = unweighted * weights.reshape(-1, *[1] * (deltas.dim() - 1))
         errors[name] = (deltas - weighted).norm() - tolerance * deltas.norm()
         for key, total in kind.of(name, network.get_submodule(name), given.detach(), deltas).row_sums().items():
-            truth = sums[key]
-            errors[key] = (truth - total.reshape(truth.shape)).norm() - tolerance * truth.norm() - slack
+            combined.setdefault(id(parameters[key]), []).append(total.reshape(sums[key].shape))
+            slacks.setdefault(id(parameters[key]), []).append(slack)
+    for key, parameter in parameters.items():
+        truth, total = sums[key], torch.stack(combined[id(parameter)]).sum(0)
+        errors[key] = (truth - total).norm() - tolerance * truth.norm() - torch.stack(slacks[id(parameter)]).sum()
     for key, wrong in zip(errors, (~(torch.stack(list(errors.values())) <= 0)).tolist(), strict=True):
         if wrong and key in layers:
             raise FactorsDiffer(network, f"the layer {key} has some rows in the places of others")

@@ -32,7 +32,7 @@ class CausalLM(nn.Module):
         outputs: it doesn't matter: the model has a logit for each of its words.
         name: of a pretrained model, a folder or a name on the hub (see `fimo.hub`), or None.
         config: of a new model where `name` is None: `model_type` (gpt2, llama, qwen2, gpt_neox, gemma, opt, …) and the
-            settings of that type; the vocabulary is that of the data.
+            settings of that type; the vocabulary is that of the data, or larger where the config says so.
         adapters: settings of new adapters in its linear layers, all else being frozen (see `fimo.models.adapters`);
             None for none.
         model: one that is there already, in place of `name` and `config`.
@@ -56,7 +56,8 @@ class CausalLM(nn.Module):
         if model is not None:
             self.model = model
         elif name is None:
-            self.model = new_model(config, AutoModelForCausalLM, EXAMPLE, vocab_size=inputs)
+            words = max(inputs or 0, int((config or {}).get("vocab_size") or 0))
+            self.model = new_model(config, AutoModelForCausalLM, EXAMPLE, vocab_size=words)
         else:
             self.model = pretrained_model(name, AutoModelForCausalLM)
         if name is not None and inputs is not None:
