@@ -179,8 +179,9 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
 def _rows_of_products(view: View, block_bytes: int) -> int:
     """Rows of a block whose products fit into memory: with all rows of a dual, and with some tensor by tensor."""
     problem = view.at_train
-    outputs, n = problem.outputs(problem.parameters, problem.train[slice(0, 1)][0]).shape[-1], len(problem.train)
-    products = max(n * outputs, min(PRODUCT_ROWS, n) * len(problem.theta))
+    outputs, n = problem.outputs(problem.parameters, problem.train[slice(0, 1)][0])[0].numel(), len(problem.train)
+    sampling = view.P.sampling
+    products = max(n * (outputs if sampling is None else sampling.samples), min(PRODUCT_ROWS, n) * len(problem.theta))
     return max(1, block_bytes // (8 * products))
 
 

@@ -103,6 +103,8 @@ class Problem:
             if not same_when_cut(network, examples["train"]):
                 logger.info("sequences keep all of their padding: it changes the outputs of %s", type(network).__name__)
                 examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
+            if measurement is None:
+                require_measurement(network, for_rows(objective, examples["test"], counted=False), examples["test"])
         names = tuple(part or chosen_names(network, parameters, examples["train"]))
         if part is None:
             log_choice(network, names)

@@ -1,6 +1,7 @@
 """Lines for language models: files of every form, prompts, cuts and packs, made-up facts, and what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,8 +83,13 @@ def test_another_answer_makes_two_sequences(folder):
     places = plain.test.targets.shape[1]
     assert torch.equal(made.test.targets[:, 0, :places], plain.test.targets)
     assert made.test.lengths is None and made.test.targets.shape[1] == 2
-    with pytest.raises(UserError, match="needs data.packed=false and too_long=cut"):
-        data(source, folder, packed=True, max_length=4).load()
+    for settings, sentence in (
+        ({"packed": True}, "needs data.packed=false"),
+        ({"too_long": "split"}, "A part of a split line has no prompt and no other answer"),
+        ({"max_length": 9}, "must not be cut, found 1 with more than 9 tokens, the first in line 3: raise data.max"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            data(source, folder, **settings, test_size=0.6).load()
 
 
 def test_too_long_lines(folder, caplog):
@@ -99,10 +105,23 @@ def test_packed(folder):
     made = data(LineFile("lines.txt"), folder, max_length=5, packed=True).load()
     numbers = made.train.inputs["input_ids"]
     own = numbers[made.train.inputs["attention_mask"].bool()]
-    single = data(LineFile("lines.txt"), folder).load().train
-    assert torch.equal(own[: len(own)], single.inputs["input_ids"][single.inputs["attention_mask"].bool()][: len(own)])
+    words = " ".join(made.display("train", row) for row in range(len(made.train))).split()
+    assert words == "the rose is red the sky is blue".split() and (own == 2).sum() == 2  # each line with its <s>
     assert (made.train.lengths[:-1] == 5).all()
     assert any(" to " in made.names.of("train", row) for row in range(len(made.train)))
+
+
+def test_a_running_text_stays_in_order(folder):
+    (folder / "book.txt").write_text("\n".join(f"sentence {number} ." for number in range(10)))
+    made = data(LineFile("book.txt"), folder, packed=True, max_length=6, test_size=0.2).load()
+    text = " ".join(made.display("train", row) for row in range(len(made.train)))
+    assert [int(word) for word in text.split() if word.isdigit()] == list(range(8))
+    assert "sentence 8" in made.display("test", 0)
+
+
+def test_lines_without_an_end(folder):
+    made = data(LineFile("lines.txt"), folder, ends=False).load()
+    assert not (made.train.inputs["input_ids"] == 3).any()
 
 
 def test_byte_pairs_and_a_tokenizer_of_ones_own(folder):
@@ -151,6 +170,15 @@ def test_the_hubs_files_are_read_where_they_lie(folder):
     (place / "train.jsonl").write_text((folder / "qa.jsonl").read_text())
     made = data(HubLines("some/set", "answer", "question"), folder).load()
     assert len(made.train) == 3 and made.display("test", 0).startswith("what is")
+
+
+def test_rows_of_the_hub_as_text():
+    source = HubLines("some/set", "answer", "question")
+    assert source._fields({"answer": "a", "question": None, "n": 3.0}) == {"answer": "a", "question": "", "n": "3"}
+    with pytest.raises(UserError, match="The field answer of some/set must be text, found a list"):
+        source._fields({"answer": [{"role": "user"}]})
+    with pytest.raises(UserError, match="data.source.splits must name train, and test where there is one"):
+        HubLines("some/set", splits={"validation": "validation"}).files(Path())
 
 
 def test_without_the_hub(tmp_path, monkeypatch):

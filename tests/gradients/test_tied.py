@@ -79,3 +79,24 @@ def test_of_a_few_words():
     source = GradientSource(language_problem(network, words=5))
     assert source.factored and not source.factorisation.tied
     assert source.scalars(of_curvature) > 1
+
+
+class HeadFirst(torch.nn.Module):
+    """A head that is registered before the embedding, so that θ has its name of the weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.embed = torch.nn.Linear(32, 40, bias=False), torch.nn.Embedding(40, 32)
+        self.embed.weight = self.head.weight
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(self.embed(inputs["input_ids"])))
+
+
+def test_a_head_that_is_registered_first():
+    one = language_problem(HeadFirst(), words=40)
+    train, plain = both_forms(one, one.train)
+    assert train.names == plain.names == ("head.weight",)
+    close(train.inner(train), plain.inner(plain))
+    some = GradientSource(one)(one.train, names=["head.weight"])
+    close(some.inner(some), plain.inner(plain))

@@ -1,5 +1,7 @@
 """Causal language models of every kind: what they give, their gradients, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,9 @@ from fimo.models.attention_masks import as_it_is
 from fimo.models.causal_lm import CausalLM
 from fimo.models.encoder import Encoder, SequenceClassifier
 from fimo.models.next_token import NextToken
+from fimo.models.norms import RootMeanSquareNorm
 from fimo.reference import gradients as reference
+from fimo.rows import NO_LOSS
 
 
 def library_model(kind, words=9, **settings):
@@ -85,6 +89,49 @@ def test_double_precision_is_double():
     np.testing.assert_allclose((loss(h) - loss(-h)) / (2 * h), slope[0, 0], rtol=1e-7, err_msg=name)
 
 
+def test_attention_with_sinks_stays_the_librarys():
+    """Its softmax has one more entry, a parameter of each head."""
+    sizes = {
+        **CONFIGS["llama"],
+        "model_type": "gpt_oss",
+        "num_local_experts": 2,
+        "num_experts_per_tok": 1,
+        "head_dim": 4,
+    }
+    config = AutoConfig.for_model(**sizes, vocab_size=9, pad_token_id=0)
+    torch.manual_seed(0)
+    theirs, inputs = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval(), token_rows(3).inputs
+    torch.nn.init.normal_(theirs.model.layers[0].self_attn.sinks, std=2.0)
+    own = inputs["attention_mask"].bool()
+    with torch.no_grad():
+        found, expected = CausalLM(model=theirs).eval()(inputs), theirs(**inputs).logits
+    torch.testing.assert_close(found[own], expected[own], rtol=1e-4, atol=1e-5)
+
+
+def test_norms_of_half_precision_are_written_out_too():
+    network = CausalLM(model=library_model("llama").to(torch.bfloat16))
+    norms = [module for module in network.modules() if "RMSNorm" in type(module).__name__]
+    assert not norms and sum(isinstance(module, RootMeanSquareNorm) for module in network.modules()) == 5
+
+
+def test_a_model_that_is_handed_over_is_not_changed():
+    theirs = library_model("gpt2")
+    before = {name: parameter.clone() for name, parameter in theirs.named_parameters()}
+    CausalLM(model=theirs)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in theirs.named_parameters())
+    assert theirs.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma2", "qwen2, windows"])
+def test_wide_windows_are_looked_at_with_a_narrow_one(kind):
+    theirs = library_model(kind, sliding_window=20, max_position_embeddings=60)
+    network, inputs = CausalLM(model=theirs).eval(), token_rows(3, places=45).inputs
+    assert network.mask_form is not as_it_is and network.model.config.sliding_window == 20
+    own = inputs["attention_mask"].bool()
+    with torch.no_grad():
+        torch.testing.assert_close(network(inputs)[own], theirs(**inputs).logits[own], rtol=1e-4, atol=1e-5)
+
+
 def test_two_sequences_a_row():
     """Logits are those of each by itself, and gradients in factors those of autograd."""
     one, other = token_rows(4), token_rows(4, seed=5)
@@ -102,6 +149,18 @@ def test_two_sequences_a_row():
 
 
 class TestRefused:
+    def test_a_test_row_without_a_predicted_token(self):
+        one = language_problem()
+        targets = one.test.targets.clone()
+        targets[1] = NO_LOSS
+        with pytest.raises(UserError, match="found none in row 1: a row of one token, or a prompt without"):
+            fimo.Problem(causal_lm(), NextToken(), token_rows(4), replace(token_rows(3), targets=targets), [0, 1])
+
+    @pytest.mark.parametrize("measurement", [fimo.margin, fimo.logit, fimo.probability])
+    def test_measurements_of_classes(self, measurement):
+        with pytest.raises(UserError, match="is that of a class among several: it needs class numbers"):
+            language_problem(measurement=measurement)
+
     @pytest.mark.parametrize(
         "config, sentence",
         [

@@ -127,3 +127,8 @@ class TestTargets:
 
     def test_nothing_to_predict(self):
         self.refused(torch.tensor([[1, 2, 3], [1, -100, -100]]), "found none in row 1: a row of one token, or a prompt")
+
+
+def test_signs_of_many_words_are_refused():
+    with pytest.raises(MethodFailed, match="draws a sign for each token and word of a row, 96,000 here: choose"):
+        LOSS.signs.width(LOSS, torch.zeros(1, 6, 16_001), torch.zeros(1, 6, dtype=torch.long))

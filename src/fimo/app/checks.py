@@ -39,6 +39,7 @@ WHOLE: dict[str, tuple[int, object]] = {
     "data.left_out_first": (1, None),
     "data.test_count": (1, None),
     "data.max_length": (2, ...),
+    "data.vocabulary": (260, None),
     "data.flip_seed": (0, ...),
     "final.epochs": (0, ...),
     "final.batch_size": (1, ...),

@@ -75,7 +75,7 @@ def run_of(cfg: DictConfig) -> Run:
         make_fingerprints=partial(fingerprints_of, settings, methods, data),
         ranked=RankSettings(cfg.rank.top, settings["rank"]["amounts"]),
         removed=RemovalSettings(**settings["verify"]),
-        unrolled_limits=CurvatureLimits(unrolled_rows(cfg), cfg.facts.dual_bytes),
+        unrolled_limits=CurvatureLimits(unrolled_rows(cfg), cfg.facts.dual_bytes, cfg.facts.curvature),
         settings=settings,
         size=cfg.facts.size,
         swept=multirun.swept(),

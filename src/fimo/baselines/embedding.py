@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fimo.baselines.places import first_sequence, own_places
 from fimo.errors import MethodFailed
+from fimo.models.function_of_rows import rows_that_fit
 from fimo.models.parameter_choice import last_layer
 from fimo.models.requirements import LOOKED_AT, spread
 from fimo.problem import Problem
@@ -66,7 +67,7 @@ class Embedding:
     @torch.no_grad()
     def _features(self, network: nn.Module, layer: nn.Module, rows: Rows) -> Iterator[Tensor]:
         """Features of unit length `[row, feature]`, a block of rows at a time."""
-        for block in torch.arange(len(rows)).split(BLOCK_ROWS):
+        for block in torch.arange(len(rows)).split(rows_that_fit(network, rows, BLOCK_ROWS)):
             inputs, _ = rows[block]
             places = own_places(inputs, None if rows.lengths is None else rows.lengths[block])
             features = self._layer_input(network, layer, inputs)

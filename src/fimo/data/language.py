@@ -74,9 +74,16 @@ class LanguageData(Choice):
         train, test = self.source.read(Path(self.data_dir))
         if test is None:
             index, others = random_split(len(train), self.test_size, self.random_state)
+            if self.packed:  # a running text stays one: its end is the test
+                index, others = np.split(np.arange(len(train)), [len(index)])
             train, test = train.at(index), train.at(others)
+        if self.too_long == "split" and (train.prompt or test.other) is not None:
+            raise UserError(
+                "A part of a split line has no prompt and no other answer: data.source.prompt and data.source.other "
+                "need data.too_long=cut."
+            )
         if self.tokenizer is None:
-            tokenisation = build_line_vocabulary(train, self.max_length, self.vocabulary)
+            tokenisation = build_line_vocabulary(train, self.max_length, self.vocabulary, self.ends)
         else:
             tokenisation = pretrained_lines(self.tokenizer, self.max_length, self.ends)
         rows = {
@@ -103,13 +110,15 @@ class LanguageData(Choice):
         own = tokenisation.as_rows(rows, index)
         if lines.other is None:
             return own
-        if self.packed or self.too_long == "split" and len(rows) > len(lines):
+        if self.packed:
+            raise UserError("Answers are compared row by row: data.source.other needs data.packed=false.")
+        others = [tokenisation.row(lines, line, lines.other) for line in range(len(lines))]
+        both = [*(tokenisation.row(lines, line) for line in range(len(lines))), *others]
+        if cut := [row.name for row in both if len(row.ids) > tokenisation.max_length]:
             raise UserError(
-                "Answers are compared row by row: data.source.other needs data.packed=false and too_long=cut."
+                f"Answers that are compared must not be cut, found {len(cut)} with more than {tokenisation.max_length} "
+                f"tokens, the first in {cut[0]}: raise data.max_length, or shorten them."
             )
-        others = [
-            tokenisation.row(lines, line, lines.other).part(0, tokenisation.max_length) for line in range(len(lines))
-        ]
         return paired(own, tokenisation.as_rows(others, index))
 
 
@@ -167,5 +176,5 @@ class Texts:
 
 def _columns(lines: Lines, rows: Sequence[TokenRow]) -> dict[str, np.ndarray]:
     """What training rows can be grouped by: the fields of their lines, and the line itself."""
-    columns = {"line": lines.names, **lines.columns}
+    columns = {**lines.columns, "line": lines.names}
     return {name: np.array([values[row.line] for row in rows]) for name, values in columns.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fimo import hub
 from fimo.data.lines import Lines
-from fimo.data.sentence_files import read_cells
+from fimo.data.sentence_files import cell_text, read_cells
 from fimo.data.text_files import JSON_LINES, decoded, ending
 from fimo.errors import Unavailable, UserError
 
@@ -118,12 +118,15 @@ class HubLines:
         """The files that the rows are kept in, downloaded where they aren't there.
 
         Raises:
+            UserError: for other splits than `train` and `test`.
             Unavailable: where neither folder nor hub has them.
         """
         names = dict(self.splits or {"train": "train"})
-        parts = [self.dataset, *([self.configuration] if self.configuration else [])]
+        if "train" not in names or set(names) - {"train", "test"}:
+            raise UserError(f"data.source.splits must name train, and test where there is one, found {names}.")
+        parts = [part for part in (self.dataset, self.configuration, self.revision) if part]
         folder = data_dir / "hub" / "--".join(part.replace("/", "--") for part in parts)
-        paths = {split: folder / f"{split}.jsonl" for split in names}
+        paths = {split: folder / f"{names[split]}.jsonl" for split in sorted(names, reverse=True)}  # train, then test
         if not all(path.is_file() for path in paths.values()):
             self._download(names, paths)
         return list(paths.values())
@@ -136,6 +139,16 @@ class HubLines:
         """
         train, *test = (str(path) for path in self.files(data_dir))
         return LineFile(train, test[0] if test else None, self.text, self.prompt, self.other).read(Path())
+
+    def _fields(self, row: Mapping[str, object]) -> dict[str, str]:
+        """The fields of a row as text."""
+        for key in filter(None, (self.text, self.prompt, self.other)):
+            if isinstance(row.get(key), (list, tuple, Mapping)):
+                raise UserError(
+                    f"The field {key} of {self.dataset} must be text, found a {type(row[key]).__name__}: write the "
+                    "texts into a file of JSON lines, and take data=text_lines."
+                )
+        return {key: cell_text(value) for key, value in row.items()}
 
     def _download(self, names: Mapping[str, str], paths: Mapping[str, Path]) -> None:
         import datasets  # as long to import as all the rest, and needed once
@@ -157,9 +170,7 @@ class HubLines:
             ) from reason
         for split, path in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [
-                json.dumps({key: str(value) for key, value in row.items()}, ensure_ascii=False) for row in rows[split]
-            ]
+            lines = [json.dumps(self._fields(row), ensure_ascii=False) for row in rows[split]]
             scratch = path.with_suffix(".part")
             scratch.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
             scratch.rename(path)

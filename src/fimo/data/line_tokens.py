@@ -138,15 +138,17 @@ class LineTokenisation:
         return [replace(part, name=f"{row.name}, part {n}") for n, part in enumerate(parts, 1) if part.predicts]
 
     def _packed(self, rows: Sequence[TokenRow]) -> list[TokenRow]:
-        text, owners = "", list[int]()
+        texts, owners, begin = list[str](), list[int](), 0
         ids, labels, spans = list[int](), list[int](), list[tuple[int, int]]()
         for number, row in enumerate(rows):
-            text += "\n" if text else ""
-            moved = [(s + len(text), e + len(text)) if e else (0, 0) for s, e in row.spans]
-            text += row.text
-            ids, labels, spans = ids + row.ids, labels + row.labels, spans + moved
-            owners += [number] * len(row.ids)
-        every, result = TokenRow(ids, labels, spans, text, "", 0), []
+            moved = [(s + begin, e + begin) if e else (0, 0) for s, e in row.spans]
+            texts.append(row.text)
+            begin += len(row.text) + 1
+            ids.extend(row.ids)
+            labels.extend(row.labels)
+            spans.extend(moved)
+            owners.extend([number] * len(row.ids))
+        every, result = TokenRow(ids, labels, spans, "\n".join(texts), "", 0), []
         for start in range(0, len(ids), self.max_length):
             part, own = every.part(start, start + self.max_length), owners[start : start + self.max_length]
             first, last = rows[own[0]].name, rows[own[-1]].name
@@ -208,13 +210,14 @@ def pretrained_lines(name: str, max_length: int, ends: bool) -> LineTokenisation
     return LineTokenisation(tokenizer, next(padding, 0), len(loaded), end, min(max_length, longest))
 
 
-def build_line_vocabulary(lines: Lines, max_length: int, words: int | None) -> LineTokenisation:
+def build_line_vocabulary(lines: Lines, max_length: int, words: int | None, ends: bool = True) -> LineTokenisation:
     """A vocabulary of the training lines: their words, or byte pairs.
 
     Args:
         lines: the training lines.
         max_length: tokens of a row, its first and last special one among them.
         words: None for all words and punctuation marks, in lower case; a number for so many byte pairs.
+        ends: whether a line ends with `</s>`.
 
     Returns:
         The tokenisation; `<pad>`, `<unk>`, `<s>` and `</s>` have the numbers 0 to 3.
@@ -242,5 +245,7 @@ def build_line_vocabulary(lines: Lines, max_length: int, words: int | None) -> L
         )
     tokenizer.train_from_iterator(texts, trainer)
     numbers = [(token, tokenizer.token_to_id(token)) for token in (BEGIN, END)]
-    tokenizer.post_processor = processors.TemplateProcessing(f"{BEGIN} $A {END}", special_tokens=numbers)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        f"{BEGIN} $A {END}" if ends else f"{BEGIN} $A", special_tokens=numbers
+    )
     return LineTokenisation(tokenizer, SPECIAL.index(PAD), tokenizer.get_vocab_size(), None, max_length)

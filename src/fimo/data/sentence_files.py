@@ -131,9 +131,7 @@ def read_cells(path: Path, header: bool, encoding: str = "utf-8") -> Cells:
     rows = _quoted(text, path) if kind == ".csv" else _tabbed(text)
     lines, cells = [number for number, _ in rows], [row for _, row in rows]
     if empty := [number for number, row in rows if not any(cell.strip() for cell in row)]:
-        raise UserError(
-            f"{path} must have a sentence and a label in every line, found an empty line in line {empty[0]}."
-        )
+        raise UserError(f"{path} must have something in every line, found an empty line in line {empty[0]}: remove it.")
     if uneven := [number for number, row in rows if len(row) != len(cells[0])]:
         wrong = cells[lines.index(uneven[0])]
         raise UserError(
@@ -176,7 +174,7 @@ def _json_lines(text: str, path: Path) -> Cells:
                 f"{path} must be an object of JSON with the fields {', '.join(names) or 'of a row'} in every line, "
                 f"found {', '.join(entry) if isinstance(entry, dict) else type(entry).__name__} in line {number}."
             )
-        rows.append([_cell(entry[name]) for name in names])
+        rows.append([cell_text(entry[name]) for name in names])
         lines.append(number)
     return Cells(rows, lines, names or [])
 
@@ -190,12 +188,16 @@ def _parquet(path: Path) -> Cells:
     except (ValueError, OSError, pyarrow.ArrowException) as reason:
         raise UserError(f"{path} can't be read as a Parquet table ({short(reason)}).") from reason
     columns: Sequence[list[object]] = [table[name].tolist() for name in table]
-    rows = [[_cell(value) for value in row] for row in zip(*columns, strict=True)]
+    rows = [[cell_text(value) for value in row] for row in zip(*columns, strict=True)]
     return Cells(rows, list(range(len(rows))), [str(name) for name in table], "row")
 
 
-def _cell(value: object) -> str:
-    """A field as text; nothing where it has no value."""
+def cell_text(value: object) -> str:
+    """A field as text; nothing where it has no value.
+
+    Args:
+        value: of the field.
+    """
     if value is None or value != value:  # NaN
         return ""
     return str(int(value)) if isinstance(value, bool) or isinstance(value, float) and value.is_integer() else str(value)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fimo.memory import BLOCK_BYTES
+from fimo.models.function_of_rows import rows_that_fit
 from fimo.models.weighted import for_rows
 from fimo.problem import Parameters, Problem
 from fimo.rows import Rows
@@ -16,7 +16,6 @@ from fimo.rows import Rows
 STRETCH = 1.25
 
 
-@torch.no_grad()
 def rows_at_once(problem: Problem, runs: int) -> int:
     """How many test examples go through the network together, so that the outputs of a language model fit into memory.
 
@@ -24,10 +23,7 @@ def rows_at_once(problem: Problem, runs: int) -> int:
         problem: network and test examples.
         runs: that are evaluated together.
     """
-    test = problem.test
-    longest = slice(0, 1) if test.lengths is None else test.lengths.argmax()[None]
-    outputs = problem.outputs(problem.parameters, test.keep(longest).inputs)
-    return max(1, BLOCK_BYTES // (outputs.numel() * torch.float64.itemsize * runs))
+    return max(1, rows_that_fit(problem.network, problem.test, runs * len(problem.test)) // runs)
 
 
 def blocks(test: Rows, at_most: int | None = None) -> list[Tensor]:

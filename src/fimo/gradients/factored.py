@@ -48,22 +48,23 @@ class Factorisation:
         layers: by the names of modules, the kind of layer that each is taken as.
         others: names of all other parameters in θ, whose gradients are dense.
         extra_bytes: memory that one row's gradients take beyond the activations of a backward pass.
-        tied: by the names of heads, those of the embeddings whose weight they share; both are among the layers.
+        tied: by the names of heads, that of the embedding whose weight each shares and that of the weight in θ; both
+            are among the layers.
     """
 
     layers: Mapping[str, type[Layer]]
     others: tuple[str, ...]
     extra_bytes: int = 0
-    tied: Mapping[str, str] = field(default_factory=dict)
+    tied: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def restricted(self, names: Collection[str]) -> Factorisation:
         """That of some parameters, all of a layer's or none."""
+        pairs = self.tied.items()
+        weights = {module: weight for head, (embedding, weight) in pairs for module in (head, embedding)}
         layers = {
-            name: kind
-            for name, kind in self.layers.items()
-            if f"{self.tied.get(name, name)}.weight".lstrip(".") in names
+            name: kind for name, kind in self.layers.items() if weights.get(name, f"{name}.weight".lstrip(".")) in names
         }
-        tied = {head: embedding for head, embedding in self.tied.items() if head in layers}
+        tied = {head: pair for head, pair in self.tied.items() if head in layers}
         return replace(self, layers=layers, others=tuple(name for name in self.others if name in names), tied=tied)
 
 
@@ -101,8 +102,8 @@ def layer_gradients(
         name: kind.of(name, modules[name], _repeated(layer_inputs.detach(), len(scalars)), layer_deltas)
         for (name, kind), layer_inputs, layer_deltas in zip(factorisation.layers.items(), inputs, deltas, strict=True)
     }
-    for head, embedding in factorisation.tied.items():
-        parts[embedding] = TiedGradients.of_both(parts[embedding], parts.pop(head))
+    for head, (embedding, weight) in factorisation.tied.items():
+        parts[embedding] = TiedGradients.of_both(weight, parts[embedding], parts.pop(head))
     return NetworkGradients((*parts.values(), *dense))
 
 
@@ -141,10 +142,10 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
         if len(calls[name]) == 1 and (kind := _kind_of(module, *calls[name][0], len(outputs))):
             layers[name] = kind
             extra += kind.extra_bytes(module, *calls[name][0])
-    tied = {}
+    names, tied = {id(parameter): name for name, parameter in network.named_parameters()}, {}
     for head, embedding in pairs.items():
         if layers.get(head) is LinearSequenceGradients and layers.get(embedding) is EmbeddingGradients:
-            tied[head] = embedding
+            tied[head] = embedding, names[id(candidates[head].weight)]
         else:
             layers.pop(head, None), layers.pop(embedding, None)
     own = {id(p) for name in layers for p in candidates[name].parameters(recurse=False)}

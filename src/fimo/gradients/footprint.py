@@ -33,5 +33,7 @@ def _saved_bytes(problem: Problem, rows: int) -> int:
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
-        problem.network(map_inputs(lambda tensor: tensor[:rows], problem.train.inputs)).sum()
-    return sum(sizes.values())
+        outputs = problem.network(map_inputs(lambda tensor: tensor[:rows], problem.train.inputs))
+        outputs.sum()
+    # Those of a language model are most of it: themselves, their cotangents, and what a softmax of them takes.
+    return sum(sizes.values()) + (3 * outputs.nbytes if outputs.dim() > 2 else 0)

@@ -207,7 +207,11 @@ class LayerGradients(FactoredGradients, Layer):
 
     def squared_entries(self) -> Tensor:
         """Sum over rows of the squared entries of the weight's gradient, `[fan-out, fan-in]`."""
-        return torch.stack([piece.square().sum(0) for piece in self.pieces()]).sum(0)
+        pieces = self.pieces()
+        total = next(pieces).square().sum(0)
+        for piece in pieces:
+            total += piece.square().sum(0)
+        return total
 
     def row_square_sums(self) -> dict[str, Tensor]:
         """Sum over all rows of the squared entries of both parameters."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.layers import ALL, LayerGradients
 from fimo.gradients.sequences import LinearSequenceGradients, Segment
-from fimo.memory import LAYER_GRADIENT_BYTES
+from fimo.memory import LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class TiedGradients(LayerGradients):
         G = Σ_p e_{x_p} δ_pᵀ + Σ_q δ'_q h_qᵀ
 
     over the places p where the word x_p is looked up and the places q where the head is applied to h_q. Both are kept
-    in factors; products take some words after others, so that G is never held for all words of many rows.
+    in factors, and products are those of both layers and, of each with the other,
+
+        ⟨e_x δᵀ, δ' hᵀ⟩ = (δ · h) δ'_x
 
     Attributes:
         embedding: x and δ.
@@ -64,9 +66,15 @@ class TiedGradients(LayerGradients):
         raise TypeError(f"{name} shares its weight: its gradients are made with those of the other layer.")
 
     @classmethod
-    def of_both(cls, embedding: EmbeddingGradients, head: LinearSequenceGradients) -> Self:
-        """Gradients of the weight that both have in common, by the embedding's name of it."""
-        return cls(embedding.weight, None, embedding, replace(head, weight=embedding.weight))
+    def of_both(cls, weight: str, embedding: EmbeddingGradients, head: LinearSequenceGradients) -> Self:
+        """Gradients of the weight that both have in common.
+
+        Args:
+            weight: its name in θ.
+            embedding: what the embedding makes of it.
+            head: what the linear layer makes of it.
+        """
+        return cls(weight, None, replace(embedding, weight=weight), replace(head, weight=weight))
 
     @property
     def words(self) -> int:
@@ -101,14 +109,10 @@ class TiedGradients(LayerGradients):
         return sum(len(segment.deltas) for segment in self.embedding.segments)
 
     def inner(self, other: TiedGradients) -> Tensor:
-        """Inner products, `[row of self, row of other]`."""
-        total: Tensor | None = None
-        for words in self._slices(self._rows + other._rows):
-            mine = self.matrices(words).flatten(1)
-            theirs = mine if other is self else other.matrices(words).flatten(1)
-            total = mine @ theirs.T if total is None else total.addmm_(mine, theirs.T)
-        assert total is not None
-        return total
+        """Inner products, `[row of self, row of other]`: of both layers, and of each with the other's other one."""
+        total = self.head.inner(other.head) + self.embedding.inner(other.embedding)
+        total += _mixed(self.embedding, other.head)
+        return total.add_(_mixed(other.embedding, self.head).T)
 
     def inner_per_parameter(self, other: TiedGradients) -> dict[str, Tensor]:
         """The same, by the weight's name."""
@@ -119,9 +123,14 @@ class TiedGradients(LayerGradients):
         return self.head.sums()
 
     def squares(self) -> dict[str, Tensor]:
-        """Squared norms, `[row]`."""
-        parts = [self.matrices(words).square().sum((1, 2)) for words in self._slices(self._rows)]
-        return {self.weight: torch.stack(parts).sum(0)}
+        """Squared norms, `[row]`, from the places of each row among themselves."""
+        plain = self.embedding.squares()[self.weight] + self.head.squares()[self.weight]
+        mixed = []
+        for looked_up, applied in zip(self.embedding.segments, self.head.segments, strict=True):
+            places = looked_up.inputs[:, None].expand(-1, applied.deltas.shape[1], -1)
+            picked = applied.deltas.gather(2, places)  # δ'_q at the word x_p, [row, place q, place p]
+            mixed.append((picked * (applied.inputs @ looked_up.deltas.mT)).sum((1, 2)))
+        return {self.weight: (plain + 2 * torch.cat(mixed)).clamp(min=0)}
 
     def scaled(self, factors: Tensor) -> Self:
         """Each gradient times its factor."""
@@ -164,3 +173,18 @@ class TiedGradients(LayerGradients):
     def squared_entries(self) -> Tensor:
         """Sum over rows of the squared entries, `[word, width]`, some words after others."""
         return torch.cat([self.matrices(words).square().sum(0) for words in self._slices(self._rows)])
+
+
+def _mixed(embedding: EmbeddingGradients, head: LinearSequenceGradients) -> Tensor:
+    """Σ over pairs of places of (δ · h) δ'_x, `[row of the embedding, row of the head]`."""
+    return torch.cat([torch.cat([_of_segments(s, o) for o in head.segments], 1) for s in embedding.segments])
+
+
+def _of_segments(looked_up: Segment, applied: Segment) -> Tensor:
+    h, deltas = applied.inputs.flatten(0, 1), applied.deltas.flatten(0, 1)
+    rows = max(1, PLACE_PAIR_BYTES // (2 * len(h) * looked_up.deltas[0, :, :1].nbytes))
+    parts = []
+    for piece in looked_up.pieces(rows):
+        products = (piece.deltas.flatten(0, 1) @ h.T).mul_(deltas[:, piece.inputs.flatten()].T)
+        parts.append(products.reshape(*piece.deltas.shape[:2], *applied.deltas.shape[:2]).sum((1, 3)))
+    return torch.cat(parts)

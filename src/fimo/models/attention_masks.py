@@ -19,6 +19,8 @@ from fimo.errors import UserError, short
 
 # Places at which masks are compared, where the model has no windows that ask for more.
 PROBED_PLACES = 64
+# The window that decoders with a wider one are looked at with.
+PROBED_WINDOW = 16
 Form = Callable[[PreTrainedModel, Tensor], Any]
 
 
@@ -174,11 +176,14 @@ def mask_form(
     Raises:
         UserError: for a model that wants other inputs.
     """
-    window = 2 * int(getattr(model.config, "sliding_window", None) or 0) + 2
-    length = min(positions(model), max(PROBED_PLACES, window))
-    tokens = (1 + torch.arange(2 * length) % (model.config.vocab_size - 1)).reshape(2, length)
-    mask = (torch.arange(length) < torch.tensor([[length], [max(1, length // 2)]])).long()
-    training = model.training
+    config, device, training = model.config, model.device, model.training
+    window = int(getattr(config, "sliding_window", None) or 0)
+    length = min(positions(model), max(PROBED_PLACES, 2 * window + 2))
+    if narrow := forms is CAUSAL_FORMS and window > PROBED_WINDOW:  # logits at twice a window of thousands fill memory
+        config.sliding_window, length = PROBED_WINDOW, min(positions(model), PROBED_PLACES)
+    tokens = (1 + torch.arange(2 * length, device=device) % (config.vocab_size - 1)).reshape(2, length)
+    lengths = torch.tensor([[length], [max(1, length // 2)]], device=device)
+    mask = (torch.arange(length, device=device) < lengths).long()
     try:
         theirs = first(model.eval()(input_ids=tokens, attention_mask=mask, **options(mask)), mask)
     except Exception as reason:  # of any kind of model, which may want other inputs
@@ -198,6 +203,8 @@ def mask_form(
             return False
 
     chosen = next((form for form in forms if agrees(form)), as_it_is)
+    if narrow:
+        config.sliding_window = window
     model.train(training)
     return chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +36,7 @@ class CausalLM(nn.Module):
             settings of that type; the vocabulary is that of the data, or larger where the config says so.
         adapters: settings of new adapters in its linear layers, all else being frozen (see `fimo.models.adapters`);
             None for none.
-        model: one that is there already, in place of `name` and `config`.
+        model: one that is there already, in place of `name` and `config`; it is copied.
 
     Raises:
         UserError: where there is no such decoder, or it doesn't fit the vocabulary.
@@ -54,10 +55,10 @@ class CausalLM(nn.Module):
     ) -> None:
         super().__init__()
         if model is not None:
-            self.model = model
+            self.model = copy.deepcopy(model)
         elif name is None:
             words = max(inputs or 0, int((config or {}).get("vocab_size") or 0))
-            self.model = new_model(config, AutoModelForCausalLM, EXAMPLE, vocab_size=words)
+            self.model = new_model(config, AutoModelForCausalLM, EXAMPLE, vocab_size=words, pad_token_id=None)
         else:
             self.model = pretrained_model(name, AutoModelForCausalLM)
         if name is not None and inputs is not None:

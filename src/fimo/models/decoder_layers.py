@@ -7,6 +7,7 @@ hold their weight transposed, in a class of their own.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +19,12 @@ from transformers.masking_utils import eager_mask
 from transformers.pytorch_utils import Conv1D
 
 from fimo.models.norms import RootMeanSquareNorm
+from fimo.models.pretrained import ATTENTION
 
 # The name under which the transformers library knows `attention`.
 WRITTEN_OUT = "written_out"
+# Tokens at which a model is looked at with attention of both kinds.
+PROBED_TOKENS = 6
 
 
 def attention(
@@ -75,13 +79,26 @@ def write_out(model: PreTrainedModel) -> None:
     Args:
         model: of the transformers library.
     """
+    before = _logits(model)
     if getattr(model, "_supports_attention_backend", False):
         model.set_attn_implementation(WRITTEN_OUT)
+        if not torch.allclose(_logits(model), before, rtol=1e-3, atol=1e-4):  # it has more to it, as attention sinks
+            model.set_attn_implementation(ATTENTION)
     for parent, name, module in list(_children(model)):
         if type(module) is Conv1D:
             setattr(parent, name, _linear(module))
         elif type(module).__name__.endswith("RMSNorm") and (norm := _norm(module)) is not None:
             setattr(parent, name, norm)
+
+
+@torch.no_grad()
+def _logits(model: PreTrainedModel) -> Tensor:
+    """Logits at a few tokens, in eval mode."""
+    training = model.training
+    tokens = 1 + torch.arange(2 * PROBED_TOKENS, device=model.device) % (model.config.vocab_size - 1)
+    logits = model.eval()(input_ids=tokens.reshape(2, -1), use_cache=False).logits.float()
+    model.train(training)
+    return logits
 
 
 def _children(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
@@ -106,9 +123,10 @@ def _norm(module: nn.Module) -> RootMeanSquareNorm | None:
     eps = next((getattr(module, key) for key in ("variance_epsilon", "eps") if hasattr(module, key)), None)
     if not isinstance(weight, nn.Parameter) or weight.dim() != 1 or not isinstance(eps, float):
         return None
-    inputs = torch.linspace(-2, 3, 3 * len(weight)).reshape(3, -1).to(weight)
+    theirs = copy.deepcopy(module).double()
+    inputs = torch.linspace(-2, 3, 3 * len(weight), dtype=torch.float64, device=weight.device).reshape(3, -1)
     for offset in (0.0, 1.0):
-        norm = RootMeanSquareNorm(weight, eps, offset)
-        if torch.allclose(norm(inputs), module(inputs), rtol=1e-5, atol=1e-6):
-            return norm.train(module.training)
+        ours = RootMeanSquareNorm(nn.Parameter(weight.double()), eps, offset)
+        if torch.allclose(ours(inputs), theirs(inputs), rtol=1e-5, atol=1e-6):
+            return RootMeanSquareNorm(weight, eps, offset).train(module.training)
     return None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError
-from fimo.memory import BLOCK_BYTES
+from fimo.models.function_of_rows import rows_that_fit
 from fimo.models.objective import Objective
 from fimo.models.weighted import for_rows
 from fimo.rows import Rows, map_inputs
@@ -35,8 +35,7 @@ def outputs_by_block(network: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, T
     def at(block: Tensor | slice) -> Tensor:
         return network(map_inputs(lambda tensor: tensor.to(device), rows[block][0])).double().cpu()
 
-    longest = slice(0, 1) if rows.lengths is None else rows.lengths.argmax()[None]
-    size = max(1, min(EVALUATION_ROWS, BLOCK_BYTES // at(longest).nbytes))
+    size = rows_that_fit(network, rows, EVALUATION_ROWS)
     targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
     for start in range(0, len(rows), size):
         block = slice(start, start + size)

@@ -22,6 +22,7 @@ from torch.func import functional_call
 from fimo.errors import short
 from fimo.memory import STORED_OUTPUT_BYTES
 from fimo.models.frozen_modules import Look, Mode, as_held, calls_of, frozen_outputs
+from fimo.models.function_of_rows import rows_that_fit
 from fimo.models.parameter_choice import theta_of
 from fimo.models.requirements import named
 from fimo.models.stored_outputs import INPUT, Output, Piece, StoredOutputs, with_stored_outputs
@@ -169,7 +170,7 @@ def _held_where_it_agrees(look: Look, network: nn.Module, stored: StoredOutputs,
     """Rows with what they hold, where outputs at other values of θ agree at each of them: a few say nothing of all."""
     if (held := _recorded(look.network, rows, stored)) is None:
         return None
-    for block in torch.arange(len(rows)).split(BLOCK_ROWS):
+    for block in torch.arange(len(rows)).split(rows_that_fit(look.network, rows, BLOCK_ROWS)):
         theirs = functional_call(look.network, look.elsewhere, (rows.take(block, None)[0],))
         try:
             ours = functional_call(network, look.elsewhere, (held.take(block, None)[0],))
@@ -199,7 +200,7 @@ def _recorded(network: nn.Module, rows: Rows, stored: StoredOutputs) -> Rows | N
     """Rows with what they hold; None where a module gives something else at some of them."""
     paths = [path for path, output in stored.outputs.items() if output.row_bytes]
     parts: dict[str, list[Tensor]] = {}
-    for block in torch.arange(len(rows)).split(BLOCK_ROWS):
+    for block in torch.arange(len(rows)).split(rows_that_fit(network, rows, BLOCK_ROWS)):
         calls = calls_of(network, eval_mode, theta_of(network), rows.take(block, None)[0], paths)
         for path in paths:
             output = stored.outputs[path]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError, short
+from fimo.memory import BLOCK_BYTES
 from fimo.rows import Inputs, Rows, map_inputs, rows_of
 
 # The largest share of the largest output by which rounding may change one: products of other shapes add up in another
@@ -51,6 +52,21 @@ def _shapes(inputs: Inputs) -> str:
     if isinstance(inputs, Tensor):
         return str(list(inputs.shape))
     return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in inputs.items())
+
+
+@torch.no_grad()
+def rows_that_fit(network: nn.Module, rows: Rows, at_most: int) -> int:
+    """How many rows go through a network together, so that their outputs (of a language model) fit into memory.
+
+    Args:
+        network: in the mode that is wanted.
+        rows: of which the longest is looked at.
+        at_most: in any case.
+    """
+    longest = slice(0, 1) if rows.lengths is None else rows.lengths.argmax()[None]
+    device = next(network.parameters()).device
+    outputs = network(map_inputs(lambda tensor: tensor.to(device), rows[longest][0]))
+    return max(1, min(at_most, BLOCK_BYTES // (outputs.numel() * torch.float64.itemsize)))
 
 
 def require_same_state(network: nn.Module, inputs: Inputs) -> None:

@@ -66,8 +66,9 @@ def require_classes(name: str, outputs: Tensor, targets: Tensor) -> None:
     Raises:
         UserError: for real numbers, or a single output.
     """
-    if targets.is_floating_point() or outputs.shape[-1] < 2:
+    if targets.is_floating_point() or targets.dim() != 1 or outputs.dim() != 2 or outputs.shape[-1] < 2:
         raise UserError(
             f"The measurement {name} is that of a class among several: it needs class numbers for targets and an "
-            f"output for each class, found targets of {targets.dtype} and {outputs.shape[-1]} outputs."
+            f"output for each class, found targets {list(targets.shape)} of {targets.dtype} and outputs "
+            f"{list(outputs.shape)}."
         )

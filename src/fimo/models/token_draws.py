@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from fimo.errors import MethodFailed
 from fimo.models.classification import CrossEntropy
 from fimo.models.predictive import Predictive
 from fimo.models.token_labels import next_labels, root_factors
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # The loss at one place.
 _PER_TOKEN = CrossEntropy()
+# Random numbers of a row, which are held for all rows.
+MOST_NUMBERS = 2**16
 
 
 class TokenDraws(Predictive):
@@ -38,11 +41,17 @@ class TokenDraws(Predictive):
             objective: it doesn't matter.
             outputs: f, logits `[row, place, word]`.
             targets: labels `[row, place]`.
-        """
-        return targets.shape[-1] * self._place_width(outputs, targets)
 
-    def _place_width(self, outputs: Tensor, targets: Tensor) -> int:
-        return self.each.width(_PER_TOKEN, outputs[:, 0], targets[:, 0])
+        Raises:
+            MethodFailed: for signs of so many words that they fill memory.
+        """
+        width = targets.shape[-1] * self.each.width(_PER_TOKEN, outputs[:, 0], targets[:, 0])
+        if width > MOST_NUMBERS:
+            raise MethodFailed(
+                f"curvature=sketched draws a sign for each token and word of a row, {width:,} here: choose "
+                "curvature=sampled."
+            )
+        return width
 
     def draws(self, objective: Objective, outputs: Tensor, targets: Tensor, uniform: Tensor) -> Tensor:
         """What is drawn at each place, zeros where no token is predicted.

@@ -39,6 +39,6 @@ def damped_scores(run: Run) -> tuple[xr.DataArray, xr.DataArray]:
     ends = np.log10(matched.min() / MARGIN_FACTOR), np.log10(matched.max() * MARGIN_FACTOR)
     dampings = np.logspace(*ends, 1 + int(np.ceil(DAMPINGS_PER_DECADE * (ends[1] - ends[0]))))
     limits = run.unrolled_limits
-    method = DampingGrid("damped GN", dampings.tolist(), limits.curvature_rows, limits.dual_bytes)
+    method = DampingGrid("damped GN", dampings.tolist(), limits.curvature_rows, limits.dual_bytes, limits.curvature)
     scores = attribute(problem, method).rename(step="damping")
     return scores.assign_coords(damping=dampings), xr.DataArray(matched, {"step": list(recursion.steps)}, ("step",))

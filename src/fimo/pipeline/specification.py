@@ -128,10 +128,12 @@ class CurvatureLimits:
     Attributes:
         curvature_rows: it is the mean over so many evenly spaced training rows; None for all.
         dual_bytes: bound on the memory of its dual.
+        curvature: which it is, see `fimo.curvature.roots`.
     """
 
     curvature_rows: int | None = None
     dual_bytes: int = 2**30
+    curvature: str = "exact"
 
 
 class Log(Protocol):

@@ -95,12 +95,18 @@ class DampingGrid(GaussNewtonFilter):
         dampings: λ, absolute.
         curvature_rows: see `GaussNewtonFilter`.
         dual_bytes: see `GaussNewtonFilter`.
+        curvature: see `GaussNewtonFilter`.
     """
 
     def __init__(
-        self, label: str, dampings: Sequence[float], curvature_rows: int | None = None, dual_bytes: int = DUAL_BYTES
+        self,
+        label: str,
+        dampings: Sequence[float],
+        curvature_rows: int | None = None,
+        dual_bytes: int = DUAL_BYTES,
+        curvature: str = "exact",
     ) -> None:
-        super().__init__(label, curvature_rows, dual_bytes)
+        super().__init__(label, curvature_rows, dual_bytes, curvature=curvature)
         self.dampings, self.steps = torch.tensor(dampings, dtype=torch.float64), list(range(len(dampings)))
 
     def filters(self, eigenvalues: Tensor) -> Tensor:
