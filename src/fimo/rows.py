@@ -50,8 +50,9 @@ class Rows:
 
     Attributes:
         inputs: what the network takes, a tensor or a mapping of tensors, each `[row, …]`.
-        targets: `[row, output]` real numbers for regression, `[row]` class numbers for classification; of rows with
-            weights each row's targets in one axis and its weight behind them (see `weighted_by`).
+        targets: `[row, output]` real numbers for regression, `[row]` class numbers for classification, `[row, place]`
+            labels for language models; of rows with weights each row's targets in one axis and its weight behind them
+            (see `weighted_by`).
         index: `[row]`, each row's position in its split. It differs from 0, 1, … where only some rows are kept.
         lengths: `[row]`, for sequences `[row, place, …]` that are padded at their end: how many places of each row are
             its own. Whatever rows are taken are cut to the longest among them. None for inputs of one size.

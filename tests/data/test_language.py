@@ -89,7 +89,7 @@ def test_another_answer_makes_two_sequences(folder):
         ({"max_length": 9}, "must not be cut, found 1 with more than 9 tokens, the first in line 3: raise data.max"),
     ):
         with pytest.raises(UserError, match=sentence):
-            data(source, folder, **settings, test_size=0.6).load()
+            data(source, folder, **settings, test_size=0.6, left_out=1).load()
 
 
 def test_too_long_lines(folder, caplog):

@@ -67,7 +67,8 @@ def further_train(
         `loss_before [seed, test]`, `loss_full [seed, step, test]` and `loss_left_out [seed, step, test, left_out]` in
         float64 (tangents give `effect` in place of the last), with the coordinate `epoch` beside `step`. With a
         measurement, that is what the losses are, and `attrs["watched"]` names it. A run that diverged is NaN, with a
-        warning.
+        warning. Of language models `token_loss_before` and `token_loss_full [seed, test, token]` too: what each token
+        of the test rows adds to their loss, in the last step's full runs.
 
     Raises:
         UserError: for arguments in the wrong place, seeds that are none, and where the network does not suit the

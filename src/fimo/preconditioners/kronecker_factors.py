@@ -16,7 +16,7 @@ from fimo.gradients import Gradients, GradientSource
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
 from fimo.preconditioners.base import NO_DRAWS, Preconditioner, require_instance, require_metric
 from fimo.preconditioners.damping import Damping, vanishing
-from fimo.preconditioners.kronecker_bases import LayerBasis, Rotated, layer_bases
+from fimo.preconditioners.kronecker_bases import MOST_SIDE, LayerBasis, Rotated, layer_bases
 from fimo.problem import Problem
 
 # A note names so many parameters; all are in the diagnostics.
@@ -53,7 +53,7 @@ class KroneckerFactors(Preconditioner):
 
     Λ is the Gauss–Newton matrix's diagonal in the basis Q, the mean over training rows of squared gradients. Weight and
     bias of a layer are one matrix. Parameters outside linear and two-dimensional convolution layers (without groups,
-    padded with zeros) get P = 0, and a note says which.
+    padded with zeros, of at most `MOST_SIDE` inputs and outputs) get P = 0, and a note says which.
 
     Args:
         label: the method's name.
@@ -118,7 +118,8 @@ class KroneckerFactors(Preconditioner):
         self.diagnostics |= {"damping": str(self.damping), "damping_value": dampings}
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name.removeprefix(rescaled_name("")) for name in problem.parameters if name not in covered]:
-            what = "parameters outside linear and two-dimensional convolution layers, or without effect"
+            what = f"parameters outside linear and two-dimensional convolution layers of at most {MOST_SIDE:,} inputs "
+            what += "and outputs, or without effect"
             what += " or the layer's weight in θ" if problem.part else ""
             more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
             self.note("left out", f"P = 0 for {what} ({', '.join(others[:MOST_NAMED])}{more})")
