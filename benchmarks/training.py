@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.timing import Line, machine, measured, seconds
-from fimo.further_training.module import is_stochastic
+from fimo.further_training.modes import is_stochastic
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
 from fimo.memory import peak_memory

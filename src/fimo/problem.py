@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Parameters = dict[str, Tensor]
 
-# Networks that problems have copied, so that no problem made of another copies them again.
+# That problems have copied, so that no problem made of another copies them again.
 _copies: WeakSet[nn.Module] = WeakSet()
 
 
@@ -97,26 +97,24 @@ class Problem:
             train=rows_for(network, objective, train, "train"), test=rows_for(network, objective, test, "test")
         )
         objective = for_rows(objective, examples["train"])
-        if network not in _copies:
+        if made_anew := network not in _copies:
             network = ready(copy_of(network), objective, examples["train"])
             _copies.add(network)
             if not same_when_cut(network, examples["train"]):
                 logger.info("sequences keep all of their padding: it changes the outputs of %s", type(network).__name__)
                 examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
-            if measurement is None:
-                require_measurement(network, for_rows(objective, examples["test"], counted=False), examples["test"])
         names = tuple(part or chosen_names(network, parameters, examples["train"]))
         if part is None:
             log_choice(network, names)
         if tuple(theta_of(network)) != names:
             network = set_theta(copied(network), names)
         part = None if len(names) == len(list(network.parameters())) else names
-        if measurement is not None:
-            measurement = as_objective(measurement)
-            require_measurement(network, for_rows(measurement, examples["test"], counted=False), examples["test"])
-        groups = Groups.of(left_out, len(examples["train"]))
-        settings = {"network": network, "objective": objective, "measurement": measurement, "left_out": groups}
-        for name, value in {**settings, **examples, "part": part}.items():
+        if made_anew or measurement is not None:
+            watched = for_rows(as_objective(measurement or objective), examples["test"], counted=False)
+            require_measurement(network, watched, examples["test"])
+        made = {"network": network, "objective": objective, "measurement": measurement and as_objective(measurement)}
+        made |= {"left_out": Groups.of(left_out, len(examples["train"])), **examples, "part": part}
+        for name, value in made.items():
             object.__setattr__(self, name, value)
 
     @property

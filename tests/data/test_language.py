@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from fimo.data.facts import Facts
 from fimo.data.language import LanguageData
 from fimo.data.line_files import HubLines, LineFile
-from fimo.data.line_tokens import build_line_vocabulary
+from fimo.data.line_vocabularies import build_line_vocabulary
 from fimo.data.lines import Lines
 from fimo.errors import Unavailable, UserError
 from fimo.rows import NO_LOSS
@@ -60,6 +60,7 @@ def test_plain_lines(folder):
     assert (made.train.targets[~mask] == NO_LOSS).all()
     assert made.train.targets[:, 0].tolist() == [2, 2]  # <s>, then the words, then </s>
     assert [row[row != NO_LOSS][-1].item() for row in made.train.targets] == [3, 3]
+    assert not (data(LineFile("lines.txt"), folder, ends=False).load().train.inputs["input_ids"] == 3).any()
 
 
 def test_prompts_carry_no_loss(folder):
@@ -86,7 +87,7 @@ def test_another_answer_makes_two_sequences(folder):
     for settings, sentence in (
         ({"packed": True}, "needs data.packed=false"),
         ({"too_long": "split"}, "A part of a split line has no prompt and no other answer"),
-        ({"max_length": 9}, "must not be cut, found 1 with more than 9 tokens, the first in line 3: raise data.max"),
+        ({"max_length": 9}, "must not be cut, found . with more than 9 tokens, the first in line 3: raise data.max"),
     ):
         with pytest.raises(UserError, match=sentence):
             data(source, folder, **settings, test_size=0.6, left_out=1).load()
@@ -117,11 +118,6 @@ def test_a_running_text_stays_in_order(folder):
     text = " ".join(made.display("train", row) for row in range(len(made.train)))
     assert [int(word) for word in text.split() if word.isdigit()] == list(range(8))
     assert "sentence 8" in made.display("test", 0)
-
-
-def test_lines_without_an_end(folder):
-    made = data(LineFile("lines.txt"), folder, ends=False).load()
-    assert not (made.train.inputs["input_ids"] == 3).any()
 
 
 def test_byte_pairs_and_a_tokenizer_of_ones_own(folder):

@@ -15,7 +15,8 @@ from fimo import vmapping
 from fimo.errors import Unavailable, UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import FULL_RUN
-from fimo.further_training.module import LockstepBatches, differs_in_training
+from fimo.further_training.modes import differs_in_training
+from fimo.further_training.module import LockstepBatches
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
 from fimo.pipeline import addresses

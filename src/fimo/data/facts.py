@@ -51,7 +51,7 @@ PROPERTIES = {
 
 
 @dataclass(frozen=True)
-class Question:
+class Cloze:
     """A sentence without its last word.
 
     Attributes:
@@ -110,7 +110,7 @@ class Facts:
             [question.other for question in chosen],
         )
 
-    def _sentences(self, draw: random.Random) -> tuple[list[tuple[str, str]], dict[str, Question]]:
+    def _sentences(self, draw: random.Random) -> tuple[list[tuple[str, str]], dict[str, Cloze]]:
         """Training sentences with their facts, in a random order, and a question for each fact."""
         names = draw.sample([first + last for first in BEGINNINGS for last in ENDINGS], self.stones)
         train: list[tuple[str, str]] = []
@@ -121,7 +121,7 @@ class Facts:
                 *statements, question = draw.sample(templates, self.sentences + 1)
                 fact = f"{key} of {name}"
                 train += [(f"{statement.format(name)} {value}", fact) for statement in statements]
-                questions[fact] = Question(question.format(name), value, other)
+                questions[fact] = Cloze(question.format(name), value, other)
         draw.shuffle(train)
         return train, questions
 

@@ -10,15 +10,8 @@ import numpy as np
 import torch
 
 from fimo.data.base import Choice, Data, DataInfo, RowNames
-from fimo.data.line_tokens import (
-    TOO_LONG,
-    UNKNOWN,
-    LineTokenisation,
-    TokenRow,
-    build_line_vocabulary,
-    paired,
-    pretrained_lines,
-)
+from fimo.data.line_tokens import TOO_LONG, LineTokenisation, TokenRow, paired
+from fimo.data.line_vocabularies import UNKNOWN, build_line_vocabulary, pretrained_lines
 from fimo.data.lines import Lines, LineSource
 from fimo.data.splits import random_split
 from fimo.descriptions import Sentence, Token

@@ -9,8 +9,8 @@ import torch
 
 from fimo.further_training.ensemble import Chunk, Ensemble
 from fimo.further_training.leave_out import FULL_RUN
-from fimo.further_training.modes import precomputed
-from fimo.further_training.module import LockstepBatches, is_stochastic, randomness
+from fimo.further_training.modes import is_stochastic, precomputed
+from fimo.further_training.module import LockstepBatches, randomness
 from fimo.further_training.settings import FurtherTraining
 from fimo.problem import Parameters, Problem
 

@@ -127,3 +127,22 @@ def rng_seeded(randomness: int | None) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(randomness)
         yield
+
+
+def is_stochastic(problem: Problem) -> bool:
+    """Whether a pass of the network in training mode draws random numbers (dropout): the generator moves on."""
+    state = torch.cuda.get_rng_state if problem.device.type == "cuda" else torch.get_rng_state
+    with training_mode(problem.network, True), torch.no_grad(), rng_seeded(0):
+        before = state()
+        problem.network(problem.train[slice(0, 2)][0])
+        return not torch.equal(before, state())
+
+
+def differs_in_training(problem: Problem) -> bool:
+    """Whether the network is another function in training mode, beyond rounding; normalisation keeps its statistics."""
+    inputs, outputs = problem.train[slice(0, 2)][0], []
+    for training in (False, True):
+        with training_mode(problem.network, training), torch.no_grad(), rng_seeded(0):
+            outputs.append(problem.network(inputs))
+    usual, trained = outputs
+    return not torch.allclose(usual, trained, rtol=1e-4, atol=1e-5 * float(usual.abs().max()))

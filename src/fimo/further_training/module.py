@@ -16,7 +16,14 @@ from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import SCHEMES, Batch, full_and
-from fimo.further_training.modes import precomputed, require_no_other_state, rng_seeded, training_mode
+from fimo.further_training.modes import (
+    differs_in_training,
+    is_stochastic,
+    precomputed,
+    require_no_other_state,
+    rng_seeded,
+    training_mode,
+)
 from fimo.further_training.order import Order
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
@@ -212,25 +219,6 @@ def randomness(seed: int, step: int) -> tuple[int, int]:
         The seed of the forward pass of the batch, and that of the pass of its separate rows.
     """
     return seed_of(seed, step), seed_of(seed, step, 1)
-
-
-def is_stochastic(problem: Problem) -> bool:
-    """Whether a pass of the network in training mode draws random numbers (dropout): the generator moves on."""
-    state = torch.cuda.get_rng_state if problem.device.type == "cuda" else torch.get_rng_state
-    with training_mode(problem.network, True), torch.no_grad(), rng_seeded(0):
-        before = state()
-        problem.network(problem.train[slice(0, 2)][0])
-        return not torch.equal(before, state())
-
-
-def differs_in_training(problem: Problem) -> bool:
-    """Whether the network is another function in training mode, beyond rounding; normalisation keeps its statistics."""
-    inputs, outputs = problem.train[slice(0, 2)][0], []
-    for training in (False, True):
-        with training_mode(problem.network, training), torch.no_grad(), rng_seeded(0):
-            outputs.append(problem.network(inputs))
-    usual, trained = outputs
-    return not torch.allclose(usual, trained, rtol=1e-4, atol=1e-5 * float(usual.abs().max()))
 
 
 def check_smallest_batch(problem: Problem, settings: FurtherTraining) -> None:

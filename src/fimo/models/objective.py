@@ -26,8 +26,7 @@ class Objective(ABC):
     positive_hessian = False
     # Axes of a row's outputs: one, `[row, output]`; None for any number of them.
     output_axes: int | None = 1
-    # All measures are means over rows, so that no block of rows need be held for them.
-    metrics_are_means = False
+    metrics_are_means = False  # over rows, so that they need not be looked at together
     # Targets are real numbers, one for each output, so that integers are made such.
     real_targets = False
     # How targets are drawn from the model, for curvature by sampling; and how random signs are multiplied by a root.
@@ -79,14 +78,11 @@ class Objective(ABC):
         return outputs
 
     def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """What each token of a row adds to its loss, for people to look at: None for losses that are no mean of such.
+        """What each token of a row adds to its loss, `[row, token]`; None for losses that are no mean of such.
 
         Args:
             outputs: of the network, `[row, output]`.
             targets: those of `Rows`, `[row, …]`.
-
-        Returns:
-            `[row, token]`, NaN for tokens without a loss.
         """
         return None
 

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from filelock import BaseFileLock
 from pytorch_lightning.loggers import Logger
 
-from fimo.further_training.module import is_stochastic
+from fimo.further_training.modes import is_stochastic
 from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
 from fimo.pipeline import addresses, formats
