@@ -63,7 +63,7 @@ class Layer(Gradients, ABC):
 
     @staticmethod
     def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """Inputs and outputs of a call with an axis `row`; most layers are called with one.
+        """Inputs and outputs of a call with an axis `row`: places of all sequences of a row are places of the row.
 
         Args:
             inputs: of a call.
@@ -73,7 +73,7 @@ class Layer(Gradients, ABC):
         Returns:
             Inputs and outputs.
         """
-        return inputs, outputs
+        return Layer.joined_places(inputs, rows), Layer.joined_places(outputs, rows)
 
     @staticmethod
     def joined_places(tensor: Tensor, rows: int) -> Tensor:

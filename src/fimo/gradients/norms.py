@@ -24,17 +24,6 @@ class LayerNormGradients(DenseGradients, Layer):
         return type(module) is nn.LayerNorm and module.weight is not None
 
     @staticmethod
-    def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """Places of all sequences of a row are places of the row.
-
-        Args:
-            inputs: of a call.
-            outputs: of that call.
-            rows: number of rows that the network is called with.
-        """
-        return Layer.joined_places(inputs, rows), Layer.joined_places(outputs, rows)
-
-    @staticmethod
     def is_cheaper(module: nn.LayerNorm, inputs: Tensor, outputs: Tensor) -> bool:
         """Wherever there is an axis `row` before the normalised ones; no backward pass for each row is needed.
 
@@ -75,17 +64,6 @@ class RootMeanSquareNormGradients(DenseGradients, Layer):
     def supports(module: nn.Module) -> bool:
         """The norms of decoders, as they are written out here."""
         return type(module) is RootMeanSquareNorm
-
-    @staticmethod
-    def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """Places of all sequences of a row are places of the row.
-
-        Args:
-            inputs: of a call.
-            outputs: of that call.
-            rows: number of rows that the network is called with.
-        """
-        return Layer.joined_places(inputs, rows), Layer.joined_places(outputs, rows)
 
     @staticmethod
     def is_cheaper(module: RootMeanSquareNorm, inputs: Tensor, outputs: Tensor) -> bool:

@@ -200,17 +200,6 @@ class LinearSequenceGradients(SequenceGradients):
         return type(module) is nn.Linear
 
     @staticmethod
-    def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        """Places of all sequences of a row are places of the row.
-
-        Args:
-            inputs: of a call.
-            outputs: of that call.
-            rows: number of rows that the network is called with.
-        """
-        return LayerGradients.joined_places(inputs, rows), LayerGradients.joined_places(outputs, rows)
-
-    @staticmethod
     def is_cheaper(module: nn.Linear, inputs: Tensor, outputs: Tensor) -> bool:
         """Where the factors of `PLACES` places are smaller than the weight.
 

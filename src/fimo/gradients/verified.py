@@ -19,6 +19,7 @@ A computation that meets a block for which they aren't right begins anew with gr
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -224,19 +225,21 @@ def require_right_sums(
     tolerance = TOLERANCE.get(outputs.dtype, TOLERANCE_OTHERWISE)
     rounding = ROUNDINGS * torch.finfo(outputs.dtype).eps
     errors: dict[str, Tensor] = {}  # one look at all of them: a look at each would wait for a GPU
-    combined: dict[int, list[Tensor]] = {}  # a weight that two layers share has the sum of both
-    slacks: dict[int, list[Tensor]] = {}
+    owners = Counter(map(id, parameters.values()))
+    first: dict[int, tuple[Tensor, Tensor]] = {}  # what the first of two layers makes of a weight that both share
     for (name, kind), given, unweighted, deltas in zip(layers.items(), inputs, plain, made, strict=False):
         size = given.norm() / given[..., 0].numel() ** 0.5 if given.is_floating_point() else 0.0
         slack = rounding * deltas.norm() * (1 + size)
         weighted = unweighted * weights.reshape(-1, *[1] * (deltas.dim() - 1))
         errors[name] = (deltas - weighted).norm() - tolerance * deltas.norm()
         for key, total in kind.of(name, network.get_submodule(name), given.detach(), deltas).row_sums().items():
-            combined.setdefault(id(parameters[key]), []).append(total.reshape(sums[key].shape))
-            slacks.setdefault(id(parameters[key]), []).append(slack)
-    for key, parameter in parameters.items():
-        truth, total = sums[key], torch.stack(combined[id(parameter)]).sum(0)
-        errors[key] = (truth - total).norm() - tolerance * truth.norm() - torch.stack(slacks[id(parameter)]).sum()
+            truth, identity, own = sums[key], id(parameters[key]), total.reshape(sums[key].shape)
+            if owners[identity] > 1 and identity not in first:
+                first[identity] = own, slack
+                continue
+            if identity in first:
+                own, slack = own + first[identity][0], slack + first[identity][1]
+            errors[key] = torch.dist(truth, own) - tolerance * truth.norm() - slack
     for key, wrong in zip(errors, (~(torch.stack(list(errors.values())) <= 0)).tolist(), strict=True):
         if wrong and key in layers:
             raise FactorsDiffer(network, f"the layer {key} has some rows in the places of others")
