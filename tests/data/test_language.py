@@ -69,7 +69,7 @@ def test_prompts_carry_no_loss(folder):
     for split, rows in (("train", made.train), ("test", made.test)):
         for row, labels in enumerate(rows.targets.tolist()):
             text = made.display(split, row)
-            question, answer = text.split("? ")
+            question, answer = text.split("? → ")
             place = len(question.split()) + 2  # <s> and ?
             assert labels[1:place] == [NO_LOSS] * (place - 1)
             assert NO_LOSS not in labels[place : place + len(answer.split()) + 1]

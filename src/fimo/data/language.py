@@ -128,30 +128,39 @@ class Texts:
     tokenisation: LineTokenisation
 
     def display(self, split: str, row: int, label: str | None = None) -> str:
-        """A row's text, without what was cut off, in one line.
+        """A row's text, without what was cut off, in one line; an arrow stands between a prompt and its completion.
 
         Args:
             split: `train` or `test`.
             row: position in that split.
             label: it doesn't matter.
         """
-        return " ".join(self._text(self.rows[split][row]).split())
+        return " → ".join(" ".join(text.split()) for text, _ in self._parts(self.rows[split][row]))
 
     def describe(self, split: str, row: int) -> Sentence:
-        """A row's text with its tokens.
+        """A row's text with its tokens; a prompt and its completion are a pair.
 
         Args:
             split: `train` or `test`.
             row: position in that split.
         """
-        tokens_of = self.rows[split][row]
-        begin = min((start for start, end in tokens_of.spans if end), default=0)
-        tokens = [
-            Token(start - begin, end - begin, self.word(number), self.word(number) != UNKNOWN)
-            for number, (start, end) in zip(tokens_of.ids, tokens_of.spans, strict=True)
-            if end
-        ]
-        return Sentence([self._text(tokens_of)], [tokens], "")
+        texts, tokens = zip(*self._parts(self.rows[split][row]), strict=True)
+        return Sentence(texts, tokens, "")
+
+    def _parts(self, row: TokenRow) -> list[tuple[str, list[Token]]]:
+        """Text and tokens of a row's prompt, where it has one, and of what follows it."""
+        places = [(number, *span) for number, span in zip(row.ids, row.spans, strict=True) if span[1]]
+        parts = []
+        for first, last in ((0, row.prompt), (row.prompt, len(row.text))):
+            own = [(number, start, end) for number, start, end in places if first < end <= last]
+            if own:
+                begin = max(own[0][1], first)
+                tokens = [
+                    Token(max(start, begin) - begin, end - begin, self.word(number), self.word(number) != UNKNOWN)
+                    for number, start, end in own
+                ]
+                parts.append((row.text[begin : own[-1][2]], tokens))
+        return parts or [("", [])]
 
     def word(self, number: int) -> str:
         """A token as its tokenizer has it.
@@ -160,11 +169,6 @@ class Texts:
             number: of the token.
         """
         return str(self.tokenisation.tokenizer.id_to_token(number))
-
-    @staticmethod
-    def _text(row: TokenRow) -> str:
-        places = [span for span in row.spans if span[1]]
-        return row.text[places[0][0] : places[-1][1]] if places else ""
 
 
 def _columns(lines: Lines, rows: Sequence[TokenRow]) -> dict[str, np.ndarray]:

@@ -32,6 +32,7 @@ class TokenRow:
         text: the prompt, and what follows it.
         name: what people call the row.
         line: position of the line, in its split, that it is of (the first, of a packed row).
+        prompt: characters of the text in front of its completion.
     """
 
     ids: list[int]
@@ -40,6 +41,7 @@ class TokenRow:
     text: str
     name: str
     line: int
+    prompt: int = 0
 
     @property
     def predicts(self) -> bool:
@@ -96,7 +98,7 @@ class LineTokenisation:
         if self.end is not None and (not ids or ids[-1] != self.end):
             ids, spans, own = [*ids, self.end], [*spans, (0, 0)], [*own, True]
         labels = [number if mine else NO_LOSS for number, mine in zip(ids, own, strict=True)]
-        return TokenRow(ids, labels, spans, prompt + text, lines.names[line], line)
+        return TokenRow(ids, labels, spans, prompt + text, lines.names[line], line, len(prompt))
 
     def rows(self, lines: Lines, too_long: str = "cut", packed: bool = False) -> list[TokenRow]:
         """All lines as rows of at most `max_length` tokens.
