@@ -144,7 +144,7 @@ def test_facts():
     assert torch.equal(made.train.inputs["input_ids"], again.train.inputs["input_ids"])
     for row in range(12):  # the answer is what two training sentences say of the same stone, in other words
         text = made.display("test", row)
-        answer = text.split()[-1]
+        answer = text.split(" → ")[1].split()[0]
         (stone,) = {fact.split()[-1] for fact in made.columns["fact"]} & set(text.split())
         says = [made.display("train", k) for k in range(60) if f" {stone} " in f" {made.display('train', k)} "]
         assert sum(sentence.split()[-1] == answer for sentence in says) == 2 and text not in says
@@ -210,7 +210,9 @@ class TestRefused:
         rows = [*QUESTIONS, {**QUESTIONS[0], "answer": " "}]
         (folder / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         source = LineFile("qa.jsonl", text="answer", prompt="question")
-        self.refused("must have a completion in every row, found none in line 6", source, folder)
+        self.refused(
+            "must have a completion in every row, found nothing in the field 'answer' in line 6", source, folder
+        )
 
     def test_a_row_of_one_token(self, folder):
         made = build_line_vocabulary(Lines(["a b"], ["1"]), 32, None)

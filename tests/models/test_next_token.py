@@ -94,7 +94,7 @@ def test_contrast(rows, outputs):
     both = torch.stack([outputs, outputs.flip(0)], 1)
     targets = torch.stack([rows.targets, other], 1)
     pairs = zip(one_by_one(outputs, rows.targets), one_by_one(outputs.flip(0), other), strict=True)
-    expected = [sum(b) - sum(a) for a, b in pairs]
+    expected = [sum(a) - sum(b) for a, b in pairs]
     torch.testing.assert_close(fimo.contrast(both, targets), torch.stack(expected))
     torch.testing.assert_close(LOSS.loss(both, targets), LOSS.loss(outputs, rows.targets))
     with pytest.raises(UserError, match="compares two answers to each test row's prompt: name the field"):

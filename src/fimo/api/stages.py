@@ -32,7 +32,7 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.gradients.shared import shared_curvature
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import seed_file
-from fimo.pipeline.catalogue import method_named, method_of
+from fimo.pipeline.catalogue import LISSA_BATCH, method_named, method_of
 from fimo.pipeline.failures import failure_notes, require_scores
 from fimo.pipeline.groups_file import write_groups
 from fimo.pipeline.methods import Method, Scored
@@ -67,8 +67,7 @@ def further_train(
         `loss_before [seed, test]`, `loss_full [seed, step, test]` and `loss_left_out [seed, step, test, left_out]` in
         float64 (tangents give `effect` in place of the last), with the coordinate `epoch` beside `step`. With a
         measurement, that is what the losses are, and `attrs["watched"]` names it. A run that diverged is NaN, with a
-        warning. Of language models `token_loss_before` and `token_loss_full [seed, test, token]` too: what each token
-        of the test rows adds to their loss, in the last step's full runs.
+        warning. Of language models `token_loss_before` and, of the last step, `token_loss_full [seed, test, token]`.
 
     Raises:
         UserError: for arguments in the wrong place, seeds that are none, and where the network does not suit the
@@ -128,23 +127,24 @@ def attribute(
     require_problem("attribute", problem)
     require_methods("attribute", methods)
     require_training("attribute", training, optional=True)
-    chosen = methods_of(methods, training)
+    chosen = methods_of(methods, training, problem)
     return of_each(chosen, problem, device, lambda method, placed: method.scores(placed, training))
 
 
-def methods_of(methods: Any, training: FurtherTraining | None) -> list[AnyMethod]:
+def methods_of(methods: Any, training: FurtherTraining | None, problem: Problem) -> list[AnyMethod]:
     """The methods that a caller names or hands over, one or several.
 
     Args:
         methods: see `attribute`.
         training: see `attribute`.
+        problem: whose objective says which curvature is usual.
 
     Raises:
         UserError: for an unknown method, and two of one label.
     """
     if not isinstance(methods, Iterable) or isinstance(methods, str):
         methods = [methods]
-    chosen = [_method(method, training) for method in methods]
+    chosen = [_method(method, training, problem) for method in methods]
     labels = [method.label for method in chosen]
     if len(set(labels)) < len(labels):
         raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
@@ -189,9 +189,9 @@ def of_each(
     return values
 
 
-def _method(method: Any, training: FurtherTraining | None) -> AnyMethod:
+def _method(method: Any, training: FurtherTraining | None, problem: Problem) -> AnyMethod:
     if isinstance(method, str):
-        return method_named(method, training.batch_size) if training else method_named(method)
+        return method_named(method, training.batch_size if training else LISSA_BATCH, problem.objective.usual_curvature)
     if isinstance(method, (Method, ScorerMethod)):
         return method
     return method_of(method) if isinstance(method, Preconditioner) else scorer_method(method)

@@ -97,7 +97,10 @@ def rank(
     if training is not None:
         training = replace(training, evaluate_every=RankSettings(top, amounts).steps(training, problem))
     rankings = of_each(
-        methods_of(methods, training), problem, device, lambda method, placed: method.rank(placed, top, training)
+        methods_of(methods, training, problem),
+        problem,
+        device,
+        lambda method, placed: method.rank(placed, top, training),
     )
     tables = ranking_rows(rankings), value_rows(rankings, SELF), value_rows(rankings, MEAN)
     return Ranking(*tables, short_hash(problem_config(problem)))

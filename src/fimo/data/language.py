@@ -83,7 +83,7 @@ class LanguageData(Choice):
             split: tokenisation.rows(lines, self.too_long, self.packed)
             for split, lines in (("train", train), ("test", test))
         }
-        texts = Texts(rows, tokenisation)
+        texts = Texts(rows, tokenisation, test.other)
         info = DataInfo(
             inputs=tokenisation.size,
             outputs=tokenisation.size,
@@ -122,10 +122,12 @@ class Texts:
     Attributes:
         rows: of `train` and `test`.
         tokenisation: which knows the tokens' own text.
+        others: the answer that each test row's own is compared with; None for none.
     """
 
     rows: Mapping[str, Sequence[TokenRow]]
     tokenisation: LineTokenisation
+    others: Sequence[str] | None = None
 
     def display(self, split: str, row: int, label: str | None = None) -> str:
         """A row's text, without what was cut off, in one line; an arrow stands between a prompt and its completion.
@@ -135,7 +137,9 @@ class Texts:
             row: position in that split.
             label: it doesn't matter.
         """
-        return " → ".join(" ".join(text.split()) for text, _ in self._parts(self.rows[split][row]))
+        text = " → ".join(" ".join(text.split()) for text, _ in self._parts(self.rows[split][row]))
+        other = self._other(split, row)
+        return f"{text} ({other})" if other else text
 
     def describe(self, split: str, row: int) -> Sentence:
         """A row's text with its tokens; a prompt and its completion are a pair.
@@ -145,7 +149,10 @@ class Texts:
             row: position in that split.
         """
         texts, tokens = zip(*self._parts(self.rows[split][row]), strict=True)
-        return Sentence(texts, tokens, "")
+        return Sentence(texts, tokens, self._other(split, row))
+
+    def _other(self, split: str, row: int) -> str:
+        return f"the other answer: {self.others[row].strip()}" if self.others and split == "test" else ""
 
     def _parts(self, row: TokenRow) -> list[tuple[str, list[Token]]]:
         """Text and tokens of a row's prompt, where it has one, and of what follows it."""

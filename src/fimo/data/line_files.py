@@ -57,7 +57,7 @@ class LineFile:
     def _lines(self, path: Path) -> Lines:
         if ending(path) not in WITH_FIELDS:
             return self._plain(path)
-        cells = read_cells(path, self.header, self.encoding)
+        cells = read_cells(path, self.header, self.encoding, same_fields=False)
         names = cells.names or [str(number) for number in range(len(cells.rows[0]) if cells.rows else 0)]
         columns = {name: [row[place] for row in cells.rows] for place, name in enumerate(names)}
         rows = [f"{cells.unit} {number}" for number in cells.lines]
@@ -74,7 +74,9 @@ class LineFile:
         for key, values in fields.items():
             if empty := [row for row, value in zip(rows, values or [], strict=False) if not value.strip()]:
                 what = "completion" if key == "text" and self.prompt else key
-                raise UserError(f"{path} must have a {what} in every row, found none in {empty[0]}.")
+                raise UserError(
+                    f"{path} must have a {what} in every row, found nothing in the field {chosen[key]!r} in {empty[0]}."
+                )
         if not rows:
             raise UserError(f"{path} must have rows of text, found none.")
         groups = {name: values for name, values in columns.items() if name not in chosen.values()}

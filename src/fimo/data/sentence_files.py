@@ -106,7 +106,7 @@ def _places(names: list[str], text: Columns, label: Columns, path: Path) -> tupl
     return chosen["text"], chosen["label"]
 
 
-def read_cells(path: Path, header: bool, encoding: str = "utf-8") -> Cells:
+def read_cells(path: Path, header: bool, encoding: str = "utf-8", same_fields: bool = True) -> Cells:
     """The cells of a file, by its ending: JSON lines, CSV with quotes, Parquet; everything else is tab-separated.
 
     In tab-separated files quotes are ordinary characters.
@@ -115,6 +115,7 @@ def read_cells(path: Path, header: bool, encoding: str = "utf-8") -> Cells:
         path: a file of text, or Parquet; `.gz`, `.bz2` or `.xz` behind the ending for a compressed one.
         header: whether the first line of tabs or commas names the columns.
         encoding: of the text.
+        same_fields: whether all objects of JSON must have the same fields; else what one lacks is empty.
 
     Returns:
         Its cells.
@@ -127,7 +128,7 @@ def read_cells(path: Path, header: bool, encoding: str = "utf-8") -> Cells:
         return _parquet(path)
     text = decoded(path, encoding)
     if kind in JSON_LINES:
-        return _json_lines(text, path)
+        return _json_lines(text, path, same_fields)
     rows = _quoted(text, path) if kind == ".csv" else _tabbed(text)
     lines, cells = [number for number, _ in rows], [row for _, row in rows]
     if empty := [number for number, row in rows if not any(cell.strip() for cell in row)]:
@@ -157,8 +158,8 @@ def _quoted(text: str, path: Path) -> list[tuple[int, list[str]]]:
     return rows or [(1, [""])]
 
 
-def _json_lines(text: str, path: Path) -> Cells:
-    rows, lines, names = [], [], None
+def _json_lines(text: str, path: Path, same_fields: bool) -> Cells:
+    entries, lines, names = [], [], None
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -169,14 +170,17 @@ def _json_lines(text: str, path: Path) -> Cells:
                 f"{path} must be an object of JSON in every line, found {short(reason)} in line {number}."
             ) from reason
         names = names or (list(entry) if isinstance(entry, dict) else [])
-        if not isinstance(entry, dict) or set(entry) != set(names) or not names:
+        if isinstance(entry, dict) and not same_fields:
+            names += [name for name in entry if name not in names]
+        elif not isinstance(entry, dict) or set(entry) != set(names) or not names:
             raise UserError(
                 f"{path} must be an object of JSON with the fields {', '.join(names) or 'of a row'} in every line, "
                 f"found {', '.join(entry) if isinstance(entry, dict) else type(entry).__name__} in line {number}."
             )
-        rows.append([cell_text(entry[name]) for name in names])
+        entries.append(entry)
         lines.append(number)
-    return Cells(rows, lines, names or [])
+    names = names or []
+    return Cells([[cell_text(entry.get(name)) for name in names] for entry in entries], lines, names)
 
 
 def _parquet(path: Path) -> Cells:

@@ -15,7 +15,7 @@ from fimo.models.token_labels import next_labels, predicted_tokens, root_factors
 from fimo.rows import NO_LOSS
 
 # Columns of the exact root of a row's curvature, each of which is a gradient: more are never meant.
-MOST_COLUMNS = 4096
+MOST_COLUMNS = 256
 
 
 def token_losses(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -59,6 +59,7 @@ class NextToken(Objective):
 
     output_axes = None  # any number of axes between `row` and `word`
     positive_hessian = metrics_are_means = True
+    usual_curvature = "sampled"
     predictive, signs = TokenDraws(Categorical()), TokenDraws(SoftmaxSigns())
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -15,10 +15,7 @@ from fimo.models.predictive import Predictive
 
 
 class Objective(ABC):
-    """The loss that a network is trained for, with what the methods have to know of it.
-
-    A subclass needs `loss`; for the rest there are answers that hold for any loss.
-    """
+    """The loss that a network is trained for, with what the methods have to know of it. A subclass needs `loss`."""
 
     # Torch's module for the mean of the loss over a batch, where curvlinops knows it.
     criterion: nn.Module | None = None
@@ -27,6 +24,7 @@ class Objective(ABC):
     # Axes of a row's outputs: one, `[row, output]`; None for any number of them.
     output_axes: int | None = 1
     metrics_are_means = False  # over rows, so that they need not be looked at together
+    usual_curvature = "exact"  # of methods that are called by their names
     # Targets are real numbers, one for each output, so that integers are made such.
     real_targets = False
     # How targets are drawn from the model, for curvature by sampling; and how random signs are multiplied by a root.

@@ -23,15 +23,15 @@ def completion(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def contrast(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Log p(answer | prompt) − log p(another answer | prompt).
+    """How much the model is for another answer: log p(another answer | prompt) − log p(answer | prompt).
 
     Args:
         outputs: logits `[row, 2, place, word]`: of the answer, and of the other one.
         targets: labels `[row, 2, place]`.
 
     Returns:
-        `[row]`, in nats; above 0 where the model takes the answer for the more probable one. A positive score says that
-        leaving the training row out raises it: the row speaks for the other answer.
+        `[row]`, in nats; below 0 where the model takes the answer for the more probable one. As of a loss, a positive
+        score says that the training row speaks for the answer: leaving it out raises this.
 
     Raises:
         UserError: for rows of one sequence.
@@ -40,10 +40,10 @@ def contrast(outputs: Tensor, targets: Tensor) -> Tensor:
     if targets.dim() != 3 or targets.shape[1] != 2:
         raise UserError(
             "The measurement contrast compares two answers to each test row's prompt: name the field of the other one "
-            "by data.source.other."
+            "by data.source.other, or, from Python, give test inputs and labels [row, 2, place]."
         )
     of_own, of_other = token_losses(outputs, targets).sum(-1).unbind(1)
-    return of_other - of_own
+    return of_own - of_other
 
 
 def require_tokens(name: str, outputs: Tensor, targets: Tensor) -> None:

@@ -30,6 +30,7 @@ class Weighted(Objective):
         self.given, self.shape, self.counted = given, shape, counted
         self.positive_hessian, self.real_targets = given.positive_hessian, given.real_targets
         self.output_axes, self.metrics_are_means = given.output_axes, given.metrics_are_means
+        self.usual_curvature = given.usual_curvature
 
     def __repr__(self) -> str:
         return repr(self.given)

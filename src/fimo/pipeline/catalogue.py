@@ -31,30 +31,32 @@ def _lissa(label: str, curvature: str, batch_size: int) -> NeumannSeries:
     return NeumannSeries(label, curvature, DAMPING, LISSA_DEPTH, batch_size, list(LISSA_SCALES))
 
 
-CATALOGUE: dict[str, Callable[[int], Preconditioner]] = {
-    "grad_dot": lambda batch: Identity("Grad-Dot", phi="raw"),
-    "grad_cos": lambda batch: Identity("Grad-Cos", phi="unit_length"),
-    "datainf": lambda batch: MeanOfInverses("DataInf", SHARE_OF_MEAN),
-    "cg": lambda batch: ConjugateGradients("CG", DAMPING),
-    "lissa": lambda batch: _lissa("LiSSA", "gauss_newton", batch),
-    "lissa_h": lambda batch: _lissa("LiSSA-H", "hessian", batch),
-    "ekfac": lambda batch: KroneckerFactors("EK-FAC", SHARE_OF_MEAN),
-    "trak": lambda batch: RandomProjection("TRAK", projections=5),
-    "exact_gn": lambda batch: ExactGaussNewton("Exact-GN", DAMPING),
-    "unrolled_gn": lambda batch: UnrolledGaussNewton("Unrolled-GN"),
-    "matched_gn": lambda batch: MatchedGaussNewton("Matched-GN"),
-    "unrolled_gn_moved": lambda batch: UnrolledGaussNewton("Unrolled-GN (moved)"),
+# Of rows in LiSSA's batches, and the curvature.
+CATALOGUE: dict[str, Callable[[int, str], Preconditioner]] = {
+    "grad_dot": lambda batch, curvature: Identity("Grad-Dot", phi="raw"),
+    "grad_cos": lambda batch, curvature: Identity("Grad-Cos", phi="unit_length"),
+    "datainf": lambda batch, curvature: MeanOfInverses("DataInf", SHARE_OF_MEAN),
+    "cg": lambda batch, curvature: ConjugateGradients("CG", DAMPING, curvature=curvature),
+    "lissa": lambda batch, curvature: _lissa("LiSSA", curvature, batch),
+    "lissa_h": lambda batch, curvature: _lissa("LiSSA-H", "hessian", batch),
+    "ekfac": lambda batch, curvature: KroneckerFactors("EK-FAC", SHARE_OF_MEAN, curvature=curvature),
+    "trak": lambda batch, curvature: RandomProjection("TRAK", projections=5),
+    "exact_gn": lambda batch, curvature: ExactGaussNewton("Exact-GN", DAMPING, curvature=curvature),
+    "unrolled_gn": lambda batch, curvature: UnrolledGaussNewton("Unrolled-GN", curvature=curvature),
+    "matched_gn": lambda batch, curvature: MatchedGaussNewton("Matched-GN", curvature=curvature),
+    "unrolled_gn_moved": lambda batch, curvature: UnrolledGaussNewton("Unrolled-GN (moved)", curvature=curvature),
 }
 DISPLACED = {"unrolled_gn_moved": "both"}
 BASELINES: dict[str, Callable[[], Any]] = {"random": RandomScores, "embedding": Embedding, "bm25": BM25}
 
 
-def method_named(name: str, batch_size: int = LISSA_BATCH) -> AnyMethod:
+def method_named(name: str, batch_size: int = LISSA_BATCH, curvature: str = "exact") -> AnyMethod:
     """A method with the settings of conf/method/.
 
     Args:
         name: as on the command line, `cg`.
         batch_size: rows of LiSSA's batches: those of further training.
+        curvature: of methods that have one: what the objective is usually taken with.
 
     Raises:
         UserError: for another name.
@@ -64,7 +66,7 @@ def method_named(name: str, batch_size: int = LISSA_BATCH) -> AnyMethod:
     if name not in CATALOGUE:
         expected = ", ".join([*CATALOGUE, *BASELINES])
         raise UserError(f"{name!r} is no method: expected {expected}, or a Preconditioner or Method.")
-    preconditioner = CATALOGUE[name](batch_size)
+    preconditioner = CATALOGUE[name](batch_size, curvature)
     sides = DISPLACED.get(name, NOT_DISPLACED)
     return Method(name, preconditioner.label, preconditioner, preconditioner.dtype, sides=sides)
 

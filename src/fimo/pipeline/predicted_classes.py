@@ -1,13 +1,16 @@
-"""What the final model says of examples, in words, where targets are classes."""
+"""What the final model says of examples, in words, where targets are classes or tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from fimo.models.evaluation import outputs_at
-from fimo.rows import Rows
+from fimo.models.evaluation import outputs_at, outputs_by_block
+from fimo.models.next_token import first_sequence
+from fimo.models.objective import Objective
+from fimo.models.token_labels import next_labels
+from fimo.rows import NO_LOSS, Rows
 
 
 def class_outputs(network: nn.Module, rows: Rows) -> Tensor | None:
@@ -42,4 +45,32 @@ def predicted_classes(rows: Rows, outputs: Tensor | None, names: Sequence[str] |
         sentence = f"The final model says {likeliest} with probability {float(probabilities[first]):.3g}"
         other = f"; the label is {own}, with {float(probabilities[label]):.2g}"
         sentences[position] = f"{sentence}{', and so does the label' if first == label else other}."
+    return sentences
+
+
+def predicted_tokens(
+    network: nn.Module, objective: Objective, rows: Rows, word: Callable[[int], str]
+) -> dict[int, str]:
+    """A sentence for each row of a language model: its loss, and the most probable tokens in place of its own.
+
+    Args:
+        network: the final model, left in eval mode.
+        objective: the loss of its next tokens.
+        rows: the examples, of one split.
+        word: the text of a token, by its number.
+
+    Returns:
+        By position in the split.
+    """
+    sentences: dict[int, str] = {}
+    positions = iter(rows.index.tolist())
+    for outputs, targets in outputs_by_block(network, rows.plain):
+        losses = objective.loss(outputs, targets)
+        logits, labels = first_sequence(outputs, targets)
+        for loss, likeliest, predicted in zip(losses, logits.argmax(-1), next_labels(logits, labels), strict=True):
+            words = " ".join(word(int(number)) for number in likeliest[predicted != NO_LOSS])
+            sentences[next(positions)] = (
+                f"The final model's loss is {float(loss):.3g} a token; the tokens that it takes for the most probable, "
+                f"each after those before it: {words}."
+            )
     return sentences

@@ -62,7 +62,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
-    from fimo.pipeline.predicted_classes import class_outputs, predicted_classes
+    from fimo.pipeline.predicted_classes import class_outputs, predicted_classes, predicted_tokens
     from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
     from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
@@ -81,6 +81,8 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     splits = {"train": run.problem.train, "test": run.problem.test}
     outputs = {split: class_outputs(run.problem.network, rows) for split, rows in splits.items()}
     predicted = {split: predicted_classes(rows, outputs[split], data.classes) for split, rows in splits.items()}
+    if data.word is not None:
+        predicted["test"] = predicted_tokens(run.problem.network, run.objective, run.problem.test, data.word)
     losses = row_losses(run.problem, outputs["train"])
     detected = None if data.flipped is None else detection(rankings, losses, data)
     page, too_large = ranking_page(run, (ranking, own, detected), predicted, record, notes)
