@@ -11,7 +11,7 @@ from fimo.models.class_draws import Categorical, SoftmaxSigns
 from fimo.models.classification import CrossEntropy
 from fimo.models.objective import Objective
 from fimo.models.token_draws import TokenDraws
-from fimo.models.token_labels import next_labels, predicted_tokens, root_factors
+from fimo.models.token_labels import have_forms_of_tokens, next_labels, predicted_tokens, root_factors
 from fimo.rows import NO_LOSS
 
 # Columns of the exact root of a row's curvature, each of which is a gradient: more are never meant.
@@ -163,7 +163,7 @@ class NextToken(Objective):
         Raises:
             UserError: naming their form.
         """
-        if outputs.dim() < 3 or targets.is_floating_point() or targets.dim() != outputs.dim() - 1:
+        if not have_forms_of_tokens(outputs, targets):
             raise UserError(
                 f"A language model needs outputs [row, place, word] and labels [row, place] that are token numbers, "
                 f"found outputs {list(outputs.shape)} and targets {list(targets.shape)} of {targets.dtype}: choose "

@@ -45,3 +45,13 @@ def root_factors(outputs: Tensor, targets: Tensor) -> Tensor:
     """
     factors = predicted_tokens(targets).to(outputs.dtype).rsqrt()[:, None]
     return factors * (next_labels(outputs, targets) != NO_LOSS)
+
+
+def have_forms_of_tokens(outputs: Tensor, targets: Tensor) -> bool:
+    """Whether outputs are logits `[row, …, place, word]` and targets labels `[row, …, place]`, by their shapes.
+
+    Args:
+        outputs: of a network.
+        targets: those of `Rows`.
+    """
+    return outputs.dim() > 2 and not targets.is_floating_point() and targets.dim() == outputs.dim() - 1

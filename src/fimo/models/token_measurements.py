@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fimo.errors import UserError
 from fimo.models.next_token import first_sequence, token_losses
+from fimo.models.token_labels import have_forms_of_tokens
 
 
 def completion(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ def require_tokens(name: str, outputs: Tensor, targets: Tensor) -> None:
     Raises:
         UserError: naming their form.
     """
-    if outputs.dim() < 3 or targets.is_floating_point() or targets.dim() != outputs.dim() - 1:
+    if not have_forms_of_tokens(outputs, targets):
         raise UserError(
             f"The measurement {name} is that of a language model: it needs outputs [row, place, word] and labels "
             f"[row, place], found {list(outputs.shape)} and {list(targets.shape)}."
