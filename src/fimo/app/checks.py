@@ -112,8 +112,8 @@ def _check_numbers(cfg: DictConfig) -> None:
     for key, (least, other) in WHOLE.items():
         value = OmegaConf.select(cfg, key, default=least)
         if value != other and (type(value) is not int or value < least):
-            null = " (or null)" if other is None else ""
-            raise UserError(f"{key} must be a whole number of at least {least}{null}, found {value!r}.")
+            more = ", or null for the words of the lines" if key == "data.vocabulary" else ""
+            raise UserError(f"{key} must be a whole number of at least {least}{more}, found {value!r}.")
     for key in (*POSITIVE, *NOT_NEGATIVE):
         value, allow_zero = OmegaConf.select(cfg, key, default=1), key in NOT_NEGATIVE
         if value is None and key in OPTIONAL:
