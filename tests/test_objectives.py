@@ -180,8 +180,10 @@ def test_targets_are_looked_at():
     pair = one.train.inputs, torch.randint(0, 3, (len(one.train), 3))
     with pytest.raises(fimo.UserError, match="must be 0 or 1 for each output, found other numbers"):
         taken(fimo.BinaryCrossEntropy(), train=pair)
-    labels = (one.train.inputs, (one.train.inputs[:, :3] > 0).long())
-    several = taken(fimo.BinaryCrossEntropy(), train=labels)
+    labels, tested = ((rows.inputs, (rows.inputs[:, :3] > 0).long()) for rows in (one.train, one.test))
+    with pytest.raises(fimo.UserError, match="must be 0 or 1 for each output, found class numbers"):
+        taken(fimo.BinaryCrossEntropy(), train=labels)  # the test examples' own are looked at too
+    several = taken(fimo.BinaryCrossEntropy(), train=labels, test=tested)
     assert several.train.targets.dtype == torch.float32 and "accuracy" in several.objective.metrics(
         several.outputs(several.parameters, several.train.inputs), several.train.targets
     )
