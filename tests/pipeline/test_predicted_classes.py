@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from configs import app
+from decoders import language_problem
 from problems import problem
 from torch import nn
 
 import fimo
 from fimo.models.evaluation import outputs_at
-from fimo.pipeline.predicted_classes import predicted_classes
+from fimo.pipeline.predicted_classes import class_outputs, predicted_classes, predicted_tokens
 
 
 def test_the_likeliest_class_and_the_label():
@@ -31,7 +32,8 @@ def test_the_likeliest_class_and_the_label():
 def test_targets_that_are_no_classes_have_no_sentence(precision):
     rows = torch.ones(4, 3), torch.zeros(4, 2, dtype=precision)
     examples = fimo.Problem(nn.Linear(3, 2), fimo.SquaredError(), rows, rows, [0])
-    assert predicted_classes(examples.test, outputs_at(examples.network, examples.test)) == {}
+    outputs = class_outputs(examples.network, examples.test)
+    assert outputs is None and predicted_classes(examples.test, outputs) == {}
 
 
 def test_a_ranking_evaluates_the_model_once_for_each_split(tmp_path, monkeypatch):
@@ -40,10 +42,10 @@ def test_a_ranking_evaluates_the_model_once_for_each_split(tmp_path, monkeypatch
 
     def counted(network, rows):
         splits.append(len(rows))
-        return outputs_at(network, rows)
+        return class_outputs(network, rows)
 
     for module in ("rank_all", "results_page"):
-        monkeypatch.setattr(f"fimo.pipeline.{module}.outputs_at", counted)
+        monkeypatch.setattr(f"fimo.pipeline.{module}.class_outputs", counted)
     few = ("experiment=breast_cancer", "size=smoke", "data.test_count=3", "method=random", "name=once")
     assert app(tmp_path, *few, name="rank") == 0
     assert sorted(splits) == [3, 455]
@@ -51,3 +53,19 @@ def test_a_ranking_evaluates_the_model_once_for_each_split(tmp_path, monkeypatch
     page = (tmp_path / "results" / "once" / "report.html").read_text()
     (sentence, *_) = [line for line in text.splitlines() if line.startswith("The final model says")]
     assert sentence in page
+
+
+def test_the_tokens_of_a_language_model():
+    """Its loss, and the most probable token at each place that predicts one."""
+    one, words = language_problem(), "abcdefghi"
+    sentences = predicted_tokens(one.network, one.objective, one.test, words.__getitem__)
+    assert list(sentences) == one.test.index.tolist()
+    for row, sentence in enumerate(sentences.values()):
+        inputs, targets = one.test[torch.tensor([row])]
+        logits = one.network(inputs)[0].detach()
+        places = [place for place in range(len(logits) - 1) if targets[0, place + 1] >= 0]
+        loss = float(one.losses(one.parameters, one.test.keep(torch.tensor([row]))).detach())
+        likeliest = " ".join(words[int(logits[place].argmax())] for place in places)
+        assert sentence.startswith(f"The final model's loss is {loss:.3g} a token") and sentence.endswith(
+            f": {likeliest}."
+        )
