@@ -14,6 +14,7 @@ from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.artifacts import DETECTION, MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, ROW_LOSSES, SELF_INFLUENCE
 from fimo.pipeline.attribute import Attribution, rank
 from fimo.pipeline.failures import failure_notes
+from fimo.pipeline.predicted_classes import class_outputs, predicted_classes, predicted_tokens
 from fimo.pipeline.run import Run
 from fimo.pipeline.stages import exit_code, timed, train
 from fimo.ranking import MEAN, SELF, require_top
@@ -62,7 +63,6 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
-    from fimo.pipeline.predicted_classes import class_outputs, predicted_classes, predicted_tokens
     from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
     from fimo.pipeline.results_page import ranking_page
     from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
