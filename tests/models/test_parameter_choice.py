@@ -100,7 +100,8 @@ MORE = NETWORKS | {
 def test_names(network, choice, names):
     torch.manual_seed(0)
     rows = problem().train.to(dtype=torch.float32)
-    made = fimo.Problem(MORE[network](3).eval(), fimo.CrossEntropy(), (rows.inputs, [0, 1, 2] * 7 + [0, 1]), rows, [0])
+    examples = rows.inputs, [0, 1, 2] * 7 + [0, 1]
+    made = fimo.Problem(MORE[network](3).eval(), fimo.CrossEntropy(), examples, examples, [0])
     assert list(chosen_names(made.network, choice, made.train)) == names
     part = replace(made, part=names)
     assert list(part.parameters) == names and list(made.parameters) != names or network == "linear"
