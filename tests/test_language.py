@@ -78,7 +78,7 @@ def test_equals_the_explicit_matrix(one, name):
     close(attribute(one, method.make()), expected, method.rtol)
 
 
-@pytest.mark.parametrize("limit", [2**30, 0])
+@pytest.mark.parametrize("limit", [2**30, pytest.param(0, marks=pytest.mark.slow)])
 def test_methods_of_sampled_curvature(one, limit):
     """In the dual, and batch by batch."""
     G, draws = sampled_gauss_newton(one, 3, 5), {"curvature": "sampled", "samples": 3, "seed": 5}
