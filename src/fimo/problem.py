@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Parameters = dict[str, Tensor]
 
-# That problems have copied, so that no problem made of another copies them again.
+# Networks that problems have copied, so that no problem made of another copies them again.
 _copies: WeakSet[nn.Module] = WeakSet()
 
 

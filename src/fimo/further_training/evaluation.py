@@ -80,13 +80,8 @@ def token_losses(problem: Problem, parameters: Parameters, test_blocks: Sequence
     Returns:
         `[test, token]`, block after block, NaN for tokens without a loss; None where the loss is no mean over tokens.
     """
-    parts = []
-    for block in test_blocks:
-        objective, outputs = (
-            for_rows(problem.objective, block, counted=False),
-            problem.outputs(parameters, block.inputs),
-        )
-        if (losses := objective.token_losses(outputs.to(torch.float64), block.targets)) is None:
-            return None
-        parts.append(losses)
-    return torch.cat(parts)
+    objective = for_rows(problem.objective, problem.test, counted=False)
+    if not objective.has_token_losses:
+        return None
+    outputs = ((problem.outputs(parameters, block.inputs).to(torch.float64), block) for block in test_blocks)
+    return torch.cat([objective.token_losses(of_block, block.targets) for of_block, block in outputs])

@@ -53,9 +53,7 @@ class EmbeddingGradients(SequenceGradients):
         """
         if len(inputs) == 1 < rows:
             return inputs.expand(rows, *inputs.shape[1:]), outputs.expand(rows, *outputs.shape[1:])
-        if len(inputs) > rows and len(inputs) % rows == 0 and inputs.dim() > 1:
-            return inputs.reshape(rows, -1), LayerGradients.joined_places(outputs, rows)
-        return inputs, outputs
+        return LayerGradients.for_each_row(inputs, outputs, rows)
 
     @classmethod
     def of(cls, name: str, module: nn.Embedding, inputs: Tensor, deltas: Tensor) -> Self:

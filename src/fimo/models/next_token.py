@@ -58,7 +58,7 @@ class NextToken(Objective):
     """
 
     output_axes = None  # any number of axes between `row` and `word`
-    positive_hessian = metrics_are_means = True
+    positive_hessian = metrics_are_means = has_token_losses = True
     usual_curvature = "sampled"
     predictive, signs = TokenDraws(Categorical()), TokenDraws(SoftmaxSigns())
 

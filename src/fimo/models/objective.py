@@ -24,6 +24,7 @@ class Objective(ABC):
     # Axes of a row's outputs: one, `[row, output]`; None for any number of them.
     output_axes: int | None = 1
     metrics_are_means = False  # over rows, so that they need not be looked at together
+    has_token_losses = False  # the loss is a mean over tokens, see `token_losses`
     usual_curvature = "exact"  # of methods that are called by their names
     # Targets are real numbers, one for each output, so that integers are made such.
     real_targets = False
@@ -75,14 +76,14 @@ class Objective(ABC):
         """
         return outputs
 
-    def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """What each token of a row adds to its loss, `[row, token]`; None for losses that are no mean of such.
+    def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What each token of a row adds to its loss, `[row, token]`, of objectives that say `has_token_losses`.
 
         Args:
             outputs: of the network, `[row, output]`.
             targets: those of `Rows`, `[row, …]`.
         """
-        return None
+        raise NotImplementedError
 
     def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """A root R of the positive part of the loss's Hessian in the outputs, R Rᵀ = (∂²ℓ/∂f²)₊.

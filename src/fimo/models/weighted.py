@@ -30,7 +30,7 @@ class Weighted(Objective):
         self.given, self.shape, self.counted = given, shape, counted
         self.positive_hessian, self.real_targets = given.positive_hessian, given.real_targets
         self.output_axes, self.metrics_are_means = given.output_axes, given.metrics_are_means
-        self.usual_curvature = given.usual_curvature
+        self.usual_curvature, self.has_token_losses = given.usual_curvature, given.has_token_losses
 
     def __repr__(self) -> str:
         return repr(self.given)
@@ -80,7 +80,7 @@ class Weighted(Objective):
         plain, weights = self._split(targets)
         return self.given.output(outputs, plain) * weights.to(outputs.dtype).sqrt()[:, None]
 
-    def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+    def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Those of ℓ.
 
         Args:

@@ -10,6 +10,7 @@ from fimo.models.evaluation import outputs_at, outputs_by_block
 from fimo.models.next_token import first_sequence
 from fimo.models.objective import Objective
 from fimo.models.token_labels import next_labels
+from fimo.pipeline.run import Run
 from fimo.rows import NO_LOSS, Rows
 
 
@@ -46,6 +47,22 @@ def predicted_classes(rows: Rows, outputs: Tensor | None, names: Sequence[str] |
         other = f"; the label is {own}, with {float(probabilities[label]):.2g}"
         sentences[position] = f"{sentence}{', and so does the label' if first == label else other}."
     return sentences
+
+
+def predictions(run: Run, rows: Rows, outputs: Tensor | None) -> dict[int, str]:
+    """A sentence for each example on what the final model says of it: of its class, or of a language model's tokens.
+
+    Args:
+        run: with its final model.
+        rows: the examples, of one split.
+        outputs: see `class_outputs`.
+
+    Returns:
+        By position in the split; empty where targets are neither.
+    """
+    if (word := run.dataset.word) is not None:
+        return predicted_tokens(run.problem.network, run.objective, rows, word)
+    return predicted_classes(rows, outputs, run.dataset.classes)
 
 
 def predicted_tokens(

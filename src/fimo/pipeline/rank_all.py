@@ -14,7 +14,7 @@ from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.artifacts import DETECTION, MEAN_SCORES, RANKED, RANKING, RANKING_TABLE, ROW_LOSSES, SELF_INFLUENCE
 from fimo.pipeline.attribute import Attribution, rank
 from fimo.pipeline.failures import failure_notes
-from fimo.pipeline.predicted_classes import class_outputs, predicted_classes, predicted_tokens
+from fimo.pipeline.predicted_classes import class_outputs, predicted_classes, predictions
 from fimo.pipeline.run import Run
 from fimo.pipeline.stages import exit_code, timed, train
 from fimo.ranking import MEAN, SELF, require_top
@@ -80,9 +80,10 @@ def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, se
     ranking, own = named(ranking_rows(rankings), data), named(value_rows(rankings, SELF), data)
     splits = {"train": run.problem.train, "test": run.problem.test}
     outputs = {split: class_outputs(run.problem.network, rows) for split, rows in splits.items()}
-    predicted = {split: predicted_classes(rows, outputs[split], data.classes) for split, rows in splits.items()}
-    if data.word is not None:
-        predicted["test"] = predicted_tokens(run.problem.network, run.objective, run.problem.test, data.word)
+    predicted = {
+        "train": predicted_classes(splits["train"], outputs["train"], data.classes),
+        "test": predictions(run, splits["test"], outputs["test"]),
+    }
     losses = row_losses(run.problem, outputs["train"])
     detected = None if data.flipped is None else detection(rankings, losses, data)
     page, too_large = ranking_page(run, (ranking, own, detected), predicted, record, notes)

@@ -19,7 +19,7 @@ from fimo.effect import gold_standard, without_diverged
 from fimo.errors import UserError
 from fimo.pipeline import artifacts
 from fimo.pipeline.figures import AMOUNT_LABELS, GOLD_NAMES, measured
-from fimo.pipeline.predicted_classes import class_outputs, predicted_classes, predicted_tokens
+from fimo.pipeline.predicted_classes import class_outputs, predictions
 from fimo.pipeline.results_tables import examples_of, single_rows
 from fimo.pipeline.run import Run
 from fimo.report.page.page import RANK, RUN, VERIFY, Page
@@ -146,13 +146,10 @@ def _every_page(
     """What all pages are given; training rows as they are left out, where `as_rows` does not say otherwise."""
     if as_rows is None:
         outputs = class_outputs(run.problem.network, run.problem.test)
-        predicted = predicted_classes(run.problem.test, outputs, run.dataset.classes)
-        if (word := run.dataset.word) is not None:
-            predicted = predicted_tokens(run.problem.network, run.objective, run.problem.test, word)
         as_rows = {
             "describe": describe(run.dataset),
             "label": label(run.dataset),
-            "predicted": {"test": predicted},
+            "predicted": {"test": predictions(run, run.problem.test, outputs)},
             "flipped": right_labels(run.dataset) if run.dataset.left_out.names is None else {},
         }
     return {

@@ -40,14 +40,11 @@ def row_losses(problem: Problem, outputs: Tensor | None) -> pd.DataFrame:
         A row for each training row, in their order.
     """
     rows = problem.train.to("cpu")
-    targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
     if outputs is None:
         losses = losses_at(problem.network, problem.objective, problem.train)
-    else:
-        losses = for_rows(problem.objective, rows).loss(outputs, targets)
+        return pd.DataFrame({"train": rows.index.numpy(), LOSS: losses.numpy()})
+    losses = for_rows(problem.objective, rows).loss(outputs, rows.targets)
     table = {"train": rows.index.numpy(), LOSS: losses.numpy()}
-    if outputs is None:
-        return pd.DataFrame(table)
     try:
         margins = margin(outputs, rows.plain.targets)
     except UserError:  # targets that are no classes have none
