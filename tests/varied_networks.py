@@ -1,5 +1,7 @@
 """Networks that take other rows another way than the first two, and a problem with one of them."""
 
+from types import MethodType
+
 import torch
 from brought_networks import INPUTS, Network, question
 from torch import nn
@@ -105,6 +107,45 @@ class Furtive(Variant):
 
     def hidden(self, inputs, special):
         return torch.tanh(self.inner(inputs)) @ self.inner.weight
+
+
+class Hooked(Variant):
+    """A hook of somebody's adds to what the layer makes of special rows, with its weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner.register_forward_hook(self.more)
+
+    @staticmethod
+    def more(module, inputs, output):
+        special = inputs[0][:, 0] > 0
+        return output + functional.linear(inputs[0].tanh(), module.weight) * special[:, None] if special.any() else None
+
+    def hidden(self, inputs, special):
+        return self.inner(inputs)
+
+
+class Scaled(Hooked):
+    """A hook of somebody's scales what the layer makes of special rows."""
+
+    @staticmethod
+    def more(module, inputs, output):
+        return output * (1 + (inputs[0][:, :1] > 0))
+
+
+class Patched(Variant):
+    """The layer computes something else than its class does."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner.forward = MethodType(self.other, self.inner)
+
+    @staticmethod
+    def other(module, inputs):
+        return functional.linear(inputs.tanh(), module.weight, module.bias)
+
+    def hidden(self, inputs, special):
+        return self.inner(inputs)
 
 
 def with_classes(kind):

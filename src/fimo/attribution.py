@@ -115,7 +115,8 @@ def evaluate(
 def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iterator[Tile]:
     """The equation in one view, block by block.
 
-    Pᵀ is multiplied with the test examples' gradients; where P = Pᵀ, P with the smaller set of gradients.
+    Pᵀ is multiplied with the test examples' gradients; where P = Pᵀ, P with the smaller set of gradients. Sequences are
+    taken by their lengths, so that blocks of them need little padding.
 
     Args:
         view: with its fitted P.
@@ -132,9 +133,11 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
     matrix, one, other = (P, left_out, test) if view.from_left_out else (P.T, test, left_out)
     (at_rows, rows, of_rows), (at_others, others, of_others) = one, other
     source = GradientSource(at_others, P.factored, block_bytes)
+    order, (others, other_order) = torch.arange(len(rows)), others.sorted_by_length()
     if view.products is not None:
         products: Iterable[Vectors] = [view.products]
     else:  # each block of products goes through all of the others anew, so it may be larger
+        rows, order = rows.sorted_by_length()
         products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
     first, at_most = 0, _rows_of_products(view, block_bytes)
     for P_g in products:
@@ -143,7 +146,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
             scores = P_g.inner(g) / n
             influence = _by_matrix(P.quadratic_form(g) / n) if own and first == 0 else None
             count, width = scores.shape[-2:]
-            ours, theirs = slice(first, first + count), slice(begin, begin := begin + width)
+            ours, theirs = order[first : first + count], other_order[begin : (begin := begin + width)]
             scores = scores.reshape(-1, count, width)
             yield Tile(theirs, ours, scores.mT) if view.from_left_out else Tile(ours, theirs, scores, influence)
         first += count
@@ -163,9 +166,9 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
     """
     P, train = view.P.for_all_rows(most_rows), view.at_train.train
     at_train, at_test = (GradientSource(place, P.factored, block_bytes) for place in (view.at_train, view.at_test))
-    parts, begin = [], 0
-    for g in at_train.blocks(train, of_loss, _rows_of_products(view, block_bytes)):
-        some = slice(begin, begin := begin + len(g.norms()))
+    (by_length, order), parts, begin = train.sorted_by_length(), [], 0
+    for g in at_train.blocks(by_length, of_loss, _rows_of_products(view, block_bytes)):
+        some = order[begin : (begin := begin + len(g.norms()))]
         if view.at_one_place:
             influence = P.quadratic_form(P.phi(g)) / len(train)
         else:
@@ -173,7 +176,7 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
             products = (P @ P.phi(g)).inner(P.phi(own)) if view.products is None else view.products.inner(own)[some]
             influence = products.diagonal(dim1=-2, dim2=-1) / len(train)
         parts.append(_by_matrix(influence))
-    return torch.cat(parts, dim=-1)
+    return torch.cat(parts, dim=-1)[:, order.argsort()]
 
 
 def _rows_of_products(view: View, block_bytes: int) -> int:
@@ -197,7 +200,7 @@ def _joined(view: View, block_bytes: int) -> Tensor:
         if scores is None:
             shape = len(tile.values), len(view.at_test.test), len(groups.rows)
             scores = tile.values.new_empty(shape)
-        scores[:, tile.tests, tile.rows] = tile.values
+        scores[:, tile.tests[:, None], tile.rows] = tile.values
     assert scores is not None
     return groups.summed(scores)
 

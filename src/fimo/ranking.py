@@ -5,7 +5,7 @@ Scores come in tiles and are never held all at once: memory is bounded by a bloc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,7 @@ ROW, SCORE, MEAN, SELF = "row", "score", "mean", "self_influence"
 
 @dataclass
 class Ends:
-    """Both ends of some rankings, while scores arrive in the order of the rows. NaN takes no part.
+    """Both ends of some rankings, while scores arrive in any order of the rows. NaN takes no part.
 
     Attributes:
         count: rows that are kept at each end.
@@ -41,24 +41,26 @@ class Ends:
     highest: tuple[Tensor, Tensor] | None = None
     lowest: tuple[Tensor, Tensor] | None = None
 
-    def add(self, values: Tensor, first: int) -> None:
-        """Take in the next rows.
+    def add(self, values: Tensor, rows: Tensor) -> None:
+        """Take in more rows.
 
         Args:
             values: scores, `[…, row]`.
-            first: position of the first of these rows.
+            rows: positions of these rows, `[row]`.
         """
-        rows, numbers = torch.arange(first, first + values.shape[-1]).expand(values.shape), values.isfinite()
-        high, low = values.where(numbers, -torch.inf), values.where(numbers, torch.inf)
-        self.highest = self._kept([*([self.highest] if self.highest else []), (high, rows)], descending=True)
-        self.lowest = self._kept(
-            [(low.flip(-1), rows.flip(-1)), *([self.lowest] if self.lowest else [])], descending=False
-        )
+        rows, numbers = rows.expand(values.shape), values.isfinite()
+        self.highest = self._kept(self.highest, values.where(numbers, -torch.inf), rows, from_the_highest=True)
+        self.lowest = self._kept(self.lowest, values.where(numbers, torch.inf), rows, from_the_highest=False)
 
-    def _kept(self, parts: Sequence[tuple[Tensor, Tensor]], descending: bool) -> tuple[Tensor, Tensor]:
-        values, rows = (torch.cat(part, -1) for part in zip(*parts, strict=True))
-        values, order = values.sort(dim=-1, descending=descending, stable=True)
-        return values[..., : self.count], rows.gather(-1, order)[..., : self.count]
+    def _kept(
+        self, before: tuple[Tensor, Tensor] | None, values: Tensor, rows: Tensor, from_the_highest: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The first of a ranking read from one end, among those that were kept before and more."""
+        if before is not None:
+            values, rows = torch.cat([before[0], values], -1), torch.cat([before[1], rows], -1)
+        rows, order = rows.sort(dim=-1, descending=not from_the_highest)
+        values, by_value = values.gather(-1, order).sort(dim=-1, descending=from_the_highest, stable=True)
+        return values[..., : self.count], rows.gather(-1, by_value)[..., : self.count]
 
     def joined(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Scores and rows from the highest to the lowest, `[…, rank]`, see `ranks_of`; NaN where there is no score.
@@ -159,7 +161,7 @@ def rank_scores(scores: xr.DataArray, problem: Problem, top: int) -> xr.Dataset:
         As `rank_rows` has it, without `self_influence`.
     """
     n, values = len(problem.train), torch.from_numpy(np.ascontiguousarray(scores.values, dtype=np.float64))
-    tile = Tile(slice(0, len(problem.test)), slice(0, n), values.reshape(-1, *values.shape[-2:]))
+    tile = Tile(torch.arange(len(problem.test)), torch.arange(n), values.reshape(-1, *values.shape[-2:]))
     ranked = _ranked([tile], require_top(top, n), n, len(problem.test))
     stepwise = "step" in scores.dims
     return labelled(ranked.assign_coords(step=scores["step"].values) if stepwise else ranked.isel(step=0), problem)
@@ -190,20 +192,24 @@ def _of_view(view: View, top: int, sizes: tuple[int, int], block_bytes: int, mos
 
 def _ranked(parts: Iterable[Tile], top: int, n: int, n_test: int) -> xr.Dataset:
     """What is kept of the scores of one view."""
-    ends: dict[int, Ends] = {}
+    ends: dict[tuple[int, ...], Ends] = {}  # by the tests
     total: Tensor | None = None
-    own: list[Tensor] = []
+    own: list[tuple[Tensor, Tensor]] = []
     for tile in parts:
-        own += [] if tile.own is None else [tile.own]
         values = tile.values.detach().double().cpu()
-        ends.setdefault(tile.tests.start, Ends(top)).add(values, tile.rows.start)
+        ends.setdefault(tuple(tile.tests.tolist()), Ends(top)).add(values, tile.rows)
+        own += [] if tile.own is None else [(tile.rows, tile.own)]
         total = values.new_zeros(len(values), n) if total is None else total
         total[:, tile.rows] += values.sum(1) / n_test
-    scores, rows = zip(*(ends[start].joined(n) for start in sorted(ends)), strict=True)
+    scores, rows = zip(*(of_tests.joined(n) for of_tests in ends.values()), strict=True)
+    order = np.argsort([test for tests in ends for test in tests])
     axes, by_row = ("step", "test", "rank"), ("step", "train")
-    influence = {SELF: (by_row, _array(torch.cat(own, -1)))} if own else {}
+    influence = {}
+    if own:
+        places, influences = (torch.cat(part, -1) for part in zip(*own, strict=True))
+        influence[SELF] = by_row, _array(influences[:, places.argsort()])
     return xr.Dataset(
-        {SCORE: (axes, np.concatenate(scores, 1)), ROW: (axes, np.concatenate(rows, 1)),
+        {SCORE: (axes, np.concatenate(scores, 1)[:, order]), ROW: (axes, np.concatenate(rows, 1)[:, order]),
          MEAN: (by_row, _array(total)), **influence},
         {"rank": ranks_of(top, n)},
     )  # fmt: skip

@@ -149,9 +149,13 @@ class Rows:
         """
         n = len(self)
         if count is not None and count < n:
-            some = self.keep(torch.arange(count) * n // count)
-            return some if some.lengths is None else some.keep(some.by_length())
-        return self if self.lengths is None else self.keep(self.by_length())
+            return self.keep(torch.arange(count) * n // count).sorted_by_length()[0]
+        return self.sorted_by_length()[0]
+
+    def sorted_by_length(self) -> tuple[Rows, Tensor]:
+        """The rows, sequences by their lengths, and where each of them stands in these rows, `[row]`."""
+        order = self.by_length()
+        return self if self.lengths is None else self.keep(order), order
 
     def by_length(self) -> Tensor:
         """Positions of all rows, sequences by their lengths, so that blocks of them need little padding."""

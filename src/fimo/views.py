@@ -58,13 +58,13 @@ class Tile:
     """Scores of some training rows for some test examples.
 
     Attributes:
-        tests: which of the test examples.
-        rows: which of the training rows that are left out, or are in a group that is.
+        tests: which of the test examples, their positions `[test]`.
+        rows: which of the training rows that are left out, or are in a group that is, their positions `[row]`.
         values: `[matrix, test, row]`, with an axis for the matrices that the view's P stands for.
         own: self-influence of these rows, `[matrix, row]`; None where it wasn't asked for, or came with other tests.
     """
 
-    tests: slice
-    rows: slice
+    tests: Tensor
+    rows: Tensor
     values: Tensor
     own: Tensor | None = None

@@ -14,6 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fimo.gradients.checks import (
+    require_no_other_uses,
+    require_own_rows,
+    require_right_sums,
+    require_single_calls,
+)
 from fimo.gradients.convolution import Conv2dGradients
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.dense import per_example_gradients
@@ -24,7 +30,6 @@ from fimo.gradients.network import NetworkGradients
 from fimo.gradients.norms import LayerNormGradients, RootMeanSquareNormGradients
 from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.gradients.tied import TiedGradients
-from fimo.gradients.verified import require_right_sums, require_single_calls
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows, rows_of
 
@@ -69,7 +74,11 @@ class Factorisation:
 
 
 def layer_gradients(
-    problem: Problem, rows: Rows, factorisation: Factorisation, cotangents: Cotangents = of_loss
+    problem: Problem,
+    rows: Rows,
+    factorisation: Factorisation,
+    cotangents: Cotangents = of_loss,
+    in_numbers: bool = False,
 ) -> NetworkGradients:
     """The same as `per_example_gradients`, in factors where the factorisation says so.
 
@@ -78,6 +87,7 @@ def layer_gradients(
         rows: the examples.
         factorisation: of the problem's network.
         cotangents: of the scalars that are differentiated, the loss by default.
+        in_numbers: whether the factors are also held against autograd's gradients of the parameters, in numbers.
 
     Returns:
         Row after row; where an example has several scalars they follow each other.
@@ -92,7 +102,10 @@ def layer_gradients(
     outputs, calls = _forward(problem.network, modules, rows.inputs)
     require_single_calls(problem.network, calls, len(rows))
     inputs, results = zip(*(calls[name][0] for name in modules), strict=True)
-    require_right_sums(problem.network, factorisation.layers, rows.inputs, outputs, inputs, results)
+    require_no_other_uses(problem.network, factorisation.layers, outputs, inputs, results)
+    require_own_rows(problem.network, factorisation.layers, rows.inputs, outputs, results)
+    if in_numbers:
+        require_right_sums(problem.network, factorisation.layers, outputs, inputs, results)
     vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
     # Zero for a layer whose output plays no part.
     options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
@@ -191,7 +204,8 @@ def _forward(network: nn.Module, modules: Mapping[str, nn.Module], inputs: Input
         after = output.clone()  # what follows may work in place, as ReLU can: the recorded output stays as it is
         return after.reshape(shape) if after.numel() == shape.numel() else after
 
-    hooks = [module.register_forward_hook(partial(record, name)) for name, module in modules.items()]
+    # Before hooks of others, which may change the output: what they make of it comes after the layer.
+    hooks = [module.register_forward_hook(partial(record, name), prepend=True) for name, module in modules.items()]
     try:
         with torch.enable_grad():
             outputs = network(inputs)

@@ -14,7 +14,7 @@ from fimo.gradients.cotangents import Cotangents, of_fisher, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
 from fimo.gradients.footprint import activation_bytes
-from fimo.gradients.verified import FactorsDiffer, agreed
+from fimo.gradients.verified import FactorsDiffer, agreed, warn_of_dense_gradients
 from fimo.memory import BLOCK_BYTES
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -153,8 +153,9 @@ def factorisation_for(problem: Problem) -> Factorisation | None:
     factorisation = factorisation_of(problem.network, few.inputs)
     try:
         if factorisation is not None:
-            layer_gradients(problem, few, factorisation)
-    except FactorsDiffer:  # the forms are not mixed yet: nothing has been computed
+            layer_gradients(problem, few, factorisation, in_numbers=True)
+    except FactorsDiffer as reason:  # the forms are not mixed yet: nothing has been computed
+        warn_of_dense_gradients(problem.network, reason)
         return None
     return factorisation
 

@@ -14,8 +14,8 @@ from fimo.models.objective import Objective
 from fimo.models.weighted import for_rows
 from fimo.rows import Rows, map_inputs
 
-# Rows of one forward pass when a network is evaluated, which bounds the memory of a text model's activations.
-EVALUATION_ROWS = 1024
+# Rows of one forward pass when a network is evaluated; of sequences fewer, which are padded to the longest among them.
+EVALUATION_ROWS, EVALUATION_SEQUENCES = 1024, 128
 
 
 @torch.no_grad()
@@ -32,10 +32,10 @@ def outputs_by_block(network: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, T
     network.eval()
     device = next(network.parameters()).device
 
-    def at(block: Tensor | slice) -> Tensor:
+    def at(block: slice) -> Tensor:
         return network(map_inputs(lambda tensor: tensor.to(device), rows[block][0])).double().cpu()
 
-    size = rows_that_fit(network, rows, EVALUATION_ROWS)
+    size = rows_that_fit(network, rows, EVALUATION_ROWS if rows.lengths is None else EVALUATION_SEQUENCES)
     targets = rows.targets.double() if rows.targets.is_floating_point() else rows.targets
     for start in range(0, len(rows), size):
         block = slice(start, start + size)
@@ -82,7 +82,7 @@ def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, f
         `loss`, and the objective's measures by their names.
     """
     objective = for_rows(objective, rows)
-    blocks = outputs_by_block(network, rows)
+    blocks = outputs_by_block(network, rows.sorted_by_length()[0])
     if not objective.metrics_are_means:
         outputs, targets = map(torch.cat, zip(*blocks, strict=True))
         return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}
