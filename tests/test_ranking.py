@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 from methods import DEPTH, METHODS, SCALE
-from problems import problem, text_problem
+from problems import Sentences, problem, text_problem
 
 from fimo.attribution import attribute
 from fimo.errors import UserError
@@ -151,6 +151,27 @@ def test_sentences_and_positions_in_the_split():
     for test in range(4):
         best = scores.isel(test=test).sortby(scores.isel(test=test), ascending=False)["left_out"].values
         assert ranked[ROW].isel(test=test).values.tolist() == [*best[:2], *best[-2:]]
+
+
+@pytest.mark.parametrize("name", ["Grad-Dot", "CG", "DataInf"])
+@pytest.mark.parametrize("tests, block_bytes", [(4, 1), (30, 2**28)])
+def test_sentences_in_any_order_of_their_lengths(name, tests, block_bytes):
+    """They go through the network by their lengths, and all that comes out is in their own order.
+
+    There are fewer tests than left-out rows, or more: P is multiplied with either side.
+    """
+    asked, method = text_problem(lambda k: Sentences(k, dropout=0.0), tests=tests), METHODS[name]
+    assert not asked.train.by_length().equal(torch.arange(17)) and not asked.test.by_length().equal(torch.arange(tests))
+    by_rows = replace(asked, train=replace(asked.train, lengths=None), test=replace(asked.test, lengths=None))
+    expected = attribute(all_left_out(by_rows), method.make()).values
+    tolerance = {"rtol": 1e-7, "atol": 1e-9 * np.abs(expected).max()}
+    np.testing.assert_allclose(
+        attribute(all_left_out(asked), method.make(), block_bytes=block_bytes), expected, **tolerance
+    )
+    ranked, plain = (rank_rows(one, method.make(), TOP, block_bytes=block_bytes) for one in (asked, by_rows))
+    for what in (SCORE, MEAN, SELF):
+        np.testing.assert_allclose(ranked[what], plain[what], **tolerance)
+    np.testing.assert_array_equal(ranked[ROW], slow_ends(expected, TOP)[1])
 
 
 def test_ties_and_missing_scores():
