@@ -42,6 +42,10 @@ class Gradients(ABC):
     def held_bytes(self) -> int:
         """Memory that the rows hold, in bytes."""
 
+    def by_layer(self) -> Sequence[Gradients]:
+        """The same gradients with respect to some parameters each, so that not all are as they are at once."""
+        return (self,)
+
     @abstractmethod
     def inner_per_parameter(self, other: Any) -> dict[str, Tensor]:
         """Inner products over each parameter tensor by itself, by name: `[row of self, row of other]`."""

@@ -141,10 +141,15 @@ def batch_second_moments(source: GradientSource, batch_size: int) -> Parameters:
     sums = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     squares = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     for block in source.blocks(problem.train.sampled(None)):  # sequences by their lengths
-        for totals, parts in (sums, block.row_sums()), (squares, block.row_square_sums()):
-            for name, part in parts.items():
-                totals[name] += part.reshape(totals[name].shape)
+        for layer in block.by_layer():
+            _add(sums, layer.row_sums())
+            _add(squares, layer.row_square_sums())
     size = min(batch_size, n)
     spread = (n - size) / (size * max(n - 1, 1))
     means = {name: total / n for name, total in sums.items()}
     return {name: mean**2 + spread * (squares[name] / n - mean**2).clamp(min=0) for name, mean in means.items()}
+
+
+def _add(totals: Parameters, parts: Parameters) -> None:
+    for name, part in parts.items():
+        totals[name] += part.reshape(totals[name].shape)

@@ -50,6 +50,10 @@ class NetworkGradients(FactoredGradients):
         """Memory that all parts hold, in bytes."""
         return sum(part.held_bytes for part in self.parts)
 
+    def by_layer(self) -> Sequence[Gradients]:
+        """The parts."""
+        return self.parts
+
     def inner_per_parameter(self, other: NetworkGradients) -> dict[str, Tensor]:
         """Inner products over each parameter tensor, `[row of self, row of other]`."""
         return {

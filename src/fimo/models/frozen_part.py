@@ -2,7 +2,8 @@
 
 A module's outputs are stored where they depend on the row alone: it has no parameter in θ, is called once in a pass,
 draws no random number, and gives the same at other values of θ, in eval mode and in that of training. Of nested modules
-the outermost is taken. A pass that is given the stored outputs has to agree with one that computes them, in outputs and
+the outermost is taken; look-ups in tables and normalisations by themselves are left, since they cost little more than
+reading what is stored. A pass that is given the stored outputs has to agree with one that computes them, in outputs and
 gradients, at other values of θ, for fewer rows and for sequences cut shorter, and in its outputs at every row; where it
 does not, nothing is stored.
 """
@@ -89,6 +90,8 @@ def _stored(look: Look) -> tuple[StoredOutputs | None, str]:
     outputs, tensors = frozen_outputs(look)
     if not outputs:
         return None, "depends on θ, on chance, or on the mode"
+    if not any(_multiplies(look.network.get_submodule(path)) for path in outputs):
+        return None, "takes no time"
     proper = {"": look.few.inputs} if isinstance(look.few.inputs, Tensor) else look.few.inputs
     sequences = look.few.lengths is not None
     inputs = {n: Piece(INPUT + n, tuple(t.shape[1:]), t.dtype, sequences) for n, t in proper.items()}
@@ -103,6 +106,12 @@ def _stored(look: Look) -> tuple[StoredOutputs | None, str]:
         except Exception as error:  # a network of the user's may raise anything where its modules are replaced
             reason = error
     return None, "gives other results" + (f" ({short(reason)})" if reason else "")
+
+
+def _multiplies(module: nn.Module) -> bool:
+    """Whether a module, or one in it, has a weight with several axes that is no table to look rows up in."""
+    inner = (part for part in module.modules() if not isinstance(part, nn.Embedding))
+    return any(parameter.dim() > 1 for part in inner for parameter in part.parameters(recurse=False))
 
 
 def _pruned(look: Look, everything: StoredOutputs, given: Mapping[str, Tensor]) -> StoredOutputs:
@@ -170,10 +179,10 @@ def _held_where_it_agrees(look: Look, network: nn.Module, stored: StoredOutputs,
     """Rows with what they hold, where outputs at other values of θ agree at each of them: a few say nothing of all."""
     if (held := _recorded(look.network, rows, stored)) is None:
         return None
-    for block in torch.arange(len(rows)).split(rows_that_fit(look.network, rows, BLOCK_ROWS)):
-        theirs = functional_call(look.network, look.elsewhere, (rows.take(block, None)[0],))
+    for block in rows.by_length().split(rows_that_fit(look.network, rows, BLOCK_ROWS)):
+        theirs = functional_call(look.network, look.elsewhere, (rows[block][0],))
         try:
-            ours = functional_call(network, look.elsewhere, (held.take(block, None)[0],))
+            ours = functional_call(network, look.elsewhere, (held[block][0],))
         except Exception as error:  # a network of the user's may raise anything where its modules are replaced
             _log(look.network, f"stored outputs are none that the network can use ({short(error)})")
             return None
