@@ -13,11 +13,11 @@ from torch import Tensor
 
 from fimo.compat import differentiable_attention
 from fimo.errors import UserError
-from fimo.gradients import Vectors
+from fimo.gradients import Gradients, Vectors
 from fimo.gradients.cotangents import of_loss, of_measurement
 from fimo.gradients.source import GradientSource
 from fimo.gradients.verified import factors_or_dense
-from fimo.memory import BLOCK_BYTES, PRODUCT_ROWS
+from fimo.memory import BLOCK_BYTES, PRODUCT_BLOCKS, PRODUCT_ROWS
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 from fimo.views import Tile, View, Views
@@ -136,9 +136,10 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
     order, (others, other_order) = torch.arange(len(rows)), others.sorted_by_length()
     if view.products is not None:
         products: Iterable[Vectors] = [view.products]
-    else:  # each block of products goes through all of the others anew, so it may be larger
+    else:
         rows, order = rows.sorted_by_length()
-        products = (matrix @ phi(g) for g in GradientSource(at_rows, P.factored, 4 * block_bytes).blocks(rows, of_rows))
+        blocks = GradientSource(at_rows, P.factored, block_bytes).blocks(rows, of_rows)
+        products = (matrix @ phi(g) for g in _joined_blocks(blocks, PRODUCT_BLOCKS * block_bytes))
     first, at_most = 0, _rows_of_products(view, block_bytes)
     for P_g in products:
         begin = count = 0
@@ -150,6 +151,23 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
             scores = scores.reshape(-1, count, width)
             yield Tile(theirs, ours, scores.mT) if view.from_left_out else Tile(ours, theirs, scores, influence)
         first += count
+
+
+def _joined_blocks(blocks: Iterable[Gradients], most_bytes: int) -> Iterator[Gradients]:
+    """Blocks of gradients, as many as one as fit into memory: for each, all of the other side is made anew.
+
+    Args:
+        blocks: each by itself as large as what it takes to make it allows, many times what it then holds.
+        most_bytes: that are held.
+    """
+    some: list[Gradients] = []
+    for block in blocks:
+        if some and sum(one.held_bytes for one in some) + block.held_bytes > most_bytes:
+            yield some[0].joined(some[1:])
+            some = []
+        some.append(block)
+    if some:
+        yield some[0].joined(some[1:])
 
 
 def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -> Tensor:

@@ -34,6 +34,8 @@ SELF_INFLUENCE_ROWS = 4000
 CHOLESKY_ROWS = 12_000
 # Rows, not bytes, of training gradients that are multiplied, tensor by tensor, with a block of others at a time.
 PRODUCT_ROWS = 4096
+# Blocks, not bytes, of gradients that are multiplied with P and held together.
+PRODUCT_BLOCKS = 4
 # Products of all pairs of places of two sets of sequences, at a time.
 PLACE_PAIR_BYTES = 64 * 2**20
 # One layer's gradients as they are, for some of its outputs, where their products are cheaper than those of factors.

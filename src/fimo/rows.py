@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -107,7 +108,9 @@ class Rows:
         return int(self.lengths[index.cpu() if isinstance(index, Tensor) else index].max())
 
     def keep(self, index: Tensor | slice) -> Rows:
-        """The rows at `index`, which remember their position in the split."""
+        """The rows at `index`, which remember their position in the split; themselves where they are all in order."""
+        if isinstance(index, Tensor) and torch.equal(index.cpu(), torch.arange(len(self))):
+            return self
         inputs, targets = self[index]
         lengths = None if self.lengths is None else self.lengths[index]
         return replace(self, inputs=inputs, targets=targets, index=self.index[index], lengths=lengths)
@@ -153,9 +156,15 @@ class Rows:
         return self.sorted_by_length()[0]
 
     def sorted_by_length(self) -> tuple[Rows, Tensor]:
-        """The rows, sequences by their lengths, and where each of them stands in these rows, `[row]`."""
-        order = self.by_length()
-        return self if self.lengths is None else self.keep(order), order
+        """The rows, sequences by their lengths, and where each of them stands in these rows, `[row]`.
+
+        They are the same tensors each time: what is known of rows is known by their places in memory.
+        """
+        return self._sorted_by_length
+
+    @cached_property
+    def _sorted_by_length(self) -> tuple[Rows, Tensor]:
+        return self.keep(order := self.by_length()), order
 
     def by_length(self) -> Tensor:
         """Positions of all rows, sequences by their lengths, so that blocks of them need little padding."""
