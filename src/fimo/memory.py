@@ -40,6 +40,8 @@ PRODUCT_BLOCKS = 4
 PLACE_PAIR_BYTES = 64 * 2**20
 # One layer's gradients as they are, for some of its outputs, where their products are cheaper than those of factors.
 LAYER_GRADIENT_BYTES = 256 * 2**20
+# What is read again at once, while it is in a core's cache: five times as quick for squares of 3072 × 768 entries.
+CACHE_BYTES = 4 * 2**20
 # Outputs of what is frozen and lies below θ, of all rows; beyond it they are computed anew in each pass.
 STORED_OUTPUT_BYTES = 2**30
 # Entries, not bytes, of a dense projection of random signs; a larger one is sparse, with one entry in each row.

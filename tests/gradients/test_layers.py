@@ -65,6 +65,7 @@ def piece_bytes(request, monkeypatch):
     if request.param:
         for room in (sequences, linear):
             monkeypatch.setattr(room, "LAYER_GRADIENT_BYTES", request.param)
+        monkeypatch.setattr("fimo.gradients.layers.CACHE_BYTES", request.param)
 
 
 def test_what_is_kept_in_factors(words):

@@ -37,6 +37,7 @@ def test_all_products(one, metric, slices, monkeypatch):
     """Also some words after others, and in the coordinates of Adam's metric."""
     for place in ("tied", "rescaled", "layers", "sequences"):
         monkeypatch.setattr(f"fimo.gradients.{place}.LAYER_GRADIENT_BYTES", slices, raising=False)
+        monkeypatch.setattr(f"fimo.gradients.{place}.CACHE_BYTES", slices, raising=False)
     coordinates = DiagonalMetric.of_batches(one, 3, 1e-3).gradients if metric else None
     train, plain = both_forms(one, one.train, coordinates=coordinates)
     test, plain_test = both_forms(one, one.test, coordinates=coordinates)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fimo.gradients.base import Coefficients, Gradients, coefficients_of
+from fimo.memory import CACHE_BYTES
 
 ALL = slice(None)
 
@@ -202,15 +203,22 @@ class LayerGradients(FactoredGradients, Layer):
         return functional.pad(inputs, (0, int(self.bias is not None)), value=1.0)
 
     @abstractmethod
-    def pieces(self) -> Iterator[Tensor]:
-        """`matrices`, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
+    def pieces(self, most_bytes: int | None = None) -> Iterator[Tensor]:
+        """`matrices`, some rows at a time.
+
+        Args:
+            most_bytes: that a piece may take, but for a single row; None for `LAYER_GRADIENT_BYTES`.
+        """
 
     def squared_entries(self) -> Tensor:
         """Sum over rows of the squared entries of the weight's gradient, `[fan-out, fan-in]`."""
-        pieces = self.pieces()
+        pieces = self.pieces(CACHE_BYTES)
         total = next(pieces).square().sum(0)
         for piece in pieces:
-            total += piece.square().sum(0)
+            if len(piece) == 1:
+                total.addcmul_(piece[0], piece[0])  # no squares are written down
+            else:
+                total += piece.square().sum(0)
         return total
 
     def row_square_sums(self) -> dict[str, Tensor]:
@@ -220,4 +228,4 @@ class LayerGradients(FactoredGradients, Layer):
 
     def weighted_squares(self, weights: Tensor) -> Tensor:
         """Sum over the entries of the weight's gradient of their squares times weights `[fan-out, fan-in]`, `[row]`."""
-        return torch.cat([(piece.square() * weights).sum((1, 2)) for piece in self.pieces()])
+        return torch.cat([(piece.square() * weights).sum((1, 2)) for piece in self.pieces(CACHE_BYTES)])

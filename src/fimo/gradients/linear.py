@@ -116,9 +116,13 @@ class LinearGradients(LayerGradients):
         """
         return LinearGradients(self.weight, None, self.with_bias(self.inputs) @ right, self.deltas @ left)
 
-    def pieces(self) -> Iterator[Tensor]:
-        """Outer products, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
-        rows = max(1, LAYER_GRADIENT_BYTES // (self.deltas[:1].nbytes * self.inputs.shape[1]))
+    def pieces(self, most_bytes: int | None = None) -> Iterator[Tensor]:
+        """Outer products, some rows at a time.
+
+        Args:
+            most_bytes: see `LayerGradients`.
+        """
+        rows = max(1, (most_bytes or LAYER_GRADIENT_BYTES) // (self.deltas[:1].nbytes * self.inputs.shape[1]))
         for inputs, deltas in zip(self.inputs.split(rows), self.deltas.split(rows), strict=True):
             yield replace(self, inputs=inputs, deltas=deltas).matrices()
 

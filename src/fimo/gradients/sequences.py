@@ -156,7 +156,8 @@ class SequenceGradients(LayerGradients):
 
     def matrices(self, outputs: slice = ALL) -> Tensor:
         """Sums of outer products, `[row, fan-out, fan-in]`, for some of the outputs."""
-        return torch.cat([segment.deltas[..., outputs].mT @ segment.inputs for segment in self.segments])
+        parts = [segment.deltas[..., outputs].mT @ segment.inputs for segment in self.segments]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def row_sums(self) -> dict[str, Tensor]:
         """Sums of outer products and of δ over all places of all rows."""
@@ -182,9 +183,13 @@ class SequenceGradients(LayerGradients):
         segments = tuple(Segment(self.with_bias(s.inputs) @ right, s.deltas @ left) for s in self.segments)
         return LinearSequenceGradients(self.weight, None, segments, len(right))
 
-    def pieces(self) -> Iterator[Tensor]:
-        """Sums of outer products, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
-        rows = max(1, LAYER_GRADIENT_BYTES // (self.segments[0].deltas[0, :1].nbytes * self.fan_in))
+    def pieces(self, most_bytes: int | None = None) -> Iterator[Tensor]:
+        """Sums of outer products, some rows at a time.
+
+        Args:
+            most_bytes: see `LayerGradients`.
+        """
+        rows = max(1, (most_bytes or LAYER_GRADIENT_BYTES) // (self.segments[0].deltas[0, :1].nbytes * self.fan_in))
         for segment in self.segments:
             for piece in segment.pieces(rows):
                 yield replace(self, segments=(piece,)).matrices()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.layers import ALL, LayerGradients
 from fimo.gradients.sequences import LinearSequenceGradients, Segment
-from fimo.memory import LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
+from fimo.memory import CACHE_BYTES, LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class TiedGradients(LayerGradients):
         return result
 
     def _slices(self, rows: int) -> Iterator[slice]:
-        """Words after words, as many as fit into memory for so many rows."""
+        """Words after words, as many as fit into a cache for so many rows."""
         delta = self.embedding.segments[0].deltas
-        words = max(1, LAYER_GRADIENT_BYTES // (rows * delta.shape[-1] * delta.element_size()))
+        words = max(1, CACHE_BYTES // (rows * delta.shape[-1] * delta.element_size()))
         return (slice(start, start + words) for start in range(0, self.words, words))
 
     @property
@@ -161,10 +161,14 @@ class TiedGradients(LayerGradients):
         )
         return LinearSequenceGradients(self.weight, None, segments, len(right))
 
-    def pieces(self) -> Iterator[Tensor]:
-        """G as it is, so many rows at a time as `LAYER_GRADIENT_BYTES` hold."""
+    def pieces(self, most_bytes: int | None = None) -> Iterator[Tensor]:
+        """G as it is, some rows at a time.
+
+        Args:
+            most_bytes: see `LayerGradients`.
+        """
         delta = self.embedding.segments[0].deltas
-        rows = max(1, LAYER_GRADIENT_BYTES // (self.words * delta.shape[-1] * delta.element_size()))
+        rows = max(1, (most_bytes or LAYER_GRADIENT_BYTES) // (self.words * delta.shape[-1] * delta.element_size()))
         for looked_up, applied in zip(self.embedding.segments, self.head.segments, strict=True):
             for one, other in zip(looked_up.pieces(rows), applied.pieces(rows), strict=True):
                 embedding, head = replace(self.embedding, segments=(one,)), replace(self.head, segments=(other,))
