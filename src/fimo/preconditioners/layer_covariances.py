@@ -92,4 +92,4 @@ def _add(covariances: Covariances, path: str, layer: LinearLayer, side: int, vec
     if path not in covariances:
         fan_out, fan_in = len(layer.weight), layer.weight[0].numel() + _trains_bias(layer)
         covariances[path] = vectors.new_zeros(fan_out, fan_out), vectors.new_zeros(fan_in, fan_in)
-    covariances[path][side].add_(vectors.T @ vectors)
+    covariances[path][side].addmm_(vectors.T, vectors)
