@@ -66,8 +66,9 @@ def losses_at(network: nn.Module, objective: Objective, rows: Rows) -> Tensor:
     Returns:
         `[row]`.
     """
-    objective = for_rows(objective, rows)
-    return torch.cat([objective.loss(outputs, targets) for outputs, targets in outputs_by_block(network, rows)])
+    objective, (by_length, order) = for_rows(objective, rows), rows.sorted_by_length()
+    blocks = outputs_by_block(network, by_length)
+    return torch.cat([objective.loss(outputs, targets) for outputs, targets in blocks])[order.argsort()]
 
 
 def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, float]:
