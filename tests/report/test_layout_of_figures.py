@@ -58,7 +58,7 @@ def test_a_legend_takes_no_third_of_the_picture_and_covers_nothing(comparison):
         assert not any(box.overlaps(text.get_window_extent()) for text in labels)
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 10])
+@pytest.mark.parametrize("count", [1, 10])
 def test_panels_have_room_below_a_long_legend(comparison, count):
     figure = panels_figure({f"panel {number}": comparison for number in range(count)}, draw_curves, "amount", "cosine")
     figure.draw_without_rendering()

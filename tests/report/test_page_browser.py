@@ -45,11 +45,11 @@ def folder_of(tmp_path_factory):
 @pytest.mark.parametrize(
     "name, width, scheme",
     [
-        ("diabetes", WIDE, "light"),
+        pytest.param("diabetes", WIDE, "light", marks=pytest.mark.slow),
         pytest.param("diabetes", NARROW, "dark", marks=pytest.mark.slow),
         pytest.param("breast_cancer", WIDE, "dark", marks=pytest.mark.slow),
         ("reviews", NARROW, "light"),
-        ("digits", NARROW, "light"),
+        pytest.param("digits", NARROW, "light", marks=pytest.mark.slow),
     ],
 )
 def test_every_view_opens(folder_of, opened, name, width, scheme):

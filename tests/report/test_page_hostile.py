@@ -30,7 +30,7 @@ def hostile_page(width):
     return run_page(hostile, label, (NAMES[0], NAMES[3]), claims=claims, watched=NAMES[1], title=NAMES[2], **more)
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 400])
 def test_hostile_texts_are_texts(opened, width):
     browsed = opened(hostile_page(width).html(), width)
     for view in ("Curves", "Scatter", "Example", "About"):

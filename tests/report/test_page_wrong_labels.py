@@ -48,7 +48,7 @@ def test_the_same_self_influence_for_all_rows_is_no_order():
     assert [entry is not None for entry in data["selfInfluence"]] == [True, True, False]
 
 
-@pytest.mark.parametrize("width, scheme", [(1280, "light"), (400, "dark")])
+@pytest.mark.parametrize("width, scheme", [pytest.param(1280, "light", marks=pytest.mark.slow), (400, "dark")])
 def test_wrong_labels_by_clicking(opened, width, scheme):
     made = flipped_page()
     browsed = opened(made.html(), width, scheme, f"#{VIEW}")
