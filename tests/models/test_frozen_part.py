@@ -174,6 +174,18 @@ def test_it_is_stored_within_a_budget_alone_and_not_where_statistics_change(monk
         np.testing.assert_allclose(again[name], usual[name], rtol=1e-12, atol=1e-12)
 
 
+EVERYTHING_BUT_THE_TABLE = ["query.*", "value.*", "norm.*", "head.*"]
+
+
+@pytest.mark.parametrize("choice, stored", [(EVERYTHING_BUT_THE_TABLE, False), ("last_layer", True)])
+def test_what_takes_little_time_is_not_stored(choice, stored, caplog):
+    """A table to look rows up in by itself, or attention too."""
+    question = text_problem(partial(Sentences, dropout=0.0), parameters=choice)
+    with caplog.at_level("INFO"):
+        assert (question.precomputed is not question) == stored
+    assert ("takes little time" in caplog.text) == (not stored)
+
+
 def test_all_parameters_are_no_reason_to_look():
     question = problem("classification")
     assert question.precomputed is question and for_training(question, False, None) is question

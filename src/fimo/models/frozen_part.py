@@ -2,10 +2,10 @@
 
 A module's outputs are stored where they depend on the row alone: it has no parameter in θ, is called once in a pass,
 draws no random number, and gives the same at other values of θ, in eval mode and in that of training. Of nested modules
-the outermost is taken; look-ups in tables and normalisations by themselves are left, since they cost little more than
-reading what is stored. A pass that is given the stored outputs has to agree with one that computes them, in outputs and
-gradients, at other values of θ, for fewer rows and for sequences cut shorter, and in its outputs at every row; where it
-does not, nothing is stored.
+the outermost is taken; where they are little of the network's work (look-ups in tables, normalisations, the first of
+many layers) nothing is stored. A pass that is given the stored outputs has to agree with one that computes them, in
+outputs and gradients, at other values of θ, for fewer rows and for sequences cut shorter, and in its outputs at every
+row; where it does not, nothing is stored.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 BLOCK_ROWS = 256
 # Fewer rows tell nothing of which axes are rows'.
 LEAST_ROWS = 3
+# Of the entries of all weights, so many at least are what is stored computed with.
+LEAST_WORK = 0.05
+CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d
 # A share of the largest output by which passes may differ, since blocks of other sizes round otherwise.
 AGREED = {torch.float64: 1e-12, torch.float32: 1e-5}
 _logged: set[tuple[Any, ...]] = set()
@@ -90,8 +93,8 @@ def _stored(look: Look) -> tuple[StoredOutputs | None, str]:
     outputs, tensors = frozen_outputs(look)
     if not outputs:
         return None, "depends on θ, on chance, or on the mode"
-    if not any(_multiplies(look.network.get_submodule(path)) for path in outputs):
-        return None, "takes no time"
+    if sum(_work(look.network.get_submodule(path)) for path in outputs) < LEAST_WORK * _work(look.network):
+        return None, "takes little time"
     proper = {"": look.few.inputs} if isinstance(look.few.inputs, Tensor) else look.few.inputs
     sequences = look.few.lengths is not None
     inputs = {n: Piece(INPUT + n, tuple(t.shape[1:]), t.dtype, sequences) for n, t in proper.items()}
@@ -108,10 +111,15 @@ def _stored(look: Look) -> tuple[StoredOutputs | None, str]:
     return None, "gives other results" + (f" ({short(reason)})" if reason else "")
 
 
-def _multiplies(module: nn.Module) -> bool:
-    """Whether a module, or one in it, has a weight with several axes that is no table to look rows up in."""
-    inner = (part for part in module.modules() if not isinstance(part, nn.Embedding))
-    return any(parameter.dim() > 1 for part in inner for parameter in part.parameters(recurse=False))
+def _work(module: nn.Module) -> float:
+    """Entries of the weights with several axes in a module, without tables to look rows up in.
+
+    Those of a convolution count as infinitely many: they say nothing of the places of an image that it is applied at.
+    """
+    inner = [part for part in module.modules() if not isinstance(part, nn.Embedding)]
+    if any(isinstance(part, CONVOLUTIONS) for part in inner):
+        return torch.inf
+    return sum(p.numel() for part in inner for p in part.parameters(recurse=False) if p.dim() > 1)
 
 
 def _pruned(look: Look, everything: StoredOutputs, given: Mapping[str, Tensor]) -> StoredOutputs:
