@@ -190,9 +190,13 @@ class SequenceGradients(LayerGradients):
             most_bytes: see `LayerGradients`.
         """
         rows = max(1, (most_bytes or LAYER_GRADIENT_BYTES) // (self.segments[0].deltas[0, :1].nbytes * self.fan_in))
-        for segment in self.segments:
-            for piece in segment.pieces(rows):
-                yield replace(self, segments=(piece,)).matrices()
+        some: list[Segment] = []
+        for piece in (piece for segment in self.segments for piece in segment.pieces(rows)):
+            if some and sum(len(one.deltas) for one in some) + len(piece.deltas) > rows:
+                yield replace(self, segments=tuple(some)).matrices()
+                some = []
+            some.append(piece)
+        yield replace(self, segments=tuple(some)).matrices()
 
 
 @dataclass(frozen=True)
