@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fimo.compat import differentiable_attention
 from fimo.errors import UserError
-from fimo.gradients import Gradients, Vectors
+from fimo.gradients import Vectors
 from fimo.gradients.cotangents import of_loss, of_measurement
 from fimo.gradients.source import GradientSource
 from fimo.gradients.verified import factors_or_dense
@@ -132,18 +132,18 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
     left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out.rows), of_loss
     matrix, one, other = (P, left_out, test) if view.from_left_out else (P.T, test, left_out)
     (at_rows, rows, of_rows), (at_others, others, of_others) = one, other
-    source = GradientSource(at_others, P.factored, block_bytes)
+    at_other = GradientSource(at_others, P.factored, block_bytes)
     order, (others, other_order) = torch.arange(len(rows)), others.sorted_by_length()
     if view.products is not None:
         products: Iterable[Vectors] = [view.products]
     else:
         rows, order = rows.sorted_by_length()
-        blocks = GradientSource(at_rows, P.factored, block_bytes).blocks(rows, of_rows)
-        products = (matrix @ phi(g) for g in _joined_blocks(blocks, PRODUCT_BLOCKS * block_bytes))
+        source = GradientSource(at_rows, P.factored, block_bytes)
+        products = (matrix @ phi(g) for g in source.joined_blocks(rows, of_rows, PRODUCT_BLOCKS * block_bytes))
     first, at_most = 0, _rows_of_products(view, block_bytes)
     for P_g in products:
         begin = count = 0
-        for g in map(phi, source.blocks(others, of_others, at_most)):
+        for g in map(phi, at_other.joined_blocks(others, of_others, block_bytes, at_most)):
             scores = P_g.inner(g) / n
             influence = _by_matrix(P.quadratic_form(g) / n) if own and first == 0 else None
             count, width = scores.shape[-2:]
@@ -151,23 +151,6 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
             scores = scores.reshape(-1, count, width)
             yield Tile(theirs, ours, scores.mT) if view.from_left_out else Tile(ours, theirs, scores, influence)
         first += count
-
-
-def _joined_blocks(blocks: Iterable[Gradients], most_bytes: int) -> Iterator[Gradients]:
-    """Blocks of gradients, as many as one as fit into memory: for each, all of the other side is made anew.
-
-    Args:
-        blocks: each by itself as large as what it takes to make it allows, many times what it then holds.
-        most_bytes: that are held.
-    """
-    some: list[Gradients] = []
-    for block in blocks:
-        if some and sum(one.held_bytes for one in some) + block.held_bytes > most_bytes:
-            yield some[0].joined(some[1:])
-            some = []
-        some.append(block)
-    if some:
-        yield some[0].joined(some[1:])
 
 
 def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -> Tensor:
@@ -186,7 +169,7 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
     at_train, at_test = (GradientSource(place, P.factored, block_bytes) for place in (view.at_train, view.at_test))
     (by_length, order), parts, begin = train.sorted_by_length(), [], 0
     for g in at_train.blocks(by_length, of_loss, _rows_of_products(view, block_bytes)):
-        some = order[begin : (begin := begin + len(g.norms()))]
+        some = order[begin : (begin := begin + len(g))]
         if view.at_one_place:
             influence = P.quadratic_form(P.phi(g)) / len(train)
         else:

@@ -32,6 +32,10 @@ class LinearCombination(Vectors, Protocol):
 class Gradients(ABC):
     """Rows g_1, g_2, … of gradients of scalars at single examples, in whatever form is cheap for the network."""
 
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of gradients."""
+
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:

@@ -27,6 +27,9 @@ class DenseGradients(Gradients):
 
     tensors: Mapping[str, Tensor]
 
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the parameter tensors."""

@@ -25,6 +25,9 @@ class LinearGradients(LayerGradients):
     inputs: Tensor
     deltas: Tensor
 
+    def __len__(self) -> int:
+        return len(self.deltas)
+
     @staticmethod
     def supports(module: nn.Module) -> bool:
         """Linear layers, not classes derived from them."""

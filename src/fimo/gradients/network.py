@@ -40,6 +40,9 @@ class NetworkGradients(FactoredGradients):
 
     parts: tuple[Gradients, ...]
 
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all parameter tensors, part after part."""

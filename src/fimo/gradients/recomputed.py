@@ -54,7 +54,7 @@ class Recipe:
         held: list[Gradients] = []
         count = start = 0
         for made in self.source.blocks(self.rows, self.cotangents, group.at_most, group.names):
-            size, block = len(made.norms()), made
+            size, block = len(made), made
             if self.factors is not None:
                 block = made.scaled(self.factors[start : start + size])
             start += size
@@ -77,6 +77,9 @@ class RecomputedGradients(FactoredGradients):
 
     recipes: tuple[Recipe, ...]
     groups: tuple[Group, ...]
+
+    def __len__(self) -> int:
+        return sum(len(one.rows) * one.source.scalars(one.cotangents, one.rows) for one in self.recipes)
 
     @classmethod
     def of(cls, source: GradientSource, rows: Rows, cotangents: Cotangents, most_bytes: int) -> RecomputedGradients:

@@ -55,6 +55,9 @@ class RescaledLayer(FactoredGradients):
     rows: LayerGradients
     roots: Mapping[str, Tensor]
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the weight and, where there is one, the bias."""

@@ -67,7 +67,7 @@ class SequenceGradients(LayerGradients):
 
     def _matrices_are_cheaper(self, other: SequenceGradients) -> bool:
         """Whether the weight's gradients as they are take fewer operations to multiply than their factors."""
-        matrices = self._rows * other._rows + self._places + other._places
+        matrices = len(self) * len(other) + self._places + other._places
         pairs = self._places * other._places
         return pairs * (self.fan_in + self.fan_out) > matrices * self.fan_in * self.fan_out
 
@@ -81,8 +81,7 @@ class SequenceGradients(LayerGradients):
         """Outputs, or an embedding's width."""
         return self.segments[0].deltas.shape[2]
 
-    @property
-    def _rows(self) -> int:
+    def __len__(self) -> int:
         return sum(len(segment.deltas) for segment in self.segments)
 
     @property
@@ -118,7 +117,7 @@ class SequenceGradients(LayerGradients):
     def _inner_of_matrices(self, other: SequenceGradients) -> Tensor:
         """Some outputs of the layer after others, so that the gradients as they are are never all in memory."""
         row_bytes = self.fan_in * self.segments[0].deltas.element_size()
-        outputs = max(1, LAYER_GRADIENT_BYTES // ((self._rows + other._rows) * row_bytes))
+        outputs = max(1, LAYER_GRADIENT_BYTES // ((len(self) + len(other)) * row_bytes))
         total: Tensor | None = None
         for start in range(0, self.fan_out, outputs):
             some = slice(start, start + outputs)

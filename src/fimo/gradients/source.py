@@ -100,6 +100,36 @@ class GradientSource:
             yield self(rows.keep(slice(start, start + size)), cotangents, names)
             start += size
 
+    def joined_blocks(
+        self, rows: Rows, cotangents: Cotangents, most_bytes: int, at_most: int | None = None
+    ) -> Iterator[Gradients]:
+        """Blocks as `blocks` gives them, in factors as many as one as fit into memory: for what is dear for each block.
+
+        To make a block takes many times what it holds then.
+
+        Args:
+            rows: the examples.
+            cotangents: of the scalars that are differentiated.
+            most_bytes: that a block holds.
+            at_most: number of gradients in a block at the most.
+
+        Returns:
+            The blocks, which are made when they are asked for.
+        """
+        if not self.factored:
+            yield from GradientSource(self.problem, False, most_bytes, self.coordinates).blocks(
+                rows, cotangents, at_most
+            )
+            return
+        some: list[Gradients] = []
+        for block in self.blocks(rows, cotangents, at_most):
+            count, held = sum(map(len, some)) + len(block), sum(one.held_bytes for one in some) + block.held_bytes
+            if some and (held > most_bytes or count > (at_most or count)):
+                yield some[0].joined(some[1:])
+                some = []
+            some.append(block)
+        yield some[0].joined(some[1:])
+
     def _rows_that_fit(self, rows: Rows, start: int) -> int:
         """How many rows from one on fit into a block; of sequences more, the shorter they are."""
         if rows.lengths is None:
@@ -127,7 +157,7 @@ class GradientSource:
         few = rows.keep(slice(None, None, -(-len(rows) // 4)))  # of all lengths
         layers = replace(self.factorisation, others=())
         parts = layer_gradients(self.problem, few, layers, cotangents).parts
-        sizes = [(part.names, -(-part.held_bytes // len(part.norms()))) for part in parts]
+        sizes = [(part.names, -(-part.held_bytes // len(part))) for part in parts]
         return sizes + [((name,), theta[name].nbytes) for name in self.factorisation.others]
 
     @torch.no_grad()

@@ -76,6 +76,9 @@ class TiedGradients(LayerGradients):
         """
         return cls(weight, None, replace(embedding, weight=weight), replace(head, weight=weight))
 
+    def __len__(self) -> int:
+        return len(self.embedding)
+
     @property
     def words(self) -> int:
         """Rows of the weight."""
@@ -103,10 +106,6 @@ class TiedGradients(LayerGradients):
         delta = self.embedding.segments[0].deltas
         words = max(1, CACHE_BYTES // (rows * delta.shape[-1] * delta.element_size()))
         return (slice(start, start + words) for start in range(0, self.words, words))
-
-    @property
-    def _rows(self) -> int:
-        return sum(len(segment.deltas) for segment in self.embedding.segments)
 
     def inner(self, other: TiedGradients) -> Tensor:
         """Inner products, `[row of self, row of other]`: of both layers, and of each with the other's other one."""
@@ -176,7 +175,7 @@ class TiedGradients(LayerGradients):
 
     def squared_entries(self) -> Tensor:
         """Sum over rows of the squared entries, `[word, width]`, some words after others."""
-        return torch.cat([self.matrices(words).square().sum(0) for words in self._slices(self._rows)])
+        return torch.cat([self.matrices(words).square().sum(0) for words in self._slices(len(self))])
 
 
 def _mixed(embedding: EmbeddingGradients, head: LinearSequenceGradients) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -37,11 +37,17 @@ class Preconditioned:
 
     def inner(self, gradients: Gradients) -> Tensor:
         """Inner products with other gradients, `[row of self, row of gradients]`."""
-        total = torch.outer(torch.zeros_like(self.gradients.norms()), torch.zeros_like(gradients.norms()))
-        for basis, damped in self.layers:
-            mine, theirs = basis.rotated(self.gradients), basis.rotated(gradients)
-            total += torch.cat([self._products(some / damped, theirs) for some in mine.pieces()])
-        return total
+        total: Tensor | None = None
+        for (basis, damped), mine in zip(self.layers, self.rotated, strict=True):
+            theirs = basis.rotated(gradients)
+            products = torch.cat([self._products(some / damped, theirs) for some in mine.pieces()])
+            total = products if total is None else total.add_(products)
+        return torch.zeros(len(self.gradients), len(gradients)) if total is None else total
+
+    @cached_property
+    def rotated(self) -> Sequence[Rotated]:
+        """The gradients in the basis of each layer, which all others are multiplied with."""
+        return [basis.rotated(self.gradients) for basis, _ in self.layers]
 
     @staticmethod
     def _products(some: Tensor, others: Rotated) -> Tensor:

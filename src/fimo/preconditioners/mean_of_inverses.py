@@ -73,7 +73,7 @@ class MeanOfInverses(Preconditioner):
         total = sum(squares / self.values.get(name, torch.inf) for name, squares in gradients.squares().items())
         start = 0
         for block in self.source.blocks(self.source.problem.train, of_fisher, PRODUCT_ROWS):
-            rows = slice(start, start := start + len(block.norms()))
+            rows = slice(start, start := start + len(block))
             products = gradients.inner_per_parameter(block)
             for name, weights in self._weights(block, products, rows):
                 total = total + (weights * products[name]).sum(1)
@@ -85,7 +85,7 @@ class MeanOfInverses(Preconditioner):
         yield gradients.linear_combination(dict(self._own(gradients)))
         start = 0
         for block in self.source.blocks(self.source.problem.train, of_fisher):
-            rows = slice(start, start := start + len(block.norms()))
+            rows = slice(start, start := start + len(block))
             yield block.linear_combination(dict(self._weights(block, gradients.inner_per_parameter(block), rows)))
 
     def _own(self, gradients: Gradients) -> Iterator[tuple[str, Tensor]]:
