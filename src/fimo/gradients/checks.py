@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,6 +43,36 @@ ROUNDINGS = 100
 OPTIONS = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
 
 
+@dataclass(frozen=True)
+class Pass:
+    """A forward pass with some rows, on the graph that autograd keeps of it.
+
+    Attributes:
+        network: whose it is.
+        layers: the kind of each layer that has factors, by its name.
+        rows: inputs of the network.
+        outputs: of the network, `[row, …]`.
+        inputs: of each layer, `[row, …]`.
+        results: of each layer, `[row, …]`, on the way to the outputs.
+    """
+
+    network: nn.Module
+    layers: Mapping[str, type[Layer]]
+    rows: Inputs
+    outputs: Tensor
+    inputs: Sequence[Tensor]
+    results: Sequence[Tensor]
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The layers' parameters, by their names; one that two layers share has both."""
+        return {
+            f"{name}.{key}".lstrip("."): parameter
+            for name in self.layers
+            for key, parameter in self.network.get_submodule(name).named_parameters(recurse=False)
+        }
+
+
 def require_single_calls(network: nn.Module, calls: Mapping[str, Sequence[tuple[Tensor, Tensor]]], rows: int) -> None:
     """Refuse rows for which a layer is not called once with all of them.
 
@@ -62,30 +93,20 @@ def require_single_calls(network: nn.Module, calls: Mapping[str, Sequence[tuple[
             raise FactorsDiffer(network, f"the layer {name} is not called with every row once")
 
 
-def require_no_other_uses(
-    network: nn.Module,
-    layers: Mapping[str, type[Layer]],
-    outputs: Tensor,
-    inputs: Sequence[Tensor],
-    results: Sequence[Tensor],
-) -> None:
+def require_no_other_uses(made: Pass) -> None:
     """Refuse rows for which autograd reaches a layer's parameter on another way than through the layer's call.
 
     Args:
-        network: whose forward pass it was.
-        layers: the kind of each layer, by its name.
-        outputs: of the network, `[row, …]`.
-        inputs: of each layer, `[row, …]`.
-        results: of each layer, `[row, …]`, on the way to the outputs.
+        made: the forward pass.
 
     Raises:
         FactorsDiffer: naming the parameter.
     """
-    names = {id(parameter): name for name, parameter in _parameters(network, layers).items()}
-    calls = {result.grad_fn for result in results}
-    for node in _nodes_before([outputs, *inputs], calls):
+    names = {id(parameter): name for name, parameter in made.parameters.items()}
+    calls = {result.grad_fn for result in made.results}
+    for node in _nodes_before([made.outputs, *made.inputs], calls):
         if (name := names.get(id(getattr(node, "variable", None)))) is not None:
-            raise FactorsDiffer(network, f"{name} is also used where its layer is not called")
+            raise FactorsDiffer(made.network, f"{name} is also used where its layer is not called")
 
 
 def _nodes_before(tensors: Sequence[Tensor], calls: Collection[Node | None]) -> Iterator[Node]:
@@ -99,34 +120,20 @@ def _nodes_before(tensors: Sequence[Tensor], calls: Collection[Node | None]) -> 
             yield node
 
 
-def _parameters(network: nn.Module, layers: Mapping[str, type[Layer]]) -> dict[str, nn.Parameter]:
-    """The parameters of some layers, by their names; one that two layers share has both."""
-    return {
-        f"{name}.{key}".lstrip("."): parameter
-        for name in layers
-        for key, parameter in network.get_submodule(name).named_parameters(recurse=False)
-    }
-
-
-def require_own_rows(
-    network: nn.Module, layers: Mapping[str, type[Layer]], rows: Inputs, outputs: Tensor, results: Sequence[Tensor]
-) -> None:
+def require_own_rows(made: Pass) -> None:
     """Refuse rows of which one has a part in another one's place in a layer.
 
     Rows that the computation has taken before, with the same network, aren't looked at again.
 
     Args:
-        network: whose forward pass it was.
-        layers: the kind of each layer, by its name.
-        rows: inputs of the network.
-        outputs: of the network, `[row, …]`.
-        results: of each layer, `[row, …]`, on the way to the outputs.
+        made: the forward pass.
 
     Raises:
         FactorsDiffer: naming the layer.
     """
-    if not needs_verifying(network, tuple(layers), rows):
+    if not needs_verifying(made.network, tuple(made.layers), made.rows):
         return
+    outputs, results = made.outputs, made.results
     cotangents, weights = _drawn(outputs)
     plain = torch.autograd.grad(outputs, results, cotangents, **OPTIONS)
     weighted = torch.autograd.grad(outputs, results, _by_row(cotangents, weights), **OPTIONS)
@@ -135,41 +142,32 @@ def require_own_rows(
         torch.dist(deltas, _by_row(unweighted, weights)) - tolerance * deltas.norm()
         for unweighted, deltas in zip(plain, weighted, strict=True)
     ]
-    for name, wrong in zip(layers, (~(torch.stack(errors) <= 0)).tolist(), strict=True):
+    for name, wrong in zip(made.layers, (~(torch.stack(errors) <= 0)).tolist(), strict=True):
         if wrong:
-            raise FactorsDiffer(network, f"the layer {name} has some rows in the places of others")
+            raise FactorsDiffer(made.network, f"the layer {name} has some rows in the places of others")
 
 
-def require_right_sums(
-    network: nn.Module,
-    layers: Mapping[str, type[Layer]],
-    outputs: Tensor,
-    inputs: Sequence[Tensor],
-    results: Sequence[Tensor],
-) -> None:
+def require_right_sums(made: Pass) -> None:
     """Refuse factors whose sum over rows, with a random cotangent for each, is not autograd's gradient of a parameter.
 
     The two sides come from the same backward pass and differ by rounding alone.
 
     Args:
-        network: whose forward pass it was.
-        layers: the kind of each layer, by its name.
-        outputs: of the network, `[row, …]`.
-        inputs: of each layer, `[row, …]`.
-        results: of each layer, `[row, …]`, on the way to the outputs.
+        made: the forward pass.
 
     Raises:
         FactorsDiffer: naming the parameter.
     """
-    parameters = _parameters(network, layers)
-    made = torch.autograd.grad(outputs, [*results, *parameters.values()], _drawn(outputs)[0], **OPTIONS)
-    truths = {id(parameter): truth for parameter, truth in zip(parameters.values(), made[len(results) :], strict=True)}
+    parameters, outputs, count = made.parameters, made.outputs, len(made.results)
+    wanted = [*made.results, *parameters.values()]
+    gradients = torch.autograd.grad(outputs, wanted, _drawn(outputs)[0], **OPTIONS)
+    truths = {id(parameter): truth for parameter, truth in zip(wanted[count:], gradients[count:], strict=True)}
     rounding = ROUNDINGS * torch.finfo(outputs.dtype).eps
     sums: dict[int, Tensor] = {}  # of a weight that two layers share, over both
     slack: defaultdict[int, float] = defaultdict(float)
-    for (name, kind), given, deltas in zip(layers.items(), inputs, made, strict=False):
+    for (name, kind), given, deltas in zip(made.layers.items(), made.inputs, gradients, strict=False):
         size = given.norm() / given[..., 0].numel() ** 0.5 if given.is_floating_point() else torch.zeros(())
-        for key, total in kind.of(name, network.get_submodule(name), given.detach(), deltas).row_sums().items():
+        for key, total in kind.of(name, made.network.get_submodule(name), given.detach(), deltas).row_sums().items():
             which = id(parameters[key])
             total = total.reshape(parameters[key].shape)
             sums[which] = sums[which] + total if which in sums else total
@@ -178,7 +176,7 @@ def require_right_sums(
     for key, parameter in parameters.items():
         truth, own = truths[id(parameter)], sums[id(parameter)]
         if not torch.dist(truth, own) <= tolerance * truth.norm() + slack[id(parameter)]:
-            raise FactorsDiffer(network, f"{key} is also used where its layer is not called")
+            raise FactorsDiffer(made.network, f"{key} is also used where its layer is not called")
 
 
 def _drawn(outputs: Tensor) -> tuple[Tensor, Tensor]:

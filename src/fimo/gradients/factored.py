@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fimo.gradients.checks import (
+    Pass,
     require_no_other_uses,
     require_own_rows,
     require_right_sums,
@@ -102,10 +103,11 @@ def layer_gradients(
     outputs, calls = _forward(problem.network, modules, rows.inputs)
     require_single_calls(problem.network, calls, len(rows))
     inputs, results = zip(*(calls[name][0] for name in modules), strict=True)
-    require_no_other_uses(problem.network, factorisation.layers, outputs, inputs, results)
-    require_own_rows(problem.network, factorisation.layers, rows.inputs, outputs, results)
+    made = Pass(problem.network, factorisation.layers, rows.inputs, outputs, inputs, results)
+    require_no_other_uses(made)
+    require_own_rows(made)
     if in_numbers:
-        require_right_sums(problem.network, factorisation.layers, outputs, inputs, results)
+        require_right_sums(made)
     vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
     # Zero for a layer whose output plays no part.
     options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
