@@ -76,7 +76,8 @@ def seeds_together(run: Run, seeds: int) -> int:
     at_once = training.runs_per_chunk(problem, runs - 1 if training.tangents else runs * together)
     several = f"{together} seed{'s' if together > 1 else ''} at a time"
     what = f"one run and {runs - 1} tangents" if training.tangents else f"{runs} runs"
-    logger.info("further training: %s a seed, %s, %d at once on %s", what, several, at_once, run.execution.device.type)
+    held = f"{'at least ' if problem.part else ''}{at_once} at once"  # more where what is frozen is computed once
+    logger.info("further training: %s a seed, %s, %s on %s", what, several, held, run.execution.device.type)
     return together
 
 
