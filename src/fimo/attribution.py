@@ -133,11 +133,11 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
     matrix, one, other = (P, left_out, test) if view.from_left_out else (P.T, test, left_out)
     (at_rows, rows, of_rows), (at_others, others, of_others) = one, other
     at_other = GradientSource(at_others, P.factored, block_bytes)
-    order, (others, other_order) = torch.arange(len(rows)), others.sorted_by_length()
+    order, (others, other_order) = torch.arange(len(rows)), others.sorted_by_length
     if view.products is not None:
         products: Iterable[Vectors] = [view.products]
     else:
-        rows, order = rows.sorted_by_length()
+        rows, order = rows.sorted_by_length
         source = GradientSource(at_rows, P.factored, block_bytes)
         products = (matrix @ phi(g) for g in source.joined_blocks(rows, of_rows, PRODUCT_BLOCKS * block_bytes))
     first, at_most = 0, _rows_of_products(view, block_bytes)
@@ -167,7 +167,7 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
     """
     P, train = view.P.for_all_rows(most_rows), view.at_train.train
     at_train, at_test = (GradientSource(place, P.factored, block_bytes) for place in (view.at_train, view.at_test))
-    (by_length, order), parts, begin = train.sorted_by_length(), [], 0
+    (by_length, order), parts, begin = train.sorted_by_length, [], 0
     for g in at_train.blocks(by_length, of_loss, _rows_of_products(view, block_bytes)):
         some = order[begin : (begin := begin + len(g))]
         if view.at_one_place:

@@ -152,18 +152,15 @@ class Rows:
         """
         n = len(self)
         if count is not None and count < n:
-            return self.keep(torch.arange(count) * n // count).sorted_by_length()[0]
-        return self.sorted_by_length()[0]
+            return self.keep(torch.arange(count) * n // count).sorted_by_length[0]
+        return self.sorted_by_length[0]
 
+    @cached_property
     def sorted_by_length(self) -> tuple[Rows, Tensor]:
         """The rows, sequences by their lengths, and where each of them stands in these rows, `[row]`.
 
         They are the same tensors each time: what is known of rows is known by their places in memory.
         """
-        return self._sorted_by_length
-
-    @cached_property
-    def _sorted_by_length(self) -> tuple[Rows, Tensor]:
         return self.keep(order := self.by_length()), order
 
     def by_length(self) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import torch
@@ -85,6 +85,27 @@ class Gradients(ABC):
     @abstractmethod
     def linear_combination(self, coefficients: Coefficients) -> LinearCombination:
         """Linear combinations of the rows, `coefficients [new row, row]`."""
+
+
+def joined_blocks(blocks: Iterable[Gradients], most_bytes: float, at_most: float) -> Iterator[Gradients]:
+    """Blocks of gradients, as many as one as may be held.
+
+    Args:
+        blocks: one after another; each by itself may be larger.
+        most_bytes: that they hold together.
+        at_most: number of gradients.
+
+    Returns:
+        The blocks, which are made when they are asked for.
+    """
+    some: list[Gradients] = []
+    for block in blocks:
+        count, held = sum(map(len, some)) + len(block), sum(one.held_bytes for one in some) + block.held_bytes
+        if some and (held > most_bytes or count > at_most):
+            yield some[0].joined(some[1:])
+            some = []
+        some.append(block)
+    yield some[0].joined(some[1:])
 
 
 def coefficients_of(coefficients: Coefficients, name: str) -> Tensor:

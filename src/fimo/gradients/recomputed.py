@@ -6,13 +6,14 @@ the network: by the gradients of some rows with respect to a group of parameters
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from fimo.gradients.base import Gradients
+from fimo.gradients.base import Gradients, joined_blocks
 from fimo.gradients.cotangents import Cotangents
 from fimo.gradients.layers import FactoredGradients
 from fimo.gradients.network import restricted
@@ -51,19 +52,14 @@ class Recipe:
 
     def pieces(self, group: Group) -> Iterator[Gradients]:
         """The gradients with respect to a group of parameters, as many at a time as fit into memory."""
-        held: list[Gradients] = []
-        count = start = 0
-        for made in self.source.blocks(self.rows, self.cotangents, group.at_most, group.names):
-            size, block = len(made), made
-            if self.factors is not None:
-                block = made.scaled(self.factors[start : start + size])
-            start += size
-            if held and group.at_most is not None and count + size > group.at_most:
-                yield held[0].joined(held[1:])
-                held, count = [], 0
-            held.append(block)
-            count += size
-        yield held[0].joined(held[1:])
+        made = self.source.blocks(self.rows, self.cotangents, group.at_most, group.names)
+        return joined_blocks(made if self.factors is None else self._scaled(made), math.inf, group.at_most or math.inf)
+
+    def _scaled(self, blocks: Iterable[Gradients]) -> Iterator[Gradients]:
+        assert self.factors is not None
+        start = 0
+        for block in blocks:
+            yield block.scaled(self.factors[start : (start := start + len(block))])
 
 
 @dataclass(frozen=True)

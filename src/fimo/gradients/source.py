@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
@@ -9,7 +10,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from fimo.gradients.base import Gradients
+from fimo.gradients.base import Gradients, joined_blocks
 from fimo.gradients.cotangents import Cotangents, of_fisher, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
@@ -81,21 +82,24 @@ class GradientSource:
         cotangents: Cotangents = of_loss,
         at_most: int | None = None,
         names: Collection[str] | None = None,
+        most_bytes: int | None = None,
     ) -> Iterator[Gradients]:
-        """Gradients as `__call__` gives them, block by block, each of as many rows as fit into `block_bytes`.
+        """Gradients as `__call__` gives them, block by block, each of as many rows as fit into memory.
 
         Args:
             rows: the examples.
             cotangents: of the scalars that are differentiated, the loss by default.
             at_most: number of gradients in a block at the most.
             names: see `__call__`.
+            most_bytes: bound on the memory of one block; None for `block_bytes`.
 
         Returns:
             The blocks, which are made when they are asked for.
         """
         start, scalars = 0, self.scalars(cotangents, rows)
+        block_rows = self.block_rows if most_bytes is None else max(1, most_bytes // self.row_bytes)
         while start < len(rows):
-            fit = self._rows_that_fit(rows, start)
+            fit = self._rows_that_fit(rows, start, block_rows)
             size = max(1, min(fit, at_most or fit) // scalars)
             yield self(rows.keep(slice(start, start + size)), cotangents, names)
             start += size
@@ -117,28 +121,18 @@ class GradientSource:
             The blocks, which are made when they are asked for.
         """
         if not self.factored:
-            yield from GradientSource(self.problem, False, most_bytes, self.coordinates).blocks(
-                rows, cotangents, at_most
-            )
-            return
-        some: list[Gradients] = []
-        for block in self.blocks(rows, cotangents, at_most):
-            count, held = sum(map(len, some)) + len(block), sum(one.held_bytes for one in some) + block.held_bytes
-            if some and (held > most_bytes or count > (at_most or count)):
-                yield some[0].joined(some[1:])
-                some = []
-            some.append(block)
-        yield some[0].joined(some[1:])
+            return self.blocks(rows, cotangents, at_most, most_bytes=most_bytes)
+        return joined_blocks(self.blocks(rows, cotangents, at_most), most_bytes, at_most or math.inf)
 
-    def _rows_that_fit(self, rows: Rows, start: int) -> int:
+    def _rows_that_fit(self, rows: Rows, start: int, block_rows: int) -> int:
         """How many rows from one on fit into a block; of sequences more, the shorter they are."""
         if rows.lengths is None:
-            return self.block_rows
+            return block_rows
         tensors = [rows.inputs] if isinstance(rows.inputs, Tensor) else list(rows.inputs.values())
         places = max(tensor.shape[1] for tensor in tensors if tensor.dim() > 1)
-        fit = self.block_rows
+        fit = block_rows
         for _ in range(2):  # as many as would fit if all were as long as the longest of those
-            fit = self.block_rows * places // max(1, int(rows.lengths[start : start + fit].max()))
+            fit = block_rows * places // max(1, int(rows.lengths[start : start + fit].max()))
         return fit
 
     def gradient_bytes(self, rows: Rows, cotangents: Cotangents = of_loss) -> list[tuple[tuple[str, ...], int]]:

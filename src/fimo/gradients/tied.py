@@ -101,10 +101,10 @@ class TiedGradients(LayerGradients):
             rows.scatter_add_(1, numbers, segment.deltas * here[..., None])
         return result
 
-    def _slices(self, rows: int) -> Iterator[slice]:
-        """Words after words, as many as fit into a cache for so many rows."""
+    def _slices(self) -> Iterator[slice]:
+        """Words after words, as many as fit into a cache for all rows."""
         delta = self.embedding.segments[0].deltas
-        words = max(1, CACHE_BYTES // (rows * delta.shape[-1] * delta.element_size()))
+        words = max(1, CACHE_BYTES // (len(self) * delta.shape[-1] * delta.element_size()))
         return (slice(start, start + words) for start in range(0, self.words, words))
 
     def inner(self, other: TiedGradients) -> Tensor:
@@ -175,7 +175,7 @@ class TiedGradients(LayerGradients):
 
     def squared_entries(self) -> Tensor:
         """Sum over rows of the squared entries, `[word, width]`, some words after others."""
-        return torch.cat([self.matrices(words).square().sum(0) for words in self._slices(len(self))])
+        return torch.cat([self.matrices(words).square().sum(0) for words in self._slices()])
 
 
 def _mixed(embedding: EmbeddingGradients, head: LinearSequenceGradients) -> Tensor:

@@ -66,7 +66,7 @@ def losses_at(network: nn.Module, objective: Objective, rows: Rows) -> Tensor:
     Returns:
         `[row]`.
     """
-    objective, (by_length, order) = for_rows(objective, rows), rows.sorted_by_length()
+    objective, (by_length, order) = for_rows(objective, rows), rows.sorted_by_length
     blocks = outputs_by_block(network, by_length)
     return torch.cat([objective.loss(outputs, targets) for outputs, targets in blocks])[order.argsort()]
 
@@ -83,7 +83,7 @@ def metrics(network: nn.Module, objective: Objective, rows: Rows) -> dict[str, f
         `loss`, and the objective's measures by their names.
     """
     objective = for_rows(objective, rows)
-    blocks = outputs_by_block(network, rows.sorted_by_length()[0])
+    blocks = outputs_by_block(network, rows.sorted_by_length[0])
     if not objective.metrics_are_means:
         outputs, targets = map(torch.cat, zip(*blocks, strict=True))
         return {"loss": float(objective.loss(outputs, targets).mean()), **objective.metrics(outputs, targets)}

@@ -42,7 +42,9 @@ class Preconditioned:
             theirs = basis.rotated(gradients)
             products = torch.cat([self._products(some / damped, theirs) for some in mine.pieces()])
             total = products if total is None else total.add_(products)
-        return torch.zeros(len(self.gradients), len(gradients)) if total is None else total
+        if total is None:  # no layer has curvature
+            return torch.outer(torch.zeros_like(self.gradients.norms()), torch.zeros_like(gradients.norms()))
+        return total
 
     @cached_property
     def rotated(self) -> Sequence[Rotated]:
