@@ -19,7 +19,7 @@ CHOSEN = size=$(SIZE) $(if $(strip $(DATASETS)),datasets=$(subst $(space),$(comm
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo 'one of them:    $(FIGURES) $(TABLES) claims'
-	@echo 'with            SIZE=smoke, laptop or paper, and DATASETS="energy diabetes"'
+	@echo 'with            SIZE=smoke, laptop, evening or paper, and DATASETS="energy diabetes"'
 
 setup: $(INSTALLED)  ## make .venv with the pinned packages, if it isn't up to date
 

@@ -46,7 +46,7 @@ PAPER = {
 
 @pytest.mark.parametrize("experiment", PAPER)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("size", ["paper", "laptop", "smoke"])
+@pytest.mark.parametrize("size", ["paper", "evening", "laptop", "smoke"])
 def test_the_papers_settings(experiment, optimizer, size):
     lr, batch_size, final_epochs, rates, epochs, seeds = PAPER[experiment]
     cfg = config(f"experiment={experiment}", f"optimizer={optimizer}", f"size={size}")
@@ -55,8 +55,8 @@ def test_the_papers_settings(experiment, optimizer, size):
     assert cfg.data.batch_size == 128 and cfg.data.test_size == 0.1 and cfg.data.random_state == 0
     assert list(cfg.model.hidden) == [128, 128] and len(cfg.data.left_out) == 100 and cfg.name == experiment
     assert cfg.final.epochs == (2 if size == "smoke" else final_epochs)
-    assert cfg.further.epochs == {"paper": epochs, "laptop": 100, "smoke": 2}[size]
-    assert cfg.further.seeds == {"paper": seeds, "laptop": 3, "smoke": 2}[size]
+    assert cfg.further.epochs == {"paper": epochs, "evening": epochs, "laptop": 100, "smoke": 2}[size]
+    assert cfg.further.seeds == {"paper": seeds, "evening": 3, "laptop": 3, "smoke": 2}[size]
     assert cfg.further.leave_out == ("drop" if size == "paper" else "every_step")
     assert cfg.data.train_rows == (500 if size == "smoke" else None)
 

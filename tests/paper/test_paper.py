@@ -104,6 +104,14 @@ def test_runs_are_found_again_and_shared_by_targets(shared, capsys, seeds_comput
     assert "comparison: found" in capsys.readouterr().out and seeds_computed == []
 
 
+def test_a_size_says_which_panels_there_are(shared, capsys):
+    own = "facts.panels=[diabetes,breast_cancer]"
+    table = pd.read_csv(run(shared, "table-methods", own) / "table-methods-smoke.csv")
+    assert set(table["data set"]) == {"diabetes", "breast_cancer"}
+    run(shared, "table-published", own)
+    assert "table-published has no panel among diabetes, breast_cancer, those of this size." in capsys.readouterr().out
+
+
 def test_a_panel_has_options_of_its_own(shared):
     folder = run(shared, "table-methods", "datasets=diabetes:further.epochs=1,breast_cancer")
     table = pd.read_csv(folder / "table-methods-smoke.csv").groupby("data set")["last epoch"].max()

@@ -62,7 +62,11 @@ def _make(items: dict[str, Any], targets: Sequence[str], overrides: Sequence[str
     panels = Panels(panel_run, overrides, cfg.paths.results_dir, CONFIG_DIR / "published", cfg.facts.size)
     try:
         for target in targets:
-            logger.info(make(target, items[target], panels, datasets))
+            names = datasets or [name for name in items[target]["panels"] if name in (cfg.facts.panels or EXPERIMENTS)]
+            if names:
+                logger.info(make(target, items[target], panels, names))
+            else:
+                logger.info("%s has no panel among %s, those of this size.", target, ", ".join(cfg.facts.panels))
         logger.info("all of them in one page: %s", write_page(items, panels))
     finally:
         panels.close()

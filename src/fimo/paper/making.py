@@ -40,14 +40,13 @@ def make(target: str, item: Mapping[str, Any], panels: Panels, datasets: Sequenc
         target: its name, `figure-2`.
         item: what conf/paper.yaml says of it.
         panels: the runs, shared by all targets.
-        datasets: experiments in place of the paper's panels, if any; `cifar10:data=cifar10_subset` for an override of
-            one panel.
+        datasets: experiments, its panels; `cifar10:data=cifar10_subset` for an override of one panel.
 
     Returns:
         What a reader wants to see of it: a table, or the path of a picture.
     """
     use = item.get("use", COMPARE)
-    chosen = _labelled([panel.split(":") for panel in datasets or item["panels"]])
+    chosen = _labelled([panel.split(":") for panel in datasets])
     named = {
         f"{label}{variant and f', {variant}'}": panels.get(
             *panel, *item.get("overrides", ()), *more, use=use, methods=methods_of(item, panel[0])

@@ -189,7 +189,7 @@ class RunSpecification:
         ranked: what a ranking of all training rows keeps.
         removed: what is taken out to see whether rankings hold.
         settings: all that was asked for as plain values, for `run.json` and loggers; nothing is read from it.
-        size: `laptop`, `smoke` or `paper`, for captions.
+        size: `smoke`, `laptop`, `evening` or `paper`, for captions.
         swept: what a sweep gave this run, by key.
         overrides: the options of the command line, `key=value`.
         open_log: opens the log of a results folder; None for no log.

@@ -23,23 +23,45 @@ from fimo.problem import Problem
 MOST_NAMED = 6
 
 
+@dataclass
+class Rotations:
+    """Gradients in the bases of all layers.
+
+    Those of the last gradients are kept: scores and self-influence of the same rows need them one after the other.
+
+    Attributes:
+        bases: layer by layer.
+    """
+
+    bases: Sequence[LayerBasis]
+    _last: tuple[Gradients, Sequence[Rotated]] | None = None
+
+    def of(self, gradients: Gradients) -> Sequence[Rotated]:
+        """The gradients in each basis."""
+        if self._last is None or self._last[0] is not gradients:
+            self._last = None  # not held while others are made
+            self._last = gradients, [basis.rotated(gradients) for basis in self.bases]
+        return self._last[1]
+
+
 @dataclass(frozen=True)
 class Preconditioned:
     """P times gradients, which are multiplied out only against other gradients, layer by layer.
 
     Attributes:
-        layers: the basis of each, and its damped eigenvalues `[out, in]`.
+        damped: eigenvalues of each layer, `[out, in]`.
+        rotations: into the bases of the layers.
         gradients: that P is multiplied with.
     """
 
-    layers: Sequence[tuple[LayerBasis, Tensor]]
+    damped: Sequence[Tensor]
+    rotations: Rotations
     gradients: Gradients
 
     def inner(self, gradients: Gradients) -> Tensor:
         """Inner products with other gradients, `[row of self, row of gradients]`."""
         total: Tensor | None = None
-        for (basis, damped), mine in zip(self.layers, self.rotated, strict=True):
-            theirs = basis.rotated(gradients)
+        for damped, mine, theirs in zip(self.damped, self.rotated, self.rotations.of(gradients), strict=True):
             products = torch.cat([self._products(some / damped, theirs) for some in mine.pieces()])
             total = products if total is None else total.add_(products)
         if total is None:  # no layer has curvature
@@ -49,7 +71,7 @@ class Preconditioned:
     @cached_property
     def rotated(self) -> Sequence[Rotated]:
         """The gradients in the basis of each layer, which all others are multiplied with."""
-        return [basis.rotated(self.gradients) for basis, _ in self.layers]
+        return self.rotations.of(self.gradients)
 
     @staticmethod
     def _products(some: Tensor, others: Rotated) -> Tensor:
@@ -123,6 +145,7 @@ class KroneckerFactors(Preconditioner):
         zero = vanishing(means, problem.dtype)
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in zero}
         self.layers = [(bases[path], eigenvalues[path] + damping) for path, damping in dampings.items()]
+        self.rotations = Rotations([basis for basis, _ in self.layers])
         self.diagnostics |= {"damping": str(self.damping), "damping_value": dampings}
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name.removeprefix(rescaled_name("")) for name in problem.parameters if name not in covered]:
@@ -135,9 +158,10 @@ class KroneckerFactors(Preconditioner):
 
     def __matmul__(self, gradients: Gradients) -> Preconditioned:
         """P times each gradient."""
-        return Preconditioned(self.layers, gradients)
+        return Preconditioned([damped for _, damped in self.layers], self.rotations, gradients)
 
     def quadratic_form(self, gradients: Gradients) -> Tensor:
         """The sum over layers of the squared entries of Qᵀ g, each over its damped eigenvalue, `[row]`."""
-        parts = [basis.rotated(gradients).weighted_squares(1 / damped) for basis, damped in self.layers]
+        rotated = zip(self.rotations.of(gradients), self.layers, strict=True)
+        parts = [part.weighted_squares(1 / damped) for part, (_, damped) in rotated]
         return torch.stack(parts).sum(0) if parts else torch.zeros_like(gradients.norms())
