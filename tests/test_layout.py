@@ -84,7 +84,7 @@ ONLY_IN = {
 }
 NEVER = {"experiments", "tests"}
 CODE = [*sorted(PACKAGE.rglob("*.py")), *sorted((ROOT / "experiments").glob("*.py"))]
-CODE += sorted((ROOT / "benchmarks").glob("*.py"))
+CODE += sorted((ROOT / "benchmarks").rglob("*.py"))
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 250, 40
 
 

@@ -1,0 +1,242 @@
+"""Ours beside other libraries: `make peers`, the same weights, rows and dtype, in turn in one process.
+
+`python -m benchmarks.peers fico digits` measures these cases alone; with `report=FOLDER` the table is written there;
+other words with a `=` are overrides of all cases, such as `data.train_rows=300`.
+It needs the packages of benchmarks/peers.txt, which `make peers` installs into an environment of their own.
+"""
+
+from fimo.app.main import guarded  # isort: skip  (first: it sets this process up before torch is imported)
+
+import gc
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.peers import libraries as peers
+from benchmarks.peers.libraries import Work
+from benchmarks.peers.rows import PROJECTION, SHARE
+from benchmarks.timing import Line, machine, seconds
+from fimo.app.config import compose_config, run_of
+from fimo.attribution import attribute
+from fimo.errors import UserError
+from fimo.messages import log_to_stdout, silence_libraries
+from fimo.pipeline import artifacts
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.identity import Identity
+from fimo.preconditioners.kronecker_factors import KroneckerFactors
+from fimo.preconditioners.mean_of_inverses import MeanOfInverses
+from fimo.preconditioners.random_projection import RandomProjection
+from fimo.problem import Problem
+from fimo.ranking import all_left_out
+from fimo.reference.gradients import gradient
+
+REPORT = "report="
+ROUNDS = 3
+SMALL_BERT = "{model_type:bert,hidden_size:128,num_hidden_layers:2,num_attention_heads:2,intermediate_size:512}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What scores are of.
+
+    Attributes:
+        size: of the network and the rows, for the table.
+        overrides: of the config.
+        dtype: of the network, for ours and theirs.
+        libraries: by method, those that take such a network.
+    """
+
+    size: str
+    overrides: tuple[str, ...]
+    dtype: torch.dtype
+    libraries: dict[str, tuple[Callable[[Problem], Work], ...]]
+
+
+GRAD_DOT = (peers.captum_grad_dot, peers.dattri_grad_dot, peers.kronfluence_grad_dot)
+DATAINF = (peers.dattri_datainf, peers.pydvl_datainf)
+CASES = {
+    "fico": Case(
+        "MLP 23-128-128-2, 8,883 rows, 100 tests, float64",
+        ("experiment=fico", "data.test_count=100", "final.epochs=20"),
+        torch.float64,
+        {
+            "Grad-Dot": GRAD_DOT,
+            "EK-FAC": (peers.dattri_ekfac, peers.kronfluence_ekfac, peers.pydvl_ekfac),
+            "DataInf": DATAINF,
+            "TRAK": (peers.trak,),
+        },
+    ),
+    "digits": Case(
+        "convolutions, 1,437 rows, 100 tests, float64",
+        ("experiment=digits", "data.train_rows=null", "data.test_count=100", "final.epochs=5"),
+        torch.float64,
+        {
+            "Grad-Dot": GRAD_DOT,
+            "EK-FAC": (peers.kronfluence_ekfac,),
+            "DataInf": DATAINF,
+            "TRAK": (peers.trak,),
+        },
+    ),
+    "resnet": Case(
+        "ResNet-9 of width 8, 500 rows, 20 tests, float32",
+        ("experiment=cifar10", "data=cifar10_subset", "model.width=8", "data.train_rows=500", "final.epochs=1"),
+        torch.float32,
+        {"Grad-Dot": GRAD_DOT, "EK-FAC": (peers.kronfluence_ekfac,)},
+    ),
+    "encoder": Case(
+        "BERT of 2 layers × 128, 1,000 sentences, 50 tests, float32",
+        ("experiment=sst2", "model.name=null", f"model.config={SMALL_BERT}", "data.train_rows=1000",
+         "data.test_count=50", "final.epochs=1"),
+        torch.float32,
+        {"Grad-Dot": GRAD_DOT, "EK-FAC": (peers.kronfluence_ekfac,)},
+    ),
+    "decoder": Case(
+        "decoder of 2 layers × 32, 600 lines, 50 tests, float32",
+        ("experiment=language", "final.epochs=1"),
+        torch.float32,
+        {"Grad-Dot": GRAD_DOT},
+    ),
+}  # fmt: skip
+
+
+def ours(method: str, problem: Problem) -> Work:
+    """The work of a method of ours: scores `[test, training row]`, all of it made anew."""
+    damping = Damping(SHARE, "mean_eigenvalue")
+    made: dict[str, Callable] = {
+        "Grad-Dot": lambda: Identity(method),
+        "EK-FAC": lambda: KroneckerFactors(method, damping),
+        "DataInf": lambda: MeanOfInverses(method, damping),
+        "TRAK": lambda: RandomProjection(method, PROJECTION, projections=1),
+    }
+    return lambda: torch.from_numpy(attribute(problem, made[method]()).values)
+
+
+def plain_loop(problem: Problem) -> Work:
+    """Gradients one after another by autograd, and their products: Grad-Dot."""
+
+    def work() -> Tensor:
+        of_tests = torch.stack([gradient(problem, *problem.test[i]) for i in torch.arange(len(problem.test))])
+        return torch.stack(
+            [of_tests @ gradient(problem, *problem.train[i]) for i in torch.arange(len(problem.train))], 1
+        )
+
+    return work
+
+
+def measured(name: str, case: Case, overrides: Sequence[str]) -> Iterator[Line]:
+    """A line for each library and method."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = (f"paths.output_dir={folder}/outputs", f"paths.results_dir={folder}/results")
+        problem = all_left_out(run_of(compose_config([*case.overrides, *paths, *overrides])).problem)
+    exact, problem = problem.to(dtype=torch.float64), problem.to(dtype=case.dtype)
+    for method, libraries in case.libraries.items():
+        truth = plain_loop(exact)() if method == "Grad-Dot" else ours(method, exact)()
+        mine = ours(method, problem)
+        own = {"MiB": peak_mib(mine), "cosine": agreement(mine(), truth)}
+        for make in [*libraries, *([plain_loop] if method == "Grad-Dot" else [])]:
+            line: Line = {"case": name, "size": case.size, "method": method, "library": make.__name__.split("_")[0]}
+            try:
+                work = _in_its_dtype(make(problem), case.dtype)
+                theirs = {"MiB": peak_mib(work), "cosine": agreement(work(), truth)}
+            except Exception as reason:  # what another library raises is its row's content
+                yield {**line, "refused": f"{type(reason).__name__}: {str(reason).splitlines()[0][:160]}"}
+                continue
+            spent = [(seconds(mine), seconds(work)) for _ in range(ROUNDS)]
+            times = {
+                who: statistics.median(of) for who, of in zip(("ours", "theirs"), zip(*spent, strict=True), strict=True)
+            }
+            ratio = statistics.median(theirs / ours for ours, theirs in spent)
+            yield {**line, "seconds": times, "ratio": ratio, "ours": own, "theirs": theirs, **machine(problem.device)}
+
+
+def _in_its_dtype(work: Work, dtype: torch.dtype) -> Work:
+    """The work where new tensors have that dtype: some libraries make sums of their own in the default one."""
+
+    def inside() -> Tensor:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            return work()
+        finally:
+            torch.set_default_dtype(before)
+
+    return inside
+
+
+def agreement(scores: Tensor, truth: Tensor) -> float:
+    """Mean cosine over tests, whatever the scores' factor."""
+    return abs(float(torch.nn.functional.cosine_similarity(scores.double(), truth.double(), dim=1).mean()))
+
+
+def peak_mib(work: Work) -> int:
+    """Memory that the work takes beyond what is held already, of a process that does nothing else, in MiB."""
+    gc.collect()
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:  # with one thread there is no pool of threads that would be missing in it
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            work()
+            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            os.write(write, str(taken // 1024).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return int(text) if text else -1
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    """The table: seconds of ours and theirs, ratio, memory, agreement with float64."""
+    rows = ["| case | method | library | ours | theirs | theirs by ours | memory | cosine with float64 |",
+            "|---|---|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for line in lines:
+        head = f"| {line['case']} | {line['method']} | {line['library']} |"
+        if "refused" in line:
+            rows.append(f"{head} – | – | – | – | {line['refused']} |")
+            continue
+        spent, mine, theirs = line["seconds"], line["ours"], line["theirs"]
+        cells = (
+            f"{spent['ours']:.3g} s", f"{spent['theirs']:.3g} s", f"{line['ratio']:.2g}",
+            f"{mine['MiB']:,} and {theirs['MiB']:,} MiB", f"{mine['cosine']:.4f} and {theirs['cosine']:.4f}",
+        )  # fmt: skip
+        rows.append(f"{head} {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the cases that are named, or all."""
+    log_to_stdout()
+    silence_libraries()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # of other libraries about each other
+    os.environ["TQDM_DISABLE"] = "1"
+    words = sys.argv[1:] if arguments is None else arguments
+    names = [word for word in words if "=" not in word]
+    overrides = [word for word in words if "=" in word and not word.startswith(REPORT)]
+    if unknown := [name for name in names if name not in CASES]:
+        raise UserError(f"{unknown[0]} is no case: expected some of {', '.join(CASES)}.")
+    lines = []
+    for name in names or CASES:
+        for line in measured(name, CASES[name], overrides):
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+            lines.append(line)
+    for word in words:
+        if word.startswith(REPORT):
+            artifacts.write(path := Path(word.removeprefix(REPORT)) / "peers.md", markdown(lines).encode())
+            print(path)
+
+
+if __name__ == "__main__":
+    guarded(main)
