@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 
@@ -67,6 +66,8 @@ def spearman(scores: Array, effects: Array) -> Array:
     Returns:
         `[…]`, between −1 and 1; NaN for a vector without direction.
     """
+    from scipy.stats import rankdata  # a second that a run whose results are there need not wait for
+
     return pearson(rankdata(scores, axis=-1), rankdata(effects, axis=-1))
 
 

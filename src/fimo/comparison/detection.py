@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 # What orders rows, and what a row's own numbers are called where a method's label stands otherwise.
 SELF_INFLUENCE, MEAN_HARM, LOSS, MARGIN, RANDOM_ORDER = "self-influence", "mean harm", "loss", "margin", "random order"
@@ -97,6 +96,8 @@ def auc(values: np.ndarray, wrong: np.ndarray) -> float:
     Returns:
         Between 0 and 1; NaN where all labels are wrong, or none.
     """
+    from scipy.stats import rankdata  # a second that other commands need not wait for
+
     positive, negative = int(wrong.sum()), int((~wrong).sum())
     if not positive or not negative:
         return float("nan")

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import torch
-from scipy.fft import dct
 from torch import Tensor
 
 from fimo.curvature.linear_system import LinearSystem
@@ -32,6 +31,8 @@ def coefficients(functions: Callable[[Tensor], Tensor], bound: float) -> Tensor:
     Returns:
         `[function, degree]`, as many as are not small beside the largest.
     """
+    from scipy.fft import dct  # which most runs need not wait for
+
     count = 16
     while True:
         angles = torch.pi * (torch.arange(count, dtype=torch.float64) + 0.5) / count
