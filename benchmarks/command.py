@@ -1,7 +1,7 @@
 """Speed and memory: `python -m benchmarks`, a JSON object a line.
 
 `python -m benchmarks further_training comparison` measures these parts alone; with `report=FOLDER` the
-tables and the plot are written there, as `make bench` does it in results/. The parts: further_training, last_layer,
+tables are written there, as `make bench` does it in results/. The parts: further_training, last_layer,
 methods, comparison, precision, scaling; and paper_gpu, all of the paper's further training of energy and folktables,
 for a GPU.
 """
@@ -21,7 +21,6 @@ from fimo.errors import UserError
 from fimo.messages import log_to_stdout, silence_libraries
 from fimo.pipeline import artifacts
 from fimo.pipeline.run import Run
-from fimo.report.figures import to_bytes
 
 PARTS = {
     "further_training": training.further_training,
@@ -65,13 +64,11 @@ def measurements(parts: list[str]) -> Iterator[Line]:
 
 
 def write(folder: Path, lines: list[Line]) -> None:
-    """The lines as they are, tables, and the plot."""
+    """The lines as they are, and tables."""
     files = {
         "jsonl": "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode(),
         "md": report.markdown(lines).encode(),
     }
-    if grown := [line for line in lines if "points" in line]:
-        files["png"] = to_bytes(report.plot(grown), "png")
     for ending, content in files.items():
         artifacts.write(folder / f"benchmark.{ending}", content)
     print(folder / "benchmark.md")

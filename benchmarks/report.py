@@ -1,20 +1,19 @@
-"""results/benchmark.md: the lines of a benchmark as tables and one plot."""
+"""results/benchmark.md: the lines of a benchmark as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
-import numpy as np
-from matplotlib.figure import Figure
-
 from benchmarks.timing import Line
-from fimo.report.figures import STYLE
 
 NOTES = """Medians of several rounds. In each, ours, the plain twin and the matrix products alone that ours consists of
 (same shapes and strides) are measured in turn in one process. Ratio: the twin's seconds by ours (where it takes long it
 is timed on a part and scaled; in bfloat16 and float32: float64's). Share: the products' seconds by ours. Peak memory is
 the whole process's."""
+GROWTH = """Exponents of power laws through four amounts, each twice the one before, with one thread. An exponent below
+1 means that a fixed part remains. Memory is what the work takes beyond the network and the rows, in a process of its
+own; flat: below 64 MiB throughout."""
+FEW_MIB = 64
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -22,12 +21,25 @@ def markdown(lines: Sequence[Line]) -> str:
     text = ["# Benchmark", "", _machines(lines), "", *_table([line for line in lines if "points" not in line])]
     text += ["", NOTES.replace("\n", " ")]
     if grown := [line for line in lines if "points" in line]:
-        text += ["", "| what | against | amounts and seconds | exponent |", "|---|---|---|--:|"]
+        text += ["", *_growth(grown), "", GROWTH.replace("\n", " ")]
+        text += ["", "| what | against | amounts and seconds | memory in MiB |", "|---|---|---|---|"]
         for line in grown:
-            points = ", ".join(f"{amount}: {spent}" for amount, spent in line["points"].items())
-            text.append(f"| {line['what']} | {line['of']} | {points} | {line['exponent']:.2f} |")
-        text += ["", "One thread. ![seconds against work](benchmark.png)"]
+            cells = (", ".join(f"{amount}: {taken}" for amount, taken in line[of].items()) for of in ("points", "MiB"))
+            text.append(f"| {line['what']} | {line['of']} | {' | '.join(cells)} |")
     return "\n".join(text) + "\n"
+
+
+def _growth(lines: Sequence[Line]) -> list[str]:
+    """Exponents of time, those of memory behind them: a row for what is done, a column for what the amounts count."""
+    kinds, whats = (list(dict.fromkeys(line[of] for line in lines)) for of in ("of", "what"))
+    cells = {(line["what"], line["of"]): _exponents(line) for line in lines}
+    rows = [f"| exponent of time, and of memory | {' | '.join(kinds)} |", "|---|" + "--:|" * len(kinds)]
+    return rows + [f"| {what} | {' | '.join(cells.get((what, kind), '') for kind in kinds)} |" for what in whats]
+
+
+def _exponents(line: Line) -> str:
+    memory = "flat" if max(line["MiB"].values()) < FEW_MIB else f"{line['memory_exponent']:.2f}"
+    return f"{line['exponent']:.2f}, {memory}"
 
 
 def _machines(lines: Sequence[Line]) -> str:
@@ -44,24 +56,3 @@ def _table(lines: Sequence[Line]) -> list[str]:
         share = f"{line['share']:.0%}" if line.get("share") else "–"
         rows.append(f"| {' | '.join(map(str, cells))} | {share} | {line.get('peak_MiB', '–')} |")
     return rows
-
-
-@matplotlib.rc_context({**STYLE, "font.size": 9})
-def plot(lines: Sequence[Line]) -> Figure:
-    """Seconds against work, each relative to its smallest amount, with the line of proportional cost."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
-    widest = 1.0
-    for number, line in enumerate(lines):
-        amounts, spent = np.array([[float(amount), took] for amount, took in line["points"].items()]).T
-        label = f"{line['what']}: {line['of']} ({line['exponent']:.2f})"
-        marker = "os^"[number // 10]  # as often as the ten colours are through
-        axes.loglog(amounts / amounts[0], spent / spent[0], marker=marker, markersize=4, label=label)
-        widest = max(widest, amounts[-1] / amounts[0])
-    axes.plot([1, widest], [1, widest], "--", color="#555555", label="proportional (1)")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-    axes.set_xlabel("work, in multiples of the smallest")
-    axes.set_ylabel("time, likewise")
-    figure.legend(loc="outside right center", fontsize=8, title="exponents in brackets", title_fontsize=8)
-    return figure

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import gc
+import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -110,6 +113,39 @@ def seconds(work: Callable[[], object], device: torch.device = torch.device("cpu
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
+
+
+def peak_mib(work: Callable[[], object]) -> int:
+    """Memory that some work takes beyond what is held already, in MiB, measured in a process that does nothing else.
+
+    Args:
+        work: done by a copy of this process, which has to have one thread: a pool of threads would be missing there.
+
+    Returns:
+        The largest resident memory less that at the start.
+
+    Raises:
+        RuntimeError: where the work failed.
+    """
+    gc.collect()
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            work()
+            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            os.write(write, str(taken // 1024).encode())
+        except Exception as reason:  # whatever it was, the process that measures raises it
+            os.write(write, f"{type(reason).__name__}: {reason}"[:4000].encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    if not text.isdigit():
+        raise RuntimeError(text or "the work ended its process")
+    return int(text)
 
 
 def _digits(value: float) -> float:

@@ -7,10 +7,8 @@ It needs the packages of benchmarks/peers.txt, which `make peers` installs into 
 
 from fimo.app.main import guarded  # isort: skip  (first: it sets this process up before torch is imported)
 
-import gc
 import json
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -25,7 +23,7 @@ from torch import Tensor
 from benchmarks.peers import libraries as peers
 from benchmarks.peers.libraries import Work
 from benchmarks.peers.rows import PROJECTION, SHARE
-from benchmarks.timing import Line, machine, seconds
+from benchmarks.timing import Line, machine, peak_mib, seconds
 from fimo.app.config import compose_config, run_of
 from fimo.attribution import attribute
 from fimo.errors import UserError
@@ -149,12 +147,11 @@ def measured(name: str, case: Case, overrides: Sequence[str]) -> Iterator[Line]:
                 work = _in_its_dtype(make(problem), case.dtype)
                 theirs = {"MiB": peak_mib(work), "cosine": agreement(work(), truth)}
             except Exception as reason:  # what another library raises is its row's content
-                yield {**line, "refused": f"{type(reason).__name__}: {str(reason).splitlines()[0][:160]}"}
+                yield {**line, "refused": f"{type(reason).__name__}: {str(reason).strip().partition(chr(10))[0][:160]}"}
                 continue
             spent = [(seconds(mine), seconds(work)) for _ in range(ROUNDS)]
-            times = {
-                who: statistics.median(of) for who, of in zip(("ours", "theirs"), zip(*spent, strict=True), strict=True)
-            }
+            mine_spent, their_spent = zip(*spent, strict=True)
+            times = {"ours": statistics.median(mine_spent), "theirs": statistics.median(their_spent)}
             ratio = statistics.median(theirs / ours for ours, theirs in spent)
             yield {**line, "seconds": times, "ratio": ratio, "ours": own, "theirs": theirs, **machine(problem.device)}
 
@@ -176,25 +173,6 @@ def _in_its_dtype(work: Work, dtype: torch.dtype) -> Work:
 def agreement(scores: Tensor, truth: Tensor) -> float:
     """Mean cosine over tests, whatever the scores' factor."""
     return abs(float(torch.nn.functional.cosine_similarity(scores.double(), truth.double(), dim=1).mean()))
-
-
-def peak_mib(work: Work) -> int:
-    """Memory that the work takes beyond what is held already, of a process that does nothing else, in MiB."""
-    gc.collect()
-    read, write = os.pipe()
-    if (child := os.fork()) == 0:  # with one thread there is no pool of threads that would be missing in it
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        try:
-            work()
-            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-            os.write(write, str(taken // 1024).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        text = pipe.read()
-    os.waitpid(child, 0)
-    return int(text) if text else -1
 
 
 def markdown(lines: Sequence[Line]) -> str:

@@ -7,7 +7,7 @@ import torch
 from problems import problem
 
 from benchmarks import command as benchmark
-from benchmarks import comparison, scaling, timing, training
+from benchmarks import comparison, report, scaling, timing, training
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import every_step
@@ -41,7 +41,28 @@ def test_exponents_of_known_costs(monkeypatch):
 
     monkeypatch.setattr(scaling, "seconds", clock)
     works = {amount: lambda amount=amount: 0.01 * amount**1.5 for amount in (1, 2, 4)}
-    assert scaling.grown("work", "rows", works)["exponent"] == 1.5 and len(spent) == 3 * scaling.ROUNDS
+    line = scaling.grown("work", "rows", works)
+    assert line["exponent"] == 1.5 and len(spent) == 3 * scaling.ROUNDS
+
+
+def test_memory_is_that_of_the_work_alone():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    taken = [timing.peak_mib(lambda count=count: torch.ones(count * 2**18).sum()) for count in (64, 128, 256)]
+    torch.set_num_threads(threads)
+    assert all(count <= mib < count + 16 for count, mib in zip((64, 128, 256), taken, strict=True))
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: division by zero"):
+        timing.peak_mib(lambda: 1 / 0)
+
+
+def test_exponents_in_one_table():
+    line = {"what": "CG", "of": "rows", "points": {1: 1.0, 2: 4.0}, "exponent": 2.0, "device": "CPU", "date": "today"}
+    lines = [{**line, "MiB": {1: 100, 2: 200}, "memory_exponent": 1.0}]
+    lines.append({**line, "what": "DataInf", "of": "tests", "MiB": {1: 3, 2: 5}, "memory_exponent": 0.7})
+    text = report.markdown(lines)
+    assert "| exponent of time, and of memory | rows | tests |" in text
+    assert "| CG | 2.00, 1.00 |  |" in text and "| DataInf |  | 2.00, flat |" in text
+    assert "| CG | rows | 1: 1.0, 2: 4.0 | 1: 100, 2: 200 |" in text
 
 
 @pytest.mark.slow
