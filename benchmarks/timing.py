@@ -6,10 +6,10 @@ import datetime
 import gc
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from fimo.memory import peak_memory
 
 # Rounds of a measurement; of a plain twin that takes long, fewer.
 ROUNDS = 7
+# What Linux says of this process.
+PROCESS = Path("/proc/self")
 Line = dict[str, Any]
 aten = torch.ops.aten
 PRODUCTS = {aten.mm, aten.bmm, aten.addmm, aten.baddbmm, aten.convolution, aten.convolution_backward}
@@ -118,6 +120,8 @@ def seconds(work: Callable[[], object], device: torch.device = torch.device("cpu
 def peak_mib(work: Callable[[], object]) -> int:
     """Memory that some work takes beyond what is held already, in MiB, measured in a process that does nothing else.
 
+    It is Linux that knows.
+
     Args:
         work: done by a copy of this process, which has to have one thread: a pool of threads would be missing there.
 
@@ -130,11 +134,11 @@ def peak_mib(work: Callable[[], object]) -> int:
     gc.collect()
     read, write = os.pipe()
     if (child := os.fork()) == 0:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
+            PROCESS.joinpath("clear_refs").write_text("5")  # the peak from here on
+            before = _peak_kib()
             work()
-            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-            os.write(write, str(taken // 1024).encode())
+            os.write(write, str((_peak_kib() - before) // 1024).encode())
         except Exception as reason:  # whatever it was, the process that measures raises it
             os.write(write, f"{type(reason).__name__}: {reason}"[:4000].encode())
         finally:
@@ -146,6 +150,12 @@ def peak_mib(work: Callable[[], object]) -> int:
     if not text.isdigit():
         raise RuntimeError(text or "the work ended its process")
     return int(text)
+
+
+def _peak_kib() -> int:
+    """The largest resident memory of this process."""
+    (line,) = (line for line in PROCESS.joinpath("status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
 
 
 def _digits(value: float) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.timing import Line, machine, measured, seconds
+from fimo.further_training.footprint import seeds_per_ensemble
 from fimo.further_training.modes import is_stochastic
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
@@ -56,7 +57,7 @@ def paper_sizes(make_run: Callable[..., Run], *overrides: str) -> Iterator[Line]
         device, training = run.execution.device, run.training
         problem = run.problem.to(device)
         runs, seeds = 1 + len(problem.left_out), run.seeds.count
-        together = min(seeds, training.seeds_per_ensemble(problem, runs))
+        together = min(seeds, seeds_per_ensemble(training, problem, runs))
         lockstep(problem, replace(training, epochs=1), together, together)  # to warm up
         with peak_memory(device) as peak:
             spent = seconds(partial(lockstep, problem, training, seeds, together), device)

@@ -36,6 +36,7 @@ NOT_RUN = {
     "make docs": "tests/test_docs.py builds the site",
     "make figure-2": MINUTES,
     "make paper": MINUTES,
+    "make paper SIZE=evening": MINUTES,
     'make claims SIZE=smoke DATASETS="diabetes digits"': "tests/paper/ runs claims",
     'make figure-2 DATASETS="energy diabetes"': MINUTES,
     'make figure-2 DATASETS="sst2 cifar10:data=cifar10_subset"': MINUTES,

@@ -15,7 +15,7 @@ from fimo.further_training.evaluation import blocks, rows_at_once, test_losses, 
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.modes import parameters_of_run, rng_seeded, statistics_of, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
-from fimo.further_training.stacking import copies, memory_order
+from fimo.further_training.stacking import channels_last, copies, memory_order
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, map_inputs
 from fimo.vmapping import vmap_works
@@ -76,8 +76,8 @@ class Ensemble:
         clip: bound on each run's gradient norm, or none.
         own_statistics: batch normalisation works with the statistics of the batch in training, and every run updates
             and is evaluated with its own; else all keep those of the final model.
-        autocast: dtype of the matrix products in training, where it is not that of the problem; test losses are never
-            taken with it.
+        autocast: dtype of the matrix products in training alone, where it is not that of the problem.
+        stacked: whether runs are stacked where `vmap` takes the network; if not, they go one after another.
     """
 
     def __init__(
@@ -89,13 +89,15 @@ class Ensemble:
         clip: float | None = None,
         own_statistics: bool = False,
         autocast: torch.dtype | None = None,
+        stacked: bool = True,
     ) -> None:
-        self.problem, self.clip, self.size, self.autocast = problem, clip, len(groups), autocast
+        self.problem = problem if stacked else channels_last(problem)
+        self.clip, self.size, self.autocast = clip, len(groups), autocast
         test_blocks = blocks(problem.test, rows_at_once(problem, min(runs_per_chunk, self.size)))
         self.test_blocks = [problem.test.keep(block) for block in test_blocks]
         self.test_order = torch.cat(test_blocks).argsort().to(problem.device)
         self.statistics = statistics_of(problem.network) if own_statistics else {}
-        self.vectorised = self._vmap_works(min(runs_per_chunk, self.size))
+        self.vectorised = stacked and self._vmap_works(min(runs_per_chunk, self.size))
         chunks = _split(groups, runs_per_chunk if self.vectorised else 1)
         self.chunks = [self._chunk(runs, optimizer) for runs in chunks]
 
@@ -186,8 +188,7 @@ class Ensemble:
             run: its number.
         """
         chunk = next(chunk for chunk in self.chunks if run in chunk.runs)
-        place = int((chunk.runs == run).nonzero()[0, 0])
-        state = {name: tensor[place] for name, tensor in chunk.state.items()}
+        state = {name: tensor[chunk.runs.tolist().index(run)] for name, tensor in chunk.state.items()}
         with training_mode(self.problem.network, False):
             parts = token_losses(self.problem, state, self.test_blocks)
         return None if parts is None else parts[self.test_order].cpu()

@@ -15,6 +15,7 @@ from torch import Tensor
 from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
+from fimo.further_training.footprint import are_stacked, runs_per_chunk
 from fimo.further_training.leave_out import SCHEMES, Batch, full_and
 from fimo.further_training.modes import (
     differs_in_training,
@@ -78,14 +79,15 @@ class FurtherTrainingModule(pl.LightningModule):
         if updated:
             check_smallest_batch(self.problem, settings)
         groups = self._unlike_the_full_run(updated).repeat(len(self.seeds))
-        together = settings.runs_per_chunk(self.problem, len(groups)), settings.clip, updated, settings.autocast
-        self.ensemble = Ensemble(self.problem, groups, settings.optimizer, *together)
+        stacked = are_stacked(settings, self.problem)
+        together = runs_per_chunk(settings, self.problem, len(groups)), settings.clip, updated, settings.autocast
+        self.ensemble = Ensemble(self.problem, groups, settings.optimizer, *together, stacked=stacked)
         self.tangents = self._tangents() if settings.tangents else None
         self.loss_before = self.ensemble.test_losses()[0]
         self.tokens_before = self.ensemble.token_losses(0)
 
     def _tangents(self) -> Tangents:
-        together = self.settings.runs_per_chunk(self.problem, len(self.problem.left_out))
+        together = runs_per_chunk(self.settings, self.problem, len(self.problem.left_out))
         # In eval mode all of calculus goes through some networks that it can't go through in training mode.
         training = self.random or differs_in_training(self.problem)
         return Tangents(self.problem, self.ensemble, self.settings.optimizer, together, self.settings.clip, training)

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from fimo.errors import UserError
-from fimo.further_training.footprint import run_bytes, state_bytes
 from fimo.further_training.leave_out import SCHEMES
 from fimo.further_training.optimizer_factory import BoundOptimizer, OptimizerFactory, bind
-from fimo.memory import CPU_CHUNK_BYTES, free_memory
 from fimo.problem import Problem
 
 # What batch normalisation does with its statistics: it keeps those of the final model, or takes those of each batch.
@@ -200,42 +198,6 @@ class FurtherTraining:
         sizes = problem.left_out.sizes.unique().tolist() if self.leave_out == "drop" else []
         rows = [len(problem.train) - size for size in (0, *sizes)]
         return min(min(n, n % self.batch_size or self.batch_size) for n in rows)
-
-    def runs_per_chunk(self, problem: Problem, runs: int) -> int:
-        """Runs that take their steps together: `runs_at_once`, or as many as fit into memory.
-
-        That is `CPU_CHUNK_BYTES`, or half of what is free on a GPU. A tangent counts as a run. On a CPU it depends on
-        sizes alone, so a repeated run rounds as the first one did.
-
-        Args:
-            problem: on the device of the training.
-            runs: how many there are.
-
-        Returns:
-            A number of runs of at least 1.
-        """
-        if self.runs_at_once is not None:
-            return self.runs_at_once
-        budget = CPU_CHUNK_BYTES if problem.device.type == "cpu" else free_memory(problem.device) // 2
-        more = problem.left_out.largest - 1 if self.leave_out == "every_step" else 0  # rows beside those of a batch
-        return max(1, min(runs, budget // run_bytes(problem, self.batch_size + more, self.dtype)))
-
-    def seeds_per_ensemble(self, problem: Problem, runs: int) -> int:
-        """Seeds that one ensemble can hold.
-
-        One on a CPU, where more bring nothing; on a GPU as many as fit with parameters and optimiser state into half
-        of the free memory (the other half is for the chunk that takes its step).
-
-        Args:
-            problem: on the device of the training.
-            runs: of each seed.
-
-        Returns:
-            A number of seeds of at least 1.
-        """
-        if problem.device.type == "cpu":
-            return 1
-        return max(1, free_memory(problem.device) // 2 // (runs * state_bytes(problem, self.dtype)))
 
 
 def _is_positive_integer(value: object) -> bool:

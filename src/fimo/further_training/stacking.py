@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from fimo.problem import Parameters
+from fimo.problem import Parameters, Problem, copied
 
 
 def copies(tensors: Parameters, count: int) -> Parameters:
@@ -26,6 +28,18 @@ def _copies(tensor: Tensor, count: int) -> Tensor:
     stacked = tensor.permute(order).expand(count, *(tensor.shape[axis] for axis in order))
     back = [order.index(axis) + 1 for axis in range(tensor.dim())]
     return stacked.clone(memory_format=torch.contiguous_format).permute(0, *back)
+
+
+def channels_last(problem: Problem) -> Problem:
+    """A problem whose network has the channels of its convolutions last in memory, with which a CPU is quicker.
+
+    Args:
+        problem: it stays as it is.
+
+    Returns:
+        The problem with a copy of its network.
+    """
+    return replace(problem, network=copied(problem.network).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
 def memory_order(tensor: Tensor) -> list[int]:
