@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+os.environ.setdefault("TQDM_DISABLE", "1")  # which tqdm reads when it is imported
+
 from benchmarks.peers import libraries as peers
 from benchmarks.peers.libraries import Work
 from benchmarks.peers.rows import PROJECTION, SHARE
@@ -39,7 +41,7 @@ from fimo.ranking import all_left_out
 from fimo.reference.gradients import gradient
 
 REPORT = "report="
-ROUNDS = 3
+ROUNDS, LONG = 3, 10  # of a library that takes longer than so many seconds, one round
 SMALL_BERT = "{model_type:bert,hidden_size:128,num_hidden_layers:2,num_attention_heads:2,intermediate_size:512}"
 
 
@@ -149,7 +151,8 @@ def measured(name: str, case: Case, overrides: Sequence[str]) -> Iterator[Line]:
             except Exception as reason:  # what another library raises is its row's content
                 yield {**line, "refused": f"{type(reason).__name__}: {str(reason).strip().partition(chr(10))[0][:160]}"}
                 continue
-            spent = [(seconds(mine), seconds(work)) for _ in range(ROUNDS)]
+            spent = [(seconds(mine), seconds(work))]
+            spent += [(seconds(mine), seconds(work)) for _ in range(ROUNDS - 1) if spent[0][1] < LONG]
             mine_spent, their_spent = zip(*spent, strict=True)
             times = {"ours": statistics.median(mine_spent), "theirs": statistics.median(their_spent)}
             ratio = statistics.median(theirs / ours for ours, theirs in spent)
@@ -199,7 +202,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     silence_libraries()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of other libraries about each other
-    os.environ["TQDM_DISABLE"] = "1"
     words = sys.argv[1:] if arguments is None else arguments
     names = [word for word in words if "=" not in word]
     overrides = [word for word in words if "=" in word and not word.startswith(REPORT)]
