@@ -143,7 +143,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
     first, at_most = 0, _rows_of_products(view, block_bytes)
     for P_g in products:
         begin = count = 0
-        for g in map(phi, at_other.joined_blocks(others, of_others, block_bytes, at_most)):
+        for g in map(phi, at_other.joined_blocks(others, of_others, PRODUCT_BLOCKS * block_bytes, at_most)):
             scores = P_g.inner(g) / n
             influence = _by_matrix(P.quadratic_form(g) / n) if own and first == 0 else None
             count, width = scores.shape[-2:]
