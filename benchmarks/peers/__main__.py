@@ -76,7 +76,7 @@ CASES = {
         {
             "Grad-Dot": GRAD_DOT,
             "EK-FAC": (peers.dattri_ekfac, peers.kronfluence_ekfac, peers.pydvl_ekfac),
-            "DataInf": DATAINF,
+            "DataInf": (peers.pydvl_datainf,),  # dattri's takes more than 9 GB
             "TRAK": (peers.trak,),
         },
     ),
