@@ -25,7 +25,6 @@ from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import RandomProjection
 from fimo.problem import Problem
 from fimo.ranking import rank_rows
-from fimo.rows import Rows
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 Works = Mapping[int, Callable[[], object]]
@@ -78,7 +77,7 @@ def works(make_run: Callable[..., Run]) -> Iterator[tuple[str, str, Works]]:
         yield label, "parameters", {p: _scores(other, make) for p, other in wide.items()}
     lines = make_run("experiment=language", "final.epochs=1").problem
     for label, make in OF_TOKENS.items():
-        yield label, "tokens", {t: _scores(replace(lines, train=longer(lines.train, t)), make) for t in TIMES_LONGER}
+        yield label, "tokens", {t: _scores(longer(lines, t), make) for t in TIMES_LONGER}
     everybody = make_run("experiment=folktables", "final.epochs=1", "data.test_count=20").problem
     for label in ("Grad-Dot", "EK-FAC"):
         ranked = {n: partial(_ranked, _part(everybody, n, 20), METHODS[label]) for n in RANKED}
@@ -98,13 +97,18 @@ def _part(problem: Problem, rows: int = ROWS[1], tests: int = TESTS[1], left_out
     return replace(problem, train=train, test=test, left_out=Groups.of(range(left_out), rows))
 
 
-def longer(rows: Rows, times: int) -> Rows:
-    """The rows with each sequence so many times over."""
-    assert isinstance(rows.inputs, dict)
+def longer(problem: Problem, times: int, left_out: int = 8) -> Problem:
+    """The training rows of the commonest length, with each sequence so many times over."""
+    rows = problem.train
+    assert isinstance(rows.inputs, dict) and rows.lengths is not None
+    length = int(rows.lengths.mode().values)
+    alike = rows.keep((rows.lengths == length).nonzero().flatten())
 
     def repeated(tensor: Tensor) -> Tensor:
-        return tensor.repeat(1, times)
+        return tensor[:, :length].repeat(1, times)
 
-    inputs = {name: repeated(tensor) for name, tensor in rows.inputs.items()}
-    lengths = None if rows.lengths is None else rows.lengths * times
-    return replace(rows, inputs=inputs, targets=repeated(rows.targets), lengths=lengths)
+    assert isinstance(alike.inputs, dict)
+    inputs = {name: repeated(tensor) for name, tensor in alike.inputs.items()}
+    lengths = torch.full((len(alike),), length * times)
+    train = replace(alike, inputs=inputs, targets=repeated(alike.targets), lengths=lengths)
+    return replace(problem, train=train, left_out=Groups.of(range(left_out), len(train)))

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import growth_of_scores
 from benchmarks.comparison import made_up
-from benchmarks.growth_of_scores import longer
+from benchmarks.growth_of_scores import TIMES_LONGER, WIDTHS, longer
 from benchmarks.timing import Line, machine, peak_mib, seconds
 from benchmarks.training import lockstep
 from fimo.comparison.tables import compare
@@ -24,8 +24,8 @@ from fimo.problem import Problem
 ROUNDS = 3
 # Amounts of work, each twice the one before.
 RUNS, EPOCHS, SEEDS = (50, 100, 200, 400), (2, 4, 8, 16), (1, 2, 4, 8)
-TESTS, WIDTHS, MEMBERS = (20, 40, 80, 160), (64, 128, 256, 512), (1, 2, 4, 8)
-COMPARED, TIMES_LONGER = (12, 25, 50, 100), (1, 2, 4, 8)
+TESTS, MEMBERS = (20, 40, 80, 160), (1, 2, 4, 8)
+COMPARED = (12, 25, 50, 100)
 
 
 def scaling(make_run: Callable[..., Run]) -> Iterator[Line]:
@@ -42,12 +42,14 @@ def scaling(make_run: Callable[..., Run]) -> Iterator[Line]:
 def _training(make_run: Callable[..., Run]) -> Iterator[Line]:
     """Both golds on energy, and the runs of a small decoder for tokens."""
     run = make_run(
-        "experiment=energy", "final.epochs=1", f"data.test_count={TESTS[-1]}", "data.test_size=0.25", "data.left_out=1"
+        "experiment=energy", "final.epochs=1", f"data.test_count={TESTS[-1]}", "data.test_size=0.25", "data.left_out=24"
     )
     problem, training = run.problem, replace(run.training, epochs=2)
     wide = {}
     for width in WIDTHS:
-        other = make_run("experiment=energy", "final.epochs=1", f"model.hidden=[{width},{width}]").problem
+        other = make_run(
+            "experiment=energy", "final.epochs=1", f"model.hidden=[{width},{width}]", "data.left_out=24"
+        ).problem
         wide[other.size] = other
     n = len(problem.train)
 
@@ -70,7 +72,7 @@ def _training(make_run: Callable[..., Run]) -> Iterator[Line]:
         "further training", "rows of a group", {s: partial(lockstep, without(g), training) for s, g in groups.items()}
     )
     run = make_run("experiment=language", "final.epochs=1", "data.left_out=8", "optimizer=sgd")
-    lines = {times: replace(run.problem, train=longer(run.problem.train, times)) for times in TIMES_LONGER}
+    lines = {times: longer(run.problem, times) for times in TIMES_LONGER}
     few = replace(run.training, epochs=1)
     yield grown("further training", "tokens", {times: partial(lockstep, other, few) for times, other in lines.items()})
 
@@ -84,6 +86,8 @@ def grown(what: str, of: str, works: Mapping[int, Callable[[], object]]) -> Line
         works: the work of each amount; they are measured in turn.
     """
     memory = {amount: peak_mib(work) for amount, work in works.items()}
+    for work in works.values():
+        work()  # to warm up
     rounds = [[seconds(work) for work in works.values()] for _ in range(ROUNDS)]
     medians = [statistics.median(times) for times in zip(*rounds, strict=True)]
     points = dict(zip(works, (float(f"{median:.3g}") for median in medians), strict=True))

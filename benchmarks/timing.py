@@ -121,7 +121,7 @@ def seconds(work: Callable[[], object], device: torch.device = torch.device("cpu
 def peak_mib(work: Callable[[], object]) -> int:
     """Memory that some work takes beyond what is held already, in MiB, measured in a process that does nothing else.
 
-    It is Linux with the GNU C library that knows.
+    It needs Linux, and is exact with the GNU C library.
 
     Args:
         work: done by a copy of this process, which has to have one thread: a pool of threads would be missing there.
@@ -133,7 +133,8 @@ def peak_mib(work: Callable[[], object]) -> int:
         RuntimeError: where the work failed.
     """
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what is freed, and held back, would be taken again without being counted
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)  # what is freed, and held back, would be taken again without being counted
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         try:

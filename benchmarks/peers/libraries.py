@@ -1,7 +1,7 @@
 """Scores of all training rows by other libraries, each called as its own documentation says.
 
 A function takes a problem, in the dtype that is measured, and returns the work that is measured: nothing is prepared
-before it. The work returns scores `[test, training row]`, up to a factor.
+before it but a damping, where theirs is a number. The work returns scores `[test, training row]`, up to a factor.
 """
 
 from __future__ import annotations
@@ -73,8 +73,10 @@ def dattri_ekfac(problem: Problem) -> Work:
     """EK-FAC of linear layers, with the empirical Fisher matrix and one damping for all layers."""
     from dattri.algorithm.influence_function import IFAttributorEKFAC
 
+    damping = one_damping(problem)
+
     def work() -> Tensor:
-        attributor = IFAttributorEKFAC(_task(problem, False), damping=one_damping(problem))
+        attributor = IFAttributorEKFAC(_task(problem, False), damping=damping)
         train, test = loaders(problem)
         attributor.cache(train)
         with torch.no_grad():
@@ -87,8 +89,10 @@ def dattri_datainf(problem: Problem) -> Work:
     """DataInf with one damping for all layers."""
     from dattri.algorithm.influence_function import IFAttributorDataInf
 
+    damping = one_damping(problem)
+
     def work() -> Tensor:
-        attributor = IFAttributorDataInf(_task(problem, False), regularization=one_damping(problem))
+        attributor = IFAttributorDataInf(_task(problem, False), regularization=damping)
         train, test = loaders(problem)
         attributor.cache(train)
         with torch.no_grad():
@@ -161,9 +165,11 @@ def pydvl_datainf(problem: Problem) -> Work:
 
 
 def _pydvl(problem: Problem, influence: Callable[[nn.Module, float], Any]) -> Work:
+    damping = one_damping(problem)
+
     def work() -> Tensor:
         train, test = loaders(problem)
-        fitted = influence(Plain(problem), one_damping(problem)).fit(train)
+        fitted = influence(Plain(problem), damping).fit(train)
         x, y = next(iter(test))
         factors = fitted.influence_factors(x, y)
         return torch.cat([fitted.influences_from_factors(factors, *batch) for batch in train], 1)

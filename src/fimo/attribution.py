@@ -120,7 +120,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
 
     Args:
         view: with its fitted P.
-        block_bytes: bound on the memory of one block of gradients.
+        block_bytes: bound on the memory of one block of gradients while it is made; some are held together.
         own: whether the rows' self-influence is wanted with the first tests' tiles, from the same gradients; of a view
             that has it `at_hand`.
 
@@ -141,9 +141,12 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
         source = GradientSource(at_rows, P.factored, block_bytes)
         products = (matrix @ phi(g) for g in source.joined_blocks(rows, of_rows, PRODUCT_BLOCKS * block_bytes))
     first, at_most = 0, _rows_of_products(view, block_bytes)
+    # A product with P that costs a solution makes much anew for each block.
+    together = block_bytes * (1 if P.multiplies_quickly else PRODUCT_BLOCKS)
     for P_g in products:
         begin = count = 0
-        for g in map(phi, at_other.joined_blocks(others, of_others, PRODUCT_BLOCKS * block_bytes, at_most)):
+        for g in map(phi, at_other.joined_blocks(others, of_others, together, at_most)):
+            g = P.for_both(g) if own and first == 0 else g
             scores = P_g.inner(g) / n
             influence = _by_matrix(P.quadratic_form(g) / n) if own and first == 0 else None
             count, width = scores.shape[-2:]

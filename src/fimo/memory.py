@@ -50,7 +50,7 @@ DENSE_PROJECTION_ENTRIES = 2**26
 # freed memory is kept larger chunks are quicker: 11 in place of 16 ms a step on energy, 35 in place of 51 on folktables
 # with two threads (measured).
 CPU_CHUNK_BYTES = 256 * 2**20
-# The output of a convolution for a batch of one run, from which on a CPU is quicker with one run after another.
+# The output of a convolution for a batch of one run: from that size on a CPU is quicker with one run after another.
 LARGE_CONVOLUTION_BYTES = 2**20
 # Losses of all seeds that are read from disk, and that are compared, at a time: those of a hundred seeds must fit.
 SEED_READ_BYTES, SEED_COMPARISON_BYTES = 256 * 2**20, 32 * 2**20

@@ -33,7 +33,8 @@ from fimo.pipeline.ranking_files import scores_of_ranking
 from fimo.pipeline.results_tables import ranking_rows, value_rows
 from fimo.pipeline.scorers import AnyMethod, Scorer
 from fimo.pipeline.uses import RankSettings, RemovalSettings
-from fimo.preconditioners.base import Preconditioner, require_whole
+from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.settings import require_whole
 from fimo.problem import Problem
 from fimo.ranking import MEAN, SELF, all_left_out, require_top
 

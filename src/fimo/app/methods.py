@@ -21,8 +21,9 @@ from fimo.labels import Label
 from fimo.optimizers import linearised
 from fimo.pipeline.methods import NOT_DISPLACED, Method, displacement_estimate
 from fimo.pipeline.scorers import AnyMethod, scorer_method
-from fimo.preconditioners.base import Preconditioner, require_whole
+from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.settings import require_whole
 from fimo.unrolled.displaced import SIDES
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 

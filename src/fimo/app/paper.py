@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from fimo.app.errors import CONFIG_DIR
+from fimo.errors import UserError
 from fimo.messages import log_to_stdout, silence_libraries
 
 if TYPE_CHECKING:
@@ -59,15 +60,22 @@ def _make(items: dict[str, Any], targets: Sequence[str], overrides: Sequence[str
     from fimo.paper.panels import Panels
 
     cfg = compose_config(overrides)
+    if unknown := [name for name in cfg.facts.panels or [] if name not in EXPERIMENTS]:
+        raise UserError(f"facts.panels must be some of {', '.join(EXPERIMENTS)}, found {unknown[0]}.")
+
+    def of_size(panel: str) -> bool:
+        return cfg.facts.panels is None or panel.partition(":")[0] in cfg.facts.panels
+
     panels = Panels(panel_run, overrides, cfg.paths.results_dir, CONFIG_DIR / "published", cfg.facts.size)
     try:
         for target in targets:
-            names = datasets or [name for name in items[target]["panels"] if name in (cfg.facts.panels or EXPERIMENTS)]
+            names = datasets or [panel for panel in items[target]["panels"] if of_size(panel)]
             if names:
                 logger.info(make(target, items[target], panels, names))
             else:
                 logger.info("%s has no panel among %s, those of this size.", target, ", ".join(cfg.facts.panels))
-        logger.info("all of them in one page: %s", write_page(items, panels))
+        if page := write_page(items, panels):
+            logger.info("all of them in one page: %s", page)
     finally:
         panels.close()
 

@@ -76,8 +76,8 @@ class Ensemble:
         clip: bound on each run's gradient norm, or none.
         own_statistics: batch normalisation works with the statistics of the batch in training, and every run updates
             and is evaluated with its own; else all keep those of the final model.
-        autocast: dtype of the matrix products in training alone, where it is not that of the problem.
-        stacked: whether runs are stacked where `vmap` takes the network; if not, they go one after another.
+        autocast: dtype of the matrix products in training, if another.
+        stacked: whether runs are stacked where `vmap` can; if not, they go one after another, with channels last.
     """
 
     def __init__(

@@ -46,13 +46,13 @@ def run_bytes(problem: Problem, batch_size: int, dtype: torch.dtype) -> int:
 
 
 def largest_convolution_bytes(problem: Problem, dtype: torch.dtype) -> int:
-    """Bytes that the largest output of a convolution takes for one row; none for a network without convolutions.
+    """Bytes that the largest output of a two-dimensional convolution takes for one row; 0 where there is none.
 
     Args:
         problem: whose network is run, with one row.
         dtype: of the outputs.
     """
-    sizes = _outputs(problem, lambda module: isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)))
+    sizes = _outputs(problem, lambda module: isinstance(module, nn.Conv2d))
     return max(sizes, default=0) * dtype.itemsize
 
 
@@ -98,8 +98,8 @@ def runs_per_chunk(training: FurtherTraining, problem: Problem, runs: int) -> in
 def are_stacked(training: FurtherTraining, problem: Problem) -> bool:
     """Whether runs are trained as stacks, and not one after another.
 
-    Stacked convolutions are grouped ones, for which a CPU takes up to twice the time, unless they are so small that
-    each call costs more than what it computes (measured, docs/performance.md).
+    Stacked two-dimensional convolutions are grouped ones, for which a CPU takes up to twice the time, unless they are
+    so small that each call costs more than what it computes (measured, docs/performance.md).
 
     Args:
         training: what further training is.

@@ -80,8 +80,9 @@ class FurtherTrainingModule(pl.LightningModule):
             check_smallest_batch(self.problem, settings)
         groups = self._unlike_the_full_run(updated).repeat(len(self.seeds))
         stacked = are_stacked(settings, self.problem)
-        together = runs_per_chunk(settings, self.problem, len(groups)), settings.clip, updated, settings.autocast
-        self.ensemble = Ensemble(self.problem, groups, settings.optimizer, *together, stacked=stacked)
+        at_once = runs_per_chunk(settings, self.problem, len(groups)) if stacked else 1
+        how = settings.clip, updated, settings.autocast, stacked
+        self.ensemble = Ensemble(self.problem, groups, settings.optimizer, at_once, *how)
         self.tangents = self._tangents() if settings.tangents else None
         self.loss_before = self.ensemble.test_losses()[0]
         self.tokens_before = self.ensemble.token_losses(0)

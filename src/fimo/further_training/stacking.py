@@ -31,7 +31,7 @@ def _copies(tensor: Tensor, count: int) -> Tensor:
 
 
 def channels_last(problem: Problem) -> Problem:
-    """A problem whose network has the channels of its convolutions last in memory, with which a CPU is quicker.
+    """A problem whose network has the channels of two-dimensional convolutions last in memory: a CPU is quicker so.
 
     Args:
         problem: it stays as it is.
@@ -39,7 +39,11 @@ def channels_last(problem: Problem) -> Problem:
     Returns:
         The problem with a copy of its network.
     """
-    return replace(problem, network=copied(problem.network).to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    network = copied(problem.network)
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return replace(problem, network=network)
 
 
 def memory_order(tensor: Tensor) -> list[int]:

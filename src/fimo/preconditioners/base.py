@@ -5,8 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +14,8 @@ from fimo.curvature.roots import DRAWN, require_curvature
 from fimo.curvature.sampling import Sampling
 from fimo.errors import UserError
 from fimo.gradients import PHI, Gradients, Vectors
-from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
+from fimo.gradients.diagonal_metric import DiagonalMetric
+from fimo.preconditioners.settings import require_whole
 from fimo.problem import Problem
 
 
@@ -161,14 +161,15 @@ class Preconditioner(ABC):
         """φ(g)ᵀ P φ(g) of each row φ(g), `[row]`, or `[matrix, row]` of several matrices."""
         return (self @ gradients).inner(gradients).diagonal(dim1=-2, dim2=-1)
 
+    def for_both(self, gradients: Any) -> Any:
+        """Gradients φ(g) in the form that products with P times others and `quadratic_form` share most work in."""
+        return gradients
+
     def for_all_rows(self, most_rows: int) -> Preconditioner:
-        """A fitted P with which `quadratic_form` costs little for a row, so that all training rows can have theirs.
+        """A fitted P with which `quadratic_form` costs little for a row: this one, unless a product costs a solution.
 
         Args:
-            most_rows: training rows that it may be fitted to where it is another than this one.
-
-        Returns:
-            This one, unless a product with it costs a solution; a note says what stands for it then.
+            most_rows: training rows that another one may be fitted to, of which a note tells.
 
         Raises:
             MethodFailed: where there is none.
@@ -186,65 +187,3 @@ class Preconditioner(ABC):
         self.notes[about] = text
         if warn:
             warnings.warn(f"{self.label}: {text}", MethodWarning, stacklevel=3)
-
-
-Kind = TypeVar("Kind")
-
-
-def require_instance(kind: type[Kind], name: str, value: object) -> Kind:
-    """`value`, which has to be of a class.
-
-    Args:
-        kind: the class.
-        name: of the setting, for the error.
-        value: of the setting.
-
-    Returns:
-        The value.
-
-    Raises:
-        UserError: where it is of another class.
-    """
-    if not isinstance(value, kind):
-        settings = " and ".join(field.name for field in fields(kind)) if is_dataclass(kind) else "its settings"
-        raise UserError(f"{name} must be a {kind.__name__} with {settings}, found {value!r}.")
-    return value
-
-
-def require_metric(name: str, value: object) -> AdamMetric | None:
-    """A metric, or None.
-
-    Args:
-        name: of the setting, for the error.
-        value: of the setting; `none` and None are no metric.
-
-    Returns:
-        The metric.
-
-    Raises:
-        UserError: where it is something else.
-    """
-    if value is None or value == "none":
-        return None
-    if not isinstance(value, AdamMetric):
-        raise UserError(f"{name} must be none or adam, found {value!r}.")
-    return value
-
-
-def require_whole(name: str, value: object, least: int = 1) -> int:
-    """A whole number of at least `least`.
-
-    Args:
-        name: of the setting, for the error.
-        value: of the setting.
-        least: the smallest number that is allowed.
-
-    Returns:
-        The number.
-
-    Raises:
-        UserError: where `value` is something else.
-    """
-    if type(value) is not int or value < least:
-        raise UserError(f"{name} must be a whole number of at least {least}, found {value!r}.")
-    return value

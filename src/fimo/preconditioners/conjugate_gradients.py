@@ -14,11 +14,12 @@ from fimo.errors import UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.gradients.diagonal_metric import AdamMetric
 from fimo.memory import CHOLESKY_ROWS, DUAL_BYTES
-from fimo.preconditioners.base import NO_DRAWS, Preconditioner, require_instance, require_metric, require_whole
+from fimo.preconditioners.base import NO_DRAWS, Preconditioner
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.dual_inverse import DualInverse
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.layerwise_inverse import LayerwiseInverse
+from fimo.preconditioners.settings import require_instance, require_metric, require_whole
 from fimo.preconditioners.spectral_filters import stand_in
 from fimo.problem import Problem
 

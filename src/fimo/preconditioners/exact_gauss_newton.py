@@ -11,8 +11,9 @@ from torch import Tensor
 from fimo.errors import MethodFailed
 from fimo.gradients.diagonal_metric import AdamMetric, DiagonalMetric
 from fimo.memory import DUAL_BYTES
-from fimo.preconditioners.base import NO_DRAWS, require_instance, require_metric
+from fimo.preconditioners.base import NO_DRAWS
 from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.settings import require_instance, require_metric
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Problem
 

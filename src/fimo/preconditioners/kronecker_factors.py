@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Self
@@ -14,34 +14,41 @@ from fimo.curvature.roots import damping_root
 from fimo.errors import MethodFailed
 from fimo.gradients import Gradients, GradientSource
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
-from fimo.preconditioners.base import NO_DRAWS, Preconditioner, require_instance, require_metric
+from fimo.preconditioners.base import NO_DRAWS, Preconditioner
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.preconditioners.kronecker_bases import MOST_SIDE, LayerBasis, Rotated, layer_bases
+from fimo.preconditioners.settings import require_instance, require_metric
 from fimo.problem import Problem
 
 # A note names so many parameters; all are in the diagnostics.
 MOST_NAMED = 6
 
 
-@dataclass
-class Rotations:
-    """Gradients in the bases of all layers.
+Layers = Sequence[tuple[LayerBasis, Tensor]]
 
-    Those of the last gradients are kept: scores and self-influence of the same rows need them one after the other.
 
-    Attributes:
-        bases: layer by layer.
+@dataclass(frozen=True)
+class InBases:
+    """Gradients, and the same in the basis of each layer."""
+
+    gradients: Gradients
+    rotated: Sequence[Rotated]
+
+    def norms(self) -> Tensor:
+        """Euclidean norms over all parameters, `[row]`."""
+        return self.gradients.norms()
+
+
+def in_bases(layers: Layers, gradients: Gradients | InBases) -> Iterable[Rotated]:
+    """Gradients in the basis of each layer, one after another where they aren't there yet.
+
+    Args:
+        layers: the bases, and what belongs to them.
+        gradients: in either form.
     """
-
-    bases: Sequence[LayerBasis]
-    _last: tuple[Gradients, Sequence[Rotated]] | None = None
-
-    def of(self, gradients: Gradients) -> Sequence[Rotated]:
-        """The gradients in each basis."""
-        if self._last is None or self._last[0] is not gradients:
-            self._last = None  # not held while others are made
-            self._last = gradients, [basis.rotated(gradients) for basis in self.bases]
-        return self._last[1]
+    if isinstance(gradients, InBases):
+        return gradients.rotated
+    return (basis.rotated(gradients) for basis, _ in layers)
 
 
 @dataclass(frozen=True)
@@ -49,19 +56,17 @@ class Preconditioned:
     """P times gradients, which are multiplied out only against other gradients, layer by layer.
 
     Attributes:
-        damped: eigenvalues of each layer, `[out, in]`.
-        rotations: into the bases of the layers.
+        layers: the basis of each, and its damped eigenvalues `[out, in]`.
         gradients: that P is multiplied with.
     """
 
-    damped: Sequence[Tensor]
-    rotations: Rotations
+    layers: Layers
     gradients: Gradients
 
-    def inner(self, gradients: Gradients) -> Tensor:
+    def inner(self, gradients: Gradients | InBases) -> Tensor:
         """Inner products with other gradients, `[row of self, row of gradients]`."""
         total: Tensor | None = None
-        for damped, mine, theirs in zip(self.damped, self.rotated, self.rotations.of(gradients), strict=True):
+        for (_, damped), mine, theirs in zip(self.layers, self.rotated, in_bases(self.layers, gradients), strict=True):
             products = torch.cat([self._products(some / damped, theirs) for some in mine.pieces()])
             total = products if total is None else total.add_(products)
         if total is None:  # no layer has curvature
@@ -71,7 +76,7 @@ class Preconditioned:
     @cached_property
     def rotated(self) -> Sequence[Rotated]:
         """The gradients in the basis of each layer, which all others are multiplied with."""
-        return self.rotations.of(self.gradients)
+        return [basis.rotated(self.gradients) for basis, _ in self.layers]
 
     @staticmethod
     def _products(some: Tensor, others: Rotated) -> Tensor:
@@ -145,7 +150,6 @@ class KroneckerFactors(Preconditioner):
         zero = vanishing(means, problem.dtype)
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in zero}
         self.layers = [(bases[path], eigenvalues[path] + damping) for path, damping in dampings.items()]
-        self.rotations = Rotations([basis for basis, _ in self.layers])
         self.diagnostics |= {"damping": str(self.damping), "damping_value": dampings}
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name.removeprefix(rescaled_name("")) for name in problem.parameters if name not in covered]:
@@ -158,10 +162,14 @@ class KroneckerFactors(Preconditioner):
 
     def __matmul__(self, gradients: Gradients) -> Preconditioned:
         """P times each gradient."""
-        return Preconditioned([damped for _, damped in self.layers], self.rotations, gradients)
+        return Preconditioned(self.layers, gradients)
 
-    def quadratic_form(self, gradients: Gradients) -> Tensor:
+    def for_both(self, gradients: Gradients) -> InBases:
+        """The gradients, and the same in the basis of each layer: both products begin there."""
+        return InBases(gradients, list(in_bases(self.layers, gradients)))
+
+    def quadratic_form(self, gradients: Gradients | InBases) -> Tensor:
         """The sum over layers of the squared entries of Qᵀ g, each over its damped eigenvalue, `[row]`."""
-        rotated = zip(self.rotations.of(gradients), self.layers, strict=True)
-        parts = [part.weighted_squares(1 / damped) for part, (_, damped) in rotated]
+        pairs = zip(self.layers, in_bases(self.layers, gradients), strict=True)
+        parts = [part.weighted_squares(1 / damped) for (_, damped), part in pairs]
         return torch.stack(parts).sum(0) if parts else torch.zeros_like(gradients.norms())

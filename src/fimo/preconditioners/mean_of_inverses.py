@@ -15,8 +15,9 @@ from fimo.gradients.base import LinearCombination
 from fimo.gradients.cotangents import of_fisher
 from fimo.gradients.source import mean_squares
 from fimo.memory import KEPT_GRADIENT_BYTES, PRODUCT_ROWS
-from fimo.preconditioners.base import Preconditioner, require_instance
+from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping, vanishing
+from fimo.preconditioners.settings import require_instance
 from fimo.problem import Problem
 
 

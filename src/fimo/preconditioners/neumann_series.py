@@ -14,9 +14,10 @@ from fimo.dtypes import DTYPES
 from fimo.errors import MethodFailed, UserError
 from fimo.gradients import Gradients, Vectors
 from fimo.memory import DUAL_BYTES
-from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
+from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.neumann_filter import NeumannFilter
+from fimo.preconditioners.settings import require_instance, require_whole
 from fimo.preconditioners.spectral_filters import stand_in
 from fimo.problem import Problem
 from fimo.randomness import seed_of

@@ -14,9 +14,10 @@ from fimo.errors import MethodFailed
 from fimo.gradients import DenseGradients, GradientSource
 from fimo.gradients.cotangents import of_output
 from fimo.memory import DUAL_BYTES
-from fimo.preconditioners.base import Preconditioner, require_instance, require_whole
+from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.projections import Projection, SparseSigns, projection_of
+from fimo.preconditioners.settings import require_instance, require_whole
 from fimo.problem import Problem
 from fimo.randomness import seed_of
 

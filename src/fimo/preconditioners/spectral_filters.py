@@ -19,7 +19,8 @@ from fimo.curvature.spectrum import DualSpectrum, PrimalSpectrum, Spectrum, is_s
 from fimo.gradients import GradientSource, Vectors
 from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.memory import DUAL_BYTES
-from fimo.preconditioners.base import Preconditioner, require_whole
+from fimo.preconditioners.base import Preconditioner
+from fimo.preconditioners.settings import require_whole
 from fimo.problem import Parameters, Problem
 
 ZERO = torch.zeros(1)
