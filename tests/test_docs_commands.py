@@ -34,6 +34,7 @@ NOT_RUN = {
     "make setup": INSTALL,
     "make minilm": INSTALL,
     "make docs": "tests/test_docs.py builds the site",
+    "make peers": "installs packages from the network; tests/benchmarks/ runs its parts",
     "make figure-2": MINUTES,
     "make paper": MINUTES,
     "make paper SIZE=evening": MINUTES,
