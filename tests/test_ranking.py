@@ -220,3 +220,17 @@ def test_a_large_dual_is_not_decomposed_for_few_test_examples():
     few = unrolled(None)
     few.curvature_rows = 10
     np.testing.assert_allclose(ranked[SELF], rank_rows(asked, few, TOP)[SELF], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["EK-FAC", "Exact-GN"])
+@pytest.mark.parametrize("network", ["mlp", "transformer"])
+def test_both_products_of_gradients_that_are_prepared_for_both(name, network):
+    """Scores and self-influence begin with the same work, which is done once."""
+    question = problem("classification", network)
+    P = METHODS[name].make().fit(question)
+    source = GradientSource(question, P.factored)
+    products, gradients = P @ P.phi(source(question.test)), P.phi(source(question.train))
+    both = P.for_both(gradients)
+    assert both is not gradients
+    np.testing.assert_allclose(products.inner(both), products.inner(gradients), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(P.quadratic_form(both), P.quadratic_form(gradients), rtol=1e-12)

@@ -141,8 +141,8 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
         source = GradientSource(at_rows, P.factored, block_bytes)
         products = (matrix @ phi(g) for g in source.joined_blocks(rows, of_rows, PRODUCT_BLOCKS * block_bytes))
     first, at_most = 0, _rows_of_products(view, block_bytes)
-    # A product with P that costs a solution makes much anew for each block.
-    together = block_bytes * (1 if P.multiplies_quickly else PRODUCT_BLOCKS)
+    # Products with a curvature are made of other gradients, which are multiplied out anew for each block.
+    together = block_bytes * (1 if P.kind == "none" else PRODUCT_BLOCKS)
     for P_g in products:
         begin = count = 0
         for g in map(phi, at_other.joined_blocks(others, of_others, together, at_most)):

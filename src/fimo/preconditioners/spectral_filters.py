@@ -190,6 +190,10 @@ class GaussNewtonFilter(Preconditioner):
         """By an eigendecomposition, and not by polynomials."""
         return isinstance(self.P, SpectralFunctions)
 
+    def for_both(self, gradients: Any) -> Any:
+        """With A g of each, where G is decomposed."""
+        return self.P.for_both(gradients) if isinstance(self.P, SpectralFunctions) else gradients
+
     def quadratic_form(self, gradients: Any) -> Tensor:
         """φ(g)ᵀ f(G) φ(g) of each row, `[row]`, or `[function, row]` of several functions."""
         if isinstance(self.P, SpectralFunctions):
