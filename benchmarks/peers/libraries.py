@@ -60,9 +60,7 @@ def dattri_grad_dot(problem: Problem) -> Work:
 
     def work() -> Tensor:
         attributor = TracInAttributor(_task(problem, True), weight_list=torch.ones(1), normalized_grad=False)
-        attributor.projector_kwargs = (
-            None  # as they are: its default projects gradients, which takes many times as long
-        )
+        attributor.projector_kwargs = None  # its default projects gradients, which takes many times as long
         with torch.no_grad():
             return attributor.attribute(*loaders(problem)).T
 
@@ -73,26 +71,21 @@ def dattri_ekfac(problem: Problem) -> Work:
     """EK-FAC of linear layers, with the empirical Fisher matrix and one damping for all layers."""
     from dattri.algorithm.influence_function import IFAttributorEKFAC
 
-    damping = one_damping(problem)
-
-    def work() -> Tensor:
-        attributor = IFAttributorEKFAC(_task(problem, False), damping=damping)
-        train, test = loaders(problem)
-        attributor.cache(train)
-        with torch.no_grad():
-            return attributor.attribute(train, test).T
-
-    return work
+    return _dattri(problem, lambda task, damping: IFAttributorEKFAC(task, damping=damping))
 
 
 def dattri_datainf(problem: Problem) -> Work:
     """DataInf with one damping for all layers."""
     from dattri.algorithm.influence_function import IFAttributorDataInf
 
+    return _dattri(problem, lambda task, damping: IFAttributorDataInf(task, regularization=damping))
+
+
+def _dattri(problem: Problem, make: Callable[[Any, float], Any]) -> Work:
     damping = one_damping(problem)
 
     def work() -> Tensor:
-        attributor = IFAttributorDataInf(_task(problem, False), regularization=damping)
+        attributor = make(_task(problem, False), damping)
         train, test = loaders(problem)
         attributor.cache(train)
         with torch.no_grad():
