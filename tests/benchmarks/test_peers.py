@@ -43,8 +43,9 @@ def test_lines_and_table(tmp_path, capsys, monkeypatch):
         assert line["theirs"]["cosine"] == pytest.approx(1, abs=1e-12) and line["ratio"] > 0
     assert wrong["theirs"]["cosine"] < 0.99 and ekfac["ours"]["cosine"] == pytest.approx(1, abs=1e-12)
     assert raising["refused"] == "NotImplementedError: no such layer"
-    table = (tmp_path / "peers.md").read_text().splitlines()
-    assert len(table) == 2 + len(lines) and "no such layer" in table[4]
+    *table, empty, notes = (tmp_path / "peers.md").read_text().splitlines()
+    assert len(table) == 2 + len(lines) and "no such layer" in table[4] and empty == ""
+    assert "small: a small MLP. Measured on: " in notes
     assert all(line.count("|") == table[0].count("|") for line in table)
 
 

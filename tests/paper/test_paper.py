@@ -147,7 +147,7 @@ def test_each_variant_is_a_panel(tmp_path, monkeypatch):
     seen, item = {}, ITEMS["figure-annealed"]
     monkeypatch.setitem(making.ITEMS, "curves", lambda panels, **more: seen.update(panels, more=more) or {"png": b""})
     (methods,) = item["overrides"]
-    making.make("figure-annealed", item, Panels(), [])
+    making.make("figure-annealed", item, Panels(), item["panels"])
     assert seen.pop("more") == {"gradients": True} and seen == {
         "energy, final model as usual": f"energy {methods}",
         "energy, final model annealed": f"energy {methods} final.schedule=cosine",
