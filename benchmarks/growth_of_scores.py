@@ -25,6 +25,7 @@ from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.random_projection import RandomProjection
 from fimo.problem import Problem
 from fimo.ranking import rank_rows
+from fimo.rows import map_inputs
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 
 Works = Mapping[int, Callable[[], object]]
@@ -97,18 +98,17 @@ def _part(problem: Problem, rows: int = ROWS[1], tests: int = TESTS[1], left_out
     return replace(problem, train=train, test=test, left_out=Groups.of(range(left_out), rows))
 
 
-def longer(problem: Problem, times: int, left_out: int = 8) -> Problem:
+def longer(problem: Problem, times: int) -> Problem:
     """The training rows of the commonest length, with each sequence so many times over."""
     rows = problem.train
-    assert isinstance(rows.inputs, dict) and rows.lengths is not None
+    assert rows.lengths is not None
     length = int(rows.lengths.mode().values)
     alike = rows.keep((rows.lengths == length).nonzero().flatten())
 
     def repeated(tensor: Tensor) -> Tensor:
         return tensor[:, :length].repeat(1, times)
 
-    assert isinstance(alike.inputs, dict)
-    inputs = {name: repeated(tensor) for name, tensor in alike.inputs.items()}
+    inputs = map_inputs(repeated, alike.inputs)
     lengths = torch.full((len(alike),), length * times)
     train = replace(alike, inputs=inputs, targets=repeated(alike.targets), lengths=lengths)
-    return replace(problem, train=train, left_out=Groups.of(range(left_out), len(train)))
+    return replace(problem, train=train, left_out=Groups.of(range(8), len(train)))

@@ -18,7 +18,7 @@ FEW_MIB = 64
 
 def markdown(lines: Sequence[Line]) -> str:
     """Tables of measurements and of exponents."""
-    text = ["# Benchmark", "", _machines(lines), "", *_table([line for line in lines if "points" not in line])]
+    text = ["# Benchmark", "", measured_on(lines), "", *_table([line for line in lines if "points" not in line])]
     text += ["", NOTES.replace("\n", " ")]
     if grown := [line for line in lines if "points" in line]:
         text += ["", *_growth(grown), "", GROWTH.replace("\n", " ")]
@@ -42,8 +42,9 @@ def _exponents(line: Line) -> str:
     return f"{line['exponent']:.2f}, {memory}"
 
 
-def _machines(lines: Sequence[Line]) -> str:
-    machines = dict.fromkeys(f"{line['device']}, {line['date']}" for line in lines)
+def measured_on(lines: Sequence[Line]) -> str:
+    """On which machines, and when."""
+    machines = dict.fromkeys(f"{line['device']}, {line['date']}" for line in lines if "device" in line)
     return f"Measured on: {'; '.join(machines)}."
 
 

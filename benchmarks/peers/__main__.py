@@ -23,16 +23,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.methods import SHARE
 from benchmarks.peers import libraries as peers
 from benchmarks.peers.libraries import Work
-from benchmarks.peers.rows import PROJECTION, SHARE
+from benchmarks.peers.rows import PROJECTION
+from benchmarks.report import measured_on
 from benchmarks.timing import Line, machine, peak_mib, seconds
 from fimo.app.config import compose_config, run_of
 from fimo.attribution import attribute
 from fimo.errors import UserError
 from fimo.messages import log_to_stdout, silence_libraries
 from fimo.pipeline import artifacts
-from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.preconditioners.mean_of_inverses import MeanOfInverses
@@ -116,12 +117,11 @@ CASES = {
 
 def ours(method: str, problem: Problem) -> Work:
     """The work of a method of ours: scores `[test, training row]`, all of it made anew."""
-    damping = Damping(SHARE, "mean_eigenvalue")
     made: dict[str, Callable] = {
         "Grad-Dot": lambda: Identity(method),
-        "EK-FAC": lambda: KroneckerFactors(method, damping),
-        DRAWN: lambda: KroneckerFactors(method, damping, curvature="sampled"),
-        "DataInf": lambda: MeanOfInverses(method, damping),
+        "EK-FAC": lambda: KroneckerFactors(method, SHARE),
+        DRAWN: lambda: KroneckerFactors(method, SHARE, curvature="sampled"),
+        "DataInf": lambda: MeanOfInverses(method, SHARE),
         "TRAK": lambda: RandomProjection(method, PROJECTION, projections=1),
     }
     return lambda: torch.from_numpy(attribute(problem, made[method]()).values)
@@ -200,10 +200,9 @@ def markdown(lines: Sequence[Line]) -> str:
         )  # fmt: skip
         rows.append(f"{head} {' | '.join(cells)} |")
     sizes = dict.fromkeys(f"{line['case']}: {line['size']}" for line in lines)
-    machines = dict.fromkeys(f"{line['device']}, {line['date']}" for line in lines if "device" in line)
     text = f"One thread; medians of {ROUNDS} rounds in turn, one where a library takes more than {LONG} s. Memory and "
     text += "cosines: ours, then theirs. Grad-Dot is held against plain autograd, TRAK draws another projection. "
-    return "\n".join([*rows, "", f"{text}{'; '.join(sizes)}. Measured on: {'; '.join(machines)}."]) + "\n"
+    return "\n".join([*rows, "", f"{text}{'; '.join(sizes)}. {measured_on(lines)}"]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

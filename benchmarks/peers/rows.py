@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.methods import SHARE
 from fimo.problem import Problem, copied
 from fimo.rows import Rows
 
 BATCH = 256  # rows
-SHARE = 0.1  # of the mean eigenvalue, the damping of EK-FAC and DataInf
 PROJECTION = 512  # of TRAK
 
 
@@ -51,4 +51,4 @@ def one_damping(problem: Problem) -> float:
     for *inputs, targets in DataLoader(dataset(few), 1):
         loss = problem.objective.loss(model(*inputs), targets).sum()
         total += sum(float(g.square().sum()) for g in torch.autograd.grad(loss, list(model.parameters())))
-    return SHARE * total / len(few) / problem.size
+    return SHARE.scale * total / len(few) / problem.size

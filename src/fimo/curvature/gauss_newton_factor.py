@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from fimo.curvature.linear_system import LinearSystem
@@ -91,8 +92,6 @@ class GaussNewtonFactor:
 
     def largest_eigenvalue(self) -> float:
         """Of G, to a thousandth, from below."""
-        from scipy.sparse.linalg import eigsh  # which most runs need not wait for
-
         start = np.random.default_rng(0).standard_normal(len(self.gram))
         (largest,) = eigsh(self.gram.cpu().numpy(), 1, v0=start, tol=1e-3, return_eigenvectors=False)
         return float(largest) / self.n

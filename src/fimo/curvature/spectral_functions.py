@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fimo.curvature.spectrum import Spectrum, WithImage
-from fimo.gradients.base import Gradients
+from fimo.curvature.spectrum import Spectrum
+from fimo.gradients.base import Gradients, Prepared
 from fimo.memory import BLOCK_BYTES
 from fimo.problem import Parameters, Problem
 
@@ -37,11 +37,7 @@ class SpectralFunctions:
         """f(G) times each gradient."""
         return Filtered(self, gradients)
 
-    def for_both(self, gradients: Gradients) -> WithImage:
-        """Gradients in the form that products with others and the quadratic form both begin with."""
-        return WithImage(gradients, self.spectrum.image(gradients))
-
-    def quadratic_form(self, gradients: Gradients | WithImage) -> Tensor:
+    def quadratic_form(self, gradients: Gradients | Prepared[Tensor]) -> Tensor:
         """gᵀ f(G) g of each gradient, `[…, gradient]`."""
         squares = self.spectrum.coordinates(gradients).square()
         return self.outside.to(squares) * gradients.norms().square().to(squares) + self.slopes @ squares
@@ -104,9 +100,8 @@ class Filtered:
     def inner(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[…, row of self, row of gradients]`."""
         spectrum, outside = self.functions.spectrum, self.functions.outside.to(self._slopes)[..., None]
-        if not isinstance(gradients, WithImage):
-            gradients = self.functions.for_both(gradients)
-        plain, theirs = outside * self.gradients.inner(gradients.gradients).double(), gradients.image
+        others = spectrum.prepared(gradients)
+        plain, theirs = outside * self.gradients.inner(others.gradients).double(), others.made
         self._met.append(theirs.shape[1])
         count = len(self._slopes) * self._own.shape[1]
         if count <= min(sum(self._met) - 1, len(spectrum.vectors)):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
-from fimo.gradients.base import Gradients
+from fimo.gradients.base import Prepared
 from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.dense import DenseGradients
 from fimo.gradients.shared import made_once
@@ -18,23 +18,6 @@ from fimo.gradients.source import GradientSource
 from fimo.gradients.training_set import jvp_over_training_set, vjp_over_training_set
 from fimo.memory import DUAL_BYTES
 from fimo.problem import Parameters, Problem
-
-
-@dataclass(frozen=True)
-class WithImage:
-    """Gradients, and A g of each, with which several products with functions of G begin.
-
-    Attributes:
-        gradients: `[gradient]`.
-        image: `[n·rank, gradient]`.
-    """
-
-    gradients: Gradients
-    image: Tensor
-
-    def norms(self) -> Tensor:
-        """Euclidean norms over all parameters, `[gradient]`."""
-        return self.gradients.norms()
 
 
 @dataclass(frozen=True)
@@ -99,7 +82,11 @@ class Spectrum(ABC):
 
     def coordinates(self, gradients: Any) -> Tensor:
         """UᵀB g, `[eigenvalue, gradient]`: √(nσ) times the component along each eigenvector of G."""
-        return self.vectors.T @ (gradients.image if isinstance(gradients, WithImage) else self.image(gradients))
+        return self.vectors.T @ self.prepared(gradients).made
+
+    def prepared(self, gradients: Any) -> Prepared[Tensor]:
+        """Gradients with B g of each, with which all products with functions of G begin."""
+        return gradients if isinstance(gradients, Prepared) else Prepared(gradients, self.image(gradients))
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ def _outputs(problem: Problem, counts: Callable[[nn.Module], bool]) -> list[int]
             sizes.append(output.numel())
 
     hooks = [module.register_forward_hook(count) for module in problem.network.modules() if counts(module)]
+    if not hooks:
+        return []
     try:
         with torch.no_grad():
             problem.network(problem.train.take(slice(0, 1), problem.train.longest(slice(None)))[0])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 # Of linear combinations, `[new row, row]`: the same for all parameter tensors, or by the name of each.
 Coefficients = Tensor | Mapping[str, Tensor]
+Made = TypeVar("Made")
 
 
 class Vectors(Protocol):
@@ -85,6 +87,23 @@ class Gradients(ABC):
     @abstractmethod
     def linear_combination(self, coefficients: Coefficients) -> LinearCombination:
         """Linear combinations of the rows, `coefficients [new row, row]`."""
+
+
+@dataclass(frozen=True)
+class Prepared(Generic[Made]):
+    """Gradients, and what several products with them begin with, so that it is made once.
+
+    Attributes:
+        gradients: as they are.
+        made: of them.
+    """
+
+    gradients: Gradients
+    made: Made
+
+    def norms(self) -> Tensor:
+        """Euclidean norms over all parameters, `[row]`."""
+        return self.gradients.norms()
 
 
 def joined_blocks(blocks: Iterable[Gradients], most_bytes: float, at_most: float) -> Iterator[Gradients]:

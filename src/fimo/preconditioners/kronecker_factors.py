@@ -13,6 +13,7 @@ from torch import Tensor
 from fimo.curvature.roots import damping_root
 from fimo.errors import MethodFailed
 from fimo.gradients import Gradients, GradientSource
+from fimo.gradients.base import Prepared
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
 from fimo.preconditioners.base import NO_DRAWS, Preconditioner
 from fimo.preconditioners.damping import Damping, vanishing
@@ -23,20 +24,10 @@ from fimo.problem import Problem
 # A note names so many parameters; all are in the diagnostics.
 MOST_NAMED = 6
 
-
 Layers = Sequence[tuple[LayerBasis, Tensor]]
 
 
-@dataclass(frozen=True)
-class InBases:
-    """Gradients, and the same in the basis of each layer."""
-
-    gradients: Gradients
-    rotated: Sequence[Rotated]
-
-    def norms(self) -> Tensor:
-        """Euclidean norms over all parameters, `[row]`."""
-        return self.gradients.norms()
+InBases = Prepared[Sequence[Rotated]]  # gradients, and the same in the basis of each layer
 
 
 def in_bases(layers: Layers, gradients: Gradients | InBases) -> Iterable[Rotated]:
@@ -46,8 +37,8 @@ def in_bases(layers: Layers, gradients: Gradients | InBases) -> Iterable[Rotated
         layers: the bases, and what belongs to them.
         gradients: in either form.
     """
-    if isinstance(gradients, InBases):
-        return gradients.rotated
+    if isinstance(gradients, Prepared):
+        return gradients.made
     return (basis.rotated(gradients) for basis, _ in layers)
 
 
@@ -166,7 +157,7 @@ class KroneckerFactors(Preconditioner):
 
     def for_both(self, gradients: Gradients) -> InBases:
         """The gradients, and the same in the basis of each layer: both products begin there."""
-        return InBases(gradients, list(in_bases(self.layers, gradients)))
+        return Prepared(gradients, list(in_bases(self.layers, gradients)))
 
     def quadratic_form(self, gradients: Gradients | InBases) -> Tensor:
         """The sum over layers of the squared entries of Qᵀ g, each over its damped eigenvalue, `[row]`."""

@@ -192,7 +192,7 @@ class GaussNewtonFilter(Preconditioner):
 
     def for_both(self, gradients: Any) -> Any:
         """With A g of each, where G is decomposed."""
-        return self.P.for_both(gradients) if isinstance(self.P, SpectralFunctions) else gradients
+        return self.P.spectrum.prepared(gradients) if isinstance(self.P, SpectralFunctions) else gradients
 
     def quadratic_form(self, gradients: Any) -> Tensor:
         """φ(g)ᵀ f(G) φ(g) of each row, `[row]`, or `[function, row]` of several functions."""
