@@ -21,6 +21,7 @@ from fimo.app.checks import check_values
 from fimo.app.errors import CONFIG_DIR, EXPECTED, sentence
 from fimo.app.multirun import ExitCode
 from fimo.app.settings import with_home
+from fimo.compat import lasting_imports
 from fimo.errors import Diverged, UserError
 from fimo.messages import log_to_stdout, silence_libraries
 from hydra_plugins.fimo.ray import RayLauncher
@@ -101,7 +102,8 @@ def _job(function: Command, cfg: DictConfig, suffix: str) -> int | float:
     if suffix and not any(override.startswith("name=") for override in job.overrides.task):
         cfg.name = f"{cfg.name}{suffix}"
     check_values(cfg)
-    from fimo.app.config import run_of  # imports torch: what is wrong with the values was said before
+    with lasting_imports():
+        from fimo.app.config import run_of  # imports torch: what is wrong with the values was said before
 
     try:
         return function(run_of(cfg))

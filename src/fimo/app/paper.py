@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from fimo.app.errors import CONFIG_DIR
+from fimo.compat import lasting_imports
 from fimo.errors import UserError
 from fimo.messages import log_to_stdout, silence_libraries
 
@@ -55,9 +56,10 @@ def make_items(arguments: Sequence[str]) -> None:
 
 
 def _make(items: dict[str, Any], targets: Sequence[str], overrides: Sequence[str], datasets: Sequence[str]) -> None:
-    from fimo.app.config import compose_config
-    from fimo.paper.making import make, write_page
-    from fimo.paper.panels import Panels
+    with lasting_imports():
+        from fimo.app.config import compose_config
+        from fimo.paper.making import make, write_page
+        from fimo.paper.panels import Panels
 
     cfg = compose_config(overrides)
     if unknown := [name for name in cfg.facts.panels or [] if name not in EXPERIMENTS]:

@@ -79,8 +79,8 @@ def _outputs(problem: Problem, counts: Callable[[nn.Module], bool]) -> list[int]
 def runs_per_chunk(training: FurtherTraining, problem: Problem, runs: int) -> int:
     """Runs, or tangents, that take their steps together: `runs_at_once`, or as many as fit into memory.
 
-    That is `CPU_CHUNK_BYTES`, or half of what is free on a GPU. On a CPU it depends on sizes alone, so a repeated run
-    rounds as the first one did.
+    That is `CPU_CHUNK_BYTES`, or half of what is free on a GPU, and one where runs are not stacked. On a CPU it depends
+    on sizes alone, so a repeated run rounds as the first one did.
 
     Args:
         training: what further training is.
@@ -92,6 +92,8 @@ def runs_per_chunk(training: FurtherTraining, problem: Problem, runs: int) -> in
     """
     if training.runs_at_once is not None:
         return training.runs_at_once
+    if not (training.tangents or are_stacked(training, problem)):
+        return 1
     budget = CPU_CHUNK_BYTES if problem.device.type == "cpu" else free_memory(problem.device) // 2
     more = problem.left_out.largest - 1 if training.leave_out == "every_step" else 0  # rows beside those of a batch
     return max(1, min(runs, budget // run_bytes(problem, training.batch_size + more, training.dtype)))

@@ -80,7 +80,7 @@ class FurtherTrainingModule(pl.LightningModule):
             check_smallest_batch(self.problem, settings)
         groups = self._unlike_the_full_run(updated).repeat(len(self.seeds))
         stacked = are_stacked(settings, self.problem)
-        at_once = runs_per_chunk(settings, self.problem, len(groups)) if stacked else 1
+        at_once = runs_per_chunk(settings, self.problem, len(groups))
         how = settings.clip, updated, settings.autocast, stacked
         self.ensemble = Ensemble(self.problem, groups, settings.optimizer, at_once, *how)
         self.tangents = self._tangents() if settings.tangents else None

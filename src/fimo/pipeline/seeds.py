@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from filelock import BaseFileLock
 from pytorch_lightning.loggers import Logger
 
-from fimo.further_training.footprint import are_stacked, runs_per_chunk, seeds_per_ensemble
+from fimo.further_training.footprint import runs_per_chunk, seeds_per_ensemble
 from fimo.further_training.modes import is_stochastic
 from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
@@ -74,8 +74,7 @@ def seeds_together(run: Run, seeds: int) -> int:
     if together == "auto":
         together = 1 if is_stochastic(problem) else min(seeds, seeds_per_ensemble(training, problem, runs))
     together = int(together)
-    stacked = training.tangents or are_stacked(training, problem)
-    at_once = runs_per_chunk(training, problem, runs - 1 if training.tangents else runs * together) if stacked else 1
+    at_once = runs_per_chunk(training, problem, runs - 1 if training.tangents else runs * together)
     several = f"{together} seed{'s' if together > 1 else ''} at a time"
     what = f"one run and {runs - 1} tangents" if training.tangents else f"{runs} runs"
     held = f"{'at least ' if problem.part else ''}{at_once} at once"  # more where what is frozen is computed once
