@@ -36,6 +36,8 @@ KEEP = ("last", "best")
 class FinalTraining(pl.LightningModule):
     """Ordinary training of one network on batches of `Rows`.
 
+    The steps are its own: what Lightning does around an optimiser takes as long as a step of a small network.
+
     Args:
         network: trained in place.
         objective: its mean over the batch is descended.
@@ -64,6 +66,7 @@ class FinalTraining(pl.LightningModule):
         schedule: str = "constant",
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.network, self.objective = network, objective
         self.optimizer_class, self.lr, self.weight_decay = OPTIMIZERS[optimizer], lr, weight_decay
         self.clip, self.augment, self.schedule = clip, augment, SCHEDULES[schedule]
@@ -74,31 +77,28 @@ class FinalTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser of all parameters, with the schedule of its learning rate over the steps of all epochs."""
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
-        optimizer = self.optimizer_class(self.network.parameters(), **settings)
-        if self.schedule is None:
-            return optimizer
-        scheduler = self.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        self.stepped = self.optimizer_class(self.network.parameters(), **settings)
+        if self.schedule is not None:
+            self.rates = self.schedule(self.stepped, int(self.trainer.estimated_stepping_batches))
+        return self.stepped
 
-    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
-        """Mean loss of a batch.
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
+        """One step down the mean loss of a batch.
 
         Args:
             batch: inputs and targets.
             batch_idx: it doesn't matter.
-
-        Returns:
-            The mean, a scalar.
         """
         inputs, targets = batch
         if self.augment is not None:
             inputs = self.augment(inputs)
-        return self.objective.loss(self.network(inputs), targets).mean()
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient."""
+        self.stepped.zero_grad()
+        self.objective.loss(self.network(inputs), targets).mean().backward()
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        self.stepped.step()
+        if self.schedule is not None:
+            self.rates.step()
 
     def on_train_epoch_end(self) -> None:
         """Stop at once where training diverged; remember the parameters where they are the best so far.
