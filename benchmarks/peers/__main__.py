@@ -107,8 +107,10 @@ CASES = {
         {"Grad-Dot": GRAD_DOT, "EK-FAC": KRONFLUENCE, DRAWN: KRONFLUENCE},
     ),
     "decoder": Case(
-        "decoder of 2 layers × 32, 600 lines, 50 tests, float32",
-        ("experiment=language", "final.epochs=1"),
+        "decoder of 2 layers × 32, 697 sentences, 50 tests, float32",
+        ("experiment=language", "data=text_lines", "data.source.file=${paths.data_dir}/sst2/dev.tsv",
+         "data.source.text=sentence", "data.vocabulary=500", "data.max_length=32", "data.test_count=50",
+         "final.epochs=1"),
         torch.float32,
         {"Grad-Dot": GRAD_DOT},
     ),

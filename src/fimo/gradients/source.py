@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -184,20 +184,20 @@ def factorisation_for(problem: Problem) -> Factorisation | None:
     return factorisation
 
 
-def mean_squares(source: GradientSource, cotangents: Cotangents = of_fisher) -> dict[str, float]:
+def mean_squares(problem: Problem, blocks: Iterable[Gradients]) -> dict[str, float]:
     """Mean over training rows and entries of the squared gradient, by parameter tensor.
 
     With `of_curvature` it is the mean eigenvalue of the Gauss–Newton matrix's block for each tensor.
 
     Args:
-        source: of the gradients.
-        cotangents: of the scalars that are differentiated, those of the empirical Fisher matrix by default.
+        problem: with the training rows.
+        blocks: of the gradients at all of them.
 
     Returns:
         By name, in squared units of the gradient.
     """
-    problem, totals = source.problem, dict.fromkeys(source.problem.parameters, 0.0)
-    for block in source.blocks(problem.train, cotangents):
+    totals = dict.fromkeys(problem.parameters, 0.0)
+    for block in blocks:
         for name, squares in block.squares().items():
             totals[name] += float(squares.sum())
     return {name: total / (len(problem.train) * problem.parameters[name].numel()) for name, total in totals.items()}

@@ -54,7 +54,8 @@ class LayerwiseInverse:
         covered = {name for basis, _ in factors.layers for name in basis.names}
         diagonal = {}
         if covered < set(curvature.problem.parameters):
-            means = mean_squares(GradientSource(curvature.problem, factored=metric is None), of_curvature)
+            source = GradientSource(curvature.problem, factored=metric is None)
+            means = mean_squares(source.problem, source.blocks(source.problem.train, of_curvature))
             diagonal = {name: mean + damping for name, mean in means.items() if name not in covered}
         return cls(curvature.problem.parameters, factors.layers, diagonal)
 

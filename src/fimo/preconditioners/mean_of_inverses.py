@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -14,7 +14,7 @@ from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.base import LinearCombination
 from fimo.gradients.cotangents import of_fisher
 from fimo.gradients.source import mean_squares
-from fimo.memory import KEPT_GRADIENT_BYTES, PRODUCT_ROWS
+from fimo.memory import BLOCK_BYTES, KEPT_GRADIENT_BYTES, PRODUCT_ROWS
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.preconditioners.settings import require_instance
@@ -46,7 +46,9 @@ class MeanOfInverses(Preconditioner):
         self.n, weights = len(problem.train), problem.train.weights
         # w̄/w_k, which takes ‖√w_k g_k‖² to w̄ ‖g_k‖². Any number does where both are 0.
         self.ratios = None if weights is None else torch.where(weights > 0, weights.mean() / weights, 1.0)
-        means = mean_squares(self.source)
+        # Where they are few they are made once.
+        self.kept = list(self._made()) if self.n * self.source.row_bytes <= BLOCK_BYTES else None
+        means = mean_squares(problem, self._blocks())
         zero = vanishing(means, problem.dtype)
         self.values = {
             name: self.damping.value(self.source, partial(float, mean))
@@ -69,11 +71,19 @@ class MeanOfInverses(Preconditioner):
             result = result + term
         return result
 
+    def _made(self) -> Iterator[Gradients]:
+        """Gradients of all training rows, block by block, made anew."""
+        return self.source.blocks(self.source.problem.train, of_fisher, PRODUCT_ROWS)
+
+    def _blocks(self) -> Iterable[Gradients]:
+        """The same, as they were made where they are kept."""
+        return self._made() if self.kept is None else self.kept
+
     def quadratic_form(self, gradients: Gradients) -> Tensor:
         """Σ_l (‖g_l‖² − mean over k of (g_kl·g_l)² / (λ_l + ‖g_kl‖²)) / λ_l, `[row]`."""
         total = sum(squares / self.values.get(name, torch.inf) for name, squares in gradients.squares().items())
         start = 0
-        for block in self.source.blocks(self.source.problem.train, of_fisher, PRODUCT_ROWS):
+        for block in self._blocks():
             rows = slice(start, start := start + len(block))
             products = gradients.inner_per_parameter(block)
             for name, weights in self._weights(block, products, rows):
@@ -85,7 +95,7 @@ class MeanOfInverses(Preconditioner):
         """What P times each gradient is the sum of: one term of its own, and one for each block of training rows."""
         yield gradients.linear_combination(dict(self._own(gradients)))
         start = 0
-        for block in self.source.blocks(self.source.problem.train, of_fisher):
+        for block in self._blocks():
             rows = slice(start, start := start + len(block))
             yield block.linear_combination(dict(self._weights(block, gradients.inner_per_parameter(block), rows)))
 
