@@ -185,11 +185,18 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
 
 def _rows_of_products(view: View, block_bytes: int) -> int:
     """Rows of a block whose products fit into memory: with all rows of a dual, and with some tensor by tensor."""
-    problem = view.at_train
-    outputs, n = problem.outputs(problem.parameters, problem.train[slice(0, 1)][0])[0].numel(), len(problem.train)
-    sampling = view.P.sampling
-    products = max(n * (outputs if sampling is None else sampling.samples), min(PRODUCT_ROWS, n) * len(problem.theta))
+    problem, n = view.at_train, len(view.at_train.train)
+    products = max(n * _columns(view.P, problem), min(PRODUCT_ROWS, n) * len(problem.theta))
     return max(1, block_bytes // (8 * products))
+
+
+def _columns(P: Preconditioner, problem: Problem) -> int:
+    """Columns of the root of P's curvature at a row, at the most; a language model has as many outputs as tokens."""
+    if P.sampling is not None:
+        return P.sampling.samples
+    if P.kind in ("none", "empirical_fisher"):
+        return int(P.kind != "none")
+    return problem.outputs(problem.parameters, problem.train[slice(0, 1)][0])[0].numel()
 
 
 def _by_matrix(values: Tensor) -> Tensor:
