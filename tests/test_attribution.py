@@ -8,11 +8,14 @@ import torch
 from methods import METHODS
 from problems import problem
 
-from fimo.attribution import attribute
+from fimo.attribution import _columns, attribute
 from fimo.errors import UserError
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
 from fimo.gradients import GradientSource
+from fimo.preconditioners.conjugate_gradients import ConjugateGradients
+from fimo.preconditioners.damping import Damping
+from fimo.preconditioners.identity import Identity
 from fimo.reference import gradients as reference
 
 PROBLEMS = [
@@ -134,3 +137,15 @@ def test_sentences_are_sampled_shortest_first():
     assert sentences.sampled(None).train.index.tolist() == [1, 4, 2, 5, 0, 3]
     assert sentences.sampled(3).train.index.tolist() == [4, 2, 0]
     assert question.sampled(None) is question and question.sampled(3).train.index.tolist() == [0, 2, 4]
+
+
+def test_rows_of_a_block_are_bounded_by_columns_of_the_curvature_alone():
+    """Else methods without one took a few rows of a language model at a time, since it has so many outputs."""
+    question = problem("classification")
+    (outputs,) = question.outputs(question.parameters, question.train[slice(0, 1)][0]).shape[1:]
+    columns = {
+        curvature: _columns(ConjugateGradients("CG", Damping(1), curvature=curvature), question)
+        for curvature in ("exact", "sampled", "empirical_fisher")
+    }
+    assert columns == {"exact": outputs, "sampled": 1, "empirical_fisher": 1} and outputs > 1
+    assert _columns(Identity("Grad-Dot"), question) == 0

@@ -1,4 +1,4 @@
-"""DataInf, EK-FAC and TRAK; dampings and their units."""
+"""EK-FAC and TRAK; dampings and their units."""
 
 from dataclasses import replace
 
@@ -15,14 +15,12 @@ from fimo.errors import MethodFailed, UserError
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature
 from fimo.gradients.source import mean_square, mean_squares
-from fimo.preconditioners import mean_of_inverses
 from fimo.preconditioners import projections as random_projections
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.exact_gauss_newton import ExactGaussNewton
 from fimo.preconditioners.identity import Identity
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
-from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 from fimo.preconditioners.neumann_series import NeumannSeries
 from fimo.preconditioners.projections import RandomSigns, SparseSigns
 from fimo.preconditioners.random_projection import RandomProjection, automatic_size
@@ -50,18 +48,8 @@ class TestDamping:
 
     def test_blocks_of_rows_dont_matter(self):
         question = problem("classification")
-        sources = GradientSource(question), GradientSource(question, block_bytes=1)
-        whole, small = (mean_squares(question, source.blocks(question.train)) for source in sources)
-        assert whole == pytest.approx(small, rel=1e-12)
-
-    def test_datainf_is_the_same_where_its_gradients_are_made_anew(self, monkeypatch):
-        question, scores = problem("classification"), []
-        for most_bytes in (2**30, 0):
-            monkeypatch.setattr(mean_of_inverses, "BLOCK_BYTES", most_bytes)
-            method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue"))
-            scores.append(attribute(question, method).values)
-            assert (method.kept is None) == (most_bytes == 0)
-        np.testing.assert_allclose(*scores, rtol=1e-12)
+        blocks = (GradientSource(question, block_bytes=most).blocks(question.train) for most in (2**28, 1))
+        assert next(means := (mean_squares(question, made) for made in blocks)) == pytest.approx(next(means), rel=1e-12)
 
     @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), "much", None, True])
     def test_a_scale_that_is_no_damping(self, scale):
