@@ -194,8 +194,10 @@ def _columns(P: Preconditioner, problem: Problem) -> int:
     """Columns of the root of P's curvature at a row, at the most; a language model has as many outputs as tokens."""
     if P.sampling is not None:
         return P.sampling.samples
-    if P.kind in ("none", "empirical_fisher"):
-        return int(P.kind != "none")
+    if P.kind == "none":
+        return 0
+    if P.kind == "empirical_fisher":
+        return 1
     return problem.outputs(problem.parameters, problem.train[slice(0, 1)][0])[0].numel()
 
 

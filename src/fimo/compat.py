@@ -78,7 +78,7 @@ def tune_process() -> None:
 def lasting_imports() -> Iterator[None]:
     """Import inside what stays as long as the process: nothing of it is searched for garbage, now or later.
 
-    Python searches all that was imported again and again while more is: 2 of 12 seconds (measured).
+    Python searches all that was imported again and again while more is: 0.8 of 5.6 seconds before a run (measured).
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -14,7 +14,7 @@ from fimo.attribution import attribute
 from fimo.errors import MethodFailed, UserError
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import of_curvature
-from fimo.gradients.source import mean_square, mean_squares
+from fimo.gradients.source import mean_square
 from fimo.preconditioners import projections as random_projections
 from fimo.preconditioners.conjugate_gradients import ConjugateGradients
 from fimo.preconditioners.damping import Damping
@@ -45,11 +45,6 @@ class TestDamping:
         mean = Damping(0.1, "mean_eigenvalue").of_curvature(source, facts)
         assert mean == pytest.approx(0.1 * G.trace().item() / len(G))
         assert Damping(0.25).of_curvature(source, facts) == 0.25 and facts["damping"] == "0.25"
-
-    def test_blocks_of_rows_dont_matter(self):
-        question = problem("classification")
-        blocks = (GradientSource(question, block_bytes=most).blocks(question.train) for most in (2**28, 1))
-        assert next(means := (mean_squares(question, made) for made in blocks)) == pytest.approx(next(means), rel=1e-12)
 
     @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf"), "much", None, True])
     def test_a_scale_that_is_no_damping(self, scale):

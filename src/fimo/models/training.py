@@ -74,7 +74,7 @@ class FinalTraining(pl.LightningModule):
         self.best_epoch, self.best_value = 0, -torch.inf
         self.best_state: dict[str, Tensor] = {}
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimiser of all parameters, with the schedule of its learning rate over the steps of all epochs."""
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         self.stepped = self.optimizer_class(self.network.parameters(), **settings)
