@@ -14,6 +14,7 @@ from torch import Tensor
 from fimo.compat import differentiable_attention
 from fimo.errors import UserError
 from fimo.gradients import Vectors
+from fimo.gradients.combinations import for_products
 from fimo.gradients.cotangents import of_loss, of_measurement
 from fimo.gradients.source import GradientSource
 from fimo.gradients.verified import factors_or_dense
@@ -139,7 +140,8 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
     else:
         rows, order = rows.sorted_by_length
         source = GradientSource(at_rows, P.factored, block_bytes)
-        products = (matrix @ phi(g) for g in source.joined_blocks(rows, of_rows, PRODUCT_BLOCKS * block_bytes))
+        blocks = source.joined_blocks(rows, of_rows, PRODUCT_BLOCKS * block_bytes)
+        products = (for_products(matrix @ phi(g), len(others)) for g in blocks)
     first, at_most = 0, _rows_of_products(view, block_bytes)
     # Products with a curvature are made of other gradients, which are multiplied out anew for each block.
     together = block_bytes * (1 if P.kind == "none" else PRODUCT_BLOCKS)

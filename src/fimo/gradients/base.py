@@ -89,6 +89,24 @@ class Gradients(ABC):
         """Linear combinations of the rows, `coefficients [new row, row]`."""
 
 
+class ExplicitGradients(Gradients):
+    """Gradients that can be written out: as they are, some rows at a time."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Entries of one gradient."""
+
+    @property
+    @abstractmethod
+    def pair_operations(self) -> float:
+        """Multiplications that an inner product of two gradients of this form takes, on average."""
+
+    @abstractmethod
+    def written(self) -> Iterator[dict[str, Tensor]]:
+        """The gradients as they are, some rows at a time: by parameter tensor, `[row, entry]`."""
+
+
 @dataclass(frozen=True)
 class Prepared(Generic[Made]):
     """Gradients, and what several products with them begin with, so that it is made once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from fimo.gradients.base import Coefficients, Gradients, coefficients_of
+from fimo.gradients.base import Coefficients, ExplicitGradients, coefficients_of
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, Rows, map_inputs
@@ -18,7 +18,7 @@ from fimo.vmapping import vmap_or_loop
 
 
 @dataclass(frozen=True)
-class DenseGradients(Gradients):
+class DenseGradients(ExplicitGradients):
     """Gradients as they are: a tensor `[row, *parameter shape]` for each parameter.
 
     Attributes:
@@ -39,6 +39,20 @@ class DenseGradients(Gradients):
     def held_bytes(self) -> int:
         """Memory that the rows hold, in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @property
+    def size(self) -> int:
+        """Entries of one gradient."""
+        return sum(tensor[0].numel() for tensor in self.tensors.values())
+
+    @property
+    def pair_operations(self) -> int:
+        """As many as there are entries."""
+        return self.size
+
+    def written(self) -> Iterator[dict[str, Tensor]]:
+        """All rows at once, which are held as they are."""
+        yield self.matrices()
 
     def inner_per_parameter(self, other: DenseGradients) -> dict[str, Tensor]:
         """Inner products over each parameter tensor, `[row of self, row of other]`."""

@@ -90,6 +90,11 @@ class EmbeddingGradients(SequenceGradients):
     def _matrices_are_cheaper(self, other: SequenceGradients) -> bool:
         return False  # nearly all of their entries are zero
 
+    @property
+    def pair_operations(self) -> float:
+        """δ·δ' of all pairs of places."""
+        return (self._places / len(self)) ** 2 * self.fan_out
+
     def matrices(self, outputs: slice = ALL) -> Tensor:
         """Gradients as the parameter has its axes, `[row, row of the embedding, width]`, for some of the width."""
         result = []

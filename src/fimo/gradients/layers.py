@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fimo.gradients.base import Coefficients, Gradients, coefficients_of
-from fimo.memory import CACHE_BYTES
+from fimo.gradients.base import Coefficients, ExplicitGradients, Gradients
+from fimo.gradients.combinations import Combination
+from fimo.memory import CACHE_BYTES, WRITTEN_PART_BYTES
 
 ALL = slice(None)
 
@@ -122,37 +123,6 @@ def parameter_names(name: str, module: nn.Module) -> tuple[str, str | None]:
     return weight, bias if getattr(module, "bias", None) is not None else None
 
 
-@dataclass(frozen=True)
-class Combination:
-    """Sum of linear combinations of gradients, which has no factors of its own: kept as rows and coefficients.
-
-    Attributes:
-        terms: gradients and coefficients `[new row, row]`.
-    """
-
-    terms: tuple[tuple[Gradients, Coefficients], ...]
-
-    def inner(self, gradients: Gradients) -> Tensor:
-        """Inner products over all parameters, `[row of self, row of gradients]`."""
-        return torch.stack([_weighted(rows, by, gradients) for rows, by in self.terms]).sum(0)
-
-    def __add__(self, other: Combination | Gradients) -> Combination:
-        """Row by row."""
-        if isinstance(other, Combination):
-            return Combination(self.terms + other.terms)
-        rows = other.norms()
-        return Combination((*self.terms, (other, torch.eye(len(rows), dtype=rows.dtype, device=rows.device))))
-
-
-def _weighted(rows: Gradients, coefficients: Coefficients, gradients: Gradients) -> Tensor:
-    if isinstance(coefficients, Tensor):
-        products = rows.inner(gradients)
-        wide = torch.promote_types(coefficients.dtype, products.dtype)  # the terms of a solution nearly cancel
-        return coefficients.to(wide) @ products.to(wide)
-    by_name = rows.inner_per_parameter(gradients)
-    return torch.stack([coefficients_of(coefficients, name) @ product for name, product in by_name.items()]).sum(0)
-
-
 class FactoredGradients(Gradients):
     """Gradients that stay in factors: combinations of them are kept as rows and coefficients."""
 
@@ -162,7 +132,7 @@ class FactoredGradients(Gradients):
 
 
 @dataclass(frozen=True)
-class LayerGradients(FactoredGradients, Layer):
+class LayerGradients(FactoredGradients, ExplicitGradients, Layer):
     """Gradients of one layer's weight and bias, in factors.
 
     Attributes:
@@ -209,6 +179,14 @@ class LayerGradients(FactoredGradients, Layer):
         Args:
             most_bytes: that a piece may take, but for a single row; None for `LAYER_GRADIENT_BYTES`.
         """
+
+    def written(self) -> Iterator[dict[str, Tensor]]:
+        """The gradients as they are, see `ExplicitGradients`."""
+        sums, begin = self.sums() if self.bias is not None else None, 0
+        for piece in self.pieces(WRITTEN_PART_BYTES):
+            rows = slice(begin, begin := begin + len(piece))
+            weight = {self.weight: piece.flatten(1)}
+            yield weight if sums is None or self.bias is None else {**weight, self.bias: sums[rows]}
 
     def squared_entries(self) -> Tensor:
         """Sum over rows of the squared entries of the weight's gradient, `[fan-out, fan-in]`."""

@@ -67,6 +67,16 @@ class LinearGradients(LayerGradients):
         """Memory of both factors, in bytes."""
         return self.inputs.nbytes + self.deltas.nbytes
 
+    @property
+    def size(self) -> int:
+        """Entries of weight and bias."""
+        return self.deltas.shape[1] * (self.inputs.shape[1] + (self.bias is not None))
+
+    @property
+    def pair_operations(self) -> int:
+        """a·a' and δ·δ'."""
+        return self.inputs.shape[1] + self.deltas.shape[1]
+
     def inner_per_parameter(self, other: LinearGradients) -> dict[str, Tensor]:
         """(a·a')(δ·δ') for the weight, δ·δ' for the bias."""
         inputs, deltas = self.inputs @ other.inputs.T, self.deltas @ other.deltas.T

@@ -88,6 +88,17 @@ class SequenceGradients(LayerGradients):
     def _places(self) -> int:
         return sum(segment.deltas[..., 0].numel() for segment in self.segments)
 
+    @property
+    def size(self) -> int:
+        """Entries of weight and bias."""
+        return self.fan_out * (self.fan_in + (self.bias is not None))
+
+    @property
+    def pair_operations(self) -> float:
+        """Of all pairs of places, or of the gradients as they are where that is cheaper."""
+        places = self._places / len(self)
+        return min(places**2 * (self.fan_in + self.fan_out), self.fan_in * self.fan_out)
+
     def inner_per_parameter(self, other: SequenceGradients) -> dict[str, Tensor]:
         """Sums over pairs of places of (a·a')(δ·δ'), or products of the gradients as they are where that is cheaper."""
         products = self._inner_of_matrices if self._matrices_are_cheaper(other) else self._inner_of_pairs

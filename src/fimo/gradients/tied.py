@@ -89,6 +89,16 @@ class TiedGradients(LayerGradients):
         """Memory of all factors, in bytes."""
         return self.embedding.held_bytes + self.head.held_bytes
 
+    @property
+    def size(self) -> int:
+        """Entries of the weight."""
+        return self.head.size
+
+    @property
+    def pair_operations(self) -> float:
+        """Of both layers; what each has with the other's is as much as the embedding's, about."""
+        return self.head.pair_operations + 3 * self.embedding.pair_operations
+
     def matrices(self, outputs: slice = ALL) -> Tensor:
         """G as it is for some of the words, `[row, word, width]`."""
         first, last, _ = outputs.indices(self.words)
