@@ -101,7 +101,7 @@ def test_factors_are_verified_group_by_group():
     try:
         anew = RecomputedGradients.of(source, question.train, of_loss, 1)
         anew.norms()
-        layers = {names for seen in verified._computation.get().verified.values() for names in seen}
+        layers = {names for seen in verified._computation.get().verified.values() for names, _ in seen}
         assert {name for names in layers for name in names} == set(source.factorisation.layers)
     finally:
         verified._computation.reset(token)

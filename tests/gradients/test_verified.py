@@ -28,6 +28,8 @@ from varied_networks import (
 import fimo
 from fimo.attribution import attribute
 from fimo.gradients import GradientSource, verified
+from fimo.gradients.cotangents import of_loss
+from fimo.preconditioners import mean_of_inverses
 from fimo.reference import gradients as reference
 
 # How each is found out: by the first two rows, or at a block of other rows, by this sentence.
@@ -112,5 +114,30 @@ def test_rows_are_verified_once_in_a_computation(monkeypatch):
     look = verified.Computation.verifies
     monkeypatch.setattr(verified.Computation, "verifies", lambda *them: looks.append(look(*them)) or looks[-1])
     attribute(one, METHODS["CG"].make())
-    # The first two rows, some that say what the dual takes, all training rows twice, the left-out ones, the test rows.
-    assert looks == [True, True, True, False, True, True]
+    # The first two rows, some that say what the dual takes, all training rows for the curvature and for the damping,
+    # the left-out ones, the test rows.
+    assert looks == [True] * 6
+    looks.clear()
+    monkeypatch.setattr(mean_of_inverses, "BLOCK_BYTES", 0)
+    attribute(one, METHODS["DataInf"].make())
+    # The first two rows, all training rows for dampings, the test rows, all training rows, the left-out ones.
+    assert looks == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("scale", [1e-6, float("nan")], ids=["small", "not finite"])
+def test_rows_of_small_gradients_count_like_all_others(scale):
+    """A row's place in a layer is found out by what its own gradient is, not by how large those of others are."""
+    one = with_classes(Sorted)
+    source = GradientSource(one)
+
+    def cotangents(objective, outputs, targets):
+        vectors = of_loss(objective, outputs, targets)
+        return torch.cat([vectors[:-4] * 1e6, vectors[-4:] * scale])
+
+    if scale == scale:
+        with pytest.raises(fimo.UserError, match="some rows in the places of others"):
+            source(one.train, cotangents)
+    right = problem("classification")
+    gradients = GradientSource(right)(right.train, cotangents)
+    expected = GradientSource(right, factored=False)(right.train, cotangents)
+    torch.testing.assert_close(gradients.norms(), expected.norms(), equal_nan=True)

@@ -7,19 +7,20 @@ held against autograd's gradients (`require_right_sums`), and for each block of 
 - each layer is called once, with all rows (`require_single_calls`),
 - the graph that autograd keeps of the forward pass leads to no weight of a layer but through that call
   (`require_no_other_uses`),
-- nothing at the layer's row k is another row's (`require_own_rows`): with a random cotangent z_k and a random weight
-  w_k for each row k, the gradients δ at the layer's outputs are such that
+- nothing at the layer's row k is another row's (`require_own_rows`): with the cotangent z_k of each row k, whose
+  gradients are wanted, and a random weight w_k, the gradients δ at the layer's outputs are such that
 
     δ(w z)_k = w_k δ(z)_k
 
-All of it is linear in z, and so holds for random ones, but for a set of measure zero, only where it does for each row
-and every cotangent. Two backward passes to the layers' outputs are needed, none to the weights.
+Of a row with several cotangents z_k is a random combination. It is linear in w and in the combination, and so holds for
+random ones, but for a set of measure zero, only where it does for each row and all its cotangents. One backward pass to
+the layers' outputs is needed beside those that make the gradients.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from fimo.gradients.verified import FactorsDiffer, needs_verifying
+from fimo.gradients.verified import FactorsDiffer
 from fimo.rows import Inputs
 
 if TYPE_CHECKING:
@@ -120,28 +121,33 @@ def _nodes_before(tensors: Sequence[Tensor], calls: Collection[Node | None]) -> 
             yield node
 
 
-def require_own_rows(made: Pass) -> None:
+def require_own_rows(made: Pass, cotangents: Tensor, deltas: Sequence[Sequence[Tensor]]) -> None:
     """Refuse rows of which one has a part in another one's place in a layer.
-
-    Rows that the computation has taken before, with the same network, aren't looked at again.
 
     Args:
         made: the forward pass.
+        cotangents: of which gradients are wanted, `[row, output, scalar]`.
+        deltas: δ of each scalar, layer by layer, `[row, …]`.
 
     Raises:
         FactorsDiffer: naming the layer.
     """
-    if not needs_verifying(made.network, tuple(made.layers), made.rows):
-        return
-    outputs, results = made.outputs, made.results
-    cotangents, weights = _drawn(outputs)
-    plain = torch.autograd.grad(outputs, results, cotangents, **OPTIONS)
-    weighted = torch.autograd.grad(outputs, results, _by_row(cotangents, weights), **OPTIONS)
+    outputs, count = made.outputs, cotangents.shape[-1]
+    shares = 1 + _drawn((count,), outputs)
+    combined = cotangents[..., 0] if count == 1 else cotangents @ shares
+    plain = [parts[0] if count == 1 else _sum_of(parts, shares) for parts in zip(*deltas, strict=True)]
+    # All rows count alike, however small their gradients are; what isn't finite is for others to refuse.
+    norms = combined.flatten(1).norm(dim=1)
+    finite = norms.isfinite()
+    least = torch.finfo(norms.dtype).eps * torch.where(finite, norms, 0).max()
+    weights = (1 + _drawn((len(outputs),), outputs)) / norms.clamp(min=least.clamp(min=torch.finfo(norms.dtype).tiny))
+    cotangent = torch.where(_by_row(finite, combined), combined * _by_row(weights, combined), 0)
+    weighted = torch.autograd.grad(outputs, made.results, cotangent, **OPTIONS)
     tolerance = TOLERANCE.get(outputs.dtype, TOLERANCE_OTHERWISE)
-    errors = [  # one look at all of them: a look at each would wait for a GPU
-        torch.dist(deltas, _by_row(unweighted, weights)) - tolerance * deltas.norm()
-        for unweighted, deltas in zip(plain, weighted, strict=True)
-    ]
+    errors = []  # one look at all of them: a look at each would wait for a GPU
+    for before, after in zip(plain, weighted, strict=True):
+        differences = torch.addcmul(after, before, _by_row(weights, before), value=-1).flatten(1).norm(dim=1)
+        errors.append(torch.where(finite, differences, 0).norm() - tolerance * after.norm())
     for name, wrong in zip(made.layers, (~(torch.stack(errors) <= 0)).tolist(), strict=True):
         if wrong:
             raise FactorsDiffer(made.network, f"the layer {name} has some rows in the places of others")
@@ -160,7 +166,7 @@ def require_right_sums(made: Pass) -> None:
     """
     parameters, outputs, count = made.parameters, made.outputs, len(made.results)
     wanted = [*made.results, *parameters.values()]
-    gradients = torch.autograd.grad(outputs, wanted, _drawn(outputs)[0], **OPTIONS)
+    gradients = torch.autograd.grad(outputs, wanted, _drawn(outputs.shape, outputs, torch.randn), **OPTIONS)
     truths = {id(parameter): truth for parameter, truth in zip(wanted[count:], gradients[count:], strict=True)}
     rounding = ROUNDINGS * torch.finfo(outputs.dtype).eps
     sums: dict[int, Tensor] = {}  # of a weight that two layers share, over both
@@ -179,13 +185,18 @@ def require_right_sums(made: Pass) -> None:
             raise FactorsDiffer(made.network, f"{key} is also used where its layer is not called")
 
 
-def _drawn(outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """A random cotangent and a random weight for each row, `[row, …]` and `[row]`."""
-    generator = torch.Generator().manual_seed(0)
-    cotangents = torch.randn(outputs.shape, generator=generator)
-    weights = 1 + torch.rand(len(outputs), generator=generator)
-    return cotangents.to(outputs), weights.to(outputs)
+def _drawn(shape: Sequence[int], outputs: Tensor, draw: Callable[..., Tensor] = torch.rand) -> Tensor:
+    """Random numbers, the same in every call, of the kind and in the place of the outputs."""
+    return draw(*shape, generator=torch.Generator().manual_seed(0)).to(outputs)
 
 
-def _by_row(values: Tensor, weights: Tensor) -> Tensor:
-    return values * weights.reshape(-1, *[1] * (values.dim() - 1))
+def _sum_of(parts: Sequence[Tensor], shares: Tensor) -> Tensor:
+    total = parts[0] * shares[0]
+    for part, share in zip(parts[1:], shares[1:], strict=True):
+        total.addcmul_(part, share)
+    return total
+
+
+def _by_row(numbers: Tensor, values: Tensor) -> Tensor:
+    """Numbers `[row]` with the axes of values `[row, …]`."""
+    return numbers.reshape(-1, *[1] * (values.dim() - 1))

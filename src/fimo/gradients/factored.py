@@ -31,6 +31,7 @@ from fimo.gradients.network import NetworkGradients
 from fimo.gradients.norms import LayerNormGradients, RootMeanSquareNormGradients
 from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.gradients.tied import TiedGradients
+from fimo.gradients.verified import needs_verifying
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows, rows_of
 
@@ -105,13 +106,14 @@ def layer_gradients(
     inputs, results = zip(*(calls[name][0] for name in modules), strict=True)
     made = Pass(problem.network, factorisation.layers, rows.inputs, outputs, inputs, results)
     require_no_other_uses(made)
-    require_own_rows(made)
     if in_numbers:
         require_right_sums(made)
     vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
     # Zero for a layer whose output plays no part.
     options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
     scalars = [torch.autograd.grad(outputs, results, vector, **options) for vector in vectors.unbind(-1)]
+    if needs_verifying(problem.network, tuple(modules), (cotangents, problem.objective), rows):
+        require_own_rows(made, vectors, scalars)
     deltas = [torch.stack(parts, 1).flatten(0, 1) for parts in zip(*scalars, strict=True)]
     parts: dict[str, Any] = {
         name: kind.of(name, modules[name], _repeated(layer_inputs.detach(), len(scalars)), layer_deltas)

@@ -17,13 +17,19 @@ from weakref import WeakKeyDictionary, WeakSet
 from torch import Tensor, nn
 
 from fimo.errors import UserError
-from fimo.rows import Inputs
+from fimo.gradients.cotangents import Cotangents
+from fimo.models.objective import Objective
+from fimo.rows import Rows
 
 if TYPE_CHECKING:
     from fimo.gradients.factored import Factorisation
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
+# What says which scalars are differentiated: the cotangent function and the objective.
+Scalars = tuple[Cotangents, Objective]
+# Names of layers, and where what says which scalars lies in memory.
+Looked = tuple[tuple[str, ...], tuple[int, ...]]
 
 # Networks whose gradients are taken as they are; and what a warning was written for.
 _dense: WeakSet[nn.Module] = WeakSet()
@@ -36,18 +42,18 @@ class Computation:
 
     Attributes:
         factorisations: by the names of a network's parameters; None for gradients as they are.
-        verified: for each network the rows for which the factors of some layers are right, by the layers' names and the
-            places of the rows' inputs in memory.
-        held: those inputs, so that no other rows take these places.
+        verified: for each network the rows for which the factors of some layers are right, by the layers' names, by
+            which scalars were differentiated, and by the places of the rows in memory.
+        held: what has these places, so that nothing else takes them.
     """
 
     factorisations: dict[tuple[str, ...], Factorisation | None] = field(default_factory=dict)
-    verified: WeakKeyDictionary[nn.Module, dict[tuple[str, ...], set[tuple[int, ...]]]] = field(
+    verified: WeakKeyDictionary[nn.Module, dict[Looked, set[tuple[int, ...]]]] = field(
         default_factory=WeakKeyDictionary
     )
-    held: list[Inputs] = field(default_factory=list)
+    held: list[object] = field(default_factory=list)
 
-    def verifies(self, network: nn.Module, layers: tuple[str, ...], inputs: Inputs) -> bool:
+    def verifies(self, network: nn.Module, layers: tuple[str, ...], scalars: Scalars, rows: Rows) -> bool:
         """Whether some of these rows haven't been verified with the network; from now on they have.
 
         A sequence that is cut to another length has the same gradients, and the same place.
@@ -55,15 +61,16 @@ class Computation:
         Args:
             network: whose gradients are taken.
             layers: names of the layers that have factors.
-            inputs: of the rows.
+            scalars: which are differentiated.
+            rows: the examples.
         """
-        tensors = [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
-        rows = set(zip(*map(_places, tensors), strict=True))
-        before = self.verified.setdefault(network, {})
-        if any(rows <= known for names, known in before.items() if set(layers) <= set(names)):
+        inputs = [rows.inputs] if isinstance(rows.inputs, Tensor) else list(rows.inputs.values())
+        places = set(zip(*map(_places, (*inputs, rows.targets)), strict=True))
+        before, objects = self.verified.setdefault(network, {}), tuple(map(id, scalars))
+        if any(places <= known for (names, of), known in before.items() if set(layers) <= set(names) and of == objects):
             return False
-        before.setdefault(layers, set()).update(rows)
-        self.held.append(inputs)
+        before.setdefault((layers, objects), set()).update(places)
+        self.held += [rows, scalars]
         return True
 
 
@@ -131,15 +138,16 @@ def warn_of_dense_gradients(network: nn.Module, reason: FactorsDiffer) -> None:
                        type(network).__name__, reason.what)  # fmt: skip
 
 
-def needs_verifying(network: nn.Module, layers: tuple[str, ...], inputs: Inputs) -> bool:
+def needs_verifying(network: nn.Module, layers: tuple[str, ...], scalars: Scalars, rows: Rows) -> bool:
     """Whether rows haven't been verified in this computation with all of these layers; from now on they have.
 
     Args:
         network: whose gradients are taken.
         layers: names of the layers that have factors.
-        inputs: of the rows.
+        scalars: which are differentiated.
+        rows: the examples.
     """
-    return (computation := _computation.get()) is None or computation.verifies(network, layers, inputs)
+    return (computation := _computation.get()) is None or computation.verifies(network, layers, scalars, rows)
 
 
 def agreed(network: nn.Module, make: Callable[[], Factorisation | None]) -> Factorisation | None:
