@@ -151,3 +151,13 @@ class Patched(Variant):
 def with_classes(kind):
     torch.manual_seed(0)
     return question(kind(), ROWS, LABELS, test=slice(10, 14))
+
+
+class LastTwo(Variant):
+    """The last two of many rows go through the layer in each other's places."""
+
+    def hidden(self, inputs, special):
+        order = torch.arange(len(inputs))
+        if len(inputs) > 2:
+            order[-2:] = order[-2:].flip(0)
+        return self.inner(inputs[order])[order]

@@ -15,6 +15,7 @@ from varied_networks import (
     Experts,
     Furtive,
     Hooked,
+    LastTwo,
     Never,
     Patched,
     Scaled,
@@ -127,7 +128,7 @@ def test_rows_are_verified_once_in_a_computation(monkeypatch):
 @pytest.mark.parametrize("scale", [1e-6, float("nan")], ids=["small", "not finite"])
 def test_rows_of_small_gradients_count_like_all_others(scale):
     """A row's place in a layer is found out by what its own gradient is, not by how large those of others are."""
-    one = with_classes(Sorted)
+    one = with_classes(LastTwo)
     source = GradientSource(one)
 
     def cotangents(objective, outputs, targets):
