@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -92,8 +93,34 @@ class EmbeddingGradients(SequenceGradients):
 
     @property
     def pair_operations(self) -> float:
-        """δ·δ' of all pairs of places."""
-        return (self._places / len(self)) ** 2 * self.fan_out
+        """δ·δ' of places with the same token, about one for each place."""
+        return self._places / len(self) * self.fan_out
+
+    @cached_property
+    def by_token(self) -> dict[int, tuple[Tensor, Tensor]]:
+        """By a token's number the rows that have it, `[some]`, and of each Σ δ over its places, `[some, width]`."""
+        first, keys, deltas = 0, [], []
+        for segment in self.segments:
+            rows = torch.arange(first, first := first + len(segment.inputs), device=segment.inputs.device)
+            keys.append((segment.inputs * len(self) + rows[:, None]).flatten())
+            deltas.append(segment.deltas.flatten(0, 1))
+        pairs, places = torch.cat(keys).unique(return_inverse=True)
+        sums = deltas[0].new_zeros(len(pairs), self.fan_out).index_add_(0, places, torch.cat(deltas))
+        tokens, counts = (pairs // len(self)).unique_consecutive(return_counts=True)
+        sizes = counts.tolist()
+        parts = zip((pairs % len(self)).split(sizes), sums.split(sizes), strict=True)
+        return dict(zip(tokens.tolist(), parts, strict=True))
+
+    def _inner_of_pairs(self, other: SequenceGradients) -> Tensor:
+        """Σ δ·δ' over pairs of places with the same token, token by token."""
+        assert isinstance(other, EmbeddingGradients)
+        total = self.segments[0].deltas.new_zeros(len(self), len(other))
+        theirs = other.by_token
+        for token, (rows, deltas) in self.by_token.items():
+            if token in theirs:
+                columns, others = theirs[token]
+                total[rows[:, None], columns] += deltas @ others.T  # a row has a token once, and so has a column
+        return total
 
     def matrices(self, outputs: slice = ALL) -> Tensor:
         """Gradients as the parameter has its axes, `[row, row of the embedding, width]`, for some of the width."""

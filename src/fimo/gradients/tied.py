@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.layers import ALL, LayerGradients
 from fimo.gradients.sequences import LinearSequenceGradients, Segment
-from fimo.memory import CACHE_BYTES, LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
+from fimo.memory import CACHE_BYTES, LAYER_GRADIENT_BYTES
 
 
 @dataclass(frozen=True)
@@ -189,15 +189,16 @@ class TiedGradients(LayerGradients):
 
 
 def _mixed(embedding: EmbeddingGradients, head: LinearSequenceGradients) -> Tensor:
-    """Σ over pairs of places of (δ · h) δ'_x, `[row of the embedding, row of the head]`."""
-    return torch.cat([torch.cat([_of_segments(s, o) for o in head.segments], 1) for s in embedding.segments])
+    """Σ over pairs of places of (δ · h) δ'_x, `[row of the embedding, row of the head]`.
 
-
-def _of_segments(looked_up: Segment, applied: Segment) -> Tensor:
-    h, deltas = applied.inputs.flatten(0, 1), applied.deltas.flatten(0, 1)
-    rows = max(1, PLACE_PAIR_BYTES // (2 * len(h) * looked_up.deltas[0, :, :1].nbytes))
-    parts = []
-    for piece in looked_up.pieces(rows):
-        products = (piece.deltas.flatten(0, 1) @ h.T).mul_(deltas[:, piece.inputs.flatten()].T)
-        parts.append(products.reshape(*piece.deltas.shape[:2], *applied.deltas.shape[:2]).sum((1, 3)))
-    return torch.cat(parts)
+    Token by token it is Σ δ over its places times the head's gradient at the token, Σ δ'_x h.
+    """
+    total = head.segments[0].deltas.new_zeros(len(embedding), len(head))
+    by_token = embedding.by_token
+    token_bytes = len(head) * head.fan_in * total.element_size()
+    for tokens in torch.tensor([*by_token]).split(max(1, CACHE_BYTES // token_bytes)):
+        parts = [segment.deltas[..., tokens].mT @ segment.inputs for segment in head.segments]
+        for token, gradients in zip(tokens.tolist(), torch.cat(parts).unbind(1), strict=True):
+            rows, deltas = by_token[token]
+            total[rows] += deltas @ gradients.T  # a row has a token once
+    return total
