@@ -119,7 +119,7 @@ def test_rows_are_verified_once_in_a_computation(monkeypatch):
     # the left-out ones, the test rows.
     assert looks == [True] * 6
     looks.clear()
-    monkeypatch.setattr(mean_of_inverses, "BLOCK_BYTES", 0)
+    monkeypatch.setattr(mean_of_inverses, "MADE_ONCE_BYTES", 0)
     attribute(one, METHODS["DataInf"].make())
     # The first two rows, all training rows for dampings, the test rows, all training rows, the left-out ones.
     assert looks == [True, True, True, False, True]

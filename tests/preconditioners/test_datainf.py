@@ -16,7 +16,7 @@ from fimo.preconditioners.mean_of_inverses import MeanOfInverses
 def test_it_is_the_same_where_its_gradients_are_made_anew(network, monkeypatch):
     question, scores = problem("classification", network), []
     for most_bytes in (2**30, 0):
-        monkeypatch.setattr(mean_of_inverses, "BLOCK_BYTES", most_bytes)
+        monkeypatch.setattr(mean_of_inverses, "MADE_ONCE_BYTES", most_bytes)
         method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue"))
         scores.append(attribute(question, method).values)
         assert (method.kept is None) == (most_bytes == 0)

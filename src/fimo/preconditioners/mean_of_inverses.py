@@ -14,7 +14,7 @@ from fimo.gradients import Gradients, GradientSource, Vectors
 from fimo.gradients.base import LinearCombination
 from fimo.gradients.cotangents import of_fisher
 from fimo.gradients.source import mean_squares
-from fimo.memory import BLOCK_BYTES, KEPT_GRADIENT_BYTES, PRODUCT_ROWS
+from fimo.memory import KEPT_GRADIENT_BYTES, MADE_ONCE_BYTES, PRODUCT_ROWS
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.preconditioners.settings import require_instance
@@ -47,7 +47,7 @@ class MeanOfInverses(Preconditioner):
         # w̄/w_k, which takes ‖√w_k g_k‖² to w̄ ‖g_k‖². Any number does where both are 0.
         self.ratios = None if weights is None else torch.where(weights > 0, weights.mean() / weights, 1.0)
         # Where they are few they are made once.
-        self.kept = list(self._made()) if self.n * self.source.row_bytes <= BLOCK_BYTES else None
+        self.kept = list(self._made()) if self.n * self.source.row_bytes <= MADE_ONCE_BYTES else None
         means = mean_squares(problem, self._blocks())
         zero = vanishing(means, problem.dtype)
         self.values = {
