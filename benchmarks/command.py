@@ -2,8 +2,8 @@
 
 `python -m benchmarks further_training comparison` measures these parts alone; with `report=FOLDER` the
 tables are written there, as `make bench` does it in results/. The parts: further_training, last_layer,
-methods, comparison, precision, scaling; and paper_gpu, all of the paper's further training of energy and folktables,
-for a GPU.
+methods, comparison, precision, start, scaling; and paper_gpu, all of the paper's further training of energy and
+folktables, for a GPU.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import comparison, last_layer, methods, precision, report, scaling, training
+from benchmarks import comparison, last_layer, methods, precision, report, scaling, start, training
 from benchmarks.timing import Line
 from fimo.app.config import compose_config, run_of
 from fimo.errors import UserError
@@ -28,6 +28,7 @@ PARTS = {
     "methods": methods.methods,
     "comparison": lambda make_run: comparison.comparison(),
     "precision": precision.precision,
+    "start": start.start,
     "scaling": scaling.scaling,
 }
 GPU = "paper_gpu"  # has to be named

@@ -7,7 +7,7 @@ import torch
 from problems import problem
 
 from benchmarks import command as benchmark
-from benchmarks import comparison, report, scaling, timing, training
+from benchmarks import comparison, report, scaling, start, timing, training
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.leave_out import every_step
@@ -99,3 +99,13 @@ def test_the_paper_s_sizes_whole(monkeypatch, capsys):
     benchmark.main(["paper_gpu"])
     (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert line["size"] == "diabetes: 2 seeds (at once: 1) × 4 runs × 2 epochs, every_step" and line["seconds"] > 0
+
+
+def test_the_parts_of_a_run_that_computes_nothing(monkeypatch):
+    monkeypatch.setattr(start, "ROUNDS", 1)
+    whole, *parts = start.start(lambda: None)
+    assert whole["size"] == "all of it" and whole["seconds"] > 0
+    names = [line["size"] for line in parts]
+    assert names == [*(f"import of {name}" for name in start.IMPORTS), "done once in a process", "composing",
+                     "reading rows", "finding results"]  # fmt: skip
+    assert all(line["seconds"] >= 0 for line in parts)

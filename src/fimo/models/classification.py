@@ -100,6 +100,26 @@ class CrossEntropy(Objective):
         """
         return cholesky_root(self.hessian(outputs, targets), outputs.shape[-1] - 1)
 
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """∂²ℓ/∂f² = s (diag(p) − p pᵀ), p the softmax of the logits and s what the classes' shares in ℓ sum to.
+
+        Args:
+            outputs: f, logits `[row, class]`.
+            targets: y, class numbers `[row]`.
+
+        Returns:
+            `[row, class, class]`.
+        """
+        if type(self).loss is not CrossEntropy.loss:
+            return super().hessian(outputs, targets)
+        p = outputs.softmax(-1)
+        matrices = torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
+        if self.weight is None:  # the shares are 1 − ε of the own class and ε/C of each
+            return matrices
+        weight = self.weight.to(outputs)
+        shares = (1 - self.label_smoothing) * weight[targets] + self.label_smoothing * weight.mean()
+        return shares[:, None, None] * matrices
+
     def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
         """Refuse targets that are not numbers of the network's classes.
 

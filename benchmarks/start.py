@@ -1,0 +1,99 @@
+"""What a command takes that finds all its results there, and where: in processor seconds of processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.timing import Line, machine
+
+EXPERIMENT = "diabetes"
+ROUNDS = 5
+# What the command imports, in its order.
+IMPORTS = {
+    "Hydra": ("hydra", "omegaconf"),
+    "torch": ("torch",),
+    "pandas, pyarrow, xarray": ("pandas", "pyarrow", "xarray"),
+    "scipy, linear_operator": ("scipy.sparse.linalg", "linear_operator"),
+    "scikit-learn, for the data sets that come with it": ("sklearn.datasets",),
+    "fimo": ("fimo.app.main", "fimo.app.config", "fimo.pipeline.run_all"),
+}
+# The whole command twice in one process: what the first pass takes beyond the second is done once in a process.
+PARTS = """
+import importlib, json, sys, time
+from pathlib import Path
+from fimo.compat import lasting_imports
+marks = [time.process_time()]
+with lasting_imports():
+    for modules in json.loads(sys.argv[2]).values():
+        for module in modules:
+            importlib.import_module(module)
+        marks.append(time.process_time())
+from fimo.app.config import compose_config, run_of
+from fimo.pipeline.run_all import run_all
+for _ in range(2):
+    cfg = compose_config(sys.argv[3:])
+    marks.append(time.process_time())
+    run = run_of(cfg)
+    run.problem
+    marks.append(time.process_time())
+    run_all(run)
+    marks.append(time.process_time())
+Path(sys.argv[1]).write_text(json.dumps(marks))
+"""
+
+
+def start(make_run: Callable[..., Any]) -> Iterator[Line]:
+    """A run whose results are there: all of it, and its parts.
+
+    Args:
+        make_run: not used: the runs lie in a folder of their own.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        words = [f"experiment={EXPERIMENT}", "size=smoke", f"paths.output_dir={folder}/outputs"]
+        words += [f"paths.results_dir={folder}/results", f"paths.data_dir={os.environ.get('FIMO_DATA_DIR', 'data')}"]
+        command = [sys.executable, "-m", "fimo", "run", *words]
+        _processor_seconds(command)  # now the results are there
+        whole = [_processor_seconds(command) for _ in range(ROUNDS)]
+        parts = [_parts(Path(folder) / "marks.json", words) for _ in range(ROUNDS)]
+    about = machine(torch.device("cpu"))
+    yield {"what": "a run that finds its results", "size": "all of it", "seconds": _median(whole), **about}
+    for name in parts[0]:
+        seconds = _median([one[name] for one in parts])
+        yield {"what": "a run that finds its results", "size": name, "seconds": seconds, **about}
+
+
+def _processor_seconds(command: list[str]) -> float:
+    """User's and system's time of a process, all of its threads."""
+    before = os.times()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def _parts(marks_file: Path, words: list[str]) -> dict[str, float]:
+    command = [sys.executable, "-c", PARTS, str(marks_file), json.dumps(IMPORTS), *words]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    marks = json.loads(marks_file.read_text())
+    *imports, a, b, c, composing, reading, finding = (after - before for before, after in pairwise(marks))
+    stages = {"composing": composing, "reading rows": reading, "finding results": finding}
+    once = a + b + c - sum(stages.values())
+    return {
+        **{f"import of {name}": spent for name, spent in zip(IMPORTS, imports, strict=True)},
+        "done once in a process": once,
+        **stages,
+    }
+
+
+def _median(values: list[float]) -> float:
+    return float(f"{statistics.median(values):.2g}")
