@@ -28,7 +28,7 @@ PARTS = {
     "methods": methods.methods,
     "comparison": lambda make_run: comparison.comparison(),
     "precision": precision.precision,
-    "start": start.start,
+    "start": lambda make_run: start.start(),
     "scaling": scaling.scaling,
 }
 GPU = "paper_gpu"  # has to be named

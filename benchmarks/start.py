@@ -8,10 +8,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,7 +27,7 @@ IMPORTS = {
     "scikit-learn, for the data sets that come with it": ("sklearn.datasets",),
     "fimo": ("fimo.app.main", "fimo.app.config", "fimo.pipeline.run_all"),
 }
-# The whole command twice in one process: what the first pass takes beyond the second is done once in a process.
+# The together command twice in one process: what the first pass takes beyond the second is done once in a process.
 PARTS = """
 import importlib, json, sys, time
 from pathlib import Path
@@ -53,21 +52,17 @@ Path(sys.argv[1]).write_text(json.dumps(marks))
 """
 
 
-def start(make_run: Callable[..., Any]) -> Iterator[Line]:
-    """A run whose results are there: all of it, and its parts.
-
-    Args:
-        make_run: not used: the runs lie in a folder of their own.
-    """
+def start() -> Iterator[Line]:
+    """A run whose results are there: all of it, and its parts."""
     with tempfile.TemporaryDirectory() as folder:
         words = [f"experiment={EXPERIMENT}", "size=smoke", f"paths.output_dir={folder}/outputs"]
         words += [f"paths.results_dir={folder}/results", f"paths.data_dir={os.environ.get('FIMO_DATA_DIR', 'data')}"]
         command = [sys.executable, "-m", "fimo", "run", *words]
         _processor_seconds(command)  # now the results are there
-        whole = [_processor_seconds(command) for _ in range(ROUNDS)]
+        together = [_processor_seconds(command) for _ in range(ROUNDS)]
         parts = [_parts(Path(folder) / "marks.json", words) for _ in range(ROUNDS)]
     about = machine(torch.device("cpu"))
-    yield {"what": "a run that finds its results", "size": "all of it", "seconds": _median(whole), **about}
+    yield {"what": "a run that finds its results", "size": "all of it", "seconds": _median(together), **about}
     for name in parts[0]:
         seconds = _median([one[name] for one in parts])
         yield {"what": "a run that finds its results", "size": name, "seconds": seconds, **about}

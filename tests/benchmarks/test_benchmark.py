@@ -103,7 +103,7 @@ def test_the_paper_s_sizes_whole(monkeypatch, capsys):
 
 def test_the_parts_of_a_run_that_computes_nothing(monkeypatch):
     monkeypatch.setattr(start, "ROUNDS", 1)
-    whole, *parts = start.start(lambda: None)
+    whole, *parts = start.start()
     assert whole["size"] == "all of it" and whole["seconds"] > 0
     names = [line["size"] for line in parts]
     assert names == [*(f"import of {name}" for name in start.IMPORTS), "done once in a process", "composing",
