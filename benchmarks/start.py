@@ -27,7 +27,7 @@ IMPORTS = {
     "scikit-learn, for the data sets that come with it": ("sklearn.datasets",),
     "fimo": ("fimo.app.main", "fimo.app.config", "fimo.pipeline.run_all"),
 }
-# The together command twice in one process: what the first pass takes beyond the second is done once in a process.
+# The command twice in one process: what the first pass takes beyond the second is done once in a process.
 PARTS = """
 import importlib, json, sys, time
 from pathlib import Path
