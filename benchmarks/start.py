@@ -27,6 +27,7 @@ IMPORTS = {
     "scikit-learn, for the data sets that come with it": ("sklearn.datasets",),
     "fimo": ("fimo.app.main", "fimo.app.config", "fimo.pipeline.run_all"),
 }
+STAGES = ("composing", "reading rows", "finding results")
 # The command twice in one process: what the first pass takes beyond the second is done once in a process.
 PARTS = """
 import importlib, json, sys, time
@@ -80,13 +81,12 @@ def _parts(marks_file: Path, words: list[str]) -> dict[str, float]:
     command = [sys.executable, "-c", PARTS, str(marks_file), json.dumps(IMPORTS), *words]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     marks = json.loads(marks_file.read_text())
-    *imports, a, b, c, composing, reading, finding = (after - before for before, after in pairwise(marks))
-    stages = {"composing": composing, "reading rows": reading, "finding results": finding}
-    once = a + b + c - sum(stages.values())
+    spent = [after - before for before, after in pairwise(marks)]
+    imports, first, second = spent[: len(IMPORTS)], spent[len(IMPORTS) : -len(STAGES)], spent[-len(STAGES) :]
     return {
-        **{f"import of {name}": spent for name, spent in zip(IMPORTS, imports, strict=True)},
-        "done once in a process": once,
-        **stages,
+        **{f"import of {name}": taken for name, taken in zip(IMPORTS, imports, strict=True)},
+        "done once in a process": sum(first) - sum(second),
+        **dict(zip(STAGES, second, strict=True)),
     }
 
 

@@ -156,6 +156,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
             scores = scores.reshape(-1, count, width)
             yield Tile(theirs, ours, scores.mT) if view.from_left_out else Tile(ours, theirs, scores, influence)
         first += count
+        del P_g  # before the next is made
 
 
 def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -> Tensor:

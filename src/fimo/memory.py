@@ -30,9 +30,11 @@ GRAM_BYTES = 256 * 2**20
 MADE_ONCE_BYTES = 256 * 2**20
 # Gradients of all training rows that DataInf keeps in factors; beyond it they are made anew for each product.
 KEPT_GRADIENT_BYTES = 4 * 2**30
-# Products with P as they are, in place of the terms that they are the sum of, and gradients that are multiplied with
-# them at a time: half of it takes a fifth longer, twice as much is no quicker (fico).
-WRITTEN_BYTES, WRITTEN_PART_BYTES = 2**30, 32 * 2**20
+# Products with P that are written out, in place of the terms that they are the sum of.
+WRITTEN_BYTES = 2**30
+# One layer's gradients as they are while they are multiplied with those: half as much takes a tenth longer, twice as
+# much is no quicker (fico).
+WRITTEN_PART_BYTES = 32 * 2**20
 # Rows, not bytes, of the dual in which self-influence of all training rows is computed for methods whose product with P
 # costs a solution: the eigendecomposition costs their number cubed, half a minute for these on two cores.
 SELF_INFLUENCE_ROWS = 4000

@@ -7,7 +7,7 @@ from problems import problem, text_problem
 
 from fimo.attribution import attribute
 from fimo.gradients import GradientSource, combinations, layers
-from fimo.gradients.combinations import Combination, Layers, Written, for_products
+from fimo.gradients.combinations import PartlyWritten, for_products
 from fimo.gradients.cotangents import of_loss
 from fimo.gradients.recomputed import RecomputedGradients
 from fimo.preconditioners.damping import Damping
@@ -51,20 +51,23 @@ def test_products_are_the_same_in_both_forms(question, by_name, most_bytes, monk
     combination = train.linear_combination(weights) + test.linear_combination(own)
     few, many = for_products(combination, FEW), for_products(combination, MANY)
     assert few is combination
-    assert isinstance(many, Layers) and {type(part) for part in many.parts} == {Written}
+    assert isinstance(many, PartlyWritten) and len(many.written) == len(train.by_layer())
     for vectors in (few, many):
         torch.testing.assert_close(vectors.inner(test), expected, rtol=1e-9, atol=1e-11 * float(expected.abs().max()))
 
 
-def test_what_does_not_fit_stays_in_factors(monkeypatch):
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_does_not_fit_stays_in_factors(by_name, monkeypatch):
     question = problem("classification")
     train = GradientSource(question)(question.train)
-    combination = train.linear_combination(coefficients(train, 3, False))
+    combination = train.linear_combination(coefficients(train, 3, by_name))
     sizes = [3 * 8 * part.size for part in train.by_layer()]
     monkeypatch.setattr(combinations, "WRITTEN_BYTES", sum(sizes[:-1]))
     mixed = for_products(combination, MANY)
-    assert [type(part) for part in mixed.parts] == [Written] * (len(sizes) - 1) + [Combination]
+    assert list(mixed.written) == [*range(len(sizes) - 1)]
     torch.testing.assert_close(mixed.inner(train), combination.inner(train), rtol=1e-10, atol=1e-12)
+    monkeypatch.setattr(combinations, "WRITTEN_BYTES", sizes[-1])
+    assert len(sizes) - 1 in for_products(combination, MANY).written  # the others, which are larger, leave it room
 
 
 def test_gradients_that_are_made_anew_are_not_written_out():
@@ -79,9 +82,15 @@ def test_gradients_that_are_made_anew_are_not_written_out():
 def test_scores_are_the_same(question, monkeypatch):
     """DataInf's, which are by parameter tensor."""
 
+    forms = []
+
     def scores(count):
-        monkeypatch.setattr("fimo.attribution.for_products", lambda vectors, _: for_products(vectors, count))
+        monkeypatch.setattr(
+            "fimo.attribution.for_products",
+            lambda vectors, _: forms.append(for_products(vectors, count)) or forms[-1],
+        )
         return attribute(question, MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue"))).values
 
     few, many = scores(FEW), scores(MANY)
+    assert [isinstance(form, PartlyWritten) for form in forms] == [False, True]
     assert many == pytest.approx(few, rel=1e-8, abs=1e-10 * abs(few).max())

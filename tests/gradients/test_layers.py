@@ -16,7 +16,7 @@ from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.factored import factorisation_of
 from fimo.gradients.linear import LinearGradients
 from fimo.gradients.norms import LayerNormGradients
-from fimo.gradients.sequences import LinearSequenceGradients
+from fimo.gradients.sequences import LinearSequenceGradients, Segment
 from fimo.models.losses import OBJECTIVES
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -203,3 +203,14 @@ def test_memory_of_a_row_counts_what_is_dense_and_what_is_unfolded(words):
     source = GradientSource(words)
     assert source.factorisation.extra_bytes == 16 * 8  # the parameter in no layer
     assert source(words.test).held_bytes > 0
+
+
+def test_numbers_of_tokens_may_be_of_single_precision():
+    """A token and a row make one number, which is larger than the largest of 32 bits here."""
+    torch.manual_seed(0)
+    tokens, deltas = torch.randint(100_000, 200_000, (20_000, 2)), torch.randn(20_000, 2, 1)
+    short, long = (
+        EmbeddingGradients("words", None, (Segment(numbers, deltas),), 256_000) for numbers in (tokens.int(), tokens)
+    )
+    some = EmbeddingGradients("words", None, (Segment(tokens[-3:], deltas[-3:]),), 256_000)
+    torch.testing.assert_close(some.inner(short), some.inner(long))

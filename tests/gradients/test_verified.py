@@ -8,7 +8,10 @@ import torch
 from brought_networks import question
 from methods import METHODS
 from problems import problem
+from torch import nn
+from torch.nn import functional
 from varied_networks import (
+    LABELS,
     ROWS,
     BehindABranch,
     BehindAGate,
@@ -30,6 +33,8 @@ import fimo
 from fimo.attribution import attribute
 from fimo.gradients import GradientSource, verified
 from fimo.gradients.cotangents import of_loss
+from fimo.gradients.network import NetworkGradients
+from fimo.models.objective import Objective
 from fimo.preconditioners import mean_of_inverses
 from fimo.reference import gradients as reference
 
@@ -125,20 +130,63 @@ def test_rows_are_verified_once_in_a_computation(monkeypatch):
     assert looks == [True, True, True, False, True]
 
 
-@pytest.mark.parametrize("scale", [1e-6, float("nan")], ids=["small", "not finite"])
-def test_rows_of_small_gradients_count_like_all_others(scale):
-    """A row's place in a layer is found out by what its own gradient is, not by how large those of others are."""
-    one = with_classes(LastTwo)
-    source = GradientSource(one)
+def scaled(scale):
+    """Cotangents of the loss, those of the last rows times a scale and all others very large."""
 
     def cotangents(objective, outputs, targets):
         vectors = of_loss(objective, outputs, targets)
         return torch.cat([vectors[:-4] * 1e6, vectors[-4:] * scale])
 
-    if scale == scale:
-        with pytest.raises(fimo.UserError, match="some rows in the places of others"):
-            source(one.train, cotangents)
+    return cotangents
+
+
+def test_rows_of_small_gradients_count_like_all_others():
+    """A row's place in a layer is found out by what its own gradient is, not by how large those of others are."""
+    one = with_classes(LastTwo)
+    with pytest.raises(fimo.UserError, match="some rows in the places of others"):
+        GradientSource(one)(one.train, scaled(1e-6))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, float("nan"), float("inf")])
+def test_rows_of_any_gradients_are_no_reason_to_refuse_factors(scale):
     right = problem("classification")
-    gradients = GradientSource(right)(right.train, cotangents)
-    expected = GradientSource(right, factored=False)(right.train, cotangents)
+    gradients = GradientSource(right)(right.train, scaled(scale))
+    expected = GradientSource(right, factored=False)(right.train, scaled(scale))
     torch.testing.assert_close(gradients.norms(), expected.norms(), equal_nan=True)
+
+
+def test_a_row_that_is_not_finite_is_no_reason_either():
+    inputs = ROWS.clone()
+    inputs[5, 1] = torch.nan
+    network = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 2)).double().eval()
+    one = question(network, inputs, LABELS, fimo.CrossEntropy(), test=slice(10, 14))
+    norms = GradientSource(one)(one.train).norms()
+    assert norms.isnan().nonzero().flatten().tolist() == [5]
+
+
+class UnitLength(nn.Module):
+    """Outputs of length one, so that a loss of the angle has no gradient at its least."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(5, 5), nn.Linear(5, 2)
+
+    def forward(self, inputs):
+        return functional.normalize(self.head(torch.tanh(self.body(inputs))), dim=-1)
+
+
+class Angle(Objective):
+    """One minus the cosine."""
+
+    real_targets = True
+
+    def loss(self, outputs, targets):
+        return 1 - (outputs * targets).sum(-1)
+
+
+def test_gradients_that_cancel_to_rounding_are_no_reason_either():
+    torch.manual_seed(0)
+    network, inputs = UnitLength().eval(), ROWS.float()
+    targets = functional.normalize(network(inputs).detach() + 1e-6 * torch.randn(len(ROWS), 2), dim=-1)
+    one = question(network, inputs, targets, Angle(), test=slice(10, 14))
+    assert isinstance(GradientSource(one)(one.train), NetworkGradients)

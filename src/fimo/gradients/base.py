@@ -104,7 +104,7 @@ class ExplicitGradients(Gradients):
 
     @abstractmethod
     def written(self) -> Iterator[dict[str, Tensor]]:
-        """The gradients as they are, some rows at a time: by parameter tensor, `[row, entry]`."""
+        """The gradients as they are, some rows at a time or all: by parameter tensor, `[row, entry]`."""
 
 
 @dataclass(frozen=True)

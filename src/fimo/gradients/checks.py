@@ -12,15 +12,16 @@ held against autograd's gradients (`require_right_sums`), and for each block of 
 
     δ(w z)_k = w_k δ(z)_k
 
-Of a row with several cotangents z_k is a random combination. It is linear in w and in the combination, and so holds for
-random ones, but for a set of measure zero, only where it does for each row and all its cotangents. One backward pass to
-the layers' outputs is needed beside those that make the gradients.
+Of a row with several cotangents z_k is a random combination. With δ(z)_k = Σ_j M_kj z_j the difference of both sides is
+Σ_j (w_j − w_k) M_kj z_j, which for random weights, but for a set of measure zero, vanishes only where M_kj z_j does for
+every other row j: where no row has a part in another one's gradients. One backward pass to the layers' outputs is
+needed beside those that make the gradients.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -132,25 +133,45 @@ def require_own_rows(made: Pass, cotangents: Tensor, deltas: Sequence[Sequence[T
     Raises:
         FactorsDiffer: naming the layer.
     """
-    outputs, count = made.outputs, cotangents.shape[-1]
-    shares = 1 + _drawn((count,), outputs)
+    if len(made.outputs) == 1:
+        return
+    count, generator = cotangents.shape[-1], torch.Generator().manual_seed(0)
+    shares = 1 + torch.rand(count, generator=generator).to(cotangents)
     combined = cotangents[..., 0] if count == 1 else cotangents @ shares
     plain = [parts[0] if count == 1 else _sum_of(parts, shares) for parts in zip(*deltas, strict=True)]
+    if not _mixed_layers(made, combined, plain, generator):
+        return
+    # Where the cotangents' own gradients cancel, to a loss that can't fall, all of it is rounding: random ones decide.
+    drawn = torch.randn(made.outputs.shape, generator=generator).to(made.outputs)
+    plain = list(torch.autograd.grad(made.outputs, made.results, drawn, **OPTIONS))
+    for name in _mixed_layers(made, drawn, plain, generator):
+        raise FactorsDiffer(made.network, f"the layer {name} has some rows in the places of others")
+
+
+def _mixed_layers(made: Pass, cotangents: Tensor, plain: Sequence[Tensor], generator: torch.Generator) -> list[str]:
+    """Names of the layers at which gradients do not follow the weights of their own rows.
+
+    Args:
+        made: the forward pass.
+        cotangents: z, `[row, output]`.
+        plain: δ(z), layer by layer, `[row, …]`.
+        generator: of the weights.
+    """
     # All rows count alike, however small their gradients are; what isn't finite is for others to refuse.
-    norms = combined.flatten(1).norm(dim=1)
-    finite = norms.isfinite()
-    least = torch.finfo(norms.dtype).eps * torch.where(finite, norms, 0).max()
-    weights = (1 + _drawn((len(outputs),), outputs)) / norms.clamp(min=least.clamp(min=torch.finfo(norms.dtype).tiny))
-    cotangent = torch.where(_by_row(finite, combined), combined * _by_row(weights, combined), 0)
-    weighted = torch.autograd.grad(outputs, made.results, cotangent, **OPTIONS)
-    tolerance = TOLERANCE.get(outputs.dtype, TOLERANCE_OTHERWISE)
+    norms = cotangents.flatten(1).norm(dim=1)
+    finite, limits = norms.isfinite(), torch.finfo(norms.dtype)
+    least = (limits.eps * torch.where(finite, norms, 0).max()).clamp(min=limits.tiny)
+    weights = (1 + torch.rand(len(norms), generator=generator).to(norms)) / norms.clamp(min=least)
+    cotangent = torch.where(_by_row(finite, cotangents), cotangents * _by_row(weights, cotangents), 0)
+    weighted = torch.autograd.grad(made.outputs, made.results, cotangent, **OPTIONS)
+    tolerance = TOLERANCE.get(norms.dtype, TOLERANCE_OTHERWISE)
     errors = []  # one look at all of them: a look at each would wait for a GPU
     for before, after in zip(plain, weighted, strict=True):
-        differences = torch.addcmul(after, before, _by_row(weights, before), value=-1).flatten(1).norm(dim=1)
-        errors.append(torch.where(finite, differences, 0).norm() - tolerance * after.norm())
-    for name, wrong in zip(made.layers, (~(torch.stack(errors) <= 0)).tolist(), strict=True):
-        if wrong:
-            raise FactorsDiffer(made.network, f"the layer {name} has some rows in the places of others")
+        differences = torch.addcmul(after, before, _by_row(weights, before), value=-1)
+        error, size = (torch.where(finite, part.flatten(1).norm(dim=1), 0).norm() for part in (differences, after))
+        errors.append(error - tolerance * size)
+    wrong = (~(torch.stack(errors) <= 0)).tolist()
+    return [name for name, it in zip(made.layers, wrong, strict=True) if it]
 
 
 def require_right_sums(made: Pass) -> None:
@@ -166,7 +187,8 @@ def require_right_sums(made: Pass) -> None:
     """
     parameters, outputs, count = made.parameters, made.outputs, len(made.results)
     wanted = [*made.results, *parameters.values()]
-    gradients = torch.autograd.grad(outputs, wanted, _drawn(outputs.shape, outputs, torch.randn), **OPTIONS)
+    drawn = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0)).to(outputs)
+    gradients = torch.autograd.grad(outputs, wanted, drawn, **OPTIONS)
     truths = {id(parameter): truth for parameter, truth in zip(wanted[count:], gradients[count:], strict=True)}
     rounding = ROUNDINGS * torch.finfo(outputs.dtype).eps
     sums: dict[int, Tensor] = {}  # of a weight that two layers share, over both
@@ -183,11 +205,6 @@ def require_right_sums(made: Pass) -> None:
         truth, own = truths[id(parameter)], sums[id(parameter)]
         if not torch.dist(truth, own) <= tolerance * truth.norm() + slack[id(parameter)]:
             raise FactorsDiffer(made.network, f"{key} is also used where its layer is not called")
-
-
-def _drawn(shape: Sequence[int], outputs: Tensor, draw: Callable[..., Tensor] = torch.rand) -> Tensor:
-    """Random numbers, the same in every call, of the kind and in the place of the outputs."""
-    return draw(*shape, generator=torch.Generator().manual_seed(0)).to(outputs)
 
 
 def _sum_of(parts: Sequence[Tensor], shares: Tensor) -> Tensor:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from fimo.gradients.base import Coefficients, ExplicitGradients, Gradients, Vectors, coefficients_of
 from fimo.memory import WRITTEN_BYTES
-
-Term = tuple[Gradients, Coefficients]
 
 
 @dataclass(frozen=True)
@@ -27,11 +25,11 @@ class Combination:
         terms: gradients and coefficients `[new row, row]`.
     """
 
-    terms: tuple[Term, ...]
+    terms: tuple[tuple[Gradients, Coefficients], ...]
 
     def inner(self, gradients: Gradients) -> Tensor:
         """Inner products over all parameters, `[row of self, row of gradients]`."""
-        return torch.stack([_weighted(rows, by, gradients) for rows, by in self.terms]).sum(0)
+        return torch.stack([_weighted([rows], by, [gradients]) for rows, by in self.terms]).sum(0)
 
     def __add__(self, other: Combination | Gradients) -> Combination:
         """Row by row."""
@@ -42,38 +40,24 @@ class Combination:
 
 
 @dataclass(frozen=True)
-class Written:
-    """Vectors in the space of some parameters, as they are.
+class PartlyWritten:
+    """A combination of which some layers are written out.
 
     Attributes:
-        entries: by parameter tensor, `[vector, entry]`.
+        written: by the place of a layer, its vectors as they are: by parameter tensor, `[vector, entry]`.
+        others: the gradients' other layers, and the coefficients, of each term.
     """
 
-    entries: Mapping[str, Tensor]
-
-    def inner(self, gradients: ExplicitGradients) -> Tensor:
-        """Inner products, `[vector, row of gradients]`."""
-        parts = [
-            torch.stack([entries @ some[name].to(entries).T for name, entries in self.entries.items()]).sum(0)
-            for some in gradients.written()
-        ]
-        return torch.cat(parts, 1)
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Vectors, some parameters after others.
-
-    Attributes:
-        parts: of the layers of the gradients that they are multiplied with.
-    """
-
-    parts: tuple[Vectors, ...]
+    written: Mapping[int, Mapping[str, Tensor]]
+    others: tuple[tuple[Sequence[Gradients], Coefficients], ...]
 
     def inner(self, gradients: Gradients) -> Tensor:
         """Inner products over all parameters, `[vector, row of gradients]`."""
-        pairs = zip(self.parts, gradients.by_layer(), strict=True)
-        return torch.stack([part.inner(layer) for part, layer in pairs]).sum(0)
+        layers = gradients.by_layer()
+        parts = [_products(entries, layers[place]) for place, entries in self.written.items()]
+        if rest := [layer for place, layer in enumerate(layers) if place not in self.written]:
+            parts += [_weighted(rows, by, rest) for rows, by in self.others]
+        return torch.stack(parts).sum(0)
 
 
 def for_products(vectors: Vectors, count: int) -> Vectors:
@@ -89,54 +73,77 @@ def for_products(vectors: Vectors, count: int) -> Vectors:
     """
     if not isinstance(vectors, Combination):
         return vectors
-    layers = [rows.by_layer() for rows, _ in vectors.terms]
-    if len({len(parts) for parts in layers}) > 1:  # some are made anew, parameter group by parameter group
+    terms = [(rows.by_layer(), by) for rows, by in vectors.terms]
+    if len({len(layers) for layers, _ in terms}) > 1:  # some are made anew, parameter group by parameter group
         return vectors
-    coefficients = [by for _, by in vectors.terms]
-    terms = [tuple(zip(rows, coefficients, strict=True)) for rows in zip(*layers, strict=True)]
-    sizes = [_bytes_to_write(some, count) for some in terms]
-    held = accumulate(size or 0 for size in sizes)
-    chosen = [size is not None and total <= WRITTEN_BYTES for size, total in zip(sizes, held, strict=True)]
-    if not any(chosen):
+    written: dict[int, Mapping[str, Tensor]] = {}
+    left = WRITTEN_BYTES
+    for place in range(len(terms[0][0])):
+        layer = [(layers[place], by) for layers, by in terms]
+        size = _bytes_to_write(layer, count, len(terms[0][0]))
+        if size is not None and size <= left:
+            written[place], left = _written(layer), left - size
+    if not written:
         return vectors
-    return Layers(tuple(_written(some) if it else Combination(some) for some, it in zip(terms, chosen, strict=True)))
+    rest = ([layer for place, layer in enumerate(layers) if place not in written] for layers, _ in terms)
+    return PartlyWritten(written, tuple((rows, by) for rows, (_, by) in zip(rest, terms, strict=True)))
 
 
-def _bytes_to_write(terms: Sequence[Term], count: int) -> int | None:
-    """Memory that one layer's vectors take as they are; None where products in factors are cheaper."""
-    pairs = 0.0
-    rows = count
+def _bytes_to_write(terms: Sequence[tuple[Gradients, Coefficients]], count: int, layers: int) -> int | None:
+    """Memory that one layer's vectors take as they are; None where products in factors are cheaper.
+
+    Coefficients that all layers have in common are multiplied with the sum of their products, once for all.
+    """
+    pairs, rows = 0.0, count
     for gradients, by in terms:
         if not isinstance(gradients, ExplicitGradients):
             return None
         some = coefficients_of(by, gradients.names[0])
-        tensors = 1 if isinstance(by, Tensor) else len(gradients.names)
-        pairs += len(gradients) * count * (gradients.pair_operations + len(some) * tensors)
+        weighted = len(some) / layers if isinstance(by, Tensor) else len(some) * len(gradients.names)
+        pairs += len(gradients) * count * (gradients.pair_operations + weighted)
         rows += len(gradients)
     assert isinstance(gradients, ExplicitGradients)
-    written = rows * gradients.size * (len(some) + 1)
-    return len(some) * gradients.size * some.element_size() if written < pairs else None
+    operations = rows * gradients.size * (len(some) + 1)
+    return len(some) * gradients.size * some.element_size() if operations < pairs else None
 
 
-def _written(terms: Sequence[Term]) -> Written:
+def _written(terms: Sequence[tuple[Gradients, Coefficients]]) -> dict[str, Tensor]:
+    """One layer's vectors, by parameter tensor, `[vector, entry]`."""
     entries: dict[str, Tensor] = {}
+    widest = reduce(torch.promote_types, (coefficients_of(by, rows.names[0]).dtype for rows, by in terms))
     for gradients, by in terms:
         assert isinstance(gradients, ExplicitGradients)
         begin = 0
         for some in gradients.written():
             for name, rows in some.items():
-                weights = coefficients_of(by, name)[:, begin : begin + len(rows)]
-                wide = torch.promote_types(weights.dtype, rows.dtype)  # the terms of a solution nearly cancel
-                product = weights.to(wide) @ rows.to(wide)
-                entries[name] = entries[name].add_(product) if name in entries else product
+                wide = torch.promote_types(widest, rows.dtype)  # the terms of a solution nearly cancel
+                weights = coefficients_of(by, name)[:, begin : begin + len(rows)].to(wide)
+                if name in entries:
+                    entries[name].addmm_(weights, rows.to(wide))
+                else:
+                    entries[name] = weights @ rows.to(wide)
             begin += len(rows)
-    return Written(entries)
+    return entries
 
 
-def _weighted(rows: Gradients, coefficients: Coefficients, gradients: Gradients) -> Tensor:
+def _products(entries: Mapping[str, Tensor], gradients: Gradients) -> Tensor:
+    """Inner products of vectors as they are with one layer's gradients, `[vector, row of gradients]`."""
+    assert isinstance(gradients, ExplicitGradients)
+    parts = [
+        torch.stack([vectors @ some[name].to(vectors).T for name, vectors in entries.items()]).sum(0)
+        for some in gradients.written()
+    ]
+    return torch.cat(parts, 1)
+
+
+def _weighted(rows: Sequence[Gradients], coefficients: Coefficients, gradients: Sequence[Gradients]) -> Tensor:
+    """Inner products of one linear combination over some layers, `[new row, row of gradients]`."""
+    pairs = list(zip(rows, gradients, strict=True))
     if isinstance(coefficients, Tensor):
-        products = rows.inner(gradients)
+        products = pairs[0][0].inner(pairs[0][1])
+        for mine, theirs in pairs[1:]:
+            products += mine.inner(theirs)
         wide = torch.promote_types(coefficients.dtype, products.dtype)  # the terms of a solution nearly cancel
         return coefficients.to(wide) @ products.to(wide)
-    by_name = rows.inner_per_parameter(gradients)
+    by_name = {name: product for mine, theirs in pairs for name, product in mine.inner_per_parameter(theirs).items()}
     return torch.stack([coefficients_of(coefficients, name) @ product for name, product in by_name.items()]).sum(0)

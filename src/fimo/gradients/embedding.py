@@ -96,13 +96,18 @@ class EmbeddingGradients(SequenceGradients):
         """δ·δ' of places with the same token, about one for each place."""
         return self._places / len(self) * self.fan_out
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of all factors, and of what `by_token` holds at the most, in bytes."""
+        return super().held_bytes + sum(segment.deltas.nbytes for segment in self.segments)
+
     @cached_property
     def by_token(self) -> dict[int, tuple[Tensor, Tensor]]:
         """By a token's number the rows that have it, `[some]`, and of each Σ δ over its places, `[some, width]`."""
         first, keys, deltas = 0, [], []
         for segment in self.segments:
             rows = torch.arange(first, first := first + len(segment.inputs), device=segment.inputs.device)
-            keys.append((segment.inputs * len(self) + rows[:, None]).flatten())
+            keys.append((segment.inputs.long() * len(self) + rows[:, None]).flatten())
             deltas.append(segment.deltas.flatten(0, 1))
         pairs, places = torch.cat(keys).unique(return_inverse=True)
         sums = deltas[0].new_zeros(len(pairs), self.fan_out).index_add_(0, places, torch.cat(deltas))
@@ -112,8 +117,10 @@ class EmbeddingGradients(SequenceGradients):
         return dict(zip(tokens.tolist(), parts, strict=True))
 
     def _inner_of_pairs(self, other: SequenceGradients) -> Tensor:
-        """Σ δ·δ' over pairs of places with the same token, token by token."""
+        """Σ δ·δ' over pairs of places with the same token, token by token; a GPU is given all pairs at once."""
         assert isinstance(other, EmbeddingGradients)
+        if self.segments[0].deltas.is_cuda:
+            return super()._inner_of_pairs(other)
         total = self.segments[0].deltas.new_zeros(len(self), len(other))
         theirs = other.by_token
         for token, (rows, deltas) in self.by_token.items():

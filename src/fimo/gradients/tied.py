@@ -96,7 +96,7 @@ class TiedGradients(LayerGradients):
 
     @property
     def pair_operations(self) -> float:
-        """Of both layers; what each has with the other's is as much as the embedding's, about."""
+        """Of both layers, and what each has with the other: the head's gradient at each token."""
         return self.head.pair_operations + 3 * self.embedding.pair_operations
 
     def matrices(self, outputs: slice = ALL) -> Tensor:
@@ -196,7 +196,7 @@ def _mixed(embedding: EmbeddingGradients, head: LinearSequenceGradients) -> Tens
     total = head.segments[0].deltas.new_zeros(len(embedding), len(head))
     by_token = embedding.by_token
     token_bytes = len(head) * head.fan_in * total.element_size()
-    for tokens in torch.tensor([*by_token]).split(max(1, CACHE_BYTES // token_bytes)):
+    for tokens in torch.tensor([*by_token], device=total.device).split(max(1, CACHE_BYTES // token_bytes)):
         parts = [segment.deltas[..., tokens].mT @ segment.inputs for segment in head.segments]
         for token, gradients in zip(tokens.tolist(), torch.cat(parts).unbind(1), strict=True):
             rows, deltas = by_token[token]

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 # What says which scalars are differentiated: the cotangent function and the objective.
 Scalars = tuple[Cotangents, Objective]
-# Names of layers, and where what says which scalars lies in memory.
+# Names of layers, and the identities of the cotangent function and the objective.
 Looked = tuple[tuple[str, ...], tuple[int, ...]]
 
 # Networks whose gradients are taken as they are; and what a warning was written for.

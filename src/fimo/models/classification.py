@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fimo.errors import UserError
-from fimo.models.class_draws import Bernoulli, Categorical, SoftmaxSigns
+from fimo.models.class_draws import Bernoulli, Categorical, SoftmaxSigns, curvature_factors
 from fimo.models.objective import Objective, cholesky_root, require_number_for_each_output
 
 
@@ -113,12 +113,11 @@ class CrossEntropy(Objective):
         if type(self).loss is not CrossEntropy.loss:
             return super().hessian(outputs, targets)
         p = outputs.softmax(-1)
-        matrices = torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
-        if self.weight is None:  # the shares are 1 − ε of the own class and ε/C of each
-            return matrices
-        weight = self.weight.to(outputs)
-        shares = (1 - self.label_smoothing) * weight[targets] + self.label_smoothing * weight.mean()
-        return shares[:, None, None] * matrices
+        pairs = p[..., :, None] * p[..., None, :]
+        pairs.diagonal(dim1=-2, dim2=-1).zero_()
+        # p_i − p_i² is the sum of the pairs p_i p_j, of which no digits cancel.
+        matrices = torch.diag_embed(pairs.sum(-1)) - pairs
+        return curvature_factors(self, outputs, targets)[:, None, None] * matrices
 
     def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
         """Refuse targets that are not numbers of the network's classes.
