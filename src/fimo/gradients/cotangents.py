@@ -8,6 +8,7 @@ Where a row's outputs have several axes, as those of a language model, `output` 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
@@ -38,6 +39,20 @@ def of_measurement(measurement: Objective, objective: Objective, outputs: Tensor
         targets: `[row, …]`.
     """
     return of_loss(measurement, outputs, targets)
+
+
+def loss_of(cotangents: Cotangents, objective: Objective) -> Objective | None:
+    """Whose loss it is that cotangents differentiate, by `of_loss` or `of_measurement`; None for other scalars.
+
+    Args:
+        cotangents: of the scalars.
+        objective: of the problem.
+    """
+    if cotangents is of_loss:
+        return objective
+    if isinstance(cotangents, partial) and cotangents.func is of_measurement:
+        return cotangents.args[0]
+    return None
 
 
 def of_fisher(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:

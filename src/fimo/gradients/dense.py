@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 import torch
 from torch import Tensor
-from torch.func import vjp, vmap
+from torch.func import grad, vjp, vmap
 
 from fimo.gradients.base import Coefficients, ExplicitGradients, coefficients_of
-from fimo.gradients.cotangents import Cotangents, of_loss
+from fimo.gradients.cotangents import Cotangents, loss_of, of_loss
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, Rows, map_inputs
 from fimo.vmapping import vmap_or_loop
@@ -147,23 +148,35 @@ def per_example_gradients(
     # Contiguous, as their gradients then are.
     parameters = {name: parameter.contiguous() for name, parameter in problem.parameters.items()}
     wanted = parameters if names is None else {name: parameters[name] for name in names}
-    with torch.no_grad():
-        vectors = cotangents(problem.objective, problem.outputs(parameters, rows.inputs), rows.targets)
+    loss = loss_of(cotangents, problem.objective)
+
+    @cache
+    @torch.no_grad()
+    def vectors() -> Tensor:
+        return cotangents(problem.objective, problem.outputs(parameters, rows.inputs), rows.targets)
+
+    def of_loss_alone(inputs: Inputs, target: Tensor, row: Tensor) -> Parameters:
+        assert loss is not None
+        single, measured = map_inputs(lambda tensor: tensor[None], inputs), loss.loss
+        of = grad(lambda some: measured(problem.outputs(parameters | some, single), target[None]).squeeze(0))
+        return {name: tensor[None] for name, tensor in of(wanted).items()}
 
     def pulled_back(inputs: Inputs, cotangent: Tensor, row: Tensor) -> Parameters:
         single = map_inputs(lambda tensor: tensor[None], inputs)
         back = vjp(lambda some: problem.outputs(parameters | some, single).squeeze(0), wanted)[1]
         return vmap(lambda vector: back(vector)[0], in_dims=-1)(cotangent)
 
-    def one_row(_: Inputs, cotangent: Tensor, row: Tensor) -> Parameters:
-        return _of_one_row(problem, rows, int(row), cotangent, list(wanted))
+    def one_row(inputs: Inputs, part: Tensor, row: Tensor) -> Parameters:
+        return _of_one_row(problem, rows, int(row), vectors()[int(row)], list(wanted))
 
     def valid(tensors: Parameters) -> bool:
-        counts = len(rows), vectors.shape[-1]
+        counts = len(rows), 1 if loss else vectors().shape[-1]
         return all(tensor.shape == (*counts, *wanted[name].shape) for name, tensor in tensors.items())
 
-    each = vmap_or_loop(pulled_back, what="per-example gradients", network=problem.network, single=one_row, valid=valid)
-    tensors = each(rows.inputs, vectors, torch.arange(len(rows), device=vectors.device))
+    # Of a loss, in one pass; of other scalars a forward pass says first what is pulled back.
+    one, parts = (of_loss_alone, rows.targets) if loss else (pulled_back, vectors())
+    each = vmap_or_loop(one, what="per-example gradients", network=problem.network, single=one_row, valid=valid)
+    tensors = each(rows.inputs, parts, torch.arange(len(rows), device=parts.device))
     return DenseGradients({name: tensor.flatten(0, 1) for name, tensor in tensors.items()})
 
 
