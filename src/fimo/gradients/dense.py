@@ -170,11 +170,11 @@ def per_example_gradients(
         return _of_one_row(problem, rows, int(row), vectors()[int(row)], list(wanted))
 
     def valid(tensors: Parameters) -> bool:
-        counts = len(rows), 1 if loss else vectors().shape[-1]
+        counts = len(rows), 1 if loss is not None else vectors().shape[-1]
         return all(tensor.shape == (*counts, *wanted[name].shape) for name, tensor in tensors.items())
 
     # Of a loss, in one pass; of other scalars a forward pass says first what is pulled back.
-    one, parts = (of_loss_alone, rows.targets) if loss else (pulled_back, vectors())
+    one, parts = (of_loss_alone, rows.targets) if loss is not None else (pulled_back, vectors())
     each = vmap_or_loop(one, what="per-example gradients", network=problem.network, single=one_row, valid=valid)
     tensors = each(rows.inputs, parts, torch.arange(len(rows), device=parts.device))
     return DenseGradients({name: tensor.flatten(0, 1) for name, tensor in tensors.items()})
