@@ -101,6 +101,7 @@ def test_the_paper_s_sizes_whole(monkeypatch, capsys):
     assert line["size"] == "diabetes: 2 seeds (at once: 1) × 4 runs × 2 epochs, every_step" and line["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_run_that_computes_nothing(monkeypatch):
     monkeypatch.setattr(start, "ROUNDS", 1)
     whole, *parts = start.start()
