@@ -1,6 +1,7 @@
 """Networks that take other rows another way than the first two: gradients are autograd's for every row."""
 
 import re
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -31,8 +32,9 @@ from varied_networks import (
 
 import fimo
 from fimo.attribution import attribute
-from fimo.gradients import GradientSource, verified
+from fimo.gradients import GradientSource, checks, verified
 from fimo.gradients.cotangents import of_loss
+from fimo.gradients.linear import LinearGradients
 from fimo.gradients.network import NetworkGradients
 from fimo.models.objective import Objective
 from fimo.preconditioners import mean_of_inverses
@@ -190,3 +192,16 @@ def test_gradients_that_cancel_to_rounding_are_no_reason_either():
     targets = functional.normalize(network(inputs).detach() + 1e-6 * torch.randn(len(ROWS), 2), dim=-1)
     one = question(network, inputs, targets, Angle(), test=slice(10, 14))
     assert isinstance(GradientSource(one)(one.train), NetworkGradients)
+
+
+def test_one_output_of_many_that_is_another_rows_is_found_out():
+    torch.manual_seed(0)
+    network, rows = nn.Sequential(OrderedDict(body=nn.Linear(5, 400))), ROWS.float()
+    call = network(rows)
+    mixed = torch.cat([call.roll(1, 0)[:, :1], call[:, 1:]], 1)
+    cotangents = torch.zeros_like(mixed)
+    cotangents[:, 0] = torch.randn(len(rows))
+    made = checks.Pass(network, {"body": LinearGradients}, rows, mixed, [rows], [call])
+    deltas = [torch.autograd.grad(mixed, [call], cotangents, retain_graph=True)]
+    with pytest.raises(fimo.UserError, match="some rows in the places of others"):
+        checks.require_own_rows(made, cotangents[..., None], deltas)

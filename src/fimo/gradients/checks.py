@@ -141,8 +141,9 @@ def require_own_rows(made: Pass, cotangents: Tensor, deltas: Sequence[Sequence[T
     plain = [parts[0] if count == 1 else _sum_of(parts, shares) for parts in zip(*deltas, strict=True)]
     if not _mixed_layers(made, combined, plain, generator):
         return
-    # Where the cotangents' own gradients cancel, to a loss that can't fall, all of it is rounding: random ones decide.
-    drawn = torch.randn(made.outputs.shape, generator=generator).to(made.outputs)
+    # Where the cotangents' own gradients cancel, to a loss that can't fall, all of it is rounding: random multiples of
+    # their entries decide, which read the same outputs and don't cancel.
+    drawn = combined * torch.randn(combined.shape, generator=generator).to(combined)
     plain = list(torch.autograd.grad(made.outputs, made.results, drawn, **OPTIONS))
     for name in _mixed_layers(made, drawn, plain, generator):
         raise FactorsDiffer(made.network, f"the layer {name} has some rows in the places of others")

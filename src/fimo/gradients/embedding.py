@@ -93,12 +93,13 @@ class EmbeddingGradients(SequenceGradients):
 
     @property
     def pair_operations(self) -> float:
-        """δ·δ' of places with the same token, about one for each place."""
-        return self._places / len(self) * self.fan_out
+        """δ·δ' of places with the same token, about one for each place; on a GPU of all pairs of places."""
+        places = self._places / len(self)
+        return places * self.fan_out * (places if self.segments[0].deltas.is_cuda else 1)
 
     @property
     def held_bytes(self) -> int:
-        """Memory of all factors, and of what `by_token` holds at the most, in bytes."""
+        """Memory of all factors, and about what `by_token` holds, in bytes."""
         return super().held_bytes + sum(segment.deltas.nbytes for segment in self.segments)
 
     @cached_property
