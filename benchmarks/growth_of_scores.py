@@ -32,7 +32,7 @@ Works = Mapping[int, Callable[[], object]]
 # Amounts, each twice the one before; the others are at the second one meanwhile.
 ROWS, TESTS, LEFT_OUT, WIDTHS = (1000, 2000, 4000, 8000), (50, 100, 200, 400), (50, 100, 200, 400), (64, 128, 256, 512)
 # Rows of methods that decompose a matrix of all of them, minutes of 8,000.
-DECOMPOSED = {"Exact-GN": (500, 1000, 2000, 4000), "Unrolled-GN": (500, 1000, 2000, 4000)}
+DECOMPOSED = dict.fromkeys(("Exact-GN", "Unrolled-GN"), (500, 1000, 2000, 4000))
 TIMES_LONGER = (1, 2, 4, 8)
 RANKED = (3750, 7500, 15000, 30000)
 STEP = 1e-3  # a step size with which the recursion of Unrolled-GN converges

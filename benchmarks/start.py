@@ -60,12 +60,13 @@ def start() -> Iterator[Line]:
         words += [f"paths.results_dir={folder}/results", f"paths.data_dir={os.environ.get('FIMO_DATA_DIR', 'data')}"]
         command = [sys.executable, "-m", "fimo", "run", *words]
         _processor_seconds(command)  # now the results are there
-        together = [_processor_seconds(command) for _ in range(ROUNDS)]
-        parts = [_parts(Path(folder) / "marks.json", words) for _ in range(ROUNDS)]
-    about = machine(torch.device("cpu"))
-    yield {"what": "a run that finds its results", "size": "all of it", "seconds": _median(together), **about}
-    for name in parts[0]:
-        seconds = _median([one[name] for one in parts])
+        rounds = [
+            {"all of it": _processor_seconds(command), **_parts(Path(folder) / "marks.json", words)}
+            for _ in range(ROUNDS)
+        ]
+    for name in rounds[0]:
+        seconds = float(f"{statistics.median(spent[name] for spent in rounds):.2g}")
+        about = machine(torch.device("cpu"))
         yield {"what": "a run that finds its results", "size": name, "seconds": seconds, **about}
 
 
@@ -88,7 +89,3 @@ def _parts(marks_file: Path, words: list[str]) -> dict[str, float]:
         "done once in a process": sum(first) - sum(second),
         **dict(zip(STAGES, second, strict=True)),
     }
-
-
-def _median(values: list[float]) -> float:
-    return float(f"{statistics.median(values):.2g}")

@@ -201,7 +201,7 @@ def test_one_output_of_many_that_is_another_rows_is_found_out():
     mixed = torch.cat([call.roll(1, 0)[:, :1], call[:, 1:]], 1)
     cotangents = torch.zeros_like(mixed)
     cotangents[:, 0] = torch.randn(len(rows))
-    made = checks.Pass(network, {"body": LinearGradients}, rows, mixed, [rows], [call])
+    made = checks.Pass(network, {"body": LinearGradients}, mixed, [rows], [call])
     deltas = [torch.autograd.grad(mixed, [call], cotangents, retain_graph=True)]
     with pytest.raises(fimo.UserError, match="some rows in the places of others"):
         checks.require_own_rows(made, cotangents[..., None], deltas)

@@ -20,7 +20,7 @@ def test_it_is_the_same_where_its_gradients_are_made_anew(network, monkeypatch):
         method = MeanOfInverses("DataInf", Damping(0.1, "mean_eigenvalue"))
         scores.append(attribute(question, method).values)
         assert (method.kept is None) == (most_bytes == 0)
-    np.testing.assert_allclose(*scores, rtol=1e-9)
+    np.testing.assert_allclose(*scores, rtol=1e-12)
 
 
 def test_blocks_of_rows_dont_matter():

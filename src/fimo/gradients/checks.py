@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from fimo.gradients.verified import FactorsDiffer
-from fimo.rows import Inputs
 
 if TYPE_CHECKING:
     from fimo.gradients.layers import Layer
@@ -52,7 +51,6 @@ class Pass:
     Attributes:
         network: whose it is.
         layers: the kind of each layer that has factors, by its name.
-        rows: inputs of the network.
         outputs: of the network, `[row, …]`.
         inputs: of each layer, `[row, …]`.
         results: of each layer, `[row, …]`, on the way to the outputs.
@@ -60,7 +58,6 @@ class Pass:
 
     network: nn.Module
     layers: Mapping[str, type[Layer]]
-    rows: Inputs
     outputs: Tensor
     inputs: Sequence[Tensor]
     results: Sequence[Tensor]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fimo.gradients.base import Coefficients, ExplicitGradients, Gradients, Vectors, coefficients_of
+from fimo.gradients.dense import DenseGradients
 from fimo.memory import WRITTEN_BYTES
 
 
@@ -44,17 +45,17 @@ class PartlyWritten:
     """A combination of which some layers are written out.
 
     Attributes:
-        written: by the place of a layer, its vectors as they are: by parameter tensor, `[vector, entry]`.
+        written: by the place of a layer, its vectors as they are.
         others: the gradients' other layers, and the coefficients, of each term.
     """
 
-    written: Mapping[int, Mapping[str, Tensor]]
+    written: Mapping[int, DenseGradients]
     others: tuple[tuple[Sequence[Gradients], Coefficients], ...]
 
     def inner(self, gradients: Gradients) -> Tensor:
         """Inner products over all parameters, `[vector, row of gradients]`."""
         layers = gradients.by_layer()
-        parts = [_products(entries, layers[place]) for place, entries in self.written.items()]
+        parts = [_products(vectors, layers[place]) for place, vectors in self.written.items()]
         if rest := [layer for place, layer in enumerate(layers) if place not in self.written]:
             parts += [_weighted(rows, by, rest) for rows, by in self.others]
         return torch.stack(parts).sum(0)
@@ -76,12 +77,11 @@ def for_products(vectors: Vectors, count: int) -> Vectors:
     terms = [(rows.by_layer(), by) for rows, by in vectors.terms]
     if len({len(layers) for layers, _ in terms}) > 1:  # some are made anew, parameter group by parameter group
         return vectors
-    written: dict[int, Mapping[str, Tensor]] = {}
-    left = WRITTEN_BYTES
-    for place in range(len(terms[0][0])):
-        layer = [(layers[place], by) for layers, by in terms]
-        size = _bytes_to_write(layer, count, len(terms[0][0]))
-        if size is not None and size <= left:
+    written: dict[int, DenseGradients] = {}
+    left, number = WRITTEN_BYTES, len(terms[0][0])
+    for place in range(number):
+        layer = [(rows, by) for layers, by in terms if isinstance(rows := layers[place], ExplicitGradients)]
+        if len(layer) == len(terms) and _cheaper_written(layer, count, number) and (size := _bytes_of(layer)) <= left:
             written[place], left = _written(layer), left - size
     if not written:
         return vectors
@@ -89,30 +89,32 @@ def for_products(vectors: Vectors, count: int) -> Vectors:
     return PartlyWritten(written, tuple((rows, by) for rows, (_, by) in zip(rest, terms, strict=True)))
 
 
-def _bytes_to_write(terms: Sequence[tuple[Gradients, Coefficients]], count: int, layers: int) -> int | None:
-    """Memory that one layer's vectors take as they are; None where products in factors are cheaper.
+def _cheaper_written(terms: Sequence[tuple[ExplicitGradients, Coefficients]], count: int, layers: int) -> bool:
+    """Whether one layer's vectors take fewer operations as they are than in factors.
 
     Coefficients that all layers have in common are multiplied with the sum of their products, once for all.
     """
-    pairs, rows = 0.0, count
+    (first, coefficients), *_ = terms
+    vectors, pairs, rows = len(coefficients_of(coefficients, first.names[0])), 0.0, count
     for gradients, by in terms:
-        if not isinstance(gradients, ExplicitGradients):
-            return None
-        some = coefficients_of(by, gradients.names[0])
-        weighted = len(some) / layers if isinstance(by, Tensor) else len(some) * len(gradients.names)
+        weighted = vectors / layers if isinstance(by, Tensor) else vectors * len(gradients.names)
         pairs += len(gradients) * count * (gradients.pair_operations + weighted)
         rows += len(gradients)
-    assert isinstance(gradients, ExplicitGradients)
-    operations = rows * gradients.size * (len(some) + 1)
-    return len(some) * gradients.size * some.element_size() if operations < pairs else None
+    return rows * first.size * (vectors + 1) < pairs
 
 
-def _written(terms: Sequence[tuple[Gradients, Coefficients]]) -> dict[str, Tensor]:
-    """One layer's vectors, by parameter tensor, `[vector, entry]`."""
+def _bytes_of(terms: Sequence[tuple[ExplicitGradients, Coefficients]]) -> int:
+    """Memory that one layer's vectors take as they are."""
+    (first, coefficients), *_ = terms
+    some = coefficients_of(coefficients, first.names[0])
+    return len(some) * first.size * some.element_size()
+
+
+def _written(terms: Sequence[tuple[ExplicitGradients, Coefficients]]) -> DenseGradients:
+    """One layer's vectors as they are, `[vector, entry]` for each parameter tensor."""
     entries: dict[str, Tensor] = {}
     widest = reduce(torch.promote_types, (coefficients_of(by, rows.names[0]).dtype for rows, by in terms))
     for gradients, by in terms:
-        assert isinstance(gradients, ExplicitGradients)
         begin = 0
         for some in gradients.written():
             for name, rows in some.items():
@@ -123,14 +125,14 @@ def _written(terms: Sequence[tuple[Gradients, Coefficients]]) -> dict[str, Tenso
                 else:
                     entries[name] = weights @ rows.to(wide)
             begin += len(rows)
-    return entries
+    return DenseGradients(entries)
 
 
-def _products(entries: Mapping[str, Tensor], gradients: Gradients) -> Tensor:
+def _products(vectors: DenseGradients, gradients: Gradients) -> Tensor:
     """Inner products of vectors as they are with one layer's gradients, `[vector, row of gradients]`."""
     assert isinstance(gradients, ExplicitGradients)
     parts = [
-        torch.stack([vectors @ some[name].to(vectors).T for name, vectors in entries.items()]).sum(0)
+        vectors.inner(DenseGradients({name: rows.to(vectors.tensors[name]) for name, rows in some.items()}))
         for some in gradients.written()
     ]
     return torch.cat(parts, 1)

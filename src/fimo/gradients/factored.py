@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fimo.gradients.checks import (
+    OPTIONS,
     Pass,
     require_no_other_uses,
     require_own_rows,
@@ -104,14 +105,12 @@ def layer_gradients(
     outputs, calls = _forward(problem.network, modules, rows.inputs)
     require_single_calls(problem.network, calls, len(rows))
     inputs, results = zip(*(calls[name][0] for name in modules), strict=True)
-    made = Pass(problem.network, factorisation.layers, rows.inputs, outputs, inputs, results)
+    made = Pass(problem.network, factorisation.layers, outputs, inputs, results)
     require_no_other_uses(made)
     if in_numbers:
         require_right_sums(made)
     vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
-    # Zero for a layer whose output plays no part.
-    options = {"allow_unused": True, "materialize_grads": True, "retain_graph": True}
-    scalars = [torch.autograd.grad(outputs, results, vector, **options) for vector in vectors.unbind(-1)]
+    scalars = [torch.autograd.grad(outputs, results, vector, **OPTIONS) for vector in vectors.unbind(-1)]
     if needs_verifying(problem.network, tuple(modules), (cotangents, problem.objective), rows):
         require_own_rows(made, vectors, scalars)
     deltas = [torch.stack(parts, 1).flatten(0, 1) for parts in zip(*scalars, strict=True)]
