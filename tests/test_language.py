@@ -146,7 +146,7 @@ def test_further_training_equals_the_plain_loop(kind, scheme):
     optimizer = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1)
     settings = {"dtype": torch.float64, "batch_size": 4, "epochs": 2, "leave_out": scheme, "clip": 0.5}
     plan = FurtherTraining(optimizer=partial(optimizer, fused=False), **settings)
-    ((_, losses, _),) = train_seeds(question, plan, [3], lambda _: True)
+    ((_, losses, _),) = train_seeds(question, plan, [3])
 
     def draw(step, *place):
         torch.default_generator.manual_seed(seed_of(3, step, *place))

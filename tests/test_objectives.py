@@ -110,6 +110,21 @@ def test_the_root_is_that_of_the_positive_part(name):
     torch.testing.assert_close(roots @ roots.mT, expected, rtol=1e-10, atol=1e-12)
 
 
+class Doubled(fimo.SquaredError):
+    """Another loss, which the closed form is not of."""
+
+    def loss(self, outputs, targets):
+        return 2 * super().loss(outputs, targets)
+
+
+@pytest.mark.parametrize("objective", [fimo.SquaredError(), Doubled()])
+def test_the_hessian_of_a_squared_error_is_that_of_autograd(objective):
+    outputs, targets = torch.randn(2, 5, 3, dtype=torch.float64)
+    expected = torch.autograd.functional.hessian(lambda some: objective.loss(some, targets).sum(), outputs)
+    found = objective.hessian(outputs, targets)
+    torch.testing.assert_close(found, torch.stack([expected[row, :, row] for row in range(5)]))
+
+
 @pytest.mark.parametrize("network", ["mlp", "convolutional"])
 def test_bases_of_kronecker_factors_are_those_that_curvlinops_has(network):
     """Made here for a loss that it doesn't know: the same loss under another name."""

@@ -26,7 +26,7 @@ ALL = ("loss_before", "loss_full", "loss_left_out")
 
 def sweep(question, seeds=(0,), seeds_at_once=1, **settings):
     plan = FurtherTraining(**({"dtype": torch.float64, "batch_size": 8, "epochs": 3} | settings))
-    return {seed: losses for seed, losses, _ in train_seeds(question, plan, seeds, lambda _: True, seeds_at_once)}
+    return {seed: losses for seed, losses, _ in train_seeds(question, plan, seeds, seeds_at_once=seeds_at_once)}
 
 
 def assert_same(losses, expected, tolerance=1e-12):

@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 from commands_here import command_here
 from configs import app
+from conftest import draw
 
 from benchmarks import soak
 from benchmarks.diff_runs import check
@@ -43,10 +44,12 @@ def wait_for(process, condition):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, drawing):
     """Where a run is to which nothing happened, in this process: what comes of others is held against it."""
     folder = tmp_path_factory.mktemp("whole")
-    assert app(folder, *BASE, "name=soak") == 0
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        draw(monkeypatch, drawing)
+        assert app(folder, *BASE, "name=soak") == 0
     return folder
 
 
@@ -62,6 +65,7 @@ def assert_same_results(folder, uninterrupted):
         assert (folder / "results/soak" / name).read_bytes() == content, name
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_killed_in_the_middle_of_further_training(whole, tmp_path, uninterrupted):
     process = start(tmp_path)

@@ -36,6 +36,7 @@ def test_targets_that_are_no_classes_have_no_sentence(precision):
     assert outputs is None and predicted_classes(examples.test, outputs) == {}
 
 
+@pytest.mark.pictures
 def test_a_ranking_evaluates_the_model_once_for_each_split(tmp_path, monkeypatch):
     """The page, ranking.md and losses.csv share the outputs."""
     splits = []

@@ -143,7 +143,7 @@ def test_the_full_run_is_that_of_the_gold_standard(clip):
     plan = FurtherTraining(
         lambda p: torch.optim.Adam(p, 0.01), 3, 5, evaluate_every=[2, 7, 9], clip=clip, dtype=torch.float64
     )
-    ((_, losses, _),) = train_seeds(asked, plan, [3], lambda seed: True)
+    ((_, losses, _),) = train_seeds(asked, plan, [3])
     states = list(full_run(asked, plan, 3))
     assert len(states) == 3
     for place, (parameters, squares) in enumerate(states):

@@ -22,7 +22,7 @@ def chromium():
 
 
 @pytest.fixture
-def opened(chromium, tmp_path, no_pictures_of_runs):
+def opened(chromium, tmp_path, drawing):
     """Opens a page; at the end nothing was on the console, and nothing was asked of a network."""
     contexts, wrong = [], []
 

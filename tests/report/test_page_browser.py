@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 from configs import app
-from conftest import without_pictures
 from made_pages import run_page
 from page_clicks import controls, plotted, tab
 from scipy.stats import spearmanr
@@ -34,7 +33,6 @@ def folder_of(tmp_path_factory):
         made = folder / "results" / name
         if not made.is_dir():
             with pytest.MonkeyPatch.context() as monkeypatch:
-                without_pictures(monkeypatch)
                 monkeypatch.setattr("fimo.pipeline.results_files.report_page", report_page)
                 assert app(folder, f"experiment={name}", *RUNS[name]) == 0
         return made

@@ -110,6 +110,7 @@ def test_hostile_labels_are_texts(opened):
     assert browsed.evaluate("window.hacked") is None
 
 
+@pytest.mark.pictures
 def test_a_ranking_with_flips(tmp_path, opened):
     """A picture's label is the one that the model was trained on, and what it was before."""
     options = ("experiment=digits", "size=smoke", "data.flip=0.2", "data.test_count=2", "method=grad_dot")

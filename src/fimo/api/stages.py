@@ -87,7 +87,7 @@ def further_train(
         placed = problem.to(device=device_named(device))
         with Progress(len(missing)) as progress:
             callbacks = [progress] if sys.stderr.isatty() else []
-            for seed, computed, elapsed in train_seeds(placed, training, missing, _every_seed, callbacks=callbacks):
+            for seed, computed, elapsed in train_seeds(placed, training, missing, callbacks=callbacks):
                 losses[seed] = computed
                 logger.info("further training: seed %d (%.1f s)", seed, elapsed.seconds)
                 if runs := diverged(computed):
@@ -202,9 +202,10 @@ class Comparison(tables.Comparison):
     """How well scores agree with the gold standard: tables, and a figure of them.
 
     Attributes:
-        curves: a row for each method, adjustment and step.
-        seeds: a row for each method, adjustment and number of seeds.
-        reliability: a row for each adjustment and step.
+        curves: a row for each method, adjustment and step: `epoch`; mean over test examples and standard error (`_sem`)
+            of `cosine`, `pearson` and `spearman`, from −1 to 1, NaN where there is none; `n_test` and `n_seeds`.
+        seeds: a row for each method, adjustment and number of seeds: the same cosine at the best step.
+        reliability: a row for each adjustment and step: of the gold standard, and its root, the `ceiling`.
         watched: what is measured at the test examples; None for their loss.
     """
 
@@ -223,6 +224,9 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
     Args:
         scores: by label, as `attribute` gives them.
         gold: as `further_train` gives it.
+
+    Returns:
+        Tables.
 
     Raises:
         UserError: for arguments in the wrong place, where they are about other examples or steps, for one left-out
@@ -243,8 +247,3 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
         )
     compared = tables.compare(scores, seeds)
     return Comparison(compared.curves, compared.seeds, compared.reliability, gold.attrs.get("watched"))
-
-
-def _every_seed(seed: int) -> bool:
-    """Nobody else computes any."""
-    return True

@@ -19,7 +19,7 @@ def train_seeds(
     problem: Problem,
     settings: FurtherTraining,
     seeds: Sequence[int],
-    claim: Callable[[int], bool],
+    claim: Callable[[int], bool] = lambda seed: True,
     seeds_at_once: int = 1,
     logger: Logger | None = None,
     callbacks: Iterable[pl.Callback] = (),

@@ -23,7 +23,7 @@ class CrossEntropy(Objective):
 
     Args:
         weight: w, a number for each class; None for ones.
-        label_smoothing: ε, from 0 to 1.
+        label_smoothing: ε, at least 0 and below 1.
 
     Raises:
         UserError: for other weights or another ε.

@@ -55,7 +55,7 @@ class Encoder(nn.Module):
             self.encoder = pretrained_model(name, AutoModel)
             require_words(self.encoder, name, inputs)
         if getattr(self.encoder, "pooler", None) is not None:
-            self.encoder.pooler = None  # type: ignore[assignment]
+            self.encoder.pooler = None
         self.mask_form = mask_form(self.encoder, lambda output, mask: output.last_hidden_state[:, 0])
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.config.hidden_size, outputs)

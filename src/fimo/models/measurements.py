@@ -22,6 +22,9 @@ def margin(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Returns:
         `[row]`; above 0 where the class is more probable than all others together.
+
+    Raises:
+        UserError: for targets that are no class numbers, or a single output.
     """
     require_classes("margin", outputs, targets)
     return CrossEntropy().output(outputs, targets).squeeze(-1)
@@ -36,6 +39,9 @@ def logit(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Returns:
         f_y, `[row]`.
+
+    Raises:
+        UserError: for targets that are no class numbers, or a single output.
     """
     require_classes("logit", outputs, targets)
     return torch.gather(outputs, -1, targets[..., None]).squeeze(-1)
@@ -50,6 +56,9 @@ def probability(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Returns:
         p_y, `[row]`, between 0 and 1.
+
+    Raises:
+        UserError: for targets that are no class numbers, or a single output.
     """
     require_classes("probability", outputs, targets)
     return torch.softmax(outputs, -1).gather(-1, targets[..., None]).squeeze(-1)

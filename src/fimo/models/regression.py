@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -62,6 +63,21 @@ class SquaredError(Regression):
             ℓ, `[row]`, in squared units of the targets.
         """
         return (outputs - targets).square().mean(-1)
+
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """∂²ℓ/∂f² = 2/k I, of k outputs.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: y, `[row, output]`.
+
+        Returns:
+            `[row, output, output]`.
+        """
+        if type(self).loss is not SquaredError.loss:
+            return super().hessian(outputs, targets)
+        rows, count = outputs.shape
+        return torch.eye(count, dtype=outputs.dtype, device=outputs.device).mul(2 / count).expand(rows, count, count)
 
     def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """R of the Hessian, whose rank is the number of outputs: the loss is curved in each of them.

@@ -18,6 +18,9 @@ def completion(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Returns:
         `[row]`, in nats; of a row without a prompt that of all its tokens but the first.
+
+    Raises:
+        UserError: for outputs that are no logits of tokens.
     """
     require_tokens("completion", outputs, targets)
     return token_losses(*first_sequence(outputs, targets)).sum(-1)

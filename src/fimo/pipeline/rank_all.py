@@ -63,14 +63,14 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
-    from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
+    from fimo.pipeline.record import method_notes, method_record, model_notes, run_record, write_index
     from fimo.pipeline.results_page import ranking_page
     from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
     from fimo.pipeline.wrong_labels import detection, row_losses
     from fimo.report.ranking import detection_markdown
 
     data, rankings = run.dataset, done.scores
-    notes = [*theta_note(run), *failure_notes(done.failed)]
+    notes = [*model_notes(run), *failure_notes(done.failed)]
     methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
     for name, method in run.methods.items():
         if method.label in rankings:

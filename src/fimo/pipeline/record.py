@@ -65,10 +65,16 @@ def theta_record(run: Run) -> dict[str, Any]:
     return {"choice": choice, "count": problem.size, "of": sum(sizes.values()), "names": list(problem.theta)}
 
 
-def theta_note(run: Run) -> list[str]:
-    """What stands under a table of a run whose θ is not all parameters."""
+def model_notes(run: Run) -> list[str]:
+    """What stands under a table of the model: a θ that is not all parameters, labels that it has not learnt."""
     theta = theta_record(run)
-    return [f"θ: {theta['count']:,} of {theta['of']:,} parameters ({theta['choice']})."] if theta else []
+    notes = [f"θ: {theta['count']:,} of {theta['of']:,} parameters ({theta['choice']})."] if theta else []
+    if run.dataset.flipped is not None and not run.final.trains:
+        notes.append(
+            "The final model was taken as it is. Unless it was trained elsewhere on the labels that were made wrong, "
+            "how well methods find them says nothing."
+        )
+    return notes
 
 
 def method_record(artifact: Artifact, name: str = artifacts.SCORES) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.figures import figures
 from fimo.pipeline.flipped_file import flipped_file
 from fimo.pipeline.groups_file import groups_json
-from fimo.pipeline.record import method_record, run_record, theta_note, write_index
+from fimo.pipeline.record import method_record, model_notes, run_record, write_index
 from fimo.pipeline.results_page import report_page
 from fimo.pipeline.results_tables import csv, effect_rows, examples_of, named, score_rows
 from fimo.pipeline.run import Run
@@ -96,7 +96,7 @@ def compare_and_write(
 
 def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str]:
     """What stands under the table: a θ that is not all, methods without scores, runs that diverged, sizes of groups."""
-    notes = [*theta_note(run), *failure_notes(failed)]
+    notes = [*model_notes(run), *failure_notes(failed)]
     notes += [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
     groups = run.dataset.left_out
     if len(groups) < FEW:

@@ -18,8 +18,7 @@ from fimo.models.parameter_choice import ALL
 from fimo.pipeline.scorers import AnyMethod
 from fimo.pipeline.uses import RankSettings, RemovalSettings
 
-# `RunSpecification.gold`: every run begins at the final model, or as the final model began; or one run, and its
-# tangents.
+# `RunSpecification.gold`: runs begin at the final model, or as it began; or one run, and its tangents.
 LEAVE_ONE_OUT, RETRAINING, TANGENT = "leave_one_out", "retraining", "tangent"
 
 
@@ -60,6 +59,11 @@ class FinalTrainingSettings:
     augment: Callable[[Any], Any] | None = None
     checkpoint: str | None = None
     seed: int = 0
+
+    @property
+    def trains(self) -> bool:
+        """Whether the final model is trained here, or taken as it is."""
+        return self.checkpoint is None and self.epochs > 0
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def _write(
     seconds: dict[str, float],
 ) -> None:
     from fimo.pipeline.figures import GOLD_NAMES
-    from fimo.pipeline.record import method_notes, method_record, run_record, theta_note, write_index
+    from fimo.pipeline.record import method_notes, method_record, model_notes, run_record, write_index
     from fimo.pipeline.results_page import removal_page
     from fimo.pipeline.results_tables import csv, examples_of, named
     from fimo.report.figures import figure_files
@@ -121,7 +121,7 @@ def _write(
 
     done, tables, diverged = outcome
     what = run.watched or "loss"
-    notes = [*theta_note(run), *failure_notes(done.failed)]
+    notes = [*model_notes(run), *failure_notes(done.failed)]
     notes += [f"Left out where they diverged: {'; '.join(diverged)}."] if diverged else []
     count = len(compared)
     measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"

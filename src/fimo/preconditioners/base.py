@@ -110,7 +110,14 @@ class Preconditioner(ABC):
         return self.sampling.of(problem) if self.sampling else problem
 
     def fit(self, problem: Problem) -> Self:
-        """Do what is done once for a problem; overrides begin with this one, which forgets diagnostics and notes."""
+        """Do what is done once for a problem; overrides begin with this one, which forgets diagnostics and notes.
+
+        Args:
+            problem: with the training rows that P is made of.
+
+        Returns:
+            Itself.
+        """
         self.diagnostics, self.notes, self.metric, self.problem = {}, {}, None, problem
         self.stand_ins: dict[int, Any] = {}
         return self
@@ -155,7 +162,14 @@ class Preconditioner(ABC):
 
     @abstractmethod
     def __matmul__(self, gradients: Gradients) -> Vectors:
-        """P times each φ(g)."""
+        """P times each φ(g).
+
+        Args:
+            gradients: φ(g); with `factored = False` they are `DenseGradients`, a tensor `[row, *parameter]` by name.
+
+        Returns:
+            What has `inner(gradients)`, the products `[row of these, row of the gradients]`, such as `DenseGradients`.
+        """
 
     def quadratic_form(self, gradients: Any) -> Tensor:
         """φ(g)ᵀ P φ(g) of each row φ(g), `[row]`, or `[matrix, row]` of several matrices."""
