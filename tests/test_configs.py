@@ -9,7 +9,7 @@ import pytest
 import torch
 from configs import DATA, app, config, make_run
 
-from fimo.app.config import training_of
+from fimo.app.config import run_of, training_of
 from fimo.app.errors import CONFIG_DIR
 from fimo.rows import Rows
 
@@ -101,6 +101,7 @@ def test_an_experiment_is_a_short_difference_that_begins_with_its_command(experi
     for choice in (("optimizer=sgd", "size=paper"), ("optimizer=adam", "size=smoke"), ("optimizer=adamw",)):
         cfg = config(f"experiment={experiment}", *choice)
         assert cfg.optimizer.lr > 0 and cfg.further.epochs >= 1 and cfg.final.lr > 0
+        assert run_of(cfg).name == experiment  # nothing of it is refused
 
 
 @pytest.mark.parametrize(

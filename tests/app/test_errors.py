@@ -11,7 +11,7 @@ from commands_here import command_here
 from configs import app, make_run
 from hydra.errors import ConfigCompositionException, HydraException
 
-from fimo.app.errors import CONFIG_DIR, sentence
+from fimo.app.errors import sentence
 from fimo.app.main import options
 from fimo.errors import UserError
 from fimo.models.mlp import MLP
@@ -214,11 +214,6 @@ def test_values_that_no_run_can_have(override, text):
     with pytest.raises((UserError, HydraException)) as raised:
         make_run(*override.split(" "))
     assert re.search(text, sentence(raised.value))
-
-
-def test_every_experiment_passes_the_check():
-    for experiment in sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")):
-        make_run(f"experiment={experiment}", "optimizer=adam")
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
