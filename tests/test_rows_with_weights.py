@@ -64,12 +64,12 @@ BAD = "The third part, the weights of train, must be a number of at least 0 for 
 @pytest.mark.parametrize(
     "weights, text",
     [
-        ([1, 1, -2.5, 1], BAD + r"-2\.5 in row 2; several inputs are \(\(a, b\), targets\)\."),
-        ([1, float("nan"), 1, 1], BAD + r"nan in row 1;"),
-        ([1, 1, 1, float("inf")], BAD + r"inf in row 3;"),
+        ([1, 1, -2.5, 1], BAD + r"-2\.5 in row 2: correct it, or, .* as \(\(a, b\), targets\)\."),
+        ([1, float("nan"), 1, 1], BAD + r"nan in row 1: "),
+        ([1, 1, 1, float("inf")], BAD + r"inf in row 3: "),
         ([0, 0, 0, 0], BAD + r"nothing but 0\."),
-        ([1, 1, 1], BAD + r"\[3\] of torch.int64 for 4 rows\."),
-        (torch.ones(4, 2), BAD + r"\[4, 2\] of torch.float32 for 4 rows\."),
+        ([1, 1, 1], BAD + r"\[3\] of torch.int64 for 4 rows: "),
+        (torch.ones(4, 2), BAD + r"\[4, 2\] of torch.float32 for 4 rows: .* several inputs as"),
         (["a"] * 4, "the weights of train must be a tensor or an array of numbers, found a list of 4"),
     ],
 )

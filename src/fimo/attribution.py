@@ -235,7 +235,13 @@ def require_ready(problem: Problem) -> None:
         UserError: where it is in training mode, or a parameter is frozen.
     """
     if any(module.training for module in problem.network.modules()):
-        raise UserError("Scores are those of a final model in eval mode: call network.eval() first.")
+        raise UserError(
+            "Scores need the final model in eval mode, found problem.network in training mode: call "
+            "problem.network.eval()."
+        )
     names = problem.part or [name for name, _ in problem.network.named_parameters()]
     if frozen := [name for name in names if name not in problem.theta]:
-        raise UserError(f"{frozen[0]} is part of θ, but frozen: leave problem.network as it is.")
+        raise UserError(
+            f"{frozen[0]} is part of θ, but problem.network has it frozen (requires_grad is False): make the Problem "
+            "anew, and leave its network as it is."
+        )

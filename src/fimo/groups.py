@@ -163,7 +163,10 @@ def _numbers(left_out: Any, rows: int, group: str | None = None) -> Tensor:
     if numbers.dim() == 0:
         raise UserError(f"{expected}, found the single number {numbers}: write [{numbers}] for this row.")
     if numbers.dtype == torch.bool:
-        raise UserError(f"{expected}, found {list(numbers.shape)} true or false: write mask.nonzero() for a mask.")
+        raise UserError(
+            f"{expected}, found a mask of shape {list(numbers.shape)}: give the numbers of its rows, "
+            "numpy.flatnonzero(mask), or of a tensor mask.nonzero().flatten()."
+        )
     if numbers.dim() != 1 or numbers.is_floating_point() and len(numbers):
         raise UserError(f"{expected}, found {list(numbers.shape)} numbers of {numbers.dtype}.")
     if len(numbers) == 0 or not 0 <= int(numbers.min()) <= int(numbers.max()) < rows:

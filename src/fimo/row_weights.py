@@ -23,15 +23,14 @@ def require_weights(name: str, weights: Tensor, rows: int) -> Tensor:
         UserError: where they are not a finite number of at least 0 for each row, or are all 0.
     """
     expected = f"The third part, {name}, must be a number of at least 0 for each row, and not all 0"
+    advice = "correct it, or, if it is no weight, give several inputs as ((a, b), targets)"
     if weights.shape not in ((rows,), (rows, 1)) or weights.is_complex():
-        raise UserError(f"{expected}, found {list(weights.shape)} of {weights.dtype} for {rows} rows.")
+        raise UserError(f"{expected}, found {list(weights.shape)} of {weights.dtype} for {rows} rows: {advice}.")
     weights = weights.flatten().to(torch.float64)
     wrong = ~(weights.isfinite() & (weights >= 0))
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
-        raise UserError(
-            f"{expected}, found {float(weights[row]):g} in row {row}; several inputs are ((a, b), targets)."
-        )
+        raise UserError(f"{expected}, found {float(weights[row]):g} in row {row}: {advice}.")
     if not bool(weights.any()):
         raise UserError(f"{expected}, found nothing but 0.")
     return weights

@@ -39,7 +39,7 @@ def test_an_option_that_cannot_be_read_shows_it(value):
     except OverrideParseException as error:
         text = sentence(error)
     assert text.startswith(
-        f"The option {option} can't be read: a value with special signs is written 'data.source.targ"
+        f"The option {option} can't be read: a value with special characters is written 'data.source.targ"
     )
     assert "\n" not in text
 
@@ -101,11 +101,11 @@ KEPT = "(/there/x): what is finished is kept;"
 DOING = [
     # what is done, number of the error, beginning of the sentence
     ("write", errno.EACCES, f"No permission to write {KEPT} change the permissions or choose another place by paths."),
-    ("write", errno.EIO, f"The disk failed to write {KEPT} look after it or choose another place by paths.output_dir"),
+    ("write", errno.EIO, f"The disk failed to write {KEPT} check the disk or choose another place by paths.output_di"),
     ("write", errno.ENOENT, f"No file or folder can be made here {KEPT} choose another place by paths.output_dir"),
     ("write", errno.ENOSPC, f"No space is left on the disk {KEPT} make room or choose another place by paths.output"),
     ("read", errno.EACCES, f"No permission to read {KEPT} change the permissions, and run the same command again."),
-    ("read", errno.EIO, f"The disk failed to read {KEPT} look after it, and run the same command again."),
+    ("read", errno.EIO, f"The disk failed to read {KEPT} check the disk, and run the same command again."),
     ("read", errno.EISDIR, f"A folder is where a file is needed {KEPT} move it, and run the same command again."),
     ("read", errno.ENOENT, None),
 ]

@@ -168,7 +168,7 @@ def test_a_server_out_of_reach_costs_seconds_and_not_the_run(
     monkeypatch.setattr(wandb_log, "REACH_SECONDS", (0.5, 0.5))
     with WandbLog(tmp_path, "mine", {"a": 1}) as log:
         log.lightning.log_metrics({"x": 1.0})
-    assert caplog.text.count("Weights & Biases is not to be had") == 1 and "the log is offline" in caplog.text
+    assert caplog.text.count("Weights & Biases is unavailable") == 1 and "the log is offline" in caplog.text
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 1
 
 
@@ -207,7 +207,7 @@ def test_an_unknown_mode_of_the_environment_is_a_sentence(offline, monkeypatch):
 def test_online_without_a_key_is_offline_and_asks_nothing(offline, tmp_path, caplog):
     with WandbLog(tmp_path, "mine", {}, mode="online"):
         pass
-    assert "is not to be had (no key: wandb login): the log is offline" in caplog.text
+    assert "is unavailable (no key: wandb login): the log is offline" in caplog.text
 
 
 def test_logged_in(offline, monkeypatch, tmp_path):
@@ -220,5 +220,5 @@ def test_logged_in(offline, monkeypatch, tmp_path):
 
 
 def test_an_unknown_mode_is_an_error():
-    with pytest.raises(UserError, match="logger.mode must be one of online, offline, disabled, found 'never'"):
+    with pytest.raises(UserError, match="logger.mode must be one of null, online, offline, disabled, found 'never'"):
         make_run("logger=wandb", "logger.mode=never")

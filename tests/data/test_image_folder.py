@@ -115,7 +115,7 @@ def spoil(tmp_path, what):
         ("text", (), "00.png is not an image that can be read"),
         ("truncated", (), "00.png is not an image that can be read"),
         ("16 bits", (), "00.png must have at most eight bits a channel, found Pillow's mode 'I;16'"),
-        ("another class in the test", (), "test has the class 'owl', which .*train has not"),
+        ("another class in the test", (), "test has the class 'owl', which .*train lacks: "),
         ("", ("data.source.kind=colour",), "data.source.kind must be grey or rgb or null, found 'colour'"),
         ("", ("data.source.size=[32]",), r"must be height and width in pixels, as in \[32,32\], found \[32\]"),
         ("", ("data.task=regression",), "data.task must be classification for images"),

@@ -86,15 +86,15 @@ READ = {
     "safetensors": (tensors(STATE), None),
     "torch": (saved(STATE), None),
     "save_model": (lambda path: save_model(TRUE, str(path)), None),
-    "module.": (saved(behind("module.")), "'module.' is taken off in front of all names"),
-    "_orig_mod.": (tensors(behind("_orig_mod.")), "'_orig_mod.' is taken off"),
-    "both": (saved(behind("module._orig_mod.")), "'module._orig_mod.' is taken off"),
-    "save_model and a front": (lambda path: save_model(nn.ModuleDict({"net": TRUE}), str(path)), "'net.' is taken off"),
-    "Lightning": (lightning, "'model.' is taken off in front of all names"),
-    "Lightning's others": (lightning, "scale are not the network's and are not read"),
-    "Lightning's entries": (lightning, "the weights are its state_dict; epoch, global_step, pytorch-lightning_version"),
-    "state_dict": (saved({"state_dict": STATE, "epoch": 3}), "the weights are its state_dict; epoch are not read"),
-    "model": (saved({"model": STATE, "optimizer": {"state": {}, "lr": 0.1}}), "the weights are its model; optimizer"),
+    "module.": (saved(behind("module.")), "'module.' is removed from all names"),
+    "_orig_mod.": (tensors(behind("_orig_mod.")), "'_orig_mod.' is removed"),
+    "both": (saved(behind("module._orig_mod.")), "'module._orig_mod.' is removed"),
+    "save_model and a front": (lambda path: save_model(nn.ModuleDict({"net": TRUE}), str(path)), "'net.' is removed"),
+    "Lightning": (lightning, "'model.' is removed from all names"),
+    "Lightning's others": (lightning, "scale: not read"),
+    "Lightning's entries": (lightning, "the weights are its state_dict; not read: epoch, global_step, pyto"),
+    "state_dict": (saved({"state_dict": STATE, "epoch": 3}), "the weights are its state_dict; not read: epoch"),
+    "model": (saved({"model": STATE, "optimizer": {"state": {}, "lr": 0.1}}), "the weights are its model; not read: o"),
     "half": (
         saved({name: t.half() if t.is_floating_point() else t for name, t in STATE.items()}),
         "of torch.float16 are",
@@ -141,7 +141,7 @@ def test_something_is_put_in_front_where_the_network_has_it(caplog):
     outer = nn.ModuleDict({"body": nn.ModuleDict({"net": network(1)})})
     load_weights(outer, behind("module."), "mine")
     assert torch.equal(outer["body"]["net"].first.weight, STATE["first.weight"])
-    assert "'module.' is taken off" in caplog.text and "'body.net.' is put in front of all names" in caplog.text
+    assert "'module.' is removed" in caplog.text and "'body.net.' is added to all names" in caplog.text
 
 
 def test_home_is_a_path_too(monkeypatch):
@@ -195,10 +195,10 @@ REFUSED = {
         lambda path: shards(path, ("b.safetensors",)),
         "names 2 shards, found no b.safetensors beside it",
     ),
-    "an empty folder": (lambda path: path.mkdir(), "found a folder without model.safetensors: "),
+    "an empty folder": (lambda path: path.mkdir(), r"found the folder .* without model\.safetensors\."),
     "adapters": (
         lambda path: (path.mkdir(), (path / "adapter_config.json").write_text("{}")),
-        "without model.safetensors, but the adapters of a PEFT model: take model.name for it",
+        "without model.safetensors; it holds the adapters of a PEFT model, which model.name takes",
     ),
     "not a number": (saved({**STATE, "norm.bias": torch.full((3,), torch.nan)}), "finite numbers, .* in norm.bias"),
 }

@@ -133,7 +133,7 @@ def test_a_sequence_classifier_keeps_its_head(kind, tmp_path):
         (lambda folder: SequenceClassifier(13, 3, saved_in(folder)), r"embeddings of 12 words.*has 13: .*tokenizer"),
         (
             lambda folder: SequenceClassifier(12, 3, saved_in(folder, auto=AutoModel)),
-            r"lacks weights of a BertForSequenceClassification: classifier.bias and 1 more",
+            r"lacks weights of a BertForSequenceClassification \(classifier.bias and 1 more\)",
         ),
         (lambda folder: Encoder(12, 3), r"model.config must say the model_type .* found None"),
         (lambda folder: Encoder(12, 3, config={"hidden_size": 8}), r"must say the model_type .* found {'hidden_size"),

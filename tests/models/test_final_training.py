@@ -167,7 +167,7 @@ def test_no_epochs_take_the_network_as_it_is_made(tmp_path, capsys):
         ("final.epochs=-1", "final.epochs must be a whole number of at least 0, found -1"),
         ("final.keep=first", "final.keep must be one of last, best, found 'first'"),
         ("final.schedule=step", "final.schedule must be one of constant, linear, cosine, found 'step'"),
-        ("final.clip=0", "final.clip must be a number above 0, found 0"),
+        ("final.clip=0", "final.clip must be a number above 0, or null, found 0"),
         ("final.weight_decay=-1", "final.weight_decay must be a number of at least 0, found -1"),
         ("+data.max_length=1", "data.max_length must be a whole number of at least 2, found 1"),
         ("further.evaluate_every={first:3}", r"or \{first: …, every: …, last: …\}, found \{'first': 3\}"),

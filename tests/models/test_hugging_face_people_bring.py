@@ -118,7 +118,7 @@ class TestClasses:
                 None,
                 "has the classes 'Negative', .* and the data have 'good', 'bad', 'odd'",
             ),
-            ({"id2label": {0: "a", 1: "a", 2: "b"}}, ("a", "b", "c"), None, "each another one, or its numbers from 0"),
+            ({"id2label": {0: "a", 1: "a", 2: "b"}}, ("a", "b", "c"), None, "no two of them alike, or number them"),
             ({"id2label": {0: "LABEL_1", 1: "LABEL_0", 2: "x"}}, ("a", "b", "c"), None, "has the classes 'LABEL_1', "),
             (
                 WORDS,

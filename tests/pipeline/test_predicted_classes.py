@@ -67,6 +67,6 @@ def test_the_tokens_of_a_language_model():
         places = [place for place in range(len(logits) - 1) if targets[0, place + 1] >= 0]
         loss = float(one.losses(one.parameters, one.test.keep(torch.tensor([row]))).detach())
         likeliest = " ".join(words[int(logits[place].argmax())] for place in places)
-        assert sentence.startswith(f"The final model's loss is {loss:.3g} a token") and sentence.endswith(
+        assert sentence.startswith(f"The final model's loss is {loss:.3g} per token") and sentence.endswith(
             f": {likeliest}."
         )

@@ -43,18 +43,18 @@ def test_from_python():
         verified.table.select_dtypes(float), again.table.select_dtypes(float), equal_nan=True
     )
     assert verified.figure("title").axes
-    with pytest.raises(UserError, match="belongs to another final model, other rows or another measurement"):
+    with pytest.raises(UserError, match="belongs to another final model, objective or measurement, or to other rows"):
         fimo.verify(problem(1), ranking, training, **shares)
     others = replace(asked, test=replace(asked.test, inputs=asked.test.inputs.flip(0)))  # under the same numbers
     for changed in (others, replace(asked, measurement=fimo.margin)):
-        with pytest.raises(UserError, match="belongs to another final model, other rows or another measurement"):
+        with pytest.raises(UserError, match="belongs to another final model, objective or measurement, or to other"):
             fimo.verify(changed, ranking, training, **shares)
     with pytest.raises(UserError, match="raise rank.top, or lower verify.shares"):
         fimo.verify(asked, ranking, training, shares=(0.5,), tests=1)
     with pytest.raises(UserError, match="15 for the largest of verify.shares, found 12 by Grad-Dot"):
         fimo.verify(asked, ranking, training, shares=(0.25,), tests=1)  # both ends together would be enough
     for results in (ranking.rows, scores):
-        with pytest.raises(UserError, match="Methods must be names or objects .*found a (DataFrame|dict)"):
+        with pytest.raises(UserError, match="methods must be names or objects, .*found a (DataFrame|dict): call"):
             fimo.verify(asked, results, training)
 
 

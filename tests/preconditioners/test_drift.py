@@ -57,7 +57,8 @@ def test_between_amounts_gradients_are_interpolated(moved, path):
     method = UnrolledGaussNewton("Unrolled-GN", dual_bytes=PATHS[path]).for_training(recursion(steps, 0.05))
     scores = attribute(asked, method, views=DisplacedGradients(moved, method, most=3))
     assert scores["step"].values.tolist() == steps
-    assert method.notes["amounts"] == "gradients are taken after 3 amounts of training, and interpolated between"
+    amounts = "gradients are taken after 3 amounts of further training, and interpolated between them"
+    assert method.notes["amounts"] == amounts
     sums, pull = dense.unrolled(dense.gauss_newton(asked), [0.05] * 10), dense.mean_gradient(asked)
 
     def at(step, place):
@@ -171,8 +172,8 @@ def test_the_reader_is_told_of_a_drift_that_was_cut(monkeypatch):
     method = UnrolledGaussNewton("Unrolled-GN").for_training(recursion([1, 2]))
     attribute(asked, method, views=DisplacedGradients("both", method))
     assert method.notes["drift"] == (
-        "the estimated drift raises the training loss after 2 of 2 evaluated steps, where as little as 0.25 of the way "
-        "was gone"
+        "the estimated drift raises the training loss after 2 of 2 amounts of further training, where it is shortened, "
+        "to as little as 0.25 of its length"
     )
     with pytest.raises(UserError, match="moved must be one of none, train, both, found 'all'"):
         DisplacedGradients("all", method)

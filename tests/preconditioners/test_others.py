@@ -58,7 +58,7 @@ class TestDamping:
     def test_a_unit_that_is_zero(self):
         question = problem(network="linear")
         question.train.targets.copy_(question.network(question.train.inputs).detach())
-        with pytest.raises(UserError, match="a damping of 10 λ0 is 0.0, since all gradients vanish"):
+        with pytest.raises(UserError, match="A damping of 10 λ0 is 0.0, since all gradients vanish"):
             attribute(question, ConjugateGradients("CG", Damping(10, "lambda_0")))
 
 

@@ -72,8 +72,8 @@ def require_methods(stage: str, methods: object) -> None:
     """
     if isinstance(methods, RESULTS):
         raise UserError(
-            f"Methods must be names or objects (or, for fimo.verify, what fimo.rank returns), found a "
-            f"{type(methods).__name__} of results."
+            'methods must be names or objects, as in ["cg", "trak"] (fimo.verify takes what fimo.rank returns, too), '
+            f"found a {type(methods).__name__}: call fimo.{stage}({CALLS[stage]})."
         )
     is_network = isinstance(methods, nn.Module) and not hasattr(methods, "scores")
     is_several = isinstance(methods, Iterable) and not isinstance(methods, NUMBERS)

@@ -58,7 +58,7 @@ def further_train(
     Args:
         problem: the final model, its objective, its rows and the examples that are left out.
         training: what further training is.
-        seeds: how many, 0, 1, …, or which.
+        seeds: how many, which are then 0, 1, …; or a list of them.
         folder: finished seeds are stored there, and found again by the next call with the same problem and training;
             None keeps nothing.
         device: to compute on; `auto` takes a GPU where torch can use one.
@@ -66,12 +66,12 @@ def further_train(
     Returns:
         `loss_before [seed, test]`, `loss_full [seed, step, test]` and `loss_left_out [seed, step, test, left_out]` in
         float64 (tangents give `effect` in place of the last), with the coordinate `epoch` beside `step`. With a
-        measurement, that is what the losses are, and `attrs["watched"]` names it. A run that diverged is NaN, with a
-        warning. Of language models `token_loss_before` and, of the last step, `token_loss_full [seed, test, token]`.
+        measurement, these are its values, and `attrs["watched"]` names it. A run that diverged is NaN, with a warning.
+        Language models have `token_loss_before` too, and `token_loss_full`, of the last step, `[seed, test, token]`.
 
     Raises:
-        UserError: for arguments in the wrong place, seeds that are none, and where the network does not suit the
-            training.
+        UserError: for an argument of another type, for seeds that are not different whole numbers of at least 0, and
+            where the network does not suit the training.
     """
     require_problem("further_train", problem)
     require_training("further_train", training)
@@ -109,19 +109,20 @@ def attribute(
 
     Args:
         problem: the final model, its objective, its rows and the examples that are left out.
-        methods: names as on the command line (`cg`), preconditioners, methods; or what is no preconditioner: functions
-            `scores(problem) -> [test, left_out]`, whose label is their name, and objects with a `label` and such a
-            method.
+        methods: names as on the command line (`cg`), a `Preconditioner`, a `Method`; a function `scores(problem) ->
+            [test, left_out]`, whose label is its name; or an object with a `label` and such a method `scores` (see
+            `Scorer`).
         training: the further training that the scores are to predict, for methods that depend on it.
         device: to compute on; `auto` takes a GPU where torch can use one.
 
     Returns:
         By label, `[test, left_out]`, or `[step, test, left_out]` for a method that depends on the amount of further
-        training; positive where leaving the example out raises the loss. Notes of a method stand in `attrs["notes"]`.
-        A method that can't be applied to the problem is missing, and a warning of the log says why.
+        training; positive where leaving the example out raises the loss (or the problem's measurement), each method
+        in units of its own. Notes of a method stand in `attrs["notes"]`. A method that can't be applied to the problem
+        is missing, and a warning of the log says why.
 
     Raises:
-        UserError: for arguments in the wrong place, an unknown method and two of one label; `MethodFailed` where no
+        UserError: for an argument of another type, an unknown method and two of one label; `MethodFailed` where no
             method can be applied.
     """
     require_problem("attribute", problem)
@@ -226,11 +227,11 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
         gold: as `further_train` gives it.
 
     Returns:
-        Tables.
+        The tables, see `Comparison`.
 
     Raises:
-        UserError: for arguments in the wrong place, where they are about other examples or steps, for one left-out
-            example, and where all further training diverged.
+        UserError: for an argument of another type, scores of other examples or steps than the gold standard's, fewer
+            than two left-out examples, and where the full runs of all seeds diverged.
     """
     require_losses_and_scores(scores, gold)
     seeds = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]

@@ -50,11 +50,12 @@ class Ranking:
     """All training rows ranked by some methods, for every test example.
 
     Attributes:
-        rows: both ends of every ranking, `method,step,test,rank,train,score`: rank 1 is the most helpful row, rank n
-            the most harmful one; `step` is missing for methods that don't depend on further training.
-        self_influence: `method,step,train,score`, what leaving a row out does to its own loss.
+        rows: both ends of every ranking, `method,step,test,rank,train,score`: rank 1 has the highest score (where the
+            loss is watched, the most helpful row), rank n the lowest; `step` is missing for methods that don't depend
+            on further training.
+        self_influence: `method,step,train,score`, the estimated rise of a row's own loss if it is left out.
         mean: `method,step,train,score`, the mean score over the test examples.
-        model: of which final model, rows and measurement it is.
+        model: a hash of the final model, objective, measurement and rows that it belongs to.
     """
 
     rows: pd.DataFrame
@@ -133,13 +134,13 @@ def verify(
 
     Args:
         problem: the final model, its objective and its rows; what it leaves out does not matter.
-        methods: see `fimo.attribute`; or a `Ranking` of this model, of which the last amounts are taken.
-        training: what further training is, with the scheme `mask` in place of `every_step`, which would cost as many
-            more rows in every step as leave together.
+        methods: see `fimo.attribute`; or a `Ranking` of this problem, of which the last amounts are taken.
+        training: the further training; `mask` takes the place of the leave-out scheme `every_step`, which would add as
+            many rows to every step as leave together.
         tests: test examples: so many from the first, or positions; None for five, or all where there are fewer.
         shares: of the training rows; so many from one end of a ranking leave together.
-        seeds: of further training.
-        random: groups of random rows of each size.
+        seeds: see `fimo.further_train`.
+        random: how many groups of random rows of each size, at least 2.
         end: of the rankings: `helpful` shows what a prediction rests on, `harmful` what makes it wrong.
         folder: see `fimo.further_train`.
         device: see `fimo.further_train`.
@@ -148,9 +149,9 @@ def verify(
         `table` and `agreement`, see `fimo.comparison.removal.Verification`, and `figure()`.
 
     Raises:
-        UserError: for arguments in the wrong place, a share that is no row or more than the ranking keeps, a test
-            example that is not there, fewer than two random groups, and a ranking of another model, other test
-            examples or another measurement.
+        UserError: for an argument of another type, a share that is less than a row, all rows or more than the ranking
+            keeps, a test example that is not there, fewer than two random groups, and a ranking of another final
+            model, objective or measurement, or of other rows; `MethodFailed` where no method can be applied.
     """
     require_problem("verify", problem)
     if not isinstance(methods, Ranking):
@@ -165,7 +166,8 @@ def verify(
     if isinstance(methods, Ranking):
         if methods.model != short_hash(problem_config(problem)):
             raise UserError(
-                "The ranking belongs to another final model, other rows or another measurement: rank this one anew."
+                "The ranking belongs to another final model, objective or measurement, or to other rows: call "
+                "fimo.rank with this problem."
             )
         scores = scores_of_ranking(methods.rows, watched, max(sizes.values()), "The ranking", end)
     else:

@@ -72,11 +72,14 @@ def check_values(cfg: DictConfig) -> None:
     if not method_names(cfg):
         raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
     if not isinstance(cfg.name, str) or not re.fullmatch(r"[^/\s.][^/]*", cfg.name):
-        raise UserError(f"name must be the name of a folder, without a slash or a dot in front, found {cfg.name!r}.")
+        raise UserError(
+            f"name must be the name of a folder, with no slash in it and no dot or space in front, found {cfg.name!r}."
+        )
     _check_keys(cfg)
     for key, choices in CHOICES.items():
         if (value := OmegaConf.select(cfg, key)) not in choices:
-            raise UserError(f"{key} must be one of {', '.join(filter(None, choices))}, found {value!r}.")
+            listed = ", ".join(choice or "null" for choice in choices)
+            raise UserError(f"{key} must be one of {listed}, found {value!r}.")
     _check_numbers(cfg)
     _check_tokenizer(cfg)
     if cfg.further.gold == RETRAINING:
@@ -112,14 +115,16 @@ def _check_numbers(cfg: DictConfig) -> None:
     for key, (least, other) in WHOLE.items():
         value = OmegaConf.select(cfg, key, default=least)
         if value != other and (type(value) is not int or value < least):
-            more = ", or null for the words of the lines" if key == "data.vocabulary" else ""
+            more = "" if other is ... else f", or {other or 'null'}"
+            more += " for the words of the lines" if key == "data.vocabulary" else ""
             raise UserError(f"{key} must be a whole number of at least {least}{more}, found {value!r}.")
     for key in (*POSITIVE, *NOT_NEGATIVE):
         value, allow_zero = OmegaConf.select(cfg, key, default=1), key in NOT_NEGATIVE
         if value is None and key in OPTIONAL:
             continue
         if type(value) not in (int, float) or not (0 <= value if allow_zero else 0 < value) or value == float("inf"):
-            raise UserError(f"{key} must be a number {'of at least' if allow_zero else 'above'} 0, found {value!r}.")
+            bound, more = "of at least" if allow_zero else "above", ", or null" if key in OPTIONAL else ""
+            raise UserError(f"{key} must be a number {bound} 0{more}, found {value!r}.")
     for key, other in NUMBERS.items():
         value = OmegaConf.select(cfg, key)
         numbers = list(value) if OmegaConf.is_list(value) else []

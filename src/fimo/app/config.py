@@ -193,7 +193,8 @@ def _network(cfg: DictConfig) -> NetworkFromConfig:
         raise UserError(f"model._target_ must name a class or a function, found {target!r}, a {type(maker).__name__}.")
     given = {"inputs": 1, "outputs": 1, **{key: value for key, value in model.items() if not key.startswith("_")}}
     advice = (
-        "inputs and outputs are their numbers, others stand under model (model=own has none); change it, or name a "
+        "inputs and outputs are how many of each the network has, the others are the settings under model (model=own "
+        "has none); change it, or name a function that calls it"
     )
-    require_arguments(maker, target, given, f"{advice}function that calls it")
+    require_arguments(maker, target, given, advice)
     return NetworkFromConfig(target, model, cfg.data.task)

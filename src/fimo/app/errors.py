@@ -44,7 +44,7 @@ DISK = {
     errno.ENOLCK: ("The file system has no file locks", ""),
     errno.ENOSYS: ("The file system has no file locks", ""),
     errno.EOPNOTSUPP: ("The file system lacks what is needed (file locks, perhaps)", ""),
-    errno.EIO: ("The disk failed to {does}", "look after it"),
+    errno.EIO: ("The disk failed to {does}", "check the disk"),
     errno.ESTALE: ("A file of a shared folder is gone", "mount the folder anew"),
     errno.EMFILE: ("Too many files are open", "raise the limit (ulimit -n)"),
     errno.ENFILE: ("Too many files are open", "close other programs"),
@@ -97,7 +97,8 @@ def quoted_form(option: str) -> str:
         return "options are written key=value"
     inner = re.sub(r'(\\*)("|$)', lambda at: at[1] * 2 + ('\\"' if at[2] else ""), value)
     shell = f'{key}="{inner}"'.replace("'", "'\\''")
-    return f"a value with special signs is written '{shell}', in both kinds of quotes, and a list '{key}=[1,2,3]'"
+    special = f"a value with special characters is written '{shell}', in both kinds of quotes"
+    return f"{special}, and a list '{key}=[1,2,3]'"
 
 
 def _of_the_system(error: OSError) -> str | None:

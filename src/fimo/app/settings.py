@@ -66,8 +66,8 @@ def imported(key: str, target: str, what: str, example: str) -> Any:
     except Exception as reason:  # importing a file of the user's may raise anything
         raise UserError(
             f"{key} must name {what} that can be imported, as in {example}, found {target!r} "
-            f"({short(reason.__cause__ or reason)}): {example.partition('.')[0]}.py lies in the working directory, is "
-            "installed, or is on PYTHONPATH."
+            f"({short(reason.__cause__ or reason)}): put its file ({example.partition('.')[0]}.py in the example) into "
+            "the working directory, install it, or add its folder to PYTHONPATH."
         ) from reason
 
 

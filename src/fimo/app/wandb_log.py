@@ -173,7 +173,7 @@ def _begun(mode: str, about: dict[str, Any]) -> Any:
             reason = short(error)
             wandb.teardown()
     if reason is not None:
-        logger.warning("Weights & Biases is not to be had (%s): the log is offline", reason)
+        logger.warning("Weights & Biases is unavailable (%s): the log is offline", reason)
         mode = "offline"
     try:
         run = begin(mode)

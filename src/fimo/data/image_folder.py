@@ -131,7 +131,10 @@ class ImageFolder:
             return [ClassFolders.at(root)]
         splits = [ClassFolders.at(root / name) for name in (TRAIN_FOLDER, given)]
         if unknown := sorted(set(splits[1].classes) - set(splits[0].classes)):
-            raise UserError(f"{splits[1].root} has the class {unknown[0]!r}, which {splits[0].root} has not.")
+            raise UserError(
+                f"{splits[1].root} has the class {unknown[0]!r}, which {splits[0].root} lacks: add training images of "
+                "it, or remove it."
+            )
         logger.info("images: %d of %s are the training split, %d of %s the test split",
                     len(splits[0].files), splits[0].root, len(splits[1].files), splits[1].root)  # fmt: skip
         return splits

@@ -102,8 +102,11 @@ class OwnData(Choice):
             split = tuple(split[part] for part in (*PARTS, "weights") if split.get(part) is not None)
         rows = Rows.of(split, what).to(dtype=torch.float32)
         rows = self._with_targets(rows if which == "train" else rows.plain, what)
-        if names is not None and len({str(name) for name in names}) < len(rows):
-            raise UserError(f"{what} must have a name of its own for each of its {len(rows)} rows, found {len(names)}.")
+        if names is not None and (different := len({str(name) for name in names})) < len(rows):
+            raise UserError(
+                f"{what} must have a name of its own for each of its {len(rows)} rows, found {different} different "
+                f"among {len(names)} names: give each row another one."
+            )
         return rows, None if names is None else [str(name) for name in names]
 
     def _with_targets(self, rows: Rows, what: str) -> Rows:

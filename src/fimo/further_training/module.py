@@ -58,7 +58,8 @@ class FurtherTrainingModule(pl.LightningModule):
         if not works_in_its_precision(self.problem.network, self.problem.train[slice(0, 2)][0]):
             raise UserError(
                 f"The network {type(problem.network).__name__} does not take {settings.dtype}, since it makes tensors "
-                "of another precision itself: choose further.dtype=float32, or make them like its inputs."
+                "of another dtype itself: make them in the dtype of its inputs, or choose the other further.dtype "
+                "(float32 or float64)."
             )
         require_no_other_state(self.problem)
         self.problem = precomputed(self.problem, settings.batch_norm == "updated", settings.autocast)

@@ -149,7 +149,7 @@ class FurtherTraining:
 
     def _check_tangents(self) -> None:
         for key, value, needed, why in (
-            ("leave_out", self.leave_out, "every_step", "the weight that it differentiates by acts in all of them"),
+            ("leave_out", self.leave_out, "every_step", "the weight that it differentiates by acts in every step"),
             ("batch_norm", self.batch_norm, "frozen", "it has no derivative of the statistics of batches"),
             ("autocast", self.autocast, None, "a derivative of rounded products is no better than they are"),
         ):

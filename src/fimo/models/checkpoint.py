@@ -131,11 +131,11 @@ def _renamed(first: Mapping[str, str], weights: Mapping[str, Tensor], source: ob
         inside = {name: tensor for name, tensor in weights.items() if name.startswith(removed[0])}
         others = [name for name in weights if name not in inside]
         if removed[0]:
-            logger.info("%s: %r is taken off in front of all names", source, removed[0])
+            logger.info("%s: the prefix %r is removed from all names", source, removed[0])
         if added:
-            logger.info("%s: %r is put in front of all names", source, added)
+            logger.info("%s: the prefix %r is added to all names", source, added)
         if others:
-            logger.info("%s: %s are not the network's and are not read", source, _listed(others))
+            logger.info("%s: the network has no %s: not read", source, _listed(others))
         return {added + name.removeprefix(removed[0]): tensor for name, tensor in inside.items()}
     # Something is missing: it is told best by the names that the rest has in the network.
     fronts = ["", *_common_prefixes(weights)]

@@ -114,9 +114,12 @@ def require_same_outputs(network: nn.Module, inputs: Inputs) -> None:
     backwards = outputs_at(network, map_inputs(lambda tensor: tensor.flip(0), inputs)).flip(0)
     for other, how in ((alone, "alone and beside others"), (backwards, "in another order of the rows")):
         if other.shape != outputs.shape or (gap := largest_gap(outputs, other)) > 0:
+            by = f"by {gap:.1%} of the largest output"
+            if other.shape != outputs.shape:
+                by = f"by their shape, {list(other.shape)} in place of {list(outputs.shape)}"
             raise UserError(
-                f"The outputs of the network {kind} for a row differ {how}, by {gap:.1%} of the largest output: a "
-                f"row's outputs depend on other rows. The usual cause is {why}"
+                f"The outputs of the network {kind} for a row differ {how}, {by}: a row's outputs depend on other "
+                f"rows. The usual cause is {why}"
             )
 
 

@@ -100,7 +100,11 @@ def _loaded(name: str, kind: Any, brought: Sequence[str] = (), **settings: Any) 
     # transformers would draw what is missing at random, and say so in a warning. A pooler is not used.
     unused = (*brought, *(["pooler"] if kind is AutoModel else []))
     if missing := sorted(key for key in loading["missing_keys"] if not any(part in key for part in unused)):
-        raise UserError(f"{name} lacks weights of a {type(model).__name__}: {missing[0]} and {len(missing) - 1} more.")
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(
+            f"{name} lacks weights of a {type(model).__name__} ({missing[0]}{more}): choose a model that was saved "
+            "with them."
+        )
     return model
 
 
@@ -209,8 +213,8 @@ def class_order(config: Any, name: str, outputs: int, classes: Sequence[str] | N
     if unnamed or ours == list(map(str, range(outputs))):
         return list(range(outputs))
     raise UserError(
-        f"The classifier {name} has the classes {_listed(theirs)}, and the data have {_listed(ours)}: give the data "
-        "the classifier's names, each another one, or its numbers from 0."
+        f"The classifier {name} has the classes {_listed(theirs)}, and the data have {_listed(ours)}: name the data's "
+        "classes as the classifier does, no two of them alike, or number them as it does, from 0."
     )
 
 

@@ -43,8 +43,9 @@ def contrast(outputs: Tensor, targets: Tensor) -> Tensor:
     require_tokens("contrast", outputs, targets)
     if targets.dim() != 3 or targets.shape[1] != 2:
         raise UserError(
-            "The measurement contrast compares two answers to each test row's prompt: name the field of the other one "
-            "by data.source.other, or, from Python, give test inputs and labels [row, 2, place]."
+            "The measurement contrast compares two answers to each test row's prompt, found labels "
+            f"{list(targets.shape)}: name the field of the other answer by data.source.other, or, from Python, give "
+            "test inputs and labels [row, 2, place]."
         )
     of_own, of_other = token_losses(outputs, targets).sum(-1).unbind(1)
     return of_own - of_other

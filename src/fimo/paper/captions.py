@@ -80,7 +80,7 @@ def measured(panels: NamedPanels, beside: NamedPanels = MappingProxyType({})) ->
     titles = [title(name, panel) for some in (panels, beside) for name, panel in available(some)]
     empty = [f"{name}: {panel}" for name, panel in panels.items() if isinstance(panel, str)]
     diverged = [
-        f"{name}: left out where they diverged, {'; '.join(panel.record['diverged'])}."
+        f"{name}: runs that diverged are left out ({'; '.join(panel.record['diverged'])})."
         for name, panel in available(panels)
         if panel.record.get("diverged")
     ]

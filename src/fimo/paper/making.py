@@ -27,7 +27,7 @@ ABOUT = {
     "beyond": "Area under the curve as a share of the ceiling's",
     "damping": "Cosine of the damped Gauss–Newton solve over damping and amount",
     "frontier": "Area under the curve as a share of the ceiling's, against processor seconds",
-    "removal": "What leaving out the rows does that rankings name",
+    "removal": "What leaving out the rows that rankings name does",
     "lds": "Rank correlation over groups of rows drawn at random",
     "mislabelled": "How well each method finds labels that were made wrong",
 }

@@ -80,7 +80,7 @@ def mislabelled(panels: NamedPanels) -> Files:
     }
     table = joined(tables)
     notes = [
-        "AUC: how often a row with a wrong label stands before one without. Precision: of the first so many rows, as "
-        "many as labels are wrong, the share whose label is."
+        "AUC: how often a row with a wrong label stands before one without. Precision: the share of wrong labels among "
+        "as many rows from the top as there are wrong labels."
     ]
     return table_files(table, table, [*notes, *measured(panels)])

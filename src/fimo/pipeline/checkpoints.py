@@ -40,9 +40,9 @@ def checkpoint_files(path: str | Path) -> list[Path]:
         named = next((path / name for name in (INDEX, SINGLE) if (path / name).is_file()), None)
         if named is None:
             adapters = (path / hub.ADAPTER).is_file()
-            hint = ", but the adapters of a PEFT model: take model.name for it" if adapters else ""
+            hint = "; it holds the adapters of a PEFT model, which model.name takes" if adapters else ""
             raise UserError(
-                f"final.checkpoint must be a file of weights, found a folder without {SINGLE}{hint}: {path}."
+                f"final.checkpoint must be a file of weights, found the folder {path} without {SINGLE}{hint}."
             )
         path = named
     if not path.is_file():
@@ -114,8 +114,8 @@ def _state_dict(stored: Any, path: Path) -> dict[str, torch.Tensor]:
             f"{path} must hold a state dict (names and tensors), possibly as {', '.join(ENTRIES[:3])} of a mapping, "
             f"found a {type(stored).__name__}{listed}."
         )
-    others = [str(other) for other in entries if other != name]
-    logger.info("%s: the weights are its %s; %s are not read", path, name, ", ".join(others) or "no others")
+    others = ", ".join(str(other) for other in entries if other != name)
+    logger.info("%s: the weights are its %s%s", path, name, f"; not read: {others}" if others else "")
     return dict(entries[name])
 
 

@@ -112,4 +112,4 @@ def failure_notes(failed: Mapping[str, str]) -> Sequence[str]:
     Args:
         failed: why a method has none, by label.
     """
-    return [f"{label} has no scores and is not compared: {reason}" for label, reason in failed.items()]
+    return [f"{label} has no scores and is left out: {reason}" for label, reason in failed.items()]

@@ -91,8 +91,8 @@ class Method:
             seed: of the full run that a trajectory follows.
 
         Raises:
-            UserError: where the training is not known to the method; `MethodFailed` where it can't be applied to the
-                problem.
+            UserError: where the scores depend on further training and none is given, or its optimiser has no linear
+                recursion; `MethodFailed` where the method can't be applied to the problem.
         """
         return self._scored(problem, training, seed, attribute)
 
@@ -182,7 +182,8 @@ def require_training(label: str, training: FurtherTraining | None) -> FurtherTra
     """
     if training is None:
         raise UserError(
-            f"{label} depends on how much further training there is: hand over a FurtherTraining beside the methods."
+            f"{label} depends on how much further training there is, found no training: give a fimo.FurtherTraining as "
+            "the argument training."
         )
     return training
 

@@ -87,7 +87,7 @@ def predicted_tokens(
         for loss, likeliest, predicted in zip(losses, logits.argmax(-1), next_labels(logits, labels), strict=True):
             words = " ".join(word(int(number)) for number in likeliest[predicted != NO_LOSS])
             sentences[next(positions)] = (
-                f"The final model's loss is {float(loss):.3g} a token; the tokens that it takes for the most probable, "
-                f"each after those before it: {words}."
+                f"The final model's loss is {float(loss):.3g} per token; the most probable token at each place, given "
+                f"those before it: {words}."
             )
     return sentences

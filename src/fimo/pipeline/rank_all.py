@@ -34,7 +34,7 @@ def rank_all(run: Run) -> int:
     folder, failed = ranked(run)
     results.log_page(run, folder)
     page = folder / artifacts.REPORT
-    logger.info("ranking: for people in %s\n%s", page if page.is_file() else folder / RANKING_TABLE, folder)
+    logger.info("ranking: read it in %s\n%s", page if page.is_file() else folder / RANKING_TABLE, folder)
     return exit_code([], failed)
 
 

@@ -97,7 +97,7 @@ def compare_and_write(
 def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str]:
     """What stands under the table: a θ that is not all, methods without scores, runs that diverged, sizes of groups."""
     notes = [*model_notes(run), *failure_notes(failed)]
-    notes += [f"Left out of the means above where they diverged: {'; '.join(diverged)}."] if diverged else []
+    notes += [f"Runs that diverged are left out of the means above: {'; '.join(diverged)}."] if diverged else []
     groups = run.dataset.left_out
     if len(groups) < FEW:
         notes.append(

@@ -134,6 +134,7 @@ def exit_code(diverged: Sequence[str], failed: Mapping[str, str] = MappingProxyT
         logger.info(note)
     if not diverged:
         return 3 if failed else 0
-    more = f" and {len(diverged) - 5} more (a smaller optimizer.lr may help)" if len(diverged) > 5 else ""
-    logger.info("further training diverged and was left out of the comparison: %s%s", "; ".join(diverged[:5]), more)
+    runs = "; ".join(diverged[:5]) + (f" and {len(diverged) - 5} more" if len(diverged) > 5 else "")
+    message = "further training diverged and was left out of the comparison: %s (a smaller optimizer.lr may help)"
+    logger.info(message, runs)
     return 3

@@ -122,7 +122,7 @@ def _write(
     done, tables, diverged = outcome
     what = run.watched or "loss"
     notes = [*model_notes(run), *failure_notes(done.failed)]
-    notes += [f"Left out where they diverged: {'; '.join(diverged)}."] if diverged else []
+    notes += [f"Runs that diverged are left out: {'; '.join(diverged)}."] if diverged else []
     count = len(compared)
     measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
     notes.append(f"Measured: {measured}, {run.training.epochs} epochs, left out by `{run.training.leave_out}`.")

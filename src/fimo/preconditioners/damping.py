@@ -49,7 +49,7 @@ class Damping:
             λ, above 0.
 
         Raises:
-            MethodFailed: where λ is 0, because the unit is (all gradients are zero).
+            MethodFailed: where λ is 0, because the unit is (all gradients are zero), or no number (some aren't finite).
         """
         units: dict[str, Callable[[], float]] = {
             "absolute": partial(float, 1),
@@ -58,8 +58,10 @@ class Damping:
         }
         value = self.scale * units[self.unit]()
         if not value > 0:
-            why = "all gradients vanish" if value == 0 else "gradients are not finite"
-            raise MethodFailed(f"a damping of {self} is {value}, since {why}: set damping.unit=absolute.")
+            why, remedy = "all gradients vanish", "set damping.unit=absolute"
+            if value != 0:
+                why, remedy = "some gradients are not finite", "remove the training rows where they are not"
+            raise MethodFailed(f"A damping of {self} is {value}, since {why}: {remedy}.")
         return value
 
     def of_curvature(

@@ -21,7 +21,8 @@ from fimo.problem import Problem
 class ExactGaussNewton(GaussNewtonFilter):
     """(C + λI)⁻¹, the filter 1/(σ + λ) of a curvature's eigenvalues σ; what CG and LiSSA approximate.
 
-    In the dual, of n·rank rows, or of the parameters where these are fewer; where neither fits into memory, it stops.
+    It is computed in the dual, of n·rank rows, or over the parameters where these are fewer. Where neither fits into
+    `dual_bytes`, `fit` raises `MethodFailed`.
 
     Args:
         label: the method's name.

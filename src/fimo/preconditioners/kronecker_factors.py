@@ -77,9 +77,10 @@ class Preconditioned:
 class KroneckerFactors(Preconditioner):
     """P = Q(Λ + λ)⁻¹Qᵀ for each layer: Q from the Kronecker factors of the exact type-2 Fisher matrix (curvlinops).
 
-    Λ is the Gauss–Newton matrix's diagonal in the basis Q, the mean over training rows of squared gradients. Weight and
-    bias of a layer are one matrix. Parameters outside linear and two-dimensional convolution layers (without groups,
-    padded with zeros, of at most `MOST_SIDE` inputs and outputs) get P = 0, and a note says which.
+    This is EK-FAC (George et al. 2018, arXiv 1806.03884). Λ is the Gauss–Newton matrix's diagonal in the basis Q, the
+    mean over training rows of squared gradients. Weight and bias of a layer are one matrix. Parameters outside linear
+    and two-dimensional convolution layers (without groups, padded with zeros, of at most `MOST_SIDE` inputs and
+    outputs) get P = 0, and a note says which. `fit` raises `MethodFailed` for a network without such layers.
 
     Args:
         label: the method's name.
@@ -145,8 +146,8 @@ class KroneckerFactors(Preconditioner):
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name.removeprefix(rescaled_name("")) for name in problem.parameters if name not in covered]:
             what = f"parameters outside linear and two-dimensional convolution layers of at most {MOST_SIDE:,} inputs "
-            what += "and outputs, or without effect"
-            what += " or the layer's weight in θ" if problem.part else ""
+            what += "and outputs, or that the loss does not depend on"
+            what += ", or whose layer's weight is not in θ" if problem.part else ""
             more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
             self.note("left out", f"P = 0 for {what} ({', '.join(others[:MOST_NAMED])}{more})")
             self.diagnostics["left_out"] = others

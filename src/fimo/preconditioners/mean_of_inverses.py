@@ -24,7 +24,8 @@ from fimo.problem import Problem
 class MeanOfInverses(Preconditioner):
     """P is block-diagonal, P_l = mean over training rows k of (g_kl g_klᵀ + λ_l I)⁻¹ for each parameter tensor l.
 
-    By Sherman–Morrison P_l g_l = (g_l − mean over k of g_kl (g_kl·g_l) / (λ_l + ‖g_kl‖²)) / λ_l, all training rows.
+    This is DataInf (Kwon et al. 2024, arXiv 2310.00902). By Sherman–Morrison, with the mean over all training rows k,
+    P_l g_l = (g_l − mean of g_kl (g_kl·g_l) / (λ_l + ‖g_kl‖²)) / λ_l.
 
     Where rows have weights w_k it is the weighted mean of (g_kl g_klᵀ + λ_l/w̄ I)⁻¹, divided by w̄ = mean of w_k, as the
     curvature that it stands for, the mean of w_k g_k g_kᵀ, is w̄ times a weighted mean.

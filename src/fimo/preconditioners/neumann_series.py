@@ -31,8 +31,9 @@ PAPER_DEPTH = 5000
 class NeumannSeries(Preconditioner):
     """h ← g + h − (C_B h + λh)/s from h = g, `depth` times with a new batch B each; Pᵀ g = h / s, mean over repeats.
 
-    The recursion gives Pᵀ, since it is test examples' gradients that it is made for (Koh and Liang 2017); with batches
-    P isn't symmetric. P g is the sum of h ← h − (C_B h + λh)/s from h = g, over the batches in the reverse order.
+    The recursion gives Pᵀ, since it is made for test examples' gradients (LiSSA: Agarwal et al. 2017; Koh and Liang
+    2017); with batches P isn't symmetric. P g is 1/s times the sum of all h of h ← h − (C_B h + λh)/s from h = g on,
+    over the batches in the reverse order.
 
     The paper's list of scales s is tried in turn; a column takes the first with which it doesn't diverge, and is NaN
     where there is none. A column diverged when it is not finite, or longer than it could be with a positive definite

@@ -67,6 +67,8 @@ class Kernel:
 class RandomProjection(Preconditioner):
     """P = S (SᵀJᵀJS/n + λI)⁻¹ Sᵀ, J the Jacobian of the output function, S random; mean over several S.
 
+    This is TRAK (Park et al. 2023, arXiv 2303.14186). `fit` raises `MethodFailed` where the kernel is singular.
+
     Args:
         label: the method's name.
         projection: columns of S; `auto` for the paper's, 512 or 2048 (halved until it is below the number of training

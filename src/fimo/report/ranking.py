@@ -45,10 +45,10 @@ def ranking_markdown(
         "# All training rows, ranked",
         "",
         f"All {first.sizes['train']:,} training rows. A positive score says that leaving the row out {what}. Nothing "
-        "was trained for this: whether it is true for this model, `verify` shows.",
+        "was trained for this; `verify` shows whether it is true for this model.",
     ]
     if (ranked := first.sizes["test"]) > tests:
-        lines[-1] += f" Here stand the first {tests} of {ranked} test examples; ranking.csv and report.html have all."
+        lines[-1] += f" Shown are the first {tests} of {ranked} test examples; ranking.csv and report.html have all."
     high, low = ("raise it most", "lower it most") if watched else ("most helpful", "most harmful")
     for test in first["test"].values[:tests]:
         lines += ["", f"## Test example {examples.label('test', int(test))}", ""]
@@ -103,7 +103,7 @@ def detection_markdown(detected: pd.DataFrame) -> str:
         "## Labels that were made wrong (data.flip)",
         "",
         f"{detected['wrong'].iloc[0]} labels are wrong. AUC: how often a row with a wrong label stands before one "
-        "without. Precision: of the first so many rows as labels are wrong, the share whose label is.",
+        "without. Precision: the share of wrong labels among as many rows from the top as there are wrong labels.",
         "",
         "| by | AUC | precision |",
         "|---|--:|--:|",

@@ -72,15 +72,16 @@ class DisplacedGradients:
             interpolated = [steps[place] for place in shares]
             yield View(single, at_test, elsewhere, interpolated, shares=list(shares.values()))
         if len(places) < len(steps):
-            P.note("amounts", f"gradients are taken after {len(places)} amounts of training, and interpolated between")
+            amounts = f"{len(places)} amounts of further training"
+            P.note("amounts", f"gradients are taken after {amounts}, and interpolated between them")
         P.diagnostics |= {"share_of_drift": fractions, "mean_gradient_norm": estimate.diagnostics["mean_gradient_norm"]}
         if estimate is not P and "rows" in estimate.notes:
-            P.note("rows of the drift", f"the drift's estimate has its {estimate.notes['rows']}")
+            P.note("rows of the drift", f"the drift is estimated with {estimate.notes['rows']}")
         if short := sum(fraction < 1 for fraction in fractions):
             P.note(
                 "drift",
-                f"the estimated drift raises the training loss after {short} of {len(fractions)} evaluated "
-                f"steps, where as little as {min(fractions):.2g} of the way was gone",
+                f"the estimated drift raises the training loss after {short} of {len(fractions)} amounts of further "
+                f"training, where it is shortened, to as little as {min(fractions):.2g} of its length",
             )
 
 

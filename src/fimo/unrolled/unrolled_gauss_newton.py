@@ -20,11 +20,21 @@ from fimo.problem import Parameters, Problem
 class UnrolledGaussNewton(GaussNewtonFilter):
     """P_t = η Σ_{k<t} (I − ηG)^k, G the mean Gauss–Newton matrix: scores for every amount t of further training.
 
-    P_t is a function f_t of G (see `LinearisedSGD`, which knows momentum and decay too). t = 1 is Grad-Dot; t → ∞ is
-    the undamped influence function. Nothing is left to choose. It neglects how G and the gradients change on the way,
-    that a batch's G isn't that of all rows, clipping of gradients, and everything of second order in the left-out
-    example's weight. Under Adam P_t = D^½ f_t(D^½ G D^½) D^½, D from the batch gradients at θ_f: it neglects also that
-    Adam's mean of their squares changes (see `LinearisedAdam`).
+    P_t (arXiv 2412.03906, Proposition 1) is a function f_t of G (see `LinearisedSGD`, which knows momentum and decay
+    too). t = 1 is Grad-Dot times η; t → ∞ is the undamped influence function. Nothing is left to choose. It neglects
+    how G and the gradients change on the way, that a batch's G isn't that of all rows, clipping of gradients, and
+    everything of second order in the left-out example's weight. Under Adam P_t = D^½ f_t(D^½ G D^½) D^½, D from the
+    batch gradients at θ_f: it neglects also that Adam's mean of their squares changes (see `LinearisedAdam`). `fit`
+    needs `for_training` first, and raises `MethodFailed` where further training would diverge.
+
+    Args:
+        label: the method's name.
+        curvature_rows: G is the mean over so many evenly spaced training rows; None for all.
+        dual_bytes: bound on the memory of the dual's Gram matrix, or of G; polynomials are taken beyond it.
+        phi: see `Preconditioner`.
+        curvature: that stands for G, `exact`, `sampled`, `sketched` or `empirical_fisher`.
+        samples: draws for each row of a sampled or sketched curvature.
+        seed: of the draws.
 
     Attributes:
         fixed_metric: D in place of that of the batches at θ_f: of a run, see `fimo.unrolled.trajectory`.
