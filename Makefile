@@ -16,7 +16,7 @@ comma := ,
 space := $(subst ,, )
 CHOSEN = size=$(SIZE) $(if $(strip $(DATASETS)),datasets=$(subst $(space),$(comma),$(strip $(DATASETS))))
 
-.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint format minilm bench paper-gpu soak docs clean-results peers
+.PHONY: help setup run smoke known-variables paper $(FIGURES) $(TABLES) claims test test-slow lint style format minilm bench paper-gpu soak docs clean-results peers
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,16 +52,18 @@ $(FIGURES) $(TABLES) claims: known-variables setup
 paper: known-variables setup  ## all figures and tables: figure-2 … figure-11, figure-beyond, figure-frontier, figure-damping, figure-annealed, figure-removal, table-2, table-published, table-methods, table-cost, table-beyond, table-lds, table-mislabelled, claims
 	@$(BIN)/python experiments/paper.py all $(CHOSEN)
 
-test: setup lint  ## lint, then the quick tests
+test: setup style  ## style, then the quick tests, one of which is mypy
 	@$(BIN)/python -m pytest --junitxml=results/tests.xml
 
 test-slow: setup  ## the tests that take minutes
 	@$(BIN)/python -m pytest -m slow -n 0
 
-lint: setup  ## ruff, mypy and what docstrings have to say
+lint: style  ## style and mypy
+	@$(BIN)/mypy
+
+style: setup  ## ruff and what docstrings have to say
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/mypy
 	@$(BIN)/python tests/lint_docstrings.py
 
 format: setup  ## let ruff format and sort

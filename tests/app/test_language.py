@@ -86,7 +86,7 @@ def test_contrast_of_two_answers(tmp_path):
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        (["measurement=contrast"], "compares two answers to each test row's prompt: name the field of the other one"),
+        (["measurement=contrast"], "name the field of the other answer by data.source.other"),
         (["data.source.prompt=ask"], "data.source.prompt must name a field of"),
         (["model=encoder"], "is a decoder (llama), and no encoder of text: model=causal_lm takes decoders"),
     ],

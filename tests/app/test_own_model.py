@@ -76,7 +76,10 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
 @pytest.mark.parametrize(
     "overrides, text",
     [
-        ("model._target_=nowhere.Net", NOT_IMPORTED + "'nowhere.Net' (No module named 'nowhere'): my_model.py lies"),
+        (
+            "model._target_=nowhere.Net",
+            NOT_IMPORTED + "'nowhere.Net' (No module named 'nowhere'): put its file (my_model.py",
+        ),
         ("model._target_=own_networks.Net", NOT_IMPORTED + "'own_networks.Net' ("),
         ("model._target_=bad_syntax.Net", NOT_IMPORTED + "'bad_syntax.Net' (invalid syntax"),
         (

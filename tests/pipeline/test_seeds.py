@@ -98,6 +98,7 @@ def test_nothing_more_is_computed_for_a_process_that_is_gone(tmp_path, seeds_com
     assert seeds_computed == [0]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_worker(tmp_path, monkeypatch, capfd):
     """All seeds are there, each from one of the two, and what the run alone would have."""
     assert app(tmp_path / "alone", *BASE) == 0

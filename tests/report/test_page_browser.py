@@ -19,7 +19,7 @@ WIDE, NARROW = 1280, 400
 RUNS = {
     "diabetes": ("data.test_count=5", "data.left_out=8", "method=[grad_dot,unrolled_gn]"),
     "breast_cancer": ("data.test_count=4", "data.left_out=6"),
-    "reviews": ("data.test_count=4", "data.left_out=6"),
+    "reviews": ("data.test_count=4", "data.left_out=6", "method=[grad_dot,unrolled_gn]"),
     "digits": ("data.test_count=4", "data.left_out=6"),
 }
 
