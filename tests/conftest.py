@@ -50,6 +50,8 @@ def drawing():
 
     They are drawn in the tests of the report, of the paper's targets, and where a test is marked `pictures`.
     """
+    import fimo.paper.items  # noqa: F401  (first: what it draws with is not replaced)
+
     functions = {path: pkgutil.resolve_name(path) for path in STAND_INS}
     with pytest.MonkeyPatch.context() as monkeypatch:
         for path, stand_in in STAND_INS.items():

@@ -63,7 +63,7 @@ NOT_RUN = {
     ".venv/bin/pip install -c constraints.txt -e '.[slurm,ray,search]'": INSTALL,
     "pip install -c constraints.txt -e .": INSTALL,
     "conda env create -f environment.yml": INSTALL,
-    "conda activate fimo": INSTALL,
+    "conda activate fimo": "of the reader's shell",
     "wandb leet results/diabetes/wandb": "a terminal user interface",
     "wandb leet inspect --summary results/diabetes/wandb": "needs an offline run; prints it",
     "wandb login": "needs an account",
@@ -74,6 +74,15 @@ NOT_RUN |= {command: CLUSTER for command in commands() if "=slurm" in command}
 RUN = [command for command in commands() if command not in NOT_RUN]
 SLOW = {"make run"} | {
     f'make {target} DATASETS="diabetes breast_cancer" SIZE=smoke' for target in ("figure-2", "table-methods")
+}
+# Others of these differ from them in little.
+SLOW |= {
+    "python experiments/run.py experiment=language",
+    "python experiments/run.py experiment=breast_cancer data.flip=0.05 name=flipped",
+    "python experiments/run.py experiment=breast_cancer 'data.left_out={random:20,share:0.1}' size=smoke "
+    "name=random-groups",
+    "python experiments/run.py experiment=digits 'parameters=[head.*,body.0.bias]' size=smoke name=some",
+    "python experiments/verify.py experiment=diabetes 'method=[grad_dot,cg,trak,unrolled_gn]'",
 }
 MAKE = [command for command in commands() if command.startswith("make ")]
 HYDRA = [command for command in commands() if re.match(r"(python experiments/|fimo )(?!paper|sweep)", command)]

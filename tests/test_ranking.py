@@ -53,10 +53,12 @@ def explicit(asked, name):
 
 @pytest.mark.parametrize("task, network", TWO)
 @pytest.mark.parametrize("name", METHODS)
-def test_ends_and_means_are_those_of_all_scores(name, task, network):
+def test_ends_and_means_are_those_of_all_scores(name, task, network, monkeypatch):
     asked = problem(task, network)
     scores = attribute(all_left_out(asked), METHODS[name].make()).values
     for block_bytes in (2**28, FEW_BYTES):
+        if block_bytes == FEW_BYTES:  # products with P are made test example by test example then
+            monkeypatch.setattr("fimo.attribution.PRODUCT_BLOCKS", 0)
         ranked = rank_rows(asked, METHODS[name].make(), TOP, block_bytes=block_bytes)
         assert ranked["rank"].values.tolist() == [1, 2, 3, 4, 5, 19, 20, 21, 22, 23]
         expected, rows = slow_ends(scores, TOP)

@@ -64,12 +64,14 @@ def test_losses_of_tokens(tmp_path):
     assert "sentence" in influential and "question 0" in influential
 
 
+@pytest.mark.pictures
 def test_lines_of_ones_own_are_ranked(tmp_path, folder):
     assert app(tmp_path, *own(folder, "method=[grad_dot,unrolled_gn]", "rank.top=5"), name="rank") == 0
     results = tmp_path / "results/language"
     ranking = pd.read_csv(results / "ranking.csv")
     assert set(ranking["method"]) == {"Grad-Dot", "Unrolled-GN"} and ranking["score"].notna().all()
     assert "what is" in (results / "ranking.md").read_text()
+    assert "</html>" in (results / "report.html").read_text()
 
 
 def test_all_lines_of_a_source_leave_together(tmp_path, folder):

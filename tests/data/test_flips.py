@@ -163,13 +163,17 @@ def test_a_run_says_which_labels_were_wrong(tmp_path):
     assert (flipped["flipped_to"] == known["label"].map({"no": "yes", "yes": "no"}).tolist()).all()
     assert flipped["name"].tolist() == [f"line {row + 2}" for row in known.index]
     assert "The labels of 6 of 32 training rows were made wrong (flipped.csv)." in (results / "table.md").read_text()
-    assert "taken as it is" not in (results / "table.md").read_text()
     assert flipped_file(make_run("experiment=breast_cancer").dataset) == {}
 
 
 @pytest.mark.parametrize("name, table", [("run", "table.md"), ("rank", "ranking.md")])
 def test_a_model_that_has_not_learnt_the_wrong_labels(name, table, tmp_path):
+    """One that nothing trains, and one of a file, beside one that is trained here."""
     few = ("experiment=breast_cancer", "data.flip=0.1", "data.left_out=5", "data.test_count=3", "method=grad_dot")
-    assert app(tmp_path, *few, "final.epochs=0", "name=taken", name=name) == 0
-    text = (tmp_path / "results/taken" / table).read_text()
-    assert "The final model was taken as it is. Unless it was trained elsewhere on the labels that were made" in text
+    assert app(tmp_path, *few, "name=trained", name=name) == 0
+    (weights,) = tmp_path.glob("outputs/breast_cancer/final/*/model.safetensors")
+    assert app(tmp_path, *few, "final.epochs=0", "name=none", name=name) == 0
+    assert app(tmp_path, *few, f"final.checkpoint={weights}", "name=file", name=name) == 0
+    noted = "The final model was taken as it is: unless it was trained elsewhere on the labels that were made wrong"
+    texts = [(tmp_path / "results" / model / table).read_text() for model in ("trained", "none", "file")]
+    assert [noted in text for text in texts] == [False, True, True]

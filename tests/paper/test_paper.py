@@ -75,7 +75,7 @@ def test_the_frontier_has_every_estimate_with_its_cost(shared):
 
 
 def test_the_frontier_says_what_it_lacks(shared):
-    folder = run(shared, "figure-frontier", "datasets=diabetes", "optimizer=adam", "method=[grad_dot]")
+    folder = run(shared, "figure-frontier", "datasets=diabetes", "optimizer=adam")
     text = (folder / "figure-frontier-smoke.md").read_text()
     assert "diabetes, tangents: " in text
 

@@ -65,7 +65,6 @@ def assert_same_results(folder, uninterrupted):
         assert (folder / "results/soak" / name).read_bytes() == content, name
 
 
-@pytest.mark.slow
 @pytest.mark.pictures
 def test_killed_in_the_middle_of_further_training(whole, tmp_path, uninterrupted):
     process = start(tmp_path)

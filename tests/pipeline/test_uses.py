@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from configs import app
+from conftest import draw
 
 from fimo.errors import UserError
 
@@ -15,9 +16,11 @@ VERIFY = (*RUN, "verify.shares=[0.02,0.1]", "verify.tests=2", "verify.random=3")
 
 
 @pytest.fixture(scope="module")
-def ranked(tmp_path_factory):
+def ranked(tmp_path_factory, drawing):
     folder = tmp_path_factory.mktemp("ranked")
-    assert app(folder, *RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks", name="rank") == 0
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        draw(monkeypatch, drawing)
+        assert app(folder, *RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks", name="rank") == 0
     return folder
 
 
@@ -39,6 +42,7 @@ def test_files_of_a_ranking(ranked):
     text = (results / "ranking.md").read_text()
     assert text.count("## Test example") == 3 and "self-influence" in text and "| the row's own loss |" in text
     assert text.count("The final model says ") == 3 and "first 3 of 6 test examples" in text
+    assert "</html>" in (results / "report.html").read_text()
 
 
 def test_a_ranking_is_found_again(ranked, caplog):
@@ -61,8 +65,10 @@ def test_a_ranking_does_not_depend_on_what_is_left_out(ranked, caplog, left_out)
 
 
 @pytest.fixture(scope="module")
-def verified(ranked):
-    assert app(ranked, *VERIFY, "name=verified", name="verify") == 0
+def verified(ranked, drawing):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        draw(monkeypatch, drawing)
+        assert app(ranked, *VERIFY, "name=verified", name="verify") == 0
     return ranked
 
 
@@ -75,7 +81,8 @@ def test_files_of_a_verification(verified):
     assert (removal.groupby("method").size() == 4).all() and set(removal["test"]) == {0, 1}
     assert removal["measured_mean"].notna().all()
     text = (results / "removal.md").read_text()
-    assert "Removing the" in text and "random rows:" in text and (results / "removal.png").is_file()
+    assert "Removing the" in text and "random rows:" in text and "</html>" in (results / "report.html").read_text()
+    assert (results / "removal.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads((results / "run.json").read_text())
     assert record["compared"] == [0, 1] and set(record["methods"]) == {"Grad-Dot", "CG", "Unrolled-GN"}
 
@@ -179,7 +186,7 @@ WRONG = [
     ("verify", "verify.tests=[3,99]", r"tests \(verify.tests\) must name test examples that are evaluated.*found 99"),
     ("verify", "verify.tests=0", r"tests \(verify.tests\) must be from 1 to 6 .*, found 0"),
     ("verify", "verify.end=worst", r"end \(verify.end\) must be helpful or harmful, found 'worst'"),
-    ("verify", "verify.tests=[a]", "verify.tests must be a number of test examples, or a list of positions"),
+    ("verify", "verify.tests=[a]", "verify.tests must be a number of test examples, a list of positions, or null"),
     ("verify", "verify.random=1", "verify.random must be a whole number of at least 2, found 1"),
     ("verify", "+verify.share=[0.1]", "verify has no setting 'share'.*Did you mean verify.shares?"),
     (

@@ -88,7 +88,7 @@ def rank(
         Tables. A method that can't be applied to the problem is missing, and a warning of the log says why.
 
     Raises:
-        UserError: for arguments in the wrong place, more rows than there are, amounts that the training does not come
+        UserError: for an argument of another type, more rows than there are, amounts that the training does not come
             to, an unknown method; `MethodFailed` where no method can be applied.
     """
     require_problem("rank", problem)

@@ -129,10 +129,13 @@ def _check_numbers(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         numbers = list(value) if OmegaConf.is_list(value) else []
         if value != other and not (numbers and all(type(n) in (int, float) and n > 0 for n in numbers)):
-            raise UserError(f"{key} must be a list of numbers above 0, as in [0.01,0.05], found {value!r}.")
+            example = "[0.01,0.05]" if other is ... else "[1,10], or null"
+            raise UserError(f"{key} must be a list of numbers above 0, as in {example}, found {value!r}.")
     tests = cfg.verify.tests
     if tests is not None and any(type(n) is not int for n in (tests if OmegaConf.is_list(tests) else [tests])):
-        raise UserError(f"verify.tests must be a number of test examples, or a list of positions, found {tests!r}.")
+        raise UserError(
+            f"verify.tests must be a number of test examples, a list of positions, or null, found {tests!r}."
+        )
     if cfg.further.job >= cfg.further.jobs:
         raise UserError(f"further.job must be below further.jobs={cfg.further.jobs}, found {cfg.further.job}.")
     _check_evaluated(cfg.further.evaluate_every)

@@ -66,13 +66,13 @@ def theta_record(run: Run) -> dict[str, Any]:
 
 
 def model_notes(run: Run) -> list[str]:
-    """What stands under a table of the model: a θ that is not all parameters, labels that it has not learnt."""
+    """What stands under a table of the model: a θ that is not all parameters, wrong labels that it may not know."""
     theta = theta_record(run)
     notes = [f"θ: {theta['count']:,} of {theta['of']:,} parameters ({theta['choice']})."] if theta else []
     if run.dataset.flipped is not None and not run.final.trains:
         notes.append(
-            "The final model was taken as it is. Unless it was trained elsewhere on the labels that were made wrong, "
-            "how well methods find them says nothing."
+            "The final model was taken as it is: unless it was trained elsewhere on the labels that were made wrong, "
+            "it has not learnt them, and how well they are found says nothing."
         )
     return notes
 

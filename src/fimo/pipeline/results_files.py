@@ -95,7 +95,7 @@ def compare_and_write(
 
 
 def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str]:
-    """What stands under the table: a θ that is not all, methods without scores, runs that diverged, sizes of groups."""
+    """Sentences under the table: of the model, methods without scores, diverged runs, sizes of groups, wrong labels."""
     notes = [*model_notes(run), *failure_notes(failed)]
     notes += [f"Runs that diverged are left out of the means above: {'; '.join(diverged)}."] if diverged else []
     groups = run.dataset.left_out

@@ -135,6 +135,6 @@ def exit_code(diverged: Sequence[str], failed: Mapping[str, str] = MappingProxyT
     if not diverged:
         return 3 if failed else 0
     runs = "; ".join(diverged[:5]) + (f" and {len(diverged) - 5} more" if len(diverged) > 5 else "")
-    message = "further training diverged and was left out of the comparison: %s (a smaller optimizer.lr may help)"
-    logger.info(message, runs)
+    remedy = "a smaller learning rate may help: optimizer.lr, or final.lr of what is re-trained"
+    logger.info("further training diverged and was left out of the comparison: %s (%s)", runs, remedy)
     return 3

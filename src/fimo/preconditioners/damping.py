@@ -58,7 +58,7 @@ class Damping:
         }
         value = self.scale * units[self.unit]()
         if not value > 0:
-            why, remedy = "all gradients vanish", "set damping.unit=absolute"
+            why, remedy = "all gradients vanish", "set its unit to absolute"
             if value != 0:
                 why, remedy = "some gradients are not finite", "remove the training rows where they are not"
             raise MethodFailed(f"A damping of {self} is {value}, since {why}: {remedy}.")

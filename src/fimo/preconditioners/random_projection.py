@@ -67,7 +67,8 @@ class Kernel:
 class RandomProjection(Preconditioner):
     """P = S (SᵀJᵀJS/n + λI)⁻¹ Sᵀ, J the Jacobian of the output function, S random; mean over several S.
 
-    This is TRAK (Park et al. 2023, arXiv 2303.14186). `fit` raises `MethodFailed` where the kernel is singular.
+    This is TRAK (Park et al. 2023, arXiv 2303.14186). `fit` raises `MethodFailed` where the kernel is
+    singular, or without a projection where there are too many parameters.
 
     Args:
         label: the method's name.
