@@ -1,10 +1,14 @@
 import gc
 import importlib.metadata
+import os
 import pkgutil
 import shutil
 from functools import cache
 
 import pytest
+
+# Before numpy is imported: the cores are shared between test processes, and what these start.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 import fimo  # noqa: F401  (first: see fimo/compat.py)
 

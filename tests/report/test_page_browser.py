@@ -44,9 +44,9 @@ def folder_of(tmp_path_factory):
     "name, width, scheme",
     [
         pytest.param("diabetes", WIDE, "light", marks=pytest.mark.slow),
-        pytest.param("diabetes", NARROW, "dark", marks=pytest.mark.slow),
+        ("diabetes", NARROW, "dark"),
         pytest.param("breast_cancer", WIDE, "dark", marks=pytest.mark.slow),
-        ("reviews", NARROW, "light"),
+        pytest.param("reviews", NARROW, "light", marks=pytest.mark.slow),
         pytest.param("digits", NARROW, "light", marks=pytest.mark.slow),
     ],
 )
