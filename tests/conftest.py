@@ -3,7 +3,8 @@ import importlib.metadata
 import os
 import pkgutil
 import shutil
-from functools import cache
+from contextlib import contextmanager, nullcontext
+from functools import cache, partial
 
 import pytest
 
@@ -52,26 +53,28 @@ STAND_INS = {
 def drawing():
     """Results folders get files in place of drawn figures and pages, which take half of a small run's time.
 
-    They are drawn in the tests of the report, of the paper's targets, and where a test is marked `pictures`.
+    They are drawn in the tests of the report, of the paper's targets, where a test is marked `pictures`, and within
+    `with drawing():` of a fixture.
     """
     import fimo.paper.items  # noqa: F401  (first: what it draws with is not replaced)
 
     functions = {path: pkgutil.resolve_name(path) for path in STAND_INS}
+    with replaced(STAND_INS):
+        yield partial(replaced, functions)
+
+
+@contextmanager
+def replaced(functions):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for path, stand_in in STAND_INS.items():
-            monkeypatch.setattr(path, stand_in)
-        yield functions
+        for path, function in functions.items():
+            monkeypatch.setattr(path, function)
+        yield
 
 
 @pytest.fixture(autouse=True)
-def drawn_where_marked(request, drawing, monkeypatch):
-    if "pictures" in request.keywords:
-        draw(monkeypatch, drawing)
-
-
-def draw(monkeypatch, drawing):
-    for path, function in drawing.items():
-        monkeypatch.setattr(path, function)
+def drawn_where_marked(request, drawing):
+    with drawing() if "pictures" in request.keywords else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -194,6 +194,8 @@ def test_what_a_run_leaves(experiment, ran, folder):
     ran(experiment)
     results = folder / "results" / experiment
     assert (results / "curves.png").stat().st_size > 0
+    curves = pd.read_csv(results / "curves.csv")
+    assert curves["method"].nunique() == len(methods_for(experiment)) and curves["cosine_mean"].notna().all()
     pictures = experiment in {"cifar10", "digits"}
     assert (results / "influential.png").is_file() == pictures
     text = (results / "influential.md").read_text()

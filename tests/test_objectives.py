@@ -60,10 +60,15 @@ def question(name, network="mlp", **options):
     return Problem(one.network, OBJECTIVES[name], left_out=one.left_out, **examples)
 
 
-# Every method on every kind of loss (those by the empirical Fisher know gradients only), and other layers for one.
-KINDS = ("absolute error", "Huber", "own", "several labels")
+# Every method on every loss (those by the empirical Fisher know gradients only), and other layers for one of them.
 BY_HESSIAN = [method for method in METHODS if "empirical" not in method and "primal" not in method]
-CASES = [(method, name, "mlp") for method in BY_HESSIAN for name in KINDS]
+ALONE = ("weighted", "smoothed")  # slow, since "both" is weighted and smoothed
+CASES = [
+    pytest.param(method, name, "mlp", marks=[pytest.mark.slow] if name in ALONE else [])
+    for method in BY_HESSIAN
+    for name in OBJECTIVES
+    if name not in ("own object", "both")
+]
 CASES += [(method, "own", "convolutional") for method in BY_HESSIAN if not METHODS[method].only]
 CASES += [(method, "both", "mlp") for method in METHODS]
 

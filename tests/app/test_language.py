@@ -88,7 +88,10 @@ def test_contrast_of_two_answers(tmp_path):
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        (["measurement=contrast"], "name the field of the other answer by data.source.other"),
+        (
+            ["measurement=contrast"],
+            "two answers to each test row's prompt, found labels [4, 10]: name the field of the",
+        ),
         (["data.source.prompt=ask"], "data.source.prompt must name a field of"),
         (["model=encoder"], "is a decoder (llama), and no encoder of text: model=causal_lm takes decoders"),
     ],

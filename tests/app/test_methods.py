@@ -61,9 +61,10 @@ def test_addresses_of_what_follows_further_training_depend_on_it():
     assert address("unrolled_gn", *path) != address("unrolled_gn", *path, "method.unrolled_gn.segments=2")
 
 
-def test_a_trajectory_under_adamw_has_the_squares_of_its_own_run(tmp_path):
+@pytest.mark.parametrize("optimizer", [pytest.param("adam", marks=pytest.mark.slow), "adamw"])
+def test_a_trajectory_under_adam_has_the_squares_of_its_own_run(optimizer, tmp_path):
     chosen = ("method=unrolled_gn", "method.unrolled_gn.path=true", "method.unrolled_gn.segments=2")
-    assert app(tmp_path, *chosen, *FEW, "optimizer=adamw", "name=there") == 0
+    assert app(tmp_path, *chosen, *FEW, f"optimizer={optimizer}", "name=there") == 0
     scores = pd.read_csv(tmp_path / "results/there/scores.csv")
     assert set(scores["method"]) == {"Unrolled-GN (path, segments = 2)"} and scores["score"].notna().all()
 

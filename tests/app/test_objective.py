@@ -13,7 +13,7 @@ from fimo.errors import UserError
 from fimo.models.losses import CrossEntropy, SquaredError
 from fimo.pipeline import addresses
 
-BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=5", "method=[grad_dot,cg]")
+BASE = ("experiment=diabetes", "data.test_count=6", "data.left_out=5", "method=[grad_dot,cg,ekfac,unrolled_gn]")
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def test_adam_claim_equals_the_loops(monkeypatch):
     assert table[["claim", "n_test", "n_seeds"]].values.tolist() == [[ADAM.name, 5, 2]]
 
 
-@pytest.mark.parametrize("count, noise", [(2, 1.0), (8, 2.0)])
+@pytest.mark.parametrize("count, noise", [(2, 1.0), pytest.param(3, 1.0, marks=pytest.mark.slow), (8, 2.0)])
 def test_standard_errors_are_the_spread_of_repeated_measurements(count, noise):
     """Of estimates over 25 made-up truths; the plain bootstrap tells 2 to 3 times the first, 7 to 15 times the last."""
     tables = []

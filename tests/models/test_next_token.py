@@ -97,7 +97,7 @@ def test_contrast(rows, outputs):
     expected = [sum(a) - sum(b) for a, b in pairs]
     torch.testing.assert_close(fimo.contrast(both, targets), torch.stack(expected))
     torch.testing.assert_close(LOSS.loss(both, targets), LOSS.loss(outputs, rows.targets))
-    with pytest.raises(UserError, match="compares two answers to each test row's prompt, found labels"):
+    with pytest.raises(UserError, match="compares two answers to each test row's prompt, .*: name the field"):
         fimo.contrast(outputs, rows.targets)
     with pytest.raises(UserError, match="completion is that of a language model: it needs outputs"):
         fimo.completion(outputs[:, 0], torch.arange(5))

@@ -12,7 +12,6 @@ from functools import partial
 import pytest
 from commands_here import command_here
 from configs import app
-from conftest import draw
 
 from benchmarks import soak
 from benchmarks.diff_runs import check
@@ -47,8 +46,7 @@ def wait_for(process, condition):
 def whole(tmp_path_factory, drawing):
     """Where a run is to which nothing happened, in this process: what comes of others is held against it."""
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        draw(monkeypatch, drawing)
+    with drawing():
         assert app(folder, *BASE, "name=soak") == 0
     return folder
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from configs import app
-from conftest import draw
 
 from fimo.errors import UserError
 
@@ -18,8 +17,7 @@ VERIFY = (*RUN, "verify.shares=[0.02,0.1]", "verify.tests=2", "verify.random=3")
 @pytest.fixture(scope="module")
 def ranked(tmp_path_factory, drawing):
     folder = tmp_path_factory.mktemp("ranked")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        draw(monkeypatch, drawing)
+    with drawing():
         assert app(folder, *RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks", name="rank") == 0
     return folder
 
@@ -66,8 +64,7 @@ def test_a_ranking_does_not_depend_on_what_is_left_out(ranked, caplog, left_out)
 
 @pytest.fixture(scope="module")
 def verified(ranked, drawing):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        draw(monkeypatch, drawing)
+    with drawing():
         assert app(ranked, *VERIFY, "name=verified", name="verify") == 0
     return ranked
 

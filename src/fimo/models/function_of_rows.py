@@ -114,9 +114,9 @@ def require_same_outputs(network: nn.Module, inputs: Inputs) -> None:
     backwards = outputs_at(network, map_inputs(lambda tensor: tensor.flip(0), inputs)).flip(0)
     for other, how in ((alone, "alone and beside others"), (backwards, "in another order of the rows")):
         if other.shape != outputs.shape or (gap := largest_gap(outputs, other)) > 0:
-            by = f"by {gap:.1%} of the largest output"
-            if other.shape != outputs.shape:
-                by = f"by their shape, {list(other.shape)} in place of {list(outputs.shape)}"
+            alike = other.shape == outputs.shape
+            shapes = f"their shape, {list(other.shape)} in place of {list(outputs.shape)}"
+            by = f"by {gap:.1%} of the largest output" if alike else f"by {shapes}"
             raise UserError(
                 f"The outputs of the network {kind} for a row differ {how}, {by}: a row's outputs depend on other "
                 f"rows. The usual cause is {why}"

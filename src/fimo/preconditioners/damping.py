@@ -58,10 +58,9 @@ class Damping:
         }
         value = self.scale * units[self.unit]()
         if not value > 0:
-            why, remedy = "all gradients vanish", "set its unit to absolute"
-            if value != 0:
-                why, remedy = "some gradients are not finite", "remove the training rows where they are not"
-            raise MethodFailed(f"A damping of {self} is {value}, since {why}: {remedy}.")
+            vanish = "all gradients vanish: set its unit to absolute"
+            infinite = "some gradients are not finite: remove the training rows where they are not"
+            raise MethodFailed(f"A damping of {self} is {value}, since {vanish if value == 0 else infinite}.")
         return value
 
     def of_curvature(
