@@ -16,7 +16,8 @@ from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.factored import factorisation_of
 from fimo.gradients.linear import LinearGradients
 from fimo.gradients.norms import LayerNormGradients
-from fimo.gradients.sequences import LinearSequenceGradients, Segment
+from fimo.gradients.segments import Segment
+from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.models.losses import OBJECTIVES
 from fimo.problem import Problem
 from fimo.rows import Rows

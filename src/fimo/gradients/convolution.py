@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fimo.gradients.layers import parameter_names
-from fimo.gradients.sequences import Segment, SequenceGradients
+from fimo.gradients.segments import Segment
+from fimo.gradients.sequences import SequenceGradients
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,15 @@ class Conv2dGradients(SequenceGradients):
         return inputs, outputs
 
     @staticmethod
+    def takes(inputs: Tensor) -> bool:
+        """Images, one for each row.
+
+        Args:
+            inputs: of a call, `[row, channel, height, width]`.
+        """
+        return inputs.dim() == 4
+
+    @staticmethod
     def is_cheaper(module: nn.Conv2d, inputs: Tensor, outputs: Tensor) -> bool:
         """Where the factors take fewer operations to multiply than the weight has; they are smaller all the more.
 
@@ -48,8 +58,6 @@ class Conv2dGradients(SequenceGradients):
         Returns:
             Whether p² (fan-in + fan-out) < fan-in · fan-out for p output pixels: many channels, small images.
         """
-        if inputs.dim() != 4:
-            return False
         pixels, fan_out, size = outputs[0, 0].numel(), module.out_channels, module.weight.numel()
         return pixels**2 * (size // fan_out + fan_out) < size
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fimo.gradients.layers import ALL, LayerGradients, parameter_names
-from fimo.gradients.sequences import LinearSequenceGradients, Segment, SequenceGradients
+from fimo.gradients.segments import Segment
+from fimo.gradients.sequences import LinearSequenceGradients, SequenceGradients
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,6 @@ class EmbeddingGradients(SequenceGradients):
         if type(module) is not nn.Embedding:
             return False
         return module.max_norm is None and not module.scale_grad_by_freq and not module.sparse
-
-    @staticmethod
-    def is_cheaper(module: nn.Embedding, inputs: Tensor, outputs: Tensor) -> bool:
-        """Always, where each row has places.
-
-        Args:
-            module: the embedding.
-            inputs: numbers of its rows, `[row, place]`.
-            outputs: `[row, place, width]`.
-
-        Returns:
-            Whether the inputs have an axis of places.
-        """
-        return inputs.dim() >= 2
 
     @staticmethod
     def for_each_row(inputs: Tensor, outputs: Tensor, rows: int) -> tuple[Tensor, Tensor]:

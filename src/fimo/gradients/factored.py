@@ -6,46 +6,23 @@ g_j · g_i = Σ_l (a_j · a_i + 1) (δ_j · δ_i)        (for linear layers on m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from fimo.gradients.checks import (
-    OPTIONS,
-    Pass,
-    require_no_other_uses,
-    require_own_rows,
-    require_right_sums,
-    require_single_calls,
-)
-from fimo.gradients.convolution import Conv2dGradients
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.embedding import EmbeddingGradients
+from fimo.gradients.kinds import kinds_of
 from fimo.gradients.layers import Layer
-from fimo.gradients.linear import LinearGradients
 from fimo.gradients.network import NetworkGradients
-from fimo.gradients.norms import LayerNormGradients, RootMeanSquareNormGradients
+from fimo.gradients.passes import layer_passes, recorded_calls
 from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.gradients.tied import TiedGradients
-from fimo.gradients.verified import needs_verifying
 from fimo.problem import Problem
-from fimo.rows import Inputs, Rows, rows_of
-
-# Every kind of layer; of those that support a module, the first that is cheaper takes it.
-LAYERS: tuple[type[Layer], ...] = (
-    LinearGradients,
-    LinearSequenceGradients,
-    EmbeddingGradients,
-    LayerNormGradients,
-    RootMeanSquareNormGradients,
-    Conv2dGradients,
-)
-Calls = dict[str, list[tuple[Tensor, Tensor]]]
+from fimo.rows import Inputs, Rows
 
 
 @dataclass(frozen=True)
@@ -101,31 +78,11 @@ def layer_gradients(
     dense = [per_example_gradients(problem, rows, cotangents, factorisation.others)] if factorisation.others else []
     if not factorisation.layers:
         return NetworkGradients(tuple(dense))
-    modules = {name: problem.network.get_submodule(name) for name in factorisation.layers}
-    outputs, calls = _forward(problem.network, modules, rows.inputs)
-    require_single_calls(problem.network, calls, len(rows))
-    inputs, results = zip(*(calls[name][0] for name in modules), strict=True)
-    made = Pass(problem.network, factorisation.layers, outputs, inputs, results)
-    require_no_other_uses(made)
-    if in_numbers:
-        require_right_sums(made)
-    vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
-    scalars = [torch.autograd.grad(outputs, results, vector, **OPTIONS) for vector in vectors.unbind(-1)]
-    if needs_verifying(problem.network, tuple(modules), (cotangents, problem.objective), rows):
-        require_own_rows(made, vectors, scalars)
-    deltas = [torch.stack(parts, 1).flatten(0, 1) for parts in zip(*scalars, strict=True)]
-    parts: dict[str, Any] = {
-        name: kind.of(name, modules[name], _repeated(layer_inputs.detach(), len(scalars)), layer_deltas)
-        for (name, kind), layer_inputs, layer_deltas in zip(factorisation.layers.items(), inputs, deltas, strict=True)
-    }
+    passes = layer_passes(problem, rows, factorisation.layers, cotangents, in_numbers)
+    parts: dict[str, Any] = {one.name: one.gradients() for one in passes}
     for head, (embedding, weight) in factorisation.tied.items():
         parts[embedding] = TiedGradients.of_both(weight, parts[embedding], parts.pop(head))
     return NetworkGradients((*parts.values(), *dense))
-
-
-def _repeated(inputs: Tensor, scalars: int) -> Tensor:
-    """Each row as often as there are scalars."""
-    return inputs if scalars == 1 else inputs.repeat_interleave(scalars, 0)
 
 
 def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None:
@@ -142,22 +99,22 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
     Returns:
         The factorisation, or None.
     """
-    owners = Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
+    owners = _owners(network)
     pairs = _tied(network, owners)
     candidates = {
         name: module
         for name, module in network.named_modules()
-        if any(kind.supports(module) for kind in LAYERS)
-        and (name in {*pairs, *pairs.values()} or all(owners[id(p)] == 1 for p in module.parameters(recurse=False)))
-        and all(p.requires_grad for p in module.parameters(recurse=False))
+        if kinds_of(module) and _trains_its_own(module, {} if name in {*pairs, *pairs.values()} else owners)
     }
-    outputs, calls = _forward(network, candidates, inputs)
+    outputs, calls = recorded_calls(network, candidates, inputs)
     layers: dict[str, type[Layer]] = {}
     extra = 0
     for name, module in candidates.items():
-        if len(calls[name]) == 1 and (kind := _kind_of(module, *calls[name][0], len(outputs))):
-            layers[name] = kind
-            extra += kind.extra_bytes(module, *calls[name][0])
+        for kind in _possible(module, calls[name], len(outputs)):
+            if kind.is_cheaper(module, *calls[name][0]):
+                layers[name] = kind
+                extra += kind.extra_bytes(module, *calls[name][0])
+                break
     names, tied = {id(parameter): name for name, parameter in network.named_parameters()}, {}
     for head, embedding in pairs.items():
         if layers.get(head) is LinearSequenceGradients and layers.get(embedding) is EmbeddingGradients:
@@ -170,6 +127,36 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
     if 2 * sum(p.numel() for p in others.values()) > sum(p.numel() for p in theta.values()):
         return None
     return Factorisation(layers, tuple(others), extra + sum(p.nbytes for p in others.values()), tied)
+
+
+def layers_by_themselves(network: nn.Module, inputs: Inputs, names: Collection[str]) -> dict[str, type[Layer]] | None:
+    """The kinds of some layers, whatever it costs to hold and multiply their gradients.
+
+    Args:
+        network: in eval mode.
+        inputs: a few example inputs, to see how the layers are called.
+        names: of the modules.
+
+    Returns:
+        By name, or None where some layer is of no kind, shares a parameter or has one that is not in θ, or is not
+        called once with an input for each row.
+    """
+    owners, modules = _owners(network), {name: network.get_submodule(name) for name in names}
+    if not all(kinds_of(module) and _trains_its_own(module, owners) for module in modules.values()):
+        return None
+    outputs, calls = recorded_calls(network, names, inputs)
+    kinds = {name: _possible(module, calls[name], len(outputs)) for name, module in modules.items()}
+    return {name: possible[0] for name, possible in kinds.items()} if all(kinds.values()) else None
+
+
+def _owners(network: nn.Module) -> Counter[int]:
+    """How many modules have each parameter, by its identity."""
+    return Counter(id(p) for module in network.modules() for p in module.parameters(recurse=False))
+
+
+def _trains_its_own(module: nn.Module, owners: Mapping[int, int]) -> bool:
+    """Whether all parameters of a module are in θ and, as far as owners are given, no other module's."""
+    return all(p.requires_grad and owners.get(id(p), 1) == 1 for p in module.parameters(recurse=False))
 
 
 def _tied(network: nn.Module, owners: Counter[int]) -> dict[str, str]:
@@ -186,33 +173,10 @@ def _tied(network: nn.Module, owners: Counter[int]) -> dict[str, str]:
     }
 
 
-def _kind_of(module: nn.Module, inputs: Tensor, outputs: Tensor, rows: int) -> type[Layer] | None:
-    """The first kind of layer that supports a module and is cheaper for a call of it."""
-    if len(inputs) != rows or inputs.dim() < 2 or not outputs.requires_grad:
-        return None
-    return next((kind for kind in LAYERS if kind.supports(module) and kind.is_cheaper(module, inputs, outputs)), None)
-
-
-def _forward(network: nn.Module, modules: Mapping[str, nn.Module], inputs: Inputs) -> tuple[Tensor, Calls]:
-    """The network's outputs, and the input and output of every call of each module on the way there."""
-    calls: Calls = {name: [] for name in modules}
-    rows = rows_of(inputs)
-
-    def record(name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        given, shape = args[0], output.shape
-        for kind in LAYERS:
-            if kind.supports(module):
-                given, output = kind.for_each_row(given, output, rows)
-        calls[name].append((given, output))
-        after = output.clone()  # what follows may work in place, as ReLU can: the recorded output stays as it is
-        return after.reshape(shape) if after.numel() == shape.numel() else after
-
-    # Before hooks of others, which may change the output: what they make of it comes after the layer.
-    hooks = [module.register_forward_hook(partial(record, name), prepend=True) for name, module in modules.items()]
-    try:
-        with torch.enable_grad():
-            outputs = network(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return outputs, calls
+def _possible(module: nn.Module, calls: Sequence[tuple[Tensor, Tensor]], rows: int) -> list[type[Layer]]:
+    """The kinds that a module can be taken as; none unless it is called once, with an input for each row."""
+    if len(calls) != 1:
+        return []
+    inputs, outputs = calls[0]
+    fits = len(inputs) == rows and inputs.dim() >= 2 and outputs.requires_grad
+    return [kind for kind in kinds_of(module) if kind.takes(inputs)] if fits else []

@@ -6,7 +6,7 @@ with respect to the bias it is the sum of δ. An embedding is a linear layer who
 whose inputs are patches.
 
 A kind of layer is one class: it says which modules it takes, makes their gradients of what goes into the layer and what
-comes back to its output, and multiplies them. `factored.LAYERS` lists all kinds.
+comes back to its output, and multiplies them. `kinds.LAYERS` lists all kinds.
 """
 
 from __future__ import annotations
@@ -36,18 +36,24 @@ class Layer(Gradients, ABC):
         """Whether this kind can take the module, as far as its type and settings say."""
 
     @staticmethod
-    @abstractmethod
+    def takes(inputs: Tensor) -> bool:
+        """Whether this kind can take a module that is called with such inputs; by default with any.
+
+        Args:
+            inputs: of a call, `[row, …]`, with an axis beside `row`.
+        """
+        return True
+
+    @staticmethod
     def is_cheaper(module: Any, inputs: Tensor, outputs: Tensor) -> bool:
-        """Whether this kind takes the module as it is called, and its gradients are smaller so than as they are.
+        """Whether gradients of this kind are held and multiplied at less cost than as they are; by default always.
 
         Args:
             module: one that `supports` accepts.
-            inputs: of a call, `[row, …]`.
+            inputs: of a call, `[row, …]`, which `takes` accepts.
             outputs: of that call, `[row, …]`.
-
-        Returns:
-            Whether this kind is to take it.
         """
+        return True
 
     @staticmethod
     def extra_bytes(module: Any, inputs: Tensor, outputs: Tensor) -> int:

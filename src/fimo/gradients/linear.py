@@ -34,16 +34,11 @@ class LinearGradients(LayerGradients):
         return type(module) is nn.Linear
 
     @staticmethod
-    def is_cheaper(module: nn.Linear, inputs: Tensor, outputs: Tensor) -> bool:
-        """Always, for a matrix.
+    def takes(inputs: Tensor) -> bool:
+        """A matrix.
 
         Args:
-            module: the layer.
             inputs: of a call, `[row, …, fan-in]`.
-            outputs: of that call, `[row, …, fan-out]`.
-
-        Returns:
-            Whether the inputs are a matrix.
         """
         return inputs.dim() == 2
 

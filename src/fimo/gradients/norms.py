@@ -23,20 +23,6 @@ class LayerNormGradients(DenseGradients, Layer):
         """Layer normalisations that have a scale."""
         return type(module) is nn.LayerNorm and module.weight is not None
 
-    @staticmethod
-    def is_cheaper(module: nn.LayerNorm, inputs: Tensor, outputs: Tensor) -> bool:
-        """Wherever there is an axis `row` before the normalised ones; no backward pass for each row is needed.
-
-        Args:
-            module: the layer normalisation.
-            inputs: of a call, `[row, …]`.
-            outputs: of that call, `[row, …]`.
-
-        Returns:
-            Whether the inputs have more axes than `row`.
-        """
-        return inputs.dim() >= 2
-
     @classmethod
     def of(cls, name: str, module: nn.LayerNorm, inputs: Tensor, deltas: Tensor) -> Self:
         """Sums over places.
@@ -64,17 +50,6 @@ class RootMeanSquareNormGradients(DenseGradients, Layer):
     def supports(module: nn.Module) -> bool:
         """The norms of decoders, as they are written out here."""
         return type(module) is RootMeanSquareNorm
-
-    @staticmethod
-    def is_cheaper(module: RootMeanSquareNorm, inputs: Tensor, outputs: Tensor) -> bool:
-        """Always.
-
-        Args:
-            module: the norm.
-            inputs: of a call, `[row, …]`.
-            outputs: of that call, `[row, …]`.
-        """
-        return True
 
     @classmethod
     def of(cls, name: str, module: RootMeanSquareNorm, inputs: Tensor, deltas: Tensor) -> Self:

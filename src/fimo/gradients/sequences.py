@@ -15,29 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from fimo.gradients.layers import ALL, LayerGradients, parameter_names
+from fimo.gradients.segments import Segment
 from fimo.memory import LAYER_GRADIENT_BYTES, PLACE_PAIR_BYTES
 
 # A linear layer over sequences is taken in factors where these are smaller than its gradient with so many places. It
 # does not depend on the places of the rows at hand: gradients of other rows have to be taken apart in the same way.
 PLACES = 5
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Some rows of gradients at places, padded to the same number of places.
-
-    Attributes:
-        inputs: a, `[row, place, fan-in]`; for an embedding the numbers of its rows, `[row, place]`, integers.
-        deltas: δ, `[row, place, fan-out]`.
-    """
-
-    inputs: Tensor
-    deltas: Tensor
-
-    def pieces(self, rows: int) -> Iterator[Segment]:
-        """The same, so many rows at a time."""
-        for inputs, deltas in zip(self.inputs.split(rows), self.deltas.split(rows), strict=True):
-            yield Segment(inputs, deltas)
 
 
 @dataclass(frozen=True)
@@ -219,6 +202,15 @@ class LinearSequenceGradients(SequenceGradients):
         return type(module) is nn.Linear
 
     @staticmethod
+    def takes(inputs: Tensor) -> bool:
+        """Inputs that have places.
+
+        Args:
+            inputs: of a call, `[row, …, fan-in]`.
+        """
+        return inputs.dim() > 2
+
+    @staticmethod
     def is_cheaper(module: nn.Linear, inputs: Tensor, outputs: Tensor) -> bool:
         """Where the factors of `PLACES` places are smaller than the weight.
 
@@ -228,10 +220,10 @@ class LinearSequenceGradients(SequenceGradients):
             outputs: of that call, `[row, …, fan-out]`.
 
         Returns:
-            Whether PLACES (fan-in + fan-out) < fan-in · fan-out, and the inputs have places.
+            Whether PLACES (fan-in + fan-out) < fan-in · fan-out.
         """
         both = module.in_features + module.out_features
-        return inputs.dim() > 2 and PLACES * both < module.in_features * module.out_features
+        return PLACES * both < module.in_features * module.out_features
 
     @classmethod
     def of(cls, name: str, module: nn.Linear, inputs: Tensor, deltas: Tensor) -> Self:

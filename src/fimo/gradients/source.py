@@ -96,12 +96,26 @@ class GradientSource:
         Returns:
             The blocks, which are made when they are asked for.
         """
+        for block in self.row_blocks(rows, cotangents, at_most, most_bytes):
+            yield self(block, cotangents, names)
+
+    def row_blocks(
+        self, rows: Rows, cotangents: Cotangents, at_most: int | None = None, most_bytes: int | None = None
+    ) -> Iterator[Rows]:
+        """The rows of each block whose gradients fit into memory.
+
+        Args:
+            rows: the examples.
+            cotangents: of the scalars that are differentiated.
+            at_most: number of gradients in a block at the most.
+            most_bytes: bound on the memory of one block; None for `block_bytes`.
+        """
         start, scalars = 0, self.scalars(cotangents, rows)
         block_rows = self.block_rows if most_bytes is None else max(1, most_bytes // self.row_bytes)
         while start < len(rows):
             fit = self._rows_that_fit(rows, start, block_rows)
             size = max(1, min(fit, at_most or fit) // scalars)
-            yield self(rows.keep(slice(start, start + size)), cotangents, names)
+            yield rows.keep(slice(start, start + size))
             start += size
 
     def joined_blocks(

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fimo.gradients.embedding import EmbeddingGradients
 from fimo.gradients.layers import ALL, LayerGradients
-from fimo.gradients.sequences import LinearSequenceGradients, Segment
+from fimo.gradients.segments import Segment
+from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.memory import CACHE_BYTES, LAYER_GRADIENT_BYTES
 
 
@@ -37,17 +38,6 @@ class TiedGradients(LayerGradients):
     @staticmethod
     def supports(module: Any) -> bool:
         """No module by itself: two that share a weight, see `fimo.gradients.factored`."""
-        return False
-
-    @staticmethod
-    def is_cheaper(module: Any, inputs: Tensor, outputs: Tensor) -> bool:
-        """For no module by itself.
-
-        Args:
-            module: it doesn't matter.
-            inputs: they don't matter.
-            outputs: they don't matter.
-        """
         return False
 
     @classmethod

@@ -1,0 +1,122 @@
+"""Passes through a network and back: what goes into each layer for some rows, and what comes back to its output."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from fimo.gradients.base import Gradients
+from fimo.gradients.checks import (
+    OPTIONS,
+    Pass,
+    require_no_other_uses,
+    require_own_rows,
+    require_right_sums,
+    require_single_calls,
+)
+from fimo.gradients.cotangents import Cotangents, of_loss
+from fimo.gradients.kinds import kinds_of
+from fimo.gradients.layers import Layer
+from fimo.gradients.verified import needs_verifying
+from fimo.problem import Problem
+from fimo.rows import Inputs, Rows, rows_of
+
+Calls = dict[str, list[tuple[Tensor, Tensor]]]
+
+
+@dataclass(frozen=True)
+class LayerPass:
+    """One layer's part in a forward pass with some rows, and in a backward pass for each scalar of them.
+
+    Attributes:
+        kind: that the layer is taken as.
+        name: of the module; empty for the network itself.
+        module: the layer.
+        inputs: a, `[row, …]`, as the module takes them.
+        deltas: δ of each scalar, the gradients at the layer's outputs, `[row, …]`.
+    """
+
+    kind: type[Layer]
+    name: str
+    module: nn.Module
+    inputs: Tensor
+    deltas: Sequence[Tensor]
+
+    def gradients(self) -> Gradients:
+        """A gradient for each row; where a row has several scalars they follow each other."""
+        count = len(self.deltas)
+        inputs = self.inputs if count == 1 else self.inputs.repeat_interleave(count, 0)
+        return self.kind.of(self.name, self.module, inputs, torch.stack(tuple(self.deltas), 1).flatten(0, 1))
+
+
+def layer_passes(
+    problem: Problem,
+    rows: Rows,
+    layers: Mapping[str, type[Layer]],
+    cotangents: Cotangents = of_loss,
+    in_numbers: bool = False,
+) -> list[LayerPass]:
+    """What the gradients of layers at some rows are made of, in one forward pass and a backward pass for each scalar.
+
+    Args:
+        problem: network and objective.
+        rows: the examples.
+        layers: by the names of modules, the kind of layer that each is taken as.
+        cotangents: of the scalars that are differentiated, the loss by default.
+        in_numbers: whether the gradients are also held against autograd's of the parameters, in numbers.
+
+    Returns:
+        Layer after layer.
+
+    Raises:
+        FactorsDiffer: where the gradients that follow aren't right for all these rows.
+    """
+    outputs, calls = recorded_calls(problem.network, layers, rows.inputs)
+    require_single_calls(problem.network, calls, len(rows))
+    inputs, results = zip(*(calls[name][0] for name in layers), strict=True)
+    made = Pass(problem.network, layers, outputs, inputs, results)
+    require_no_other_uses(made)
+    if in_numbers:
+        require_right_sums(made)
+    vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
+    scalars = [torch.autograd.grad(outputs, results, vector, **OPTIONS) for vector in vectors.unbind(-1)]
+    if needs_verifying(problem.network, tuple(layers), (cotangents, problem.objective), rows):
+        require_own_rows(made, vectors, scalars)
+    return [
+        LayerPass(kind, name, problem.network.get_submodule(name), given.detach(), deltas)
+        for (name, kind), given, deltas in zip(layers.items(), inputs, zip(*scalars, strict=True), strict=True)
+    ]
+
+
+def recorded_calls(network: nn.Module, names: Collection[str], inputs: Inputs) -> tuple[Tensor, Calls]:
+    """The network's outputs, and the input and output of every call of some modules on the way there.
+
+    Args:
+        network: in eval mode.
+        names: of the modules.
+        inputs: of some rows.
+    """
+    calls: Calls = {name: [] for name in names}
+    rows = rows_of(inputs)
+
+    def record(name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        given, shape = args[0], output.shape
+        for kind in kinds_of(module):
+            given, output = kind.for_each_row(given, output, rows)
+        calls[name].append((given, output))
+        after = output.clone()  # what follows may work in place, as ReLU can: the recorded output stays as it is
+        return after.reshape(shape) if after.numel() == shape.numel() else after
+
+    # Before hooks of others, which may change the output: what they make of it comes after the layer.
+    hooks = [network.get_submodule(name).register_forward_hook(partial(record, name), prepend=True) for name in names]
+    try:
+        with torch.enable_grad():
+            outputs = network(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return outputs, calls
