@@ -1,7 +1,6 @@
 """METHODS × OBJECTIVES: any loss per example, its curvature and its further training, against explicit matrices."""
 
 import copy
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +12,6 @@ from problems import problem
 import fimo
 from fimo.attribution import attribute
 from fimo.gradients.cotangents import of_curvature
-from fimo.preconditioners.kronecker_bases import layer_bases
 from fimo.problem import Problem
 from fimo.reference import further_training as training_reference
 from fimo.reference import gradients as reference
@@ -129,27 +127,6 @@ def test_the_hessian_of_a_squared_error_is_that_of_autograd(objective):
     expected = torch.autograd.functional.hessian(lambda some: objective.loss(some, targets).sum(), outputs)
     found = objective.hessian(outputs, targets)
     torch.testing.assert_close(found, torch.stack([expected[row, :, row] for row in range(5)]))
-
-
-@pytest.mark.parametrize("network", ["mlp", "convolutional"])
-def test_bases_of_kronecker_factors_are_those_that_curvlinops_has(network):
-    """Made here for a loss that it doesn't know: the same loss under another name."""
-    one = problem("classification", network)
-
-    class Unknown(fimo.CrossEntropy):
-        def __init__(self):
-            super().__init__()
-            self.criterion = None
-
-    ours, theirs = (dict(layer_bases(some)) for some in (replace(one, objective=Unknown()), one))
-    assert ours.keys() == theirs.keys() and ours
-    for path, basis in ours.items():
-        for mine, other in ((basis.left, theirs[path].left), (basis.right, theirs[path].right)):
-            overlap = (
-                mine.T @ other
-            ).abs()  # the same eigenvectors, up to their signs and to those of equal eigenvalues
-            assert float((overlap.square().sum(0) - 1).abs().max()) < 1e-10
-            assert float(overlap[:, -1].max()) > 1 - 1e-6  # the largest eigenvalue's
 
 
 def test_what_is_cut_off_or_put_in_its_place_is_noted():

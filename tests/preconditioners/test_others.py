@@ -83,7 +83,7 @@ class TestKroneckerFactors:
             parameters = list(module.parameters())
             operator = EKFACLinearOperator(
                 question.network,
-                question.objective.criterion,
+                nn.MSELoss() if task == "regression" else nn.CrossEntropyLoss(),
                 parameters,
                 [question.train[slice(None)]],
                 fisher_type="type-2",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fimo.errors import UserError
@@ -39,8 +39,6 @@ class CrossEntropy(Objective):
             raise UserError(f"weight of CrossEntropy must be a number of at least 0 for each class, found {weight!r}.")
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing must be at least 0 and below 1, found {label_smoothing!r}.")
-        if self.weight is None and label_smoothing == 0:
-            self.criterion = nn.CrossEntropyLoss()
 
     def __repr__(self) -> str:
         weight = None if self.weight is None else self.weight.tolist()

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import grad, hessian, vmap
 
 from fimo.errors import UserError
@@ -17,8 +17,6 @@ from fimo.models.predictive import Predictive
 class Objective(ABC):
     """The loss that a network is trained for, with what the methods have to know of it. A subclass needs `loss`."""
 
-    # Torch's module for the mean of the loss over a batch, where curvlinops knows it.
-    criterion: nn.Module | None = None
     # The Hessian in the outputs is the curvature as it is: nothing is cut off, and nothing put in its place.
     positive_hessian = False
     # Axes of a row's outputs: one, `[row, output]`; None for any number of them.

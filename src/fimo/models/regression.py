@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fimo.errors import UserError
@@ -48,7 +48,6 @@ class SquaredError(Regression):
     ℓ = mean over outputs of (f − y)²
     """
 
-    criterion = nn.MSELoss()
     positive_hessian = True
     predictive = Gaussian()
 

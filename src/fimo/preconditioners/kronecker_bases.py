@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from curvlinops import KFACLinearOperator
 from torch import Tensor, nn
 
 from fimo.gradients import DenseGradients, Gradients
@@ -17,9 +16,9 @@ from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.layers import LayerGradients
 from fimo.gradients.network import NetworkGradients
 from fimo.memory import BLOCK_BYTES
-from fimo.preconditioners.layer_covariances import Covariances, layer_covariances
-from fimo.problem import Problem, copied
-from fimo.rows import Rows, rows_of
+from fimo.preconditioners.layer_covariances import layer_covariances
+from fimo.problem import Problem
+from fimo.rows import Rows
 
 # Inputs or outputs of a layer, whose covariance is decomposed: a language model's head has as many as words.
 MOST_SIDE = 16384
@@ -110,49 +109,18 @@ def layer_bases(problem: Problem, root: Cotangents = of_curvature) -> Iterator[t
         problem: network and training rows.
         root: of the curvature, see `fimo.curvature.roots`.
     """
-    # Of a copy: curvlinops leaves its hooks behind where it raises.
-    twin = replace(problem, network=copied(problem.network))
-    names = {id(p): name for name, p in used_parameters(twin).items()}
-    layers = list(supported(twin.network, set(names)))
+    names = {id(p): name for name, p in used_parameters(problem).items()}
+    layers = list(supported(problem.network, set(names)))
     if not layers:
         return
-    parameters = [p for _, layer in layers for p in layer.parameters(recurse=False) if id(p) in names]
     area = max(layer.weight[0, 0].numel() for _, layer in layers)  # convolutions are laid out as patches
-    rows = max(1, BLOCK_BYTES // (activation_bytes(twin) * area))
-    covariances = _covariances(twin, layers, parameters, rows, root)
+    rows = max(1, BLOCK_BYTES // (activation_bytes(problem) * area))
+    covariances = layer_covariances(problem, dict(layers), batches(problem.train, rows), root)
     for path, layer in layers:
         if path in covariances:  # not where a weight is used without calling its layer
             left, right = (torch.linalg.eigh(covariance)[1] for covariance in covariances[path])
             own = [p for p in (layer.weight, layer.bias) if id(p) in names]
             yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
-
-
-def _covariances(
-    problem: Problem,
-    layers: list[tuple[str, nn.Linear | nn.Conv2d]],
-    parameters: list[nn.Parameter],
-    rows: int,
-    root: Cotangents,
-) -> Covariances:
-    """Covariances of the gradients at the outputs and of the inputs of each layer."""
-    parts = batches(problem.train, rows)
-    if problem.objective.criterion is None or root is not of_curvature:
-        return layer_covariances(problem, dict(layers), parts, root)
-    operator = KFACLinearOperator(
-        problem.network,
-        problem.objective.criterion,
-        parameters,
-        [problem.train[part] for part in parts],
-        fisher_type="type-2",
-        separate_weight_and_bias=False,
-        check_deterministic=False,
-        num_per_example_loss_terms=1,
-        num_data=len(problem.train),
-        batch_size_fn=rows_of,
-    )
-    operator.compute_kronecker_factors()
-    of_gradients, of_inputs = (operator.state_dict()[f"{what}_covariances"] for what in ("gradient", "input"))
-    return {path: (of_gradients[path], of_inputs[path]) for path in of_gradients}
 
 
 def batches(rows: Rows, size: int) -> Iterator[Tensor]:

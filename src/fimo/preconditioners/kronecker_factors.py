@@ -16,6 +16,7 @@ from fimo.gradients import Gradients, GradientSource
 from fimo.gradients.base import Prepared
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
 from fimo.preconditioners.base import NO_DRAWS, Preconditioner
+from fimo.preconditioners.corrected_eigenvalues import corrected_eigenvalues
 from fimo.preconditioners.damping import Damping, vanishing
 from fimo.preconditioners.kronecker_bases import MOST_SIDE, LayerBasis, Rotated, layer_bases
 from fimo.preconditioners.settings import require_instance, require_metric
@@ -134,10 +135,8 @@ class KroneckerFactors(Preconditioner):
 
     def _fit_eigenvalues(self, problem: Problem, source: GradientSource, bases: dict[str, LayerBasis]) -> None:
         """Λ and λ of each layer, and a note of the parameters that are in none."""
-        eigenvalues = {path: torch.zeros((), dtype=basis.left.dtype) for path, basis in bases.items()}
-        for block in source.blocks(problem.train, damping_root(self.kind)):
-            for path, basis in bases.items():
-                eigenvalues[path] = basis.rotated(block).squared_entries() / len(problem.train) + eigenvalues[path]
+        root = damping_root(self.kind)
+        eigenvalues = corrected_eigenvalues(problem, source, bases, root, rescaled=self.metric is not None)
         means = {path: float(values.mean()) for path, values in eigenvalues.items()}
         zero = vanishing(means, problem.dtype)
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in zero}

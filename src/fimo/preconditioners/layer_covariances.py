@@ -53,16 +53,17 @@ def layer_covariances(
         columns = root(problem.objective, outputs.detach(), targets).unbind(-1)
         results = [output for _, _, output in calls]
         for path, given, _ in calls:
-            features = _features(layers[path], given)
+            features = inputs_by_place(layers[path], given).flatten(0, 1)
             if weights is not None:
                 factors = weights[batch].to(features).sqrt()
                 features = features * factors.repeat_interleave(len(features) // len(batch))[:, None]
-            _add(covariances, path, layers[path], 1, features)
+            _add(covariances, path, layers[path], 1, features.T)
         for column in columns:
             options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
             deltas = torch.autograd.grad(outputs, results, column, **options)
             for (path, _, _), delta in zip(calls, deltas, strict=True):
-                _add(covariances, path, layers[path], 0, _by_place(layers[path], delta))
+                vectors = outputs_by_place(layers[path], delta)
+                _add(covariances, path, layers[path], 0, vectors.transpose(0, 1).flatten(1))
     return covariances
 
 
@@ -73,23 +74,45 @@ def _record(
     return output.clone()  # what follows may work in place
 
 
-def _features(layer: LinearLayer, inputs: Tensor) -> Tensor:
-    """A of all rows and places, `[place, in]`."""
-    places = patches(layer, inputs).mT.flatten(0, 1) if isinstance(layer, nn.Conv2d) else inputs.flatten(0, -2)
-    return torch.cat([places, torch.ones_like(places[:, :1])], 1) if _trains_bias(layer) else places
+def inputs_by_place(layer: LinearLayer, inputs: Tensor) -> Tensor:
+    """The vectors a that a layer is applied to, with a last 1 where it has a bias in θ.
+
+    Args:
+        layer: the layer.
+        inputs: of a call, `[row, …]`.
+
+    Returns:
+        `[row, place, in]`.
+    """
+    if isinstance(layer, nn.Conv2d):
+        places = patches(layer, inputs).mT
+    else:
+        places = inputs.reshape(len(inputs), -1, inputs.shape[-1])
+    return torch.cat([places, torch.ones_like(places[..., :1])], -1) if _trains_bias(layer) else places
+
+
+def outputs_by_place(layer: LinearLayer, deltas: Tensor) -> Tensor:
+    """The gradients δ at a layer's outputs.
+
+    Args:
+        layer: the layer.
+        deltas: of a call, `[row, …]`.
+
+    Returns:
+        `[row, out, place]`.
+    """
+    if isinstance(layer, nn.Conv2d):
+        return deltas.flatten(2)
+    return deltas.reshape(len(deltas), -1, deltas.shape[-1]).mT
 
 
 def _trains_bias(layer: LinearLayer) -> bool:
     return layer.bias is not None and layer.bias.requires_grad
 
 
-def _by_place(layer: LinearLayer, delta: Tensor) -> Tensor:
-    """δ of all rows and places, `[place, out]`."""
-    return delta.flatten(2).mT.flatten(0, 1) if isinstance(layer, nn.Conv2d) else delta.flatten(0, -2)
-
-
 def _add(covariances: Covariances, path: str, layer: LinearLayer, side: int, vectors: Tensor) -> None:
+    """Add Σ v vᵀ over the columns v of `vectors [entry, place]`."""
     if path not in covariances:
         fan_out, fan_in = len(layer.weight), layer.weight[0].numel() + _trains_bias(layer)
         covariances[path] = vectors.new_zeros(fan_out, fan_out), vectors.new_zeros(fan_in, fan_in)
-    covariances[path][side].addmm_(vectors.T, vectors)
+    covariances[path][side].addmm_(vectors, vectors.T)

@@ -1,0 +1,97 @@
+"""The eigenvalues Λ of EK-FAC: the Gauss–Newton matrix's diagonal in the bases of its Kronecker factors.
+
+Of a layer it is the mean over training rows of the squared gradients in the basis, (Q_outᵀ G Q_in)², for each scalar
+whose gradients the curvature is made of. With G = Σ_p δ_p a_pᵀ over places p (output pixels of a convolution, positions
+of a sequence), inputs a are the same for all scalars of a row, and either the factors are rotated or G is, whichever
+takes fewer multiplications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fimo.gradients import GradientSource
+from fimo.gradients.cotangents import Cotangents
+from fimo.gradients.factored import layers_by_themselves
+from fimo.gradients.layers import Layer
+from fimo.gradients.passes import LayerPass, layer_passes
+from fimo.gradients.verified import FactorsDiffer, warn_of_dense_gradients
+from fimo.memory import CACHE_BYTES
+from fimo.preconditioners.kronecker_bases import LayerBasis
+from fimo.preconditioners.layer_covariances import LinearLayer, inputs_by_place, outputs_by_place
+from fimo.problem import Problem
+
+Bases = Mapping[str, LayerBasis]
+
+
+def corrected_eigenvalues(
+    problem: Problem, source: GradientSource, bases: Bases, root: Cotangents, rescaled: bool
+) -> dict[str, Tensor]:
+    """Λ of each layer, in one pass over the training rows.
+
+    Args:
+        problem: network, objective and training rows.
+        source: of the gradients, for blocks of rows that fit into memory.
+        bases: of the layers, by path.
+        root: of the curvature, see `fimo.curvature.roots`.
+        rescaled: whether gradients are those of other coordinates than the layers' own.
+
+    Returns:
+        `[out, in]` by path.
+    """
+    few = problem.train.keep(slice(0, 2))
+    if not rescaled and (layers := layers_by_themselves(problem.network, few.inputs, bases)):
+        try:
+            layer_passes(problem, few, layers, root, in_numbers=True)
+            return _of_passes(problem, source, bases, layers, root)
+        except FactorsDiffer as reason:
+            warn_of_dense_gradients(problem.network, reason)
+    return _of_gradients(problem, source, bases, root)
+
+
+def _of_passes(
+    problem: Problem, source: GradientSource, bases: Bases, layers: Mapping[str, type[Layer]], root: Cotangents
+) -> dict[str, Tensor]:
+    """From what goes into the layers and comes back to their outputs, without any gradient of the whole network."""
+    totals = {path: basis.left.new_zeros(len(basis.left), len(basis.right)) for path, basis in bases.items()}
+    for block in source.row_blocks(problem.train, root):
+        for part in layer_passes(problem, block, layers, root):
+            totals[part.name] += _squares(part, bases[part.name])
+    return {path: total / len(problem.train) for path, total in totals.items()}
+
+
+def _of_gradients(problem: Problem, source: GradientSource, bases: Bases, root: Cotangents) -> dict[str, Tensor]:
+    """From whole gradients, whatever form they have."""
+    totals = {path: torch.zeros((), dtype=basis.left.dtype) for path, basis in bases.items()}
+    for block in source.blocks(problem.train, root):
+        for path, basis in bases.items():
+            totals[path] = basis.rotated(block).squared_entries() + totals[path]
+    return {path: total / len(problem.train) for path, total in totals.items()}
+
+
+def _squares(part: LayerPass, basis: LayerBasis) -> Tensor:
+    """Sum over rows and scalars of a layer's squared gradients in its basis, `[out, in]`."""
+    assert isinstance(part.module, LinearLayer)
+    inputs = inputs_by_place(part.module, part.inputs)  # [row, place, in]
+    deltas = torch.stack(
+        [outputs_by_place(part.module, delta) for delta in part.deltas], 1
+    )  # [row, scalar, out, place]
+    _, scalars, outputs, places = deltas.shape
+    width = inputs.shape[2]
+    if places == 1:
+        squares = (basis.left.T @ deltas).square().sum(1)[..., 0]
+        return squares.T @ (inputs[:, 0] @ basis.right).square()
+    rotates_factors = places * (width**2 + scalars * outputs**2) < scalars * outputs * width * (outputs + width)
+    if rotates_factors:
+        inputs, deltas = inputs @ basis.right, basis.left.T @ deltas
+    total = basis.left.new_zeros(outputs, width)
+    rows = max(1, CACHE_BYTES // (scalars * total.nbytes))
+    for some, more in zip(deltas.split(rows), inputs.split(rows), strict=True):
+        gradients = (some.flatten(1, 2) @ more).unflatten(1, (scalars, outputs))
+        if not rotates_factors:
+            gradients = basis.left.T @ (gradients @ basis.right)
+        total += gradients.square_().sum((0, 1))
+    return total
