@@ -76,7 +76,7 @@ class Preconditioned:
 
 
 class KroneckerFactors(Preconditioner):
-    """P = Q(Λ + λ)⁻¹Qᵀ for each layer: Q from the Kronecker factors of the exact type-2 Fisher matrix (curvlinops).
+    """P = Q(Λ + λ)⁻¹Qᵀ for each layer: Q from the Kronecker factors of the exact type-2 Fisher matrix.
 
     This is EK-FAC (George et al. 2018, arXiv 1806.03884). Λ is the Gauss–Newton matrix's diagonal in the basis Q, the
     mean over training rows of squared gradients. Weight and bias of a layer are one matrix. Parameters outside linear
@@ -94,6 +94,7 @@ class KroneckerFactors(Preconditioner):
     """
 
     added: ClassVar[Mapping[str, Any]] = {"curvature": "exact", **NO_DRAWS}
+    version = 2
 
     def __init__(
         self,

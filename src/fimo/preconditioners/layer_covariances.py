@@ -24,8 +24,9 @@ LinearLayer = nn.Linear | nn.Conv2d
 def layer_covariances(
     problem: Problem, layers: Mapping[str, LinearLayer], batches: Iterable[Tensor], root: Cotangents = of_curvature
 ) -> Covariances:
-    """Sums over all places and training rows of δδᵀ and aaᵀ, a with a last 1 where the layer has a bias in θ.
+    """Sums over all training rows of δδᵀ and aaᵀ, a with a last 1 where the layer has a bias in θ.
 
+    Of δδᵀ it is over a row's places too; of aaᵀ the mean over them, so that rows count alike, however long they are.
     A row of weight w counts w times in both: the root that δ belongs to has √w already.
 
     Args:
@@ -53,7 +54,8 @@ def layer_covariances(
         columns = root(problem.objective, outputs.detach(), targets).unbind(-1)
         results = [output for _, _, output in calls]
         for path, given, _ in calls:
-            features = inputs_by_place(layers[path], given).flatten(0, 1)
+            features = inputs_by_place(layers[path], given)
+            features = features.flatten(0, 1) / features.shape[1] ** 0.5
             if weights is not None:
                 factors = weights[batch].to(features).sqrt()
                 features = features * factors.repeat_interleave(len(features) // len(batch))[:, None]
