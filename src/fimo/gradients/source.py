@@ -96,27 +96,10 @@ class GradientSource:
         Returns:
             The blocks, which are made when they are asked for.
         """
-        for block in self.row_blocks(rows, cotangents, at_most, most_bytes):
-            yield self(block, cotangents, names)
-
-    def row_blocks(
-        self, rows: Rows, cotangents: Cotangents, at_most: int | None = None, most_bytes: int | None = None
-    ) -> Iterator[Rows]:
-        """The rows of each block whose gradients fit into memory.
-
-        Args:
-            rows: the examples.
-            cotangents: of the scalars that are differentiated.
-            at_most: number of gradients in a block at the most.
-            most_bytes: bound on the memory of one block; None for `block_bytes`.
-        """
-        start, scalars = 0, self.scalars(cotangents, rows)
+        scalars = self.scalars(cotangents, rows)
         block_rows = self.block_rows if most_bytes is None else max(1, most_bytes // self.row_bytes)
-        while start < len(rows):
-            fit = self._rows_that_fit(rows, start, block_rows)
-            size = max(1, min(fit, at_most or fit) // scalars)
-            yield rows.keep(slice(start, start + size))
-            start += size
+        for block in row_blocks(rows, block_rows, scalars, at_most):
+            yield self(block, cotangents, names)
 
     def joined_blocks(
         self, rows: Rows, cotangents: Cotangents, most_bytes: int, at_most: int | None = None
@@ -137,17 +120,6 @@ class GradientSource:
         if not self.factored:
             return self.blocks(rows, cotangents, at_most, most_bytes=most_bytes)
         return joined_blocks(self.blocks(rows, cotangents, at_most), most_bytes, at_most or math.inf)
-
-    def _rows_that_fit(self, rows: Rows, start: int, block_rows: int) -> int:
-        """How many rows from one on fit into a block; of sequences more, the shorter they are."""
-        if rows.lengths is None:
-            return block_rows
-        tensors = [rows.inputs] if isinstance(rows.inputs, Tensor) else list(rows.inputs.values())
-        places = max(tensor.shape[1] for tensor in tensors if tensor.dim() > 1)
-        fit = block_rows
-        for _ in range(2):  # as many as would fit if all were as long as the longest of those
-            fit = block_rows * places // max(1, int(rows.lengths[start : start + fit].max()))
-        return fit
 
     def gradient_bytes(self, rows: Rows, cotangents: Cotangents = of_loss) -> list[tuple[tuple[str, ...], int]]:
         """Bytes that one gradient takes, layer by layer, on average.
@@ -179,6 +151,38 @@ class GradientSource:
         problem, row = self.problem, (self.problem.train if rows is None else rows).keep(slice(0, 1))
         outputs = problem.outputs(problem.parameters, row.inputs)
         return cotangents(problem.objective, outputs, row.targets).shape[-1]
+
+
+def row_blocks(rows: Rows, block_rows: int, scalars: int = 1, at_most: int | None = None) -> Iterator[Rows]:
+    """Rows in blocks of as many as fit into memory; of sequences more, the shorter they are.
+
+    Args:
+        rows: the examples.
+        block_rows: number of rows that fit, a sequence as long as all are padded to, if each has one gradient.
+        scalars: gradients that each has.
+        at_most: number of gradients in a block at the most.
+
+    Returns:
+        Rows after rows.
+    """
+    start = 0
+    while start < len(rows):
+        fit = _rows_that_fit(rows, start, block_rows)
+        size = max(1, min(fit, at_most or fit) // scalars)
+        yield rows.keep(slice(start, start + size))
+        start += size
+
+
+def _rows_that_fit(rows: Rows, start: int, block_rows: int) -> int:
+    """How many rows from one on fit into a block."""
+    if rows.lengths is None:
+        return block_rows
+    tensors = [rows.inputs] if isinstance(rows.inputs, Tensor) else list(rows.inputs.values())
+    places = max(tensor.shape[1] for tensor in tensors if tensor.dim() > 1)
+    fit = block_rows
+    for _ in range(2):  # as many as would fit if all were as long as the longest of those
+        fit = block_rows * places // max(1, int(rows.lengths[start : start + fit].max()))
+    return fit
 
 
 def factorisation_for(problem: Problem) -> Factorisation | None:

@@ -8,7 +8,7 @@ takes fewer multiplications.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -18,11 +18,13 @@ from fimo.gradients.cotangents import Cotangents
 from fimo.gradients.factored import layers_by_themselves
 from fimo.gradients.layers import Layer
 from fimo.gradients.passes import LayerPass, layer_passes
+from fimo.gradients.source import row_blocks
 from fimo.gradients.verified import FactorsDiffer, warn_of_dense_gradients
-from fimo.memory import CACHE_BYTES
+from fimo.memory import BLOCK_BYTES, CACHE_BYTES
 from fimo.preconditioners.kronecker_bases import LayerBasis
 from fimo.preconditioners.layer_covariances import LinearLayer, inputs_by_place, outputs_by_place
 from fimo.problem import Problem
+from fimo.rows import Rows
 
 Bases = Mapping[str, LayerBasis]
 
@@ -45,19 +47,21 @@ def corrected_eigenvalues(
     few = problem.train.keep(slice(0, 2))
     if not rescaled and (layers := layers_by_themselves(problem.network, few.inputs, bases)):
         try:
-            layer_passes(problem, few, layers, root, in_numbers=True)
-            return _of_passes(problem, source, bases, layers, root)
+            passes = layer_passes(problem, few, layers, root, in_numbers=True)
+            row_bytes = source.row_bytes + sum(delta.nbytes for part in passes for delta in part.deltas) // len(few)
+            blocks = row_blocks(problem.train, max(1, BLOCK_BYTES // row_bytes))
+            return _of_passes(problem, blocks, bases, layers, root)
         except FactorsDiffer as reason:
             warn_of_dense_gradients(problem.network, reason)
     return _of_gradients(problem, source, bases, root)
 
 
 def _of_passes(
-    problem: Problem, source: GradientSource, bases: Bases, layers: Mapping[str, type[Layer]], root: Cotangents
+    problem: Problem, blocks: Iterable[Rows], bases: Bases, layers: Mapping[str, type[Layer]], root: Cotangents
 ) -> dict[str, Tensor]:
     """From what goes into the layers and comes back to their outputs, without any gradient of the whole network."""
     totals = {path: basis.left.new_zeros(len(basis.left), len(basis.right)) for path, basis in bases.items()}
-    for block in source.row_blocks(problem.train, root):
+    for block in blocks:
         for part in layer_passes(problem, block, layers, root):
             totals[part.name] += _squares(part, bases[part.name])
     return {path: total / len(problem.train) for path, total in totals.items()}

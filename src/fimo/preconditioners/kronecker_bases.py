@@ -15,6 +15,7 @@ from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.layers import LayerGradients
 from fimo.gradients.network import NetworkGradients
+from fimo.gradients.passes import recorded_calls
 from fimo.memory import BLOCK_BYTES
 from fimo.preconditioners.layer_covariances import layer_covariances
 from fimo.problem import Problem
@@ -40,11 +41,16 @@ class LayerBasis:
 
     def rotated(self, gradients: Gradients) -> Rotated:
         """Qᵀ times the layer's part of each gradient, `[row, out, in]`: in factors where the gradients are."""
-        part = gradients.part(self.names[0]) if isinstance(gradients, NetworkGradients) else gradients
+        part = self.part(gradients)
         if isinstance(part, LayerGradients):
             return part.rotated(self.left, self.right)
-        assert isinstance(part, DenseGradients)
         return Matrices(self.left.T @ self._matrices(part.tensors) @ self.right)
+
+    def part(self, gradients: Gradients) -> LayerGradients | DenseGradients:
+        """The layer's part of each gradient, perhaps among others where it is dense."""
+        part = gradients.part(self.names[0]) if isinstance(gradients, NetworkGradients) else gradients
+        assert isinstance(part, (LayerGradients, DenseGradients))
+        return part
 
     def multiplied(self, eigenvalues: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Q diag(eigenvalues) Qᵀ times the layer's part of vectors.
@@ -113,14 +119,21 @@ def layer_bases(problem: Problem, root: Cotangents = of_curvature) -> Iterator[t
     layers = list(supported(problem.network, set(names)))
     if not layers:
         return
-    area = max(layer.weight[0, 0].numel() for _, layer in layers)  # convolutions are laid out as patches
-    rows = max(1, BLOCK_BYTES // (activation_bytes(problem) * area))
+    rows = max(1, BLOCK_BYTES // (activation_bytes(problem) + _patch_bytes(problem, dict(layers))))
     covariances = layer_covariances(problem, dict(layers), batches(problem.train, rows), root)
     for path, layer in layers:
         if path in covariances:  # not where a weight is used without calling its layer
             left, right = (torch.linalg.eigh(covariance)[1] for covariance in covariances[path])
             own = [p for p in (layer.weight, layer.bias) if id(p) in names]
             yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
+
+
+def _patch_bytes(problem: Problem, layers: Mapping[str, nn.Linear | nn.Conv2d]) -> int:
+    """Bytes of a row's patches at the convolution that has the most of them, of one layer after another."""
+    few = problem.train.keep(slice(0, 2))
+    calls = recorded_calls(problem.network, layers, few.inputs)[1]
+    sizes = [given.nbytes * layers[path].weight[0, 0].numel() for path, made in calls.items() for given, _ in made]
+    return max(sizes, default=0) // len(few)
 
 
 def batches(rows: Rows, size: int) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fimo.curvature.roots import damping_root
 from fimo.errors import MethodFailed
-from fimo.gradients import Gradients, GradientSource
+from fimo.gradients import DenseGradients, Gradients, GradientSource
 from fimo.gradients.base import Prepared
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
 from fimo.preconditioners.base import NO_DRAWS, Preconditioner
@@ -57,13 +57,23 @@ class Preconditioned:
 
     def inner(self, gradients: Gradients | InBases) -> Tensor:
         """Inner products with other gradients, `[row of self, row of gradients]`."""
+        if not self.layers:  # none has curvature
+            return torch.outer(torch.zeros_like(self.gradients.norms()), torch.zeros_like(gradients.norms()))
+        if isinstance(gradients, DenseGradients):
+            return self.multiplied.inner(gradients)
         total: Tensor | None = None
         for (_, damped), mine, theirs in zip(self.layers, self.rotated, in_bases(self.layers, gradients), strict=True):
             products = torch.cat([self._products(some / damped, theirs) for some in mine.pieces()])
             total = products if total is None else total.add_(products)
-        if total is None:  # no layer has curvature
-            return torch.outer(torch.zeros_like(self.gradients.norms()), torch.zeros_like(gradients.norms()))
+        assert total is not None
         return total
+
+    @cached_property
+    def multiplied(self) -> DenseGradients:
+        """P times the gradients as they are, of all layers: then others need not be brought into their bases."""
+        assert isinstance(self.gradients, DenseGradients)  # as those are that they are multiplied with
+        parts = [basis.multiplied(1 / damped, self.gradients.tensors) for basis, damped in self.layers]
+        return DenseGradients({name: tensor for part in parts for name, tensor in part.items()})
 
     @cached_property
     def rotated(self) -> Sequence[Rotated]:

@@ -54,18 +54,16 @@ def layer_covariances(
         columns = root(problem.objective, outputs.detach(), targets).unbind(-1)
         results = [output for _, _, output in calls]
         for path, given, _ in calls:
-            features = inputs_by_place(layers[path], given)
-            features = features.flatten(0, 1) / features.shape[1] ** 0.5
+            vectors = inputs_by_place(layers[path], given).mT
             if weights is not None:
-                factors = weights[batch].to(features).sqrt()
-                features = features * factors.repeat_interleave(len(features) // len(batch))[:, None]
-            _add(covariances, path, layers[path], 1, features.T)
+                factors = weights[batch].to(vectors).sqrt()
+                vectors = vectors * factors.repeat_interleave(len(vectors) // len(batch))[:, None, None]
+            _add(covariances, path, layers[path], 1, _squared(vectors) / vectors.shape[2])
         for column in columns:
             options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
             deltas = torch.autograd.grad(outputs, results, column, **options)
             for (path, _, _), delta in zip(calls, deltas, strict=True):
-                vectors = outputs_by_place(layers[path], delta)
-                _add(covariances, path, layers[path], 0, vectors.transpose(0, 1).flatten(1))
+                _add(covariances, path, layers[path], 0, _squared(outputs_by_place(layers[path], delta)))
     return covariances
 
 
@@ -112,9 +110,16 @@ def _trains_bias(layer: LinearLayer) -> bool:
     return layer.bias is not None and layer.bias.requires_grad
 
 
-def _add(covariances: Covariances, path: str, layer: LinearLayer, side: int, vectors: Tensor) -> None:
-    """Add Σ v vᵀ over the columns v of `vectors [entry, place]`."""
+def _squared(vectors: Tensor) -> Tensor:
+    """Σ v vᵀ over rows and places of vectors `[row, entry, place]`, `[entry, entry]`, whichever way is quicker."""
+    if vectors.shape[2] > vectors.shape[1]:
+        return (vectors @ vectors.mT).sum(0)
+    joined = vectors.mT.flatten(0, 1)
+    return joined.T @ joined
+
+
+def _add(covariances: Covariances, path: str, layer: LinearLayer, side: int, part: Tensor) -> None:
     if path not in covariances:
         fan_out, fan_in = len(layer.weight), layer.weight[0].numel() + _trains_bias(layer)
-        covariances[path] = vectors.new_zeros(fan_out, fan_out), vectors.new_zeros(fan_in, fan_in)
-    covariances[path][side].addmm_(vectors, vectors.T)
+        covariances[path] = part.new_zeros(fan_out, fan_out), part.new_zeros(fan_in, fan_in)
+    covariances[path][side].add_(part)
