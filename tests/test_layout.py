@@ -79,7 +79,7 @@ ONLY_IN = {
     "tokenizers": {"data"},
     "huggingface_hub": {"data", "hub"},
     "pytorch_lightning": {"models", "further_training", "comparison", "pipeline", "app"},
-    "curvlinops": {"curvature", "preconditioners"},
+    "curvlinops": {"curvature"},
     "bm25s": {"baselines"},
 }
 NEVER = {"experiments", "tests"}

@@ -1,22 +1,30 @@
 """The bases and eigenvalues of EK-FAC against those of other code: curvlinops, and the true gradients as they are."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from brought_networks import question
 from curvlinops import KFACLinearOperator
 from problems import problem, text_problem
 from torch import nn
-from varied_networks import BehindABranch, Skips, Sorted, Twice, with_classes
+from varied_networks import LABELS, ROWS, BehindABranch, Experts, Skips, Sorted, Twice, with_classes
 
+from fimo.attribution import attribute
 from fimo.curvature.roots import damping_root
+from fimo.errors import MethodFailed
 from fimo.gradients import GradientSource, verified
 from fimo.gradients.cotangents import of_curvature
+from fimo.groups import Groups
 from fimo.models.classification import CrossEntropy
 from fimo.preconditioners import corrected_eigenvalues as room
 from fimo.preconditioners.corrected_eigenvalues import corrected_eigenvalues
+from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.kronecker_bases import batches, layer_bases
+from fimo.preconditioners.kronecker_factors import KroneckerFactors
+from fimo.preconditioners.layer_covariances import layer_covariances
 from fimo.problem import Problem
 from fimo.rows import Rows, rows_of
 
@@ -68,15 +76,16 @@ def of_true_gradients(question, bases, kind="gauss_newton"):
 
 
 @pytest.mark.parametrize("kind", ["gauss_newton", "empirical_fisher"])
-@pytest.mark.parametrize("cache_bytes", [1, 4 * 2**20])
+@pytest.mark.parametrize("cache_bytes, block_bytes", [(1, 2**27), (4 * 2**20, 1)])
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_they_are_those_of_the_true_gradients(name, cache_bytes, kind, monkeypatch):
+def test_they_are_those_of_the_true_gradients(name, cache_bytes, block_bytes, kind, monkeypatch):
+    """With a single gradient at a time, and with a single row in each block."""
     monkeypatch.setattr(room, "CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr(room, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(room, "_of_gradients", None)  # all of these have layers that can be taken by themselves
     question = QUESTIONS[name]()
     bases = dict(layer_bases(question, damping_root(kind)))
-    source = GradientSource(question, block_bytes=3 * GradientSource(question).row_bytes)  # several blocks
-    found = corrected_eigenvalues(question, source, bases, damping_root(kind), rescaled=False)
+    found = corrected_eigenvalues(question, GradientSource(question), bases, damping_root(kind), rescaled=False)
     for path, expected in of_true_gradients(question, bases, kind).items():
         np.testing.assert_allclose(found[path], expected, rtol=1e-9, atol=1e-12 * float(expected.max()))
 
@@ -90,6 +99,101 @@ def test_gradients_are_taken_as_they_are_where_a_layer_has_not_its_own_rows(netw
     assert "are taken as they are and not in factors" in caplog.text
     for path, expected in of_true_gradients(question, bases).items():
         np.testing.assert_allclose(found[path], expected, rtol=1e-9, atol=1e-12 * float(expected.max()))
+
+
+class Packed(nn.Module):
+    """Two tokens of each row on one axis; those of more than two rows are packed in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(24, 24), nn.Linear(24, 2)
+        self.double()
+
+    def forward(self, inputs):
+        rows = len(inputs)
+        order = torch.arange(2 * rows)
+        if rows > 2:
+            order = torch.cat([order[0::2], order[1::2]])
+        tokens = torch.stack([inputs, inputs.flip(1)], 1).flatten(0, 1)
+        return self.head(torch.tanh(self.inner(tokens[order])[order.argsort()]).unflatten(0, (rows, 2)).sum(1))
+
+
+def test_a_block_that_was_found_wrong_is_not_taken_for_right_afterwards(caplog, monkeypatch):
+    """Left-out and test rows are too few to show it: only the fit to all training rows does."""
+    monkeypatch.setattr(verified, "_warned", set())
+    rows = torch.randn(16, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scores = []
+    for dense in (False, True):
+        torch.manual_seed(0)
+        one = question(Packed(), rows, (rows[:, 0] > 0).long(), test=slice(0, 2))
+        one = replace(one, left_out=Groups.of([0, 3], len(one.train)))
+        if dense:
+            verified._dense.add(one.network)
+        scores.append(attribute(one, KroneckerFactors("EK-FAC", Damping(0.1, "mean_eigenvalue"))))
+    np.testing.assert_allclose(*scores, rtol=1e-9)
+    assert caplog.text.count("inner has some rows in the places of others") == 1
+
+
+class SharedBias(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
+        self.second.bias = self.first.bias
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(self.second(torch.tanh(self.first(inputs)))).flatten(1))
+
+
+@pytest.mark.parametrize("network", [SharedBias, few_pixels])
+def test_products_of_gradients_as_they_are_are_those_in_the_bases(network):
+    method = KroneckerFactors("EK-FAC", Damping(0.5)).fit(images(network))
+    gradients = GradientSource(method.problem, factored=False)(method.problem.train)
+    products = (method @ gradients).inner(gradients)
+    torch.testing.assert_close(products, (method @ gradients).inner(method.for_both(gradients)))
+    torch.testing.assert_close(products.diagonal(), method.quadratic_form(gradients))
+
+
+class TimeFirst(nn.Module):
+    """A layer that is called with time, row, number."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(5, 7), nn.Linear(7, 2)
+        self.double()
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(self.inner(torch.stack([inputs, inputs.flip(1), inputs.sin()]))).mean(0))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("network", [TimeFirst, few_pixels])
+def test_covariances_do_not_depend_on_the_batches(network, weighted):
+    if network is TimeFirst:
+        one = question(TimeFirst(), ROWS, LABELS, test=slice(0, 2))
+    else:
+        one = images(network)
+    if weighted:
+        weights = torch.rand(len(one.train), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        one = replace(one, train=one.train.weighted_by(weights))
+    layers = {path: layer for path, layer in one.network.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))}
+    together, apart = (layer_covariances(one, layers, torch.arange(len(one.train)).split(size)) for size in (99, 5))
+    torch.testing.assert_close(together, apart)
+
+
+def test_an_expert_that_no_row_of_a_batch_goes_to(monkeypatch):
+    one = with_classes(Experts)
+    expected = {path: basis.left.square() for path, basis in layer_bases(one)}
+    monkeypatch.setattr("fimo.preconditioners.kronecker_bases.BLOCK_BYTES", 1)  # a row in each
+    found = {path: basis.left.square() for path, basis in layer_bases(one)}
+    torch.testing.assert_close(found, expected)
+
+
+def test_weights_of_rows_that_a_layer_does_not_tell_apart():
+    one = with_classes(Experts)
+    one = replace(one, train=one.train.weighted_by(torch.ones(len(one.train), dtype=torch.float64)))
+    with pytest.raises(MethodFailed, match=r"can't weight the inputs of the layer experts\.0, which is called with"):
+        dict(layer_bases(one))
 
 
 @pytest.mark.parametrize("name", [name for name in QUESTIONS if name != "regression"])

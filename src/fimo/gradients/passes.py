@@ -21,7 +21,7 @@ from fimo.gradients.checks import (
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.kinds import kinds_of
 from fimo.gradients.layers import Layer
-from fimo.gradients.verified import needs_verifying
+from fimo.gradients.verified import verify_once
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows, rows_of
 
@@ -84,8 +84,8 @@ def layer_passes(
         require_right_sums(made)
     vectors = cotangents(problem.objective, outputs.detach(), rows.targets)
     scalars = [torch.autograd.grad(outputs, results, vector, **OPTIONS) for vector in vectors.unbind(-1)]
-    if needs_verifying(problem.network, tuple(layers), (cotangents, problem.objective), rows):
-        require_own_rows(made, vectors, scalars)
+    scalars_of = cotangents, problem.objective
+    verify_once(problem.network, tuple(layers), scalars_of, rows, partial(require_own_rows, made, vectors, scalars))
     return [
         LayerPass(kind, name, problem.network.get_submodule(name), given.detach(), deltas)
         for (name, kind), given, deltas in zip(layers.items(), inputs, zip(*scalars, strict=True), strict=True)

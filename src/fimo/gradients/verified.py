@@ -53,8 +53,10 @@ class Computation:
     )
     held: list[object] = field(default_factory=list)
 
-    def verifies(self, network: nn.Module, layers: tuple[str, ...], scalars: Scalars, rows: Rows) -> bool:
-        """Whether some of these rows haven't been verified with the network; from now on they have.
+    def verify_once(
+        self, network: nn.Module, layers: tuple[str, ...], scalars: Scalars, rows: Rows, verify: Callable[[], None]
+    ) -> None:
+        """Verify rows, unless all of them were verified before with the network and these layers.
 
         A sequence that is cut to another length has the same gradients, and the same place.
 
@@ -63,15 +65,16 @@ class Computation:
             layers: names of the layers that have factors.
             scalars: which are differentiated.
             rows: the examples.
+            verify: raises where factors aren't right for them.
         """
         inputs = [rows.inputs] if isinstance(rows.inputs, Tensor) else list(rows.inputs.values())
         places = set(zip(*map(_places, (*inputs, rows.targets)), strict=True))
         before, objects = self.verified.setdefault(network, {}), tuple(map(id, scalars))
         if any(places <= known for (names, of), known in before.items() if set(layers) <= set(names) and of == objects):
-            return False
+            return
+        verify()
         before.setdefault((layers, objects), set()).update(places)
         self.held += [rows, scalars]
-        return True
 
 
 def _places(tensor: Tensor) -> list[int]:
@@ -138,16 +141,22 @@ def warn_of_dense_gradients(network: nn.Module, reason: FactorsDiffer) -> None:
                        type(network).__name__, reason.what)  # fmt: skip
 
 
-def needs_verifying(network: nn.Module, layers: tuple[str, ...], scalars: Scalars, rows: Rows) -> bool:
-    """Whether rows haven't been verified in this computation with all of these layers; from now on they have.
+def verify_once(
+    network: nn.Module, layers: tuple[str, ...], scalars: Scalars, rows: Rows, verify: Callable[[], None]
+) -> None:
+    """Verify rows, unless all of them were verified before in this computation, see `Computation`.
 
     Args:
         network: whose gradients are taken.
         layers: names of the layers that have factors.
         scalars: which are differentiated.
         rows: the examples.
+        verify: raises where factors aren't right for them.
     """
-    return (computation := _computation.get()) is None or computation.verifies(network, layers, scalars, rows)
+    if (computation := _computation.get()) is None:
+        verify()
+    else:
+        computation.verify_once(network, layers, scalars, rows, verify)
 
 
 def agreed(network: nn.Module, make: Callable[[], Factorisation | None]) -> Factorisation | None:

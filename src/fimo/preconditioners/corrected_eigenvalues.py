@@ -16,12 +16,13 @@ from torch import Tensor
 from fimo.gradients import GradientSource
 from fimo.gradients.cotangents import Cotangents
 from fimo.gradients.factored import layers_by_themselves
+from fimo.gradients.footprint import activation_bytes
 from fimo.gradients.layers import Layer
-from fimo.gradients.passes import LayerPass, layer_passes
+from fimo.gradients.passes import LayerPass, layer_passes, recorded_calls
 from fimo.gradients.source import row_blocks
 from fimo.gradients.verified import FactorsDiffer, warn_of_dense_gradients
 from fimo.memory import BLOCK_BYTES, CACHE_BYTES
-from fimo.preconditioners.kronecker_bases import LayerBasis
+from fimo.preconditioners.kronecker_bases import LayerBasis, patch_bytes
 from fimo.preconditioners.layer_covariances import LinearLayer, inputs_by_place, outputs_by_place
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -34,9 +35,12 @@ def corrected_eigenvalues(
 ) -> dict[str, Tensor]:
     """Λ of each layer, in one pass over the training rows.
 
+    Where one of the layers can't be taken by itself (it shares a parameter, has one that is not in θ, is called twice,
+    …), all are taken from whole gradients.
+
     Args:
         problem: network, objective and training rows.
-        source: of the gradients, for blocks of rows that fit into memory.
+        source: of whole gradients, where they are needed.
         bases: of the layers, by path.
         root: of the curvature, see `fimo.curvature.roots`.
         rescaled: whether gradients are those of other coordinates than the layers' own.
@@ -47,11 +51,12 @@ def corrected_eigenvalues(
     few = problem.train.keep(slice(0, 2))
     if not rescaled and (layers := layers_by_themselves(problem.network, few.inputs, bases)):
         try:
-            passes = layer_passes(problem, few, layers, root, in_numbers=True)
-            row_bytes = source.row_bytes + sum(delta.nbytes for part in passes for delta in part.deltas) // len(few)
-            blocks = row_blocks(problem.train, max(1, BLOCK_BYTES // row_bytes))
+            layer_passes(problem, few, layers, root, in_numbers=True)
+            blocks = row_blocks(problem.train, max(1, BLOCK_BYTES // _row_bytes(problem, layers, source.scalars(root))))
             return _of_passes(problem, blocks, bases, layers, root)
         except FactorsDiffer as reason:
+            if source.factored:  # nor can its gradients be: all of the computation begins anew
+                raise
             warn_of_dense_gradients(problem.network, reason)
     return _of_gradients(problem, source, bases, root)
 
@@ -65,6 +70,16 @@ def _of_passes(
         for part in layer_passes(problem, block, layers, root):
             totals[part.name] += _squares(part, bases[part.name])
     return {path: total / len(problem.train) for path, total in totals.items()}
+
+
+def _row_bytes(problem: Problem, layers: Mapping[str, type[Layer]], scalars: int) -> int:
+    """Bytes that a row takes: its activations, δ of all scalars, and the patches of the layer that has the most."""
+    rows = problem.train
+    longest = 0 if rows.lengths is None else int(rows.lengths.argmax())
+    calls = recorded_calls(problem.network, layers, rows.keep(slice(longest, longest + 1)).inputs)[1]
+    deltas = scalars * sum(output.nbytes for made in calls.values() for _, output in made)
+    modules = {path: problem.network.get_submodule(path) for path in layers}
+    return activation_bytes(problem) + deltas + 2 * patch_bytes(problem, modules)
 
 
 def _of_gradients(problem: Problem, source: GradientSource, bases: Bases, root: Cotangents) -> dict[str, Tensor]:
@@ -92,10 +107,12 @@ def _squares(part: LayerPass, basis: LayerBasis) -> Tensor:
     if rotates_factors:
         inputs, deltas = inputs @ basis.right, basis.left.T @ deltas
     total = basis.left.new_zeros(outputs, width)
-    rows = max(1, CACHE_BYTES // (scalars * total.nbytes))
-    for some, more in zip(deltas.split(rows), inputs.split(rows), strict=True):
-        gradients = (some.flatten(1, 2) @ more).unflatten(1, (scalars, outputs))
-        if not rotates_factors:
-            gradients = basis.left.T @ (gradients @ basis.right)
-        total += gradients.square_().sum((0, 1))
+    together = max(1, CACHE_BYTES // total.nbytes)  # gradients
+    rows = max(1, together // scalars)
+    for some, given in zip(deltas.split(rows), inputs.split(rows), strict=True):
+        for part_of in some.split(together, 1):
+            gradients = (part_of.flatten(1, 2) @ given).unflatten(1, (-1, outputs))
+            if not rotates_factors:
+                gradients = basis.left.T @ (gradients @ basis.right)
+            total += gradients.square_().sum((0, 1))
     return total

@@ -41,16 +41,11 @@ class LayerBasis:
 
     def rotated(self, gradients: Gradients) -> Rotated:
         """Qᵀ times the layer's part of each gradient, `[row, out, in]`: in factors where the gradients are."""
-        part = self.part(gradients)
+        part = gradients.part(self.names[0]) if isinstance(gradients, NetworkGradients) else gradients
         if isinstance(part, LayerGradients):
             return part.rotated(self.left, self.right)
+        assert isinstance(part, DenseGradients)
         return Matrices(self.left.T @ self._matrices(part.tensors) @ self.right)
-
-    def part(self, gradients: Gradients) -> LayerGradients | DenseGradients:
-        """The layer's part of each gradient, perhaps among others where it is dense."""
-        part = gradients.part(self.names[0]) if isinstance(gradients, NetworkGradients) else gradients
-        assert isinstance(part, (LayerGradients, DenseGradients))
-        return part
 
     def multiplied(self, eigenvalues: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Q diag(eigenvalues) Qᵀ times the layer's part of vectors.
@@ -119,7 +114,7 @@ def layer_bases(problem: Problem, root: Cotangents = of_curvature) -> Iterator[t
     layers = list(supported(problem.network, set(names)))
     if not layers:
         return
-    rows = max(1, BLOCK_BYTES // (activation_bytes(problem) + _patch_bytes(problem, dict(layers))))
+    rows = max(1, BLOCK_BYTES // (activation_bytes(problem) + patch_bytes(problem, dict(layers))))
     covariances = layer_covariances(problem, dict(layers), batches(problem.train, rows), root)
     for path, layer in layers:
         if path in covariances:  # not where a weight is used without calling its layer
@@ -128,11 +123,18 @@ def layer_bases(problem: Problem, root: Cotangents = of_curvature) -> Iterator[t
             yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
 
 
-def _patch_bytes(problem: Problem, layers: Mapping[str, nn.Linear | nn.Conv2d]) -> int:
-    """Bytes of a row's patches at the convolution that has the most of them, of one layer after another."""
+def patch_bytes(problem: Problem, layers: Mapping[str, nn.Module]) -> int:
+    """Bytes of a row's patches at the convolution that has the most of them; one layer is taken after another.
+
+    Args:
+        problem: network and training rows.
+        layers: by path.
+    """
     few = problem.train.keep(slice(0, 2))
-    calls = recorded_calls(problem.network, layers, few.inputs)[1]
-    sizes = [given.nbytes * layers[path].weight[0, 0].numel() for path, made in calls.items() for given, _ in made]
+    convolutions = {path: layer for path, layer in layers.items() if isinstance(layer, nn.Conv2d)}
+    calls = recorded_calls(problem.network, convolutions, few.inputs)[1]
+    areas = {path: layer.weight[0, 0].numel() for path, layer in convolutions.items()}
+    sizes = [given.nbytes * areas[path] for path, made in calls.items() for given, _ in made]
     return max(sizes, default=0) // len(few)
 
 

@@ -72,8 +72,11 @@ class Preconditioned:
     def multiplied(self) -> DenseGradients:
         """P times the gradients as they are, of all layers: then others need not be brought into their bases."""
         assert isinstance(self.gradients, DenseGradients)  # as those are that they are multiplied with
-        parts = [basis.multiplied(1 / damped, self.gradients.tensors) for basis, damped in self.layers]
-        return DenseGradients({name: tensor for part in parts for name, tensor in part.items()})
+        products: dict[str, Tensor] = {}
+        for basis, damped in self.layers:
+            for name, part in basis.multiplied(1 / damped, self.gradients.tensors).items():
+                products[name] = products[name] + part if name in products else part  # of a bias that two layers share
+        return DenseGradients(products)
 
     @cached_property
     def rotated(self) -> Sequence[Rotated]:

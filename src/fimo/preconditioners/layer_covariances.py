@@ -1,4 +1,4 @@
-"""Covariances of a layer's inputs and of the gradients at its outputs, for losses that curvlinops does not know.
+"""Covariances of a layer's inputs and of the gradients at its outputs.
 
 Their eigenvectors are the bases of Kronecker factors. A layer is applied to one vector for each place: a row's
 features, a position of a sequence, a patch of an image. The gradients are those of the columns of the root of the
@@ -8,13 +8,15 @@ loss's curvature.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from fimo.errors import MethodFailed
+from fimo.gradients.checks import OPTIONS
 from fimo.gradients.convolution import patches
 from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.passes import recorded_calls
 from fimo.problem import Problem
 
 Covariances = dict[str, tuple[Tensor, Tensor]]
@@ -39,39 +41,41 @@ def layer_covariances(
         `[out, out]` and `[in, in]` by path, for the layers that are called.
     """
     covariances: Covariances = {}
-    weights = problem.train.weights
     for batch in batches:
         inputs, targets = problem.train[batch]
-        calls: list[tuple[str, Tensor, Tensor]] = []
-
-        hooks = [layer.register_forward_hook(partial(_record, calls, path)) for path, layer in layers.items()]
-        try:
-            with torch.enable_grad():
-                outputs = problem.network(inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        columns = root(problem.objective, outputs.detach(), targets).unbind(-1)
-        results = [output for _, _, output in calls]
+        weights = None if problem.train.weights is None else problem.train.weights[batch]
+        outputs, recorded = recorded_calls(problem.network, layers, inputs)
+        calls = [(path, given.detach(), output) for path, made in recorded.items() for given, output in made]
         for path, given, _ in calls:
             vectors = inputs_by_place(layers[path], given).mT
             if weights is not None:
-                factors = weights[batch].to(vectors).sqrt()
-                vectors = vectors * factors.repeat_interleave(len(vectors) // len(batch))[:, None, None]
-            _add(covariances, path, layers[path], 1, _squared(vectors) / vectors.shape[2])
-        for column in columns:
-            options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-            deltas = torch.autograd.grad(outputs, results, column, **options)
+                vectors = _weighted(path, vectors, weights)
+            _add(covariances, path, layers[path], 1, _squared(vectors) / _places(vectors, len(batch)))
+        results = [output for _, _, output in calls]
+        for column in root(problem.objective, outputs.detach(), targets).unbind(-1):
+            deltas = torch.autograd.grad(outputs, results, column, **OPTIONS)
             for (path, _, _), delta in zip(calls, deltas, strict=True):
                 _add(covariances, path, layers[path], 0, _squared(outputs_by_place(layers[path], delta)))
     return covariances
 
 
-def _record(
-    calls: list[tuple[str, Tensor, Tensor]], path: str, layer: nn.Module, arguments: tuple[Tensor], output: Tensor
-) -> Tensor:
-    calls.append((path, arguments[0].detach(), output))
-    return output.clone()  # what follows may work in place
+def _places(vectors: Tensor, rows: int) -> int:
+    """How many places each of so many rows has, wherever the rows are in vectors `[row, in, place]`."""
+    total = vectors.shape[0] * vectors.shape[2]
+    return total // rows if total and total % rows == 0 else vectors.shape[2]
+
+
+def _weighted(path: str, vectors: Tensor, weights: Tensor) -> Tensor:
+    """Vectors `[row, in, place]`, or `[place, in, row]` where a layer's first axis is time, times √w of their row."""
+    factors = weights.to(vectors).sqrt()
+    if len(vectors) == len(weights):
+        return vectors * factors[:, None, None]
+    if vectors.shape[2] == len(weights):
+        return vectors * factors
+    raise MethodFailed(
+        f"EK-FAC can't weight the inputs of the layer {path}, which is called with {len(vectors)} of {len(weights)} "
+        "rows: choose another method, or leave the weights away."
+    )
 
 
 def inputs_by_place(layer: LinearLayer, inputs: Tensor) -> Tensor:
@@ -87,7 +91,7 @@ def inputs_by_place(layer: LinearLayer, inputs: Tensor) -> Tensor:
     if isinstance(layer, nn.Conv2d):
         places = patches(layer, inputs).mT
     else:
-        places = inputs.reshape(len(inputs), -1, inputs.shape[-1])
+        places = inputs.unsqueeze(1).flatten(1, -2)
     return torch.cat([places, torch.ones_like(places[..., :1])], -1) if _trains_bias(layer) else places
 
 
@@ -103,7 +107,7 @@ def outputs_by_place(layer: LinearLayer, deltas: Tensor) -> Tensor:
     """
     if isinstance(layer, nn.Conv2d):
         return deltas.flatten(2)
-    return deltas.reshape(len(deltas), -1, deltas.shape[-1]).mT
+    return deltas.unsqueeze(1).flatten(1, -2).mT
 
 
 def _trains_bias(layer: LinearLayer) -> bool:
