@@ -95,13 +95,12 @@ def _squares(part: LayerPass, basis: LayerBasis) -> Tensor:
     """Sum over rows and scalars of a layer's squared gradients in its basis, `[out, in]`."""
     assert isinstance(part.module, LinearLayer)
     inputs = inputs_by_place(part.module, part.inputs)  # [row, place, in]
-    deltas = torch.stack(
-        [outputs_by_place(part.module, delta) for delta in part.deltas], 1
-    )  # [row, scalar, out, place]
+    by_place = [outputs_by_place(part.module, delta) for delta in part.deltas]
+    deltas = torch.stack(by_place, 1)  # [row, scalar, out, place]
     _, scalars, outputs, places = deltas.shape
     width = inputs.shape[2]
     if places == 1:
-        squares = (basis.left.T @ deltas).square().sum(1)[..., 0]
+        squares = (deltas[..., 0] @ basis.left).square().sum(1)
         return squares.T @ (inputs[:, 0] @ basis.right).square()
     rotates_factors = places * (width**2 + scalars * outputs**2) < scalars * outputs * width * (outputs + width)
     if rotates_factors:
@@ -110,8 +109,8 @@ def _squares(part: LayerPass, basis: LayerBasis) -> Tensor:
     together = max(1, CACHE_BYTES // total.nbytes)  # gradients
     rows = max(1, together // scalars)
     for some, given in zip(deltas.split(rows), inputs.split(rows), strict=True):
-        for part_of in some.split(together, 1):
-            gradients = (part_of.flatten(1, 2) @ given).unflatten(1, (-1, outputs))
+        for fewer in some.split(together, 1):
+            gradients = (fewer.flatten(1, 2) @ given).unflatten(1, (-1, outputs))
             if not rotates_factors:
                 gradients = basis.left.T @ (gradients @ basis.right)
             total += gradients.square_().sum((0, 1))
