@@ -22,7 +22,7 @@ from fimo.gradients.passes import LayerPass, layer_passes, recorded_calls
 from fimo.gradients.source import row_blocks
 from fimo.gradients.verified import FactorsDiffer, warn_of_dense_gradients
 from fimo.memory import BLOCK_BYTES, CACHE_BYTES
-from fimo.preconditioners.kronecker_bases import LayerBasis, patch_bytes
+from fimo.preconditioners.kronecker_bases import LayerBasis
 from fimo.preconditioners.layer_covariances import LinearLayer, inputs_by_place, outputs_by_place
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -74,12 +74,17 @@ def _of_passes(
 
 def _row_bytes(problem: Problem, layers: Mapping[str, type[Layer]], scalars: int) -> int:
     """Bytes that a row takes: its activations, δ of all scalars, and the patches of the layer that has the most."""
-    rows = problem.train
+    rows, network = problem.train, problem.network
     longest = 0 if rows.lengths is None else int(rows.lengths.argmax())
-    calls = recorded_calls(problem.network, layers, rows.keep(slice(longest, longest + 1)).inputs)[1]
+    calls = recorded_calls(network, layers, rows.keep(slice(longest, longest + 1)).inputs)[1]
     deltas = scalars * sum(output.nbytes for made in calls.values() for _, output in made)
-    modules = {path: problem.network.get_submodule(path) for path in layers}
-    return activation_bytes(problem) + deltas + 2 * patch_bytes(problem, modules)
+    patches = [
+        kind.extra_bytes(network.get_submodule(path), given, output)
+        for path, kind in layers.items()
+        for given, output in calls[path]
+        if len(given)
+    ]
+    return activation_bytes(problem) + deltas + 2 * max(patches, default=0)
 
 
 def _of_gradients(problem: Problem, source: GradientSource, bases: Bases, root: Cotangents) -> dict[str, Tensor]:

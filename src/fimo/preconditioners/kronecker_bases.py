@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fimo.gradients import DenseGradients, Gradients
+from fimo.gradients.convolution import Conv2dGradients
 from fimo.gradients.cotangents import Cotangents, of_curvature
 from fimo.gradients.footprint import activation_bytes, used_parameters
 from fimo.gradients.layers import LayerGradients
@@ -114,7 +115,7 @@ def layer_bases(problem: Problem, root: Cotangents = of_curvature) -> Iterator[t
     layers = list(supported(problem.network, set(names)))
     if not layers:
         return
-    rows = max(1, BLOCK_BYTES // (activation_bytes(problem) + patch_bytes(problem, dict(layers))))
+    rows = max(1, BLOCK_BYTES // (activation_bytes(problem) + _patch_bytes(problem, dict(layers))))
     covariances = layer_covariances(problem, dict(layers), batches(problem.train, rows), root)
     for path, layer in layers:
         if path in covariances:  # not where a weight is used without calling its layer
@@ -123,19 +124,17 @@ def layer_bases(problem: Problem, root: Cotangents = of_curvature) -> Iterator[t
             yield path, LayerBasis(tuple(names[id(p)] for p in own), left, right)
 
 
-def patch_bytes(problem: Problem, layers: Mapping[str, nn.Module]) -> int:
-    """Bytes of a row's patches at the convolution that has the most of them; one layer is taken after another.
-
-    Args:
-        problem: network and training rows.
-        layers: by path.
-    """
-    few = problem.train.keep(slice(0, 2))
+def _patch_bytes(problem: Problem, layers: Mapping[str, nn.Module]) -> int:
+    """Bytes of a row's patches at the convolution that has the most of them; one layer is taken after another."""
     convolutions = {path: layer for path, layer in layers.items() if isinstance(layer, nn.Conv2d)}
-    calls = recorded_calls(problem.network, convolutions, few.inputs)[1]
-    areas = {path: layer.weight[0, 0].numel() for path, layer in convolutions.items()}
-    sizes = [given.nbytes * areas[path] for path, made in calls.items() for given, _ in made]
-    return max(sizes, default=0) // len(few)
+    calls = recorded_calls(problem.network, convolutions, problem.train.keep(slice(0, 2)).inputs)[1]
+    patches = [
+        Conv2dGradients.extra_bytes(convolutions[path], given, output)
+        for path, made in calls.items()
+        for given, output in made
+        if len(given)
+    ]
+    return max(patches, default=0)
 
 
 def batches(rows: Rows, size: int) -> Iterator[Tensor]:
