@@ -105,12 +105,17 @@ def test_a_source_by_itself_gives_no_wrong_factors(kind):
         source(one.train)
 
 
+def excess(outputs, targets):
+    """A loss without a gradient at rows whose outputs are below the targets."""
+    return (outputs - targets).relu().square().sum(1)
+
+
 def test_first_rows_without_a_gradient_prove_nothing():
     torch.manual_seed(0)
     network = Furtive().eval()
     targets = torch.randn(len(ROWS), 2).double()
-    targets[:2] = network(ROWS[:2]).detach()
-    one = question(network, ROWS, targets, fimo.SquaredError(), test=slice(10, 14))
+    targets[:2] = 100  # not the outputs, which are rounded in another way on another processor
+    one = question(network, ROWS, targets, excess, test=slice(10, 14))
     assert float(GradientSource(one, factored=False)(one.train).norms()[:2].max()) == 0
     for label in ("Grad-Dot", "DataInf"):
         scores = attribute(one, METHODS[label].make())
