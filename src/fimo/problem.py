@@ -18,7 +18,8 @@ from fimo.groups import Groups
 from fimo.models.frozen_part import Mode, precomputed
 from fimo.models.function_of_rows import half_alone, same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
-from fimo.models.objective import Objective, as_objective
+from fimo.models.objective import Objective
+from fimo.models.own_objective import as_objective
 from fimo.models.parameter_choice import ALL, chosen_names, log_choice, set_theta, theta_of
 from fimo.models.requirements import copy_of, ready, require_measurement, require_real_parameters
 from fimo.models.weighted import alike, for_rows, rows_for

@@ -11,6 +11,7 @@ import fimo
 from fimo.curvature.sampling import Sampling
 from fimo.errors import MethodFailed, UserError
 from fimo.models.next_token import MOST_COLUMNS, NextToken
+from fimo.models.objective import Objective
 from fimo.rows import NO_LOSS
 
 LOSS = NextToken()
@@ -51,6 +52,29 @@ def test_it_is_the_librarys(rows, outputs):
     for k in range(5):
         theirs = functional.cross_entropy(outputs[k, :-1], rows.targets[k, 1:])
         torch.testing.assert_close(LOSS.loss(outputs[k : k + 1], rows.targets[k : k + 1])[0], theirs)
+
+
+class PerTwo(NextToken):
+    """Another loss, which the closed form is not of."""
+
+    def loss(self, outputs, targets):
+        return super().loss(outputs, targets) / 2
+
+
+def several(sequences):
+    """So many answers to each row, of which the first counts."""
+    return lambda tensor: torch.stack([tensor, *[tensor.flip(0)] * (sequences - 1)], 1)
+
+
+@pytest.mark.parametrize("objective", [LOSS, PerTwo()])
+@pytest.mark.parametrize("form", [lambda tensor: tensor, several(1), several(3)], ids=["one", "one of one", "three"])
+@pytest.mark.parametrize("places", [6, 5])
+def test_the_gradient_is_that_of_autograd(rows, outputs, objective, form, places):
+    outputs, targets = form(outputs[:, :places]), form(rows.targets)
+    expected = torch.func.grad(lambda some: objective.loss(some, targets).sum())(outputs)
+    found = objective.gradient(outputs, targets)
+    for truth in (expected, Objective.gradient(objective, outputs, targets)):
+        torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-14)
 
 
 def test_the_exact_root(rows, outputs):

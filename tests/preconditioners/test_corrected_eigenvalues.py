@@ -1,72 +1,26 @@
-"""The bases and eigenvalues of EK-FAC against those of other code: curvlinops, and the true gradients as they are."""
+"""The eigenvalues of EK-FAC against the true gradients as they are."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from brought_networks import question
-from curvlinops import KFACLinearOperator
-from problems import problem, text_problem
+from small_images import QUESTIONS, few_pixels, images
 from torch import nn
-from varied_networks import LABELS, ROWS, BehindABranch, Experts, Skips, Sorted, Twice, with_classes
+from varied_networks import BehindABranch, Skips, Sorted, Twice, with_classes
 
 from fimo.attribution import attribute
 from fimo.curvature.roots import damping_root
-from fimo.errors import MethodFailed
 from fimo.gradients import GradientSource, verified
 from fimo.gradients.cotangents import of_curvature
 from fimo.groups import Groups
-from fimo.models.classification import CrossEntropy
 from fimo.preconditioners import corrected_eigenvalues as room
 from fimo.preconditioners.corrected_eigenvalues import corrected_eigenvalues
 from fimo.preconditioners.damping import Damping
-from fimo.preconditioners.kronecker_bases import batches, layer_bases
+from fimo.preconditioners.kronecker_bases import layer_bases
 from fimo.preconditioners.kronecker_factors import KroneckerFactors
-from fimo.preconditioners.layer_covariances import layer_covariances
 from fimo.problem import Problem
-from fimo.rows import Rows, rows_of
-
-
-def images(network, classes=4):
-    """Images of so many classes that a row has several scalars."""
-    random = torch.Generator().manual_seed(0)
-    rows = Rows(torch.randn(9, 2, 6, 6, generator=random), torch.arange(9) % classes, torch.arange(9))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = network(classes).eval()
-    train, test = rows.keep(slice(0, 7)), rows.keep(slice(7, None))
-    return Problem(network, CrossEntropy(), train, test, torch.tensor([0])).to(dtype=torch.float64)
-
-
-def few_pixels(classes):
-    """A wide layer on four pixels, whose factors are rotated, and a small one on 25, whose gradients are."""
-    return nn.Sequential(
-        nn.Conv2d(2, 3, 2), nn.Tanh(), nn.Conv2d(3, 16, 4, bias=False), nn.Tanh(), nn.Flatten(), nn.Linear(64, classes)
-    )
-
-
-class Patches(nn.Module):
-    """Linear layers at places of each row, and on a matrix."""
-
-    def __init__(self, classes):
-        super().__init__()
-        self.up, self.small = nn.Linear(12, 30), nn.Linear(30, 2, bias=False)
-        self.head = nn.Linear(12, classes)
-
-    def forward(self, inputs):
-        places = inputs.reshape(len(inputs), 6, 12)
-        return self.head(torch.tanh(self.small(torch.tanh(self.up(places)))).flatten(1))
-
-
-QUESTIONS = {
-    "few pixels": lambda: images(few_pixels),
-    "linear layers at places": lambda: images(Patches),
-    "three classes": lambda: problem("classification", "convolutional"),
-    "regression": lambda: problem("regression", "convolutional"),
-    "sentences of several lengths": lambda: text_problem(),
-}
 
 
 def require_those_of_true_gradients(found, question, bases, kind="gauss_newton"):
@@ -98,6 +52,57 @@ def test_gradients_are_taken_as_they_are_where_a_layer_has_not_its_own_rows(netw
     bases, source = dict(layer_bases(question)), GradientSource(question, factored=False)
     found = corrected_eigenvalues(question, source, bases, of_curvature, rescaled=False)
     assert "are taken as they are and not in factors" in caplog.text
+    require_those_of_true_gradients(found, question, bases)
+
+
+class SharedBias(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
+        self.second.bias = self.first.bias
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, inputs):
+        return self.head(torch.tanh(self.second(torch.tanh(self.first(inputs)))).flatten(1))
+
+
+class Again(nn.Module):
+    """A layer that is called twice, between two that are called once."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.first, self.again, self.head = nn.Linear(72, 9), nn.Linear(9, 9), nn.Linear(9, classes)
+
+    def forward(self, inputs):
+        hidden = torch.tanh(self.first(inputs.flatten(1)))
+        return self.head(torch.tanh(self.again(torch.tanh(self.again(hidden)))))
+
+
+def without_a_bias(name):
+    """Of few pixels, a bias that is not in θ."""
+    one = images(few_pixels)
+    theta = [parameter for parameter in one.parameters if parameter != name]
+    return Problem(one.network, one.objective, one.train, one.test, one.left_out, parameters=theta)
+
+
+@pytest.mark.parametrize("factored", [True, False])
+@pytest.mark.parametrize(
+    "make, others",
+    [
+        (lambda: images(SharedBias), {"first", "second"}),
+        (lambda: images(Again), {"again"}),
+        (lambda: without_a_bias("0.bias"), {"0"}),
+        (lambda: without_a_bias("5.bias"), {"5"}),
+    ],
+    ids=["a shared bias", "called twice", "a frozen bias", "a frozen bias of the head"],
+)
+def test_gradients_are_taken_of_the_layers_alone_that_need_them(make, others, factored, monkeypatch):
+    question, taken = make(), []
+    of_gradients = room._of_gradients
+    monkeypatch.setattr(room, "_of_gradients", lambda *given: [taken.append(set(given[2])), of_gradients(*given)][1])
+    bases, source = dict(layer_bases(question)), GradientSource(question, factored=factored)
+    found = corrected_eigenvalues(question, source, bases, of_curvature, rescaled=False)
+    assert taken == [others] and found.keys() == bases.keys()
     require_those_of_true_gradients(found, question, bases)
 
 
@@ -134,17 +139,6 @@ def test_a_block_that_was_found_wrong_is_not_taken_for_right_afterwards(caplog, 
     assert caplog.text.count("inner has some rows in the places of others") == 1
 
 
-class SharedBias(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.first, self.second = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
-        self.second.bias = self.first.bias
-        self.head = nn.Linear(8, classes)
-
-    def forward(self, inputs):
-        return self.head(torch.tanh(self.second(torch.tanh(self.first(inputs)))).flatten(1))
-
-
 @pytest.mark.parametrize("network", [SharedBias, few_pixels])
 def test_products_of_gradients_as_they_are_are_those_in_the_bases(network):
     method = KroneckerFactors("EK-FAC", Damping(0.5)).fit(images(network))
@@ -152,72 +146,3 @@ def test_products_of_gradients_as_they_are_are_those_in_the_bases(network):
     products = (method @ gradients).inner(gradients)
     torch.testing.assert_close(products, (method @ gradients).inner(method.for_both(gradients)))
     torch.testing.assert_close(products.diagonal(), method.quadratic_form(gradients))
-
-
-class TimeFirst(nn.Module):
-    """A layer that is called with time, row, number."""
-
-    def __init__(self):
-        super().__init__()
-        self.inner, self.head = nn.Linear(5, 7), nn.Linear(7, 2)
-        self.double()
-
-    def forward(self, inputs):
-        return self.head(torch.tanh(self.inner(torch.stack([inputs, inputs.flip(1), inputs.sin()]))).mean(0))
-
-
-@pytest.mark.parametrize(
-    "network, weighted",
-    [(TimeFirst, False), (TimeFirst, True), (few_pixels, False), (few_pixels, True), (Experts, False)],
-)
-def test_covariances_do_not_depend_on_the_batches(network, weighted):
-    if network is Experts:
-        one = with_classes(Experts)
-    elif network is TimeFirst:
-        one = question(TimeFirst(), ROWS, LABELS, test=slice(0, 2))
-    else:
-        one = images(network)
-    if weighted:
-        weights = torch.rand(len(one.train), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        one = replace(one, train=one.train.weighted_by(weights))
-    layers = {path: layer for path, layer in one.network.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))}
-    rows = torch.arange(len(one.train))
-    together, *others = (layer_covariances(one, layers, rows.split(size)) for size in (99, 5, 1))
-    for apart in others:  # a batch of one row has experts that no row goes to
-        torch.testing.assert_close(apart, together)
-
-
-def test_weights_of_rows_that_a_layer_does_not_tell_apart():
-    one = with_classes(Experts)
-    one = replace(one, train=one.train.weighted_by(torch.ones(len(one.train), dtype=torch.float64)))
-    with pytest.raises(MethodFailed, match=r"can't weight the inputs of the layer experts\.0, which is called with"):
-        dict(layer_bases(one))
-
-
-@pytest.mark.parametrize("name", [name for name in QUESTIONS if name != "regression"])
-def test_bases_are_those_that_curvlinops_has(name):
-    """Its covariances are diagonal in them: of sentences each counts alike, however long it is."""
-    question = QUESTIONS[name]()
-    network = copy.deepcopy(question.network)
-    names = {name: module for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))}
-    theirs = KFACLinearOperator(
-        network,
-        nn.CrossEntropyLoss(),
-        [parameter for module in names.values() for parameter in module.parameters()],
-        [question.train[part] for part in batches(question.train, 5)],
-        fisher_type="type-2",
-        separate_weight_and_bias=False,
-        check_deterministic=False,
-        num_per_example_loss_terms=1,
-        num_data=len(question.train),
-        batch_size_fn=rows_of,
-    )
-    theirs.compute_kronecker_factors()
-    ours, found = dict(layer_bases(question)), theirs.state_dict()
-    assert ours.keys() == names.keys()
-    for path, basis in ours.items():
-        for mine, what in ((basis.left, "gradient"), (basis.right, "input")):
-            covariance = found[f"{what}_covariances"][path]
-            rotated = mine.T @ covariance @ mine
-            rest = rotated - torch.diag(rotated.diagonal())
-            assert float(rest.norm()) < 1e-10 * float(covariance.norm())

@@ -12,7 +12,7 @@ import torch
 from fimo import models
 from fimo.further_training import VERSION
 from fimo.further_training.settings import FurtherTraining
-from fimo.models.objective import own_part
+from fimo.models.own_objective import own_part
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import Artifact, bytes_digest, digest
 from fimo.problem import Problem

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from fimo.app.settings import imported, plain, without
 from fimo.errors import UserError
 from fimo.models.losses import OBJECTIVES
-from fimo.models.objective import Objective, as_objective
+from fimo.models.objective import Objective
+from fimo.models.own_objective import as_objective
 
 
 def objective_of(cfg: DictConfig) -> Objective:

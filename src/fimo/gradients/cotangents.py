@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
-from torch.func import grad, jacrev, vmap
+from torch.func import jacrev, vmap
 
 from fimo.models.objective import Objective
 
@@ -26,7 +26,7 @@ def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: f, `[row, output]`.
         targets: `[row, …]`.
     """
-    return vmap(grad(_alone(objective.loss)))(outputs, targets)[..., None]
+    return objective.gradient(outputs, targets)[..., None]
 
 
 def of_measurement(measurement: Objective, objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -91,9 +91,5 @@ def of_output(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: f, `[row, output]`.
         targets: `[row, …]`.
     """
-    return vmap(jacrev(_alone(objective.output)))(outputs, targets).movedim(1, -1)
-
-
-def _alone(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of rows, for one row."""
-    return lambda output, target: function(output[None], target[None]).squeeze(0)
+    one = jacrev(lambda output, target: objective.output(output[None], target[None]).squeeze(0))
+    return vmap(one)(outputs, targets).movedim(1, -1)

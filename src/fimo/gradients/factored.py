@@ -129,8 +129,8 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
     return Factorisation(layers, tuple(others), extra + sum(p.nbytes for p in others.values()), tied)
 
 
-def layers_by_themselves(network: nn.Module, inputs: Inputs, names: Collection[str]) -> dict[str, type[Layer]] | None:
-    """The kinds of some layers, whatever it costs to hold and multiply their gradients.
+def layers_by_themselves(network: nn.Module, inputs: Inputs, names: Collection[str]) -> dict[str, type[Layer]]:
+    """The kinds of layers whose gradients can be taken by themselves, whatever it costs to hold and multiply them.
 
     Args:
         network: in eval mode.
@@ -138,15 +138,14 @@ def layers_by_themselves(network: nn.Module, inputs: Inputs, names: Collection[s
         names: of the modules.
 
     Returns:
-        By name, or None where some layer is of no kind, shares a parameter or has one that is not in θ, or is not
-        called once with an input for each row.
+        By name, without layers that are of no kind, share a parameter or have one that is not in θ, or are not called
+        once with an input for each row.
     """
     owners, modules = _owners(network), {name: network.get_submodule(name) for name in names}
-    if not all(kinds_of(module) and _trains_its_own(module, owners) for module in modules.values()):
-        return None
-    outputs, calls = recorded_calls(network, names, inputs)
-    kinds = {name: _possible(module, calls[name], len(outputs)) for name, module in modules.items()}
-    return {name: possible[0] for name, possible in kinds.items()} if all(kinds.values()) else None
+    candidates = {name: module for name, module in modules.items() if _trains_its_own(module, owners)}
+    outputs, calls = recorded_calls(network, candidates, inputs)
+    kinds = {name: _possible(module, calls[name], len(outputs)) for name, module in candidates.items()}
+    return {name: possible[0] for name, possible in kinds.items() if possible}
 
 
 def _owners(network: nn.Module) -> Counter[int]:

@@ -48,9 +48,10 @@ class LayerPass:
 
     def gradients(self) -> Gradients:
         """A gradient for each row; where a row has several scalars they follow each other."""
-        count = len(self.deltas)
-        inputs = self.inputs if count == 1 else self.inputs.repeat_interleave(count, 0)
-        return self.kind.of(self.name, self.module, inputs, torch.stack(tuple(self.deltas), 1).flatten(0, 1))
+        inputs, deltas = self.inputs, self.deltas[0]
+        if (count := len(self.deltas)) > 1:
+            inputs, deltas = inputs.repeat_interleave(count, 0), torch.stack(tuple(self.deltas), 1).flatten(0, 1)
+        return self.kind.of(self.name, self.module, inputs, deltas)
 
 
 def layer_passes(

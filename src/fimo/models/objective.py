@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import partial
 from typing import Any
 
 import torch
@@ -30,10 +29,13 @@ class Objective(ABC):
     predictive = signs = Predictive()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Another loss has no part in the distribution that the class above it is the likelihood of."""
+        """Another loss is not that whose likelihood and derivatives the class above has in closed form."""
         super().__init_subclass__(**options)
         if "loss" in vars(cls) and "predictive" not in vars(cls):
             cls.predictive = cls.signs = Predictive()
+        for derivative in ("gradient", "hessian"):
+            if "loss" in vars(cls) and derivative not in vars(cls):
+                setattr(cls, derivative, getattr(Objective, derivative))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -98,6 +100,18 @@ class Objective(ABC):
         values, vectors = torch.linalg.eigh(self.hessian(outputs, targets))
         return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
 
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """∂ℓ/∂f, each row by itself.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row, output]`.
+        """
+        return vmap(grad(lambda output, target: self.loss(output[None], target[None])[0]))(outputs, targets)
+
     def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """∂ℓ/∂f, the root of the empirical Fisher matrix.
 
@@ -108,8 +122,7 @@ class Objective(ABC):
         Returns:
             `[row, output, 1]`.
         """
-        single = grad(lambda output, target: self.loss(output[None], target[None])[0])
-        return vmap(single)(outputs, targets)[..., None]
+        return self.gradient(outputs, targets)[..., None]
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """∂²ℓ/∂f², `[row, output, output]`.
@@ -164,69 +177,6 @@ def cholesky_root(hessians: Tensor, rank: int) -> Tensor:
         left = left - column[:, :, None] * column[:, None, :]
         columns.append(column)
     return torch.stack(columns, -1)
-
-
-class OwnObjective(Objective):
-    """A caller's loss: a function of outputs and targets, or what has such a `loss`.
-
-    Args:
-        given: `loss(outputs, targets) -> [row]`, or an object with it.
-    """
-
-    output_axes = None
-
-    def __init__(self, given: Any) -> None:
-        self.given = given
-        self._loss = given.loss if hasattr(given, "loss") else given
-
-    def __repr__(self) -> str:
-        """Without an address in memory, so that it is the same in another process."""
-        if isinstance(self.given, partial):
-            return f"{OwnObjective(self.given.func)!r}{self.given.args}{self.given.keywords}"
-        if hasattr(self.given, "__qualname__"):
-            return str(self.given.__qualname__)
-        settings = ", ".join(f"{key}={value!r}" for key, value in vars(self.given).items())
-        return f"{type(self.given).__qualname__}({settings})"
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The caller's.
-
-        Args:
-            outputs: of the network, `[row, output]`.
-            targets: those of `Rows`, `[row, …]`.
-
-        Returns:
-            `[row]`.
-        """
-        return self._loss(outputs, targets)
-
-
-def own_part(objective: Objective) -> Any:
-    """The class, or the function of a caller's, in which an objective's loss is written."""
-    given: Any = objective
-    while isinstance(given, Objective) and hasattr(given, "given"):  # a caller's, that of rows with weights
-        given = given.given
-    given = given.func if isinstance(given, partial) else given
-    return given if hasattr(given, "__qualname__") else type(given)
-
-
-def as_objective(given: Any) -> Objective:
-    """An objective as it is, or a caller's own loss as one.
-
-    Args:
-        given: an `Objective`; a function `loss(outputs, targets) -> [row]`; or an object with such a `loss`.
-
-    Raises:
-        UserError: for anything else.
-    """
-    if isinstance(given, Objective):
-        return given
-    if not isinstance(given, type) and (callable(getattr(given, "loss", None)) or callable(given)):
-        return OwnObjective(given)
-    raise UserError(
-        "The objective must be one of fimo's (fimo.CrossEntropy()), a function loss(outputs, targets) that gives a "
-        f"loss for each row, or an object with such a loss, found {given!r}."
-    )
 
 
 def require_number_for_each_output(name: str, outputs: Tensor, targets: Tensor) -> None:

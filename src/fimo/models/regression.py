@@ -73,8 +73,6 @@ class SquaredError(Regression):
         Returns:
             `[row, output, output]`.
         """
-        if type(self).loss is not SquaredError.loss:
-            return super().hessian(outputs, targets)
         rows, count = outputs.shape
         return torch.eye(count, dtype=outputs.dtype, device=outputs.device).mul(2 / count).expand(rows, count, count)
 

@@ -63,6 +63,18 @@ class Sampled(Objective):
         """
         return self.given.output(outputs, self._split(targets)[0])
 
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """∂ℓ/∂f, at the rows' own targets.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: with draws, `[row, …]`.
+
+        Returns:
+            `[row, output]`.
+        """
+        return self.given.gradient(outputs, self._split(targets)[0])
+
     def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """∂ℓ/∂f, at the rows' own targets.
 

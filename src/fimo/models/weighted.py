@@ -55,6 +55,19 @@ class Weighted(Objective):
         # A mean over rows would be spread over them again: it stays as it is, and is refused for its shape.
         return losses * weights.to(losses.dtype) if losses.shape == weights.shape else losses
 
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Weighted gradient in the outputs.
+
+        Args:
+            outputs: f, `[row, output]`.
+            targets: with weights, `[row, …]`.
+
+        Returns:
+            w ∂ℓ/∂f, `[row, output]`.
+        """
+        plain, weights = self._split(targets)
+        return _for_each_row(self.given.gradient(outputs, plain), weights)
+
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         """Measures of a model's quality, in which each row counts once.
 
@@ -100,7 +113,7 @@ class Weighted(Objective):
             `[row, output, rank]`.
         """
         plain, weights = self._split(targets)
-        return _for_each_row(self.given.curvature_root(outputs, plain), weights)
+        return _for_each_row(self.given.curvature_root(outputs, plain), weights.sqrt())
 
     def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """√w ∂ℓ/∂f: in the empirical Fisher matrix a row of weight 2 is the row twice, not a gradient twice as long.
@@ -113,7 +126,7 @@ class Weighted(Objective):
             `[row, output, 1]`.
         """
         plain, weights = self._split(targets)
-        return _for_each_row(self.given.fisher_root(outputs, plain), weights)
+        return _for_each_row(self.given.fisher_root(outputs, plain), weights.sqrt())
 
     def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
         """What a reader of scores has to know of the curvature of ℓ.
@@ -137,9 +150,9 @@ class Weighted(Objective):
         self.given.require_targets(outputs, self._split(targets)[0])
 
 
-def _for_each_row(root: Tensor, weights: Tensor) -> Tensor:
-    """A root `[row, …]` times √w of its row."""
-    return root * weights.to(root.dtype).sqrt().reshape(-1, *[1] * (root.dim() - 1))
+def _for_each_row(values: Tensor, factors: Tensor) -> Tensor:
+    """Values `[row, …]` times the number of their row."""
+    return values * factors.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
 
 
 def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objective:

@@ -33,14 +33,14 @@ Bases = Mapping[str, LayerBasis]
 def corrected_eigenvalues(
     problem: Problem, source: GradientSource, bases: Bases, root: Cotangents, rescaled: bool
 ) -> dict[str, Tensor]:
-    """Λ of each layer, in one pass over the training rows.
+    """Λ of each layer.
 
-    Where one of the layers can't be taken by itself (it shares a parameter, has one that is not in θ, is called twice,
-    …), all are taken from whole gradients.
+    Layers that can't be taken by themselves (that share a parameter, have one that is not in θ, are called twice, …)
+    have theirs from gradients of their parameters, which a second pass over the training rows makes.
 
     Args:
         problem: network, objective and training rows.
-        source: of whole gradients, where they are needed.
+        source: of these gradients.
         bases: of the layers, by path.
         root: of the curvature, see `fimo.curvature.roots`.
         rescaled: whether gradients are those of other coordinates than the layers' own.
@@ -48,24 +48,25 @@ def corrected_eigenvalues(
     Returns:
         `[out, in]` by path.
     """
-    few = problem.train.keep(slice(0, 2))
+    few, eigenvalues = problem.train.keep(slice(0, 2)), {}
     if not rescaled and (layers := layers_by_themselves(problem.network, few.inputs, bases)):
         try:
             layer_passes(problem, few, layers, root, in_numbers=True)
             blocks = row_blocks(problem.train, max(1, BLOCK_BYTES // _row_bytes(problem, layers, source.scalars(root))))
-            return _of_passes(problem, blocks, bases, layers, root)
+            eigenvalues = _of_passes(problem, blocks, bases, layers, root)
         except FactorsDiffer as reason:
             if source.factored:  # nor can its gradients be: all of the computation begins anew
                 raise
             warn_of_dense_gradients(problem.network, reason)
-    return _of_gradients(problem, source, bases, root)
+    others = {path: basis for path, basis in bases.items() if path not in eigenvalues}
+    return eigenvalues | (_of_gradients(problem, source, others, root) if others else {})
 
 
 def _of_passes(
     problem: Problem, blocks: Iterable[Rows], bases: Bases, layers: Mapping[str, type[Layer]], root: Cotangents
 ) -> dict[str, Tensor]:
-    """From what goes into the layers and comes back to their outputs, without any gradient of the whole network."""
-    totals = {path: basis.left.new_zeros(len(basis.left), len(basis.right)) for path, basis in bases.items()}
+    """From what goes into the layers and comes back to their outputs, without any gradient of a parameter."""
+    totals = {path: bases[path].left.new_zeros(len(bases[path].left), len(bases[path].right)) for path in layers}
     for block in blocks:
         for part in layer_passes(problem, block, layers, root):
             totals[part.name] += _squares(part, bases[part.name])
@@ -88,9 +89,10 @@ def _row_bytes(problem: Problem, layers: Mapping[str, type[Layer]], scalars: int
 
 
 def _of_gradients(problem: Problem, source: GradientSource, bases: Bases, root: Cotangents) -> dict[str, Tensor]:
-    """From whole gradients, whatever form they have."""
+    """From gradients of the layers' parameters, whatever form they have."""
     totals = {path: torch.zeros((), dtype=basis.left.dtype) for path, basis in bases.items()}
-    for block in source.blocks(problem.train, root):
+    names = dict.fromkeys(name for basis in bases.values() for name in basis.names)
+    for block in source.blocks(problem.train, root, names=names):
         for path, basis in bases.items():
             totals[path] = basis.rotated(block).squared_entries() + totals[path]
     return {path: total / len(problem.train) for path, total in totals.items()}
