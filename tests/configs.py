@@ -1,7 +1,7 @@
 """Configs as the commands see them, the runs they ask for, and the commands' functions run in this process."""
 
-import copy
 import os
+import pickle
 from functools import cache
 from importlib import import_module
 
@@ -36,7 +36,7 @@ def composed(overrides):
     """What Hydra composes, its own node with it."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     values = [override for override in parsed if is_value(override)]
-    cfg = copy.deepcopy(chosen(tuple(override.input_line for override in parsed if not is_value(override))))
+    cfg = pickle.loads(chosen(tuple(override.input_line for override in parsed if not is_value(override))))
     ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     cfg.hydra.overrides.task = list(overrides)
     return cfg
@@ -51,9 +51,9 @@ def without_hydra(cfg):
 
 @cache
 def chosen(choices):
-    """The config of some choices of groups, composed once: that takes Hydra a third of a second."""
+    """The config of some choices of groups, composed once, which takes Hydra a third of a second; a deep copy 17 ms."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return compose("config", list(choices), return_hydra_config=True)
+        return pickle.dumps(compose("config", list(choices), return_hydra_config=True), pickle.HIGHEST_PROTOCOL)
 
 
 def is_value(override):
