@@ -78,6 +78,20 @@ class Again(nn.Module):
         return self.head(torch.tanh(self.again(torch.tanh(self.again(hidden)))))
 
 
+class Shared(nn.Module):
+    """Two layers that are called with one vector and one image for all rows."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.vector, self.image = nn.Parameter(torch.randn(5)), nn.Parameter(torch.randn(2, 6, 6))
+        self.of_vector, self.of_image = nn.Linear(5, 72), nn.Conv2d(2, 2, 3, padding=1)
+        self.head = nn.Linear(72, classes)
+
+    def forward(self, inputs):
+        more = self.of_image(self.image).flatten() + self.of_vector(self.vector)
+        return self.head(torch.tanh(inputs.flatten(1) + more))
+
+
 def without_a_bias(name):
     """Of few pixels, a bias that is not in θ."""
     one = images(few_pixels)
@@ -91,10 +105,11 @@ def without_a_bias(name):
     [
         (lambda: images(SharedBias), {"first", "second"}),
         (lambda: images(Again), {"again"}),
+        (lambda: images(Shared), {"of_vector", "of_image"}),
         (lambda: without_a_bias("0.bias"), {"0"}),
         (lambda: without_a_bias("5.bias"), {"5"}),
     ],
-    ids=["a shared bias", "called twice", "a frozen bias", "a frozen bias of the head"],
+    ids=["a shared bias", "called twice", "shared inputs", "a frozen bias", "a frozen bias of the head"],
 )
 def test_gradients_are_taken_of_the_layers_alone_that_need_them(make, others, factored, monkeypatch):
     question, taken = make(), []

@@ -29,7 +29,8 @@ def layer_covariances(
     """Sums over all training rows of δδᵀ and aaᵀ, a with a last 1 where the layer has a bias in θ.
 
     Of δδᵀ it is over a row's places too; of aaᵀ the mean over them, so that rows count alike, however long they are.
-    A row of weight w counts w times in both: the root that δ belongs to has √w already.
+    A row of weight w counts w times in both: the root that δ belongs to has √w already. Of a layer whose inputs all
+    rows share, δ is the sum over a batch's rows.
 
     Args:
         problem: network, objective and training rows.
@@ -83,15 +84,15 @@ def inputs_by_place(layer: LinearLayer, inputs: Tensor) -> Tensor:
 
     Args:
         layer: the layer.
-        inputs: of a call, `[row, …]`.
+        inputs: of a call, `[row, …]`, or without that axis where all rows share them.
 
     Returns:
         `[row, place, in]`.
     """
     if isinstance(layer, nn.Conv2d):
-        places = patches(layer, inputs).mT
+        places = patches(layer, inputs.reshape(-1, *inputs.shape[-3:])).mT
     else:
-        places = inputs.unsqueeze(1).flatten(1, -2)
+        places = torch.atleast_2d(inputs).unsqueeze(1).flatten(1, -2)
     return torch.cat([places, torch.ones_like(places[..., :1])], -1) if _trains_bias(layer) else places
 
 
@@ -100,14 +101,14 @@ def outputs_by_place(layer: LinearLayer, deltas: Tensor) -> Tensor:
 
     Args:
         layer: the layer.
-        deltas: of a call, `[row, …]`.
+        deltas: of a call, `[row, …]`, or without that axis where all rows share its inputs.
 
     Returns:
         `[row, out, place]`.
     """
     if isinstance(layer, nn.Conv2d):
-        return deltas.flatten(2)
-    return deltas.unsqueeze(1).flatten(1, -2).mT
+        return deltas.reshape(-1, *deltas.shape[-3:]).flatten(2)
+    return torch.atleast_2d(deltas).unsqueeze(1).flatten(1, -2).mT
 
 
 def _trains_bias(layer: LinearLayer) -> bool:
