@@ -114,21 +114,6 @@ def test_the_root_is_that_of_the_positive_part(name):
     torch.testing.assert_close(roots @ roots.mT, expected, rtol=1e-10, atol=1e-12)
 
 
-class Doubled(fimo.SquaredError):
-    """Another loss, which the closed form is not of."""
-
-    def loss(self, outputs, targets):
-        return 2 * super().loss(outputs, targets)
-
-
-@pytest.mark.parametrize("objective", [fimo.SquaredError(), Doubled()])
-def test_the_hessian_of_a_squared_error_is_that_of_autograd(objective):
-    outputs, targets = torch.randn(2, 5, 3, dtype=torch.float64)
-    expected = torch.autograd.functional.hessian(lambda some: objective.loss(some, targets).sum(), outputs)
-    found = objective.hessian(outputs, targets)
-    torch.testing.assert_close(found, torch.stack([expected[row, :, row] for row in range(5)]))
-
-
 def test_what_is_cut_off_or_put_in_its_place_is_noted():
     notes = {name: fimo.attribute(question(name), "cg")["CG"].attrs["notes"] for name in OBJECTIVES}
     assert any("is the positive part of the loss's Hessian in the outputs" in note for note in notes["own"])

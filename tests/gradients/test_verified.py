@@ -36,6 +36,7 @@ from fimo.gradients import GradientSource, checks, verified
 from fimo.gradients.cotangents import of_loss
 from fimo.gradients.linear import LinearGradients
 from fimo.gradients.network import NetworkGradients
+from fimo.gradients.passes import recorded_calls
 from fimo.models.objective import Objective
 from fimo.preconditioners import mean_of_inverses
 from fimo.reference import gradients as reference
@@ -103,6 +104,29 @@ def test_a_source_by_itself_gives_no_wrong_factors(kind):
     torch.testing.assert_close(source(first).inner(source(first)), dense(first).inner(dense(first)))
     with pytest.raises(fimo.UserError, match=rf"{VARIANTS[kind]}\. Take them as they are, by GradientSource"):
         source(one.train)
+
+
+class Transposed(nn.Module):
+    """As many outputs as rows, and each row's are another one's: the layer's own, in another order in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5, len(ROWS))
+        self.double()
+
+    def forward(self, inputs):
+        return self.inner(inputs).T
+
+
+def test_outputs_that_are_the_layers_in_another_order():
+    layers, labels = {"inner": LinearGradients}, torch.zeros(len(ROWS), dtype=torch.long)
+    outputs, calls = recorded_calls(network := Transposed(), layers, ROWS)
+    made = checks.Pass(network, layers, outputs, *([part] for part in calls["inner"][0]))
+    cotangents = of_loss(fimo.CrossEntropy(), outputs.detach(), labels)
+    deltas = torch.autograd.grad(outputs, made.results, cotangents[..., 0].contiguous(), retain_graph=True)
+    assert deltas[0].T.is_contiguous()  # the very memory of the cotangents
+    with pytest.raises(fimo.UserError, match="inner has some rows in the places of others"):
+        checks.require_own_rows(made, cotangents, [deltas])
 
 
 def excess(outputs, targets):

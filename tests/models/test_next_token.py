@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import torch
 from decoders import language_problem, token_rows
+from methods import METHODS
 from torch.func import hessian, vmap
 from torch.nn import functional
 
 import fimo
+from fimo.attribution import attribute
 from fimo.curvature.sampling import Sampling
 from fimo.errors import MethodFailed, UserError
 from fimo.models.next_token import MOST_COLUMNS, NextToken
 from fimo.models.objective import Objective
+from fimo.problem import Problem
 from fimo.rows import NO_LOSS
 
 LOSS = NextToken()
@@ -77,6 +80,31 @@ def test_the_gradient_is_that_of_autograd(rows, outputs, objective, form, places
         torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-14)
 
 
+def halved(outputs, targets):
+    return LOSS.loss(outputs, targets) / 2
+
+
+def asked(objective, **settings):
+    one = language_problem(**settings)
+    return Problem(one.network, objective, one.train, one.test, one.left_out)
+
+
+@pytest.mark.parametrize("label", ["CG", "EK-FAC", "DataInf"])
+@pytest.mark.parametrize("own, same", [(lambda *given: LOSS.loss(*given), LOSS), (halved, PerTwo())])
+def test_methods_take_a_loss_of_ones_own(own, same, label):
+    """Of outputs with several axes, of rows that have several lengths."""
+    scores, expected = (attribute(asked(one, words=5), METHODS[label].make()) for one in (own, same))
+    np.testing.assert_allclose(scores, expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
+
+
+def test_a_loss_of_ones_own_with_many_outputs_has_no_exact_curvature():
+    one = asked(halved, words=60)
+    for label, what in (("CG", "curvature"), ("EK-FAC", "curvature"), ("TRAK", "output function of TRAK")):
+        with pytest.raises(MethodFailed, match=rf"The {what} of a loss of one's own .* 360 outputs \[6, 60\]: choose"):
+            attribute(one, METHODS[label].make())
+    assert np.isfinite(attribute(one, METHODS["CG (empirical Fisher)"].make())).all()
+
+
 def test_the_exact_root(rows, outputs):
     root = LOSS.curvature_root(outputs, rows.targets).flatten(1, 2)
     loss = lambda f, y: LOSS.loss(f.unflatten(0, (6, 9))[None], y[None])[0]  # noqa: E731
@@ -86,10 +114,10 @@ def test_the_exact_root(rows, outputs):
     assert MOST_COLUMNS < 6000
 
 
-@pytest.mark.parametrize("kind", ["sampled", "sketched"])
-def test_drawn_roots_are_unbiased(kind):
+@pytest.mark.parametrize("kind, objective", [("sampled", LOSS), ("sketched", LOSS), ("sampled", halved)])
+def test_drawn_roots_are_unbiased(kind, objective):
     """The mean of RRᵀ over many draws is the exact curvature, within five standard errors."""
-    one, draws = language_problem(rows=4, left_out=(0, 1), words=5), 4000
+    one, draws = asked(objective, rows=4, left_out=(0, 1), words=5), 4000
     outputs = one.outputs(one.parameters, one.train.inputs).detach()
     drawn = Sampling(draws, 0, kind).of(one)
     columns = drawn.objective.curvature_root(outputs, drawn.train.targets).flatten(1, 2) * draws**0.5
@@ -100,11 +128,13 @@ def test_drawn_roots_are_unbiased(kind):
     assert (error <= bound + 1e-12).all() and float((exact @ exact.mT).abs().max()) > 0.01
 
 
-def test_draws_do_not_depend_on_blocks(monkeypatch):
-    one = language_problem(rows=8)
-    drawn = Sampling(2, 3).of(one).train.targets
+@pytest.mark.parametrize("objective", [LOSS, halved])
+def test_draws_do_not_depend_on_blocks(objective, monkeypatch):
+    one = asked(objective, rows=8, words=5)
+    drawn, scores = Sampling(2, 3).of(one).train.targets, attribute(one, METHODS["CG (sampled)"].make())
     monkeypatch.setattr("fimo.curvature.sampling.BLOCK_BYTES", 1)
     assert torch.equal(drawn, Sampling(2, 3).of(one).train.targets)
+    np.testing.assert_allclose(attribute(one, METHODS["CG (sampled)"].make(), block_bytes=1), scores, rtol=1e-8)
 
 
 def test_the_output_that_trak_linearises(rows, outputs):

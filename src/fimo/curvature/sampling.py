@@ -64,7 +64,9 @@ class Sampling:
 
     def _uniform(self, problem: Problem) -> Tensor:
         """Random numbers for each row, by its position in the split, `[row, sample, width]`."""
-        objective, (inputs, targets) = without_weights(problem.objective), problem.train.plain[slice(0, 1)]
+        rows = problem.train.plain
+        longest = 0 if rows.lengths is None else int(rows.lengths.argmax())  # which has the most columns
+        objective, (inputs, targets) = without_weights(problem.objective), rows[slice(longest, longest + 1)]
         width = self._draws(objective).width(objective, problem.outputs(problem.parameters, inputs), targets)
         index = problem.train.index.numpy()
         return uniform_at(seed_of(self.seed, STREAM), self.samples * width, index).unflatten(1, (self.samples, width))

@@ -211,7 +211,10 @@ def require_right_sums(made: Pass) -> None:
 
 
 def _is_same(deltas: Tensor, cotangents: Tensor) -> bool:
-    """Whether autograd handed the cotangents on as they are: the layer's outputs are the network's, row by row."""
+    """Whether autograd handed the cotangents on as they are: the layer's outputs go into the network's, row by row.
+
+    Backward functions must not write into what they are given, as torch demands of them.
+    """
     whole = deltas.is_contiguous() and cotangents.is_contiguous() and len(deltas) == len(cotangents)
     return whole and deltas.data_ptr() == cotangents.data_ptr() and deltas.numel() == cotangents.numel()
 

@@ -143,6 +143,8 @@ def layers_by_themselves(network: nn.Module, inputs: Inputs, names: Collection[s
     """
     owners, modules = _owners(network), {name: network.get_submodule(name) for name in names}
     candidates = {name: module for name, module in modules.items() if _trains_its_own(module, owners)}
+    if not candidates:
+        return {}
     outputs, calls = recorded_calls(network, candidates, inputs)
     kinds = {name: _possible(module, calls[name], len(outputs)) for name, module in candidates.items()}
     return {name: possible[0] for name, possible in kinds.items() if possible}

@@ -9,13 +9,10 @@ from torch.nn import functional
 from fimo.errors import MethodFailed, UserError
 from fimo.models.class_draws import Categorical, SoftmaxSigns
 from fimo.models.classification import CrossEntropy
-from fimo.models.objective import Objective
+from fimo.models.objective import MOST_COLUMNS, Objective
 from fimo.models.token_draws import TokenDraws
 from fimo.models.token_labels import have_forms_of_tokens, next_labels, predicted_tokens, root_factors
 from fimo.rows import NO_LOSS
-
-# Columns of the exact root of a row's curvature, each of which is a gradient: more are never meant.
-MOST_COLUMNS = 256
 
 
 def token_losses(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -78,7 +75,8 @@ class NextToken(Objective):
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(softmax(f) − e_x)/T at places that predict one of the row's T tokens x, 0 elsewhere.
 
-        In closed form: a sixth of the time of a `vmap` of autograd, which holds the logits of all words several times.
+        In closed form, since a `vmap` of autograd holds the logits of all words several times. p_x − 1 is minus the sum
+        of the others, of which no digits cancel where the model is sure of x.
 
         Args:
             outputs: f, logits `[row, …, place, word]`.
@@ -90,7 +88,7 @@ class NextToken(Objective):
         logits, own = first_sequence(outputs, targets)
         labels = next_labels(logits, own)
         gradients, words = torch.softmax(logits, -1), labels.clamp(min=0)[..., None]
-        gradients.scatter_add_(-1, words, -torch.ones_like(gradients[..., :1]))
+        gradients.scatter_(-1, words, 0.0).scatter_(-1, words, -gradients.sum(-1, keepdim=True))
         gradients *= ((labels != NO_LOSS) / predicted_tokens(own).to(gradients.dtype)[:, None])[..., None]
         if targets.dim() == 2:
             return gradients

@@ -9,8 +9,17 @@ import torch
 from torch import Tensor
 from torch.func import grad, hessian, vmap
 
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 from fimo.models.predictive import Predictive
+
+# What a class says of its own loss. Another loss, of a subclass or of a class beside it, has none of it.
+OF_ITS_LOSS = (
+    "gradient", "hessian", "curvature_root", "curvature_note", "positive_hessian", "has_token_losses", "predictive",
+    "signs",
+)  # fmt: skip
+# Columns of the exact root of a row's curvature, each of which is a gradient: of a row with many places more are never
+# meant.
+MOST_COLUMNS = 256
 
 
 class Objective(ABC):
@@ -29,13 +38,14 @@ class Objective(ABC):
     predictive = signs = Predictive()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Another loss is not that whose likelihood and derivatives the class above has in closed form."""
+        """What is said of another loss than the class's own is forgotten: its derivatives are autograd's again."""
         super().__init_subclass__(**options)
-        if "loss" in vars(cls) and "predictive" not in vars(cls):
-            cls.predictive = cls.signs = Predictive()
-        for derivative in ("gradient", "hessian"):
-            if "loss" in vars(cls) and derivative not in vars(cls):
-                setattr(cls, derivative, getattr(Objective, derivative))
+        for name in OF_ITS_LOSS:
+            says = next(one for one in cls.__mro__ if name in vars(one))
+            losses = [one.loss for one in cls.__mro__ if issubclass(one, Objective) and issubclass(one, says)]
+            of = next((loss for loss in reversed(losses) if loss is not Objective.loss), cls.loss)
+            if of is not cls.loss:
+                setattr(cls, name, vars(Objective)[name])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -73,8 +83,12 @@ class Objective(ABC):
 
         Returns:
             `[row, scalar]`.
+
+        Raises:
+            MethodFailed: where a row's outputs have several axes, and are more than anybody means.
         """
-        return outputs
+        require_few_columns(outputs, "output function of TRAK")
+        return outputs.flatten(1)
 
     def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What each token of a row adds to its loss, `[row, token]`, of objectives that say `has_token_losses`.
@@ -96,9 +110,12 @@ class Objective(ABC):
 
         Returns:
             R, `[row, output, rank]`.
+
+        Raises:
+            MethodFailed: where a row's outputs have several axes, and more columns than anybody means.
         """
         values, vectors = torch.linalg.eigh(self.hessian(outputs, targets))
-        return (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+        return ((vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT).unflatten(1, outputs.shape[1:])
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """∂ℓ/∂f, each row by itself.
@@ -125,13 +142,19 @@ class Objective(ABC):
         return self.gradient(outputs, targets)[..., None]
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """∂²ℓ/∂f², `[row, output, output]`.
+        """∂²ℓ/∂f², `[row, output, output]`; all axes of a row's outputs are one.
 
         Args:
             outputs: f, `[row, output]`.
             targets: those of `Rows`, `[row, …]`.
+
+        Raises:
+            MethodFailed: where a row's outputs have several axes, and are more than anybody means.
         """
-        return vmap(hessian(lambda output, target: self.loss(output[None], target[None])[0]))(outputs, targets)
+        require_few_columns(outputs, "curvature")
+        form = outputs.shape[1:]
+        single = hessian(lambda output, target: self.loss(output.unflatten(0, form)[None], target[None])[0])
+        return vmap(single)(outputs.flatten(1), targets)
 
     def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
         """What a reader of scores has to know of the curvature: where a part of it was cut off.
@@ -158,6 +181,24 @@ class Objective(ABC):
         Raises:
             UserError: naming their form, and that of the outputs.
         """
+
+
+def require_few_columns(outputs: Tensor, what: str) -> None:
+    """Refuse a gradient for each of many outputs at each of many places.
+
+    Args:
+        outputs: f, `[row, …]`.
+        what: has a gradient for each of a row's outputs.
+
+    Raises:
+        MethodFailed: where they have several axes, and are more than `MOST_COLUMNS`.
+    """
+    if outputs.dim() > 2 and outputs[0].numel() > MOST_COLUMNS:
+        raise MethodFailed(
+            f"The {what} of a loss of one's own has a gradient for each of a row's {outputs[0].numel():,} outputs "
+            f"{list(outputs.shape[1:])}: choose a method without it (grad_dot, datainf), curvature=empirical_fisher, "
+            "or fimo.NextToken() for a language model."
+        )
 
 
 def cholesky_root(hessians: Tensor, rank: int) -> Tensor:

@@ -61,7 +61,9 @@ class Predictive:
         Returns:
             `[row, output, sample]`.
         """
-        return objective.curvature_root(outputs, targets) @ drawn.to(outputs.dtype).mT
+        root = objective.curvature_root(outputs, targets).flatten(1, -2)
+        drawn = drawn[..., : root.shape[-1]]  # fewer columns where padding was cut
+        return (root @ drawn.to(outputs.dtype).mT).unflatten(1, outputs.shape[1:])
 
 
 class Gaussian(Predictive):

@@ -36,7 +36,8 @@ def corrected_eigenvalues(
     """Λ of each layer.
 
     Layers that can't be taken by themselves (that share a parameter, have one that is not in θ, are called twice, …)
-    have theirs from gradients of their parameters, which a second pass over the training rows makes.
+    have theirs from gradients of their parameters, which a second pass over the training rows makes; all layers do
+    where one of them, unlike at the first two rows, has not its own rows.
 
     Args:
         problem: network, objective and training rows.

@@ -125,7 +125,7 @@ class KroneckerFactors(Preconditioner):
         self.damping = require_instance(Damping, f"damping of {label}", damping)
 
     def fit(self, problem: Problem) -> Self:
-        """Two passes over the training rows, for the bases and for their eigenvalues.
+        """Passes over the training rows: for the bases, for their eigenvalues, and for layers that need gradients.
 
         Raises:
             MethodFailed: where the network has no linear or convolution layer.
