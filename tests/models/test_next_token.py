@@ -1,5 +1,7 @@
 """The loss of language models, its curvature, and what is measured of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ import fimo
 from fimo.attribution import attribute
 from fimo.curvature.sampling import Sampling
 from fimo.errors import MethodFailed, UserError
+from fimo.models import evaluation
 from fimo.models.next_token import MOST_COLUMNS, NextToken
 from fimo.models.objective import Objective
 from fimo.problem import Problem
@@ -89,8 +92,28 @@ def asked(objective, **settings):
     return Problem(one.network, objective, one.train, one.test, one.left_out)
 
 
+def plain(outputs, targets):
+    """The same loss, by one who takes it that there are as many labels as places."""
+    losses = functional.cross_entropy(outputs[:, :-1].mT, targets[:, 1:], ignore_index=NO_LOSS, reduction="none")
+    return losses.sum(1) / (targets[:, 1:] != NO_LOSS).sum(1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_labels_are_cut_with_the_padding_for_a_loss_of_ones_own(weighted, monkeypatch):
+    monkeypatch.setattr(evaluation, "EVALUATION_SEQUENCES", 2)
+    questions = [asked(objective) for objective in (plain, LOSS)]
+    if weighted:
+        weights = torch.arange(1.0, 10)
+        questions = [replace(one, train=one.train.weighted_by(weights), test=one.test) for one in questions]
+    own, theirs = (evaluation.metrics(one.network, one.objective, one.train)["loss"] for one in questions)
+    assert own == pytest.approx(theirs, rel=1e-12)
+    training = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, epochs=2, batch_size=4, dtype=torch.float64)
+    golds = [fimo.further_train(one, training, seeds=1)["loss_left_out"] for one in questions]
+    np.testing.assert_allclose(*golds, rtol=1e-10)
+
+
 @pytest.mark.parametrize("label", ["CG", "EK-FAC", "DataInf"])
-@pytest.mark.parametrize("own, same", [(lambda *given: LOSS.loss(*given), LOSS), (halved, PerTwo())])
+@pytest.mark.parametrize("own, same", [(plain, LOSS), (halved, PerTwo())])
 def test_methods_take_a_loss_of_ones_own(own, same, label):
     """Of outputs with several axes, of rows that have several lengths."""
     scores, expected = (attribute(asked(one, words=5), METHODS[label].make()) for one in (own, same))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
 
 from fimo.errors import UserError
 from fimo.models.objective import Objective
+from fimo.models.token_labels import have_forms_of_tokens
 
 
 class OwnObjective(Objective):
@@ -16,12 +17,14 @@ class OwnObjective(Objective):
 
     Args:
         given: `loss(outputs, targets) -> [row]`, or an object with it.
+        of_sequences: whether rows are sequences, whose padding is cut from the outputs: then it is from labels, too.
     """
 
     output_axes = None
+    metrics_are_means = True  # it has none
 
-    def __init__(self, given: Any) -> None:
-        self.given = given
+    def __init__(self, given: Any, of_sequences: bool = False) -> None:
+        self.given, self.of_sequences = given, of_sequences
         self._loss = given.loss if hasattr(given, "loss") else given
 
     def __repr__(self) -> str:
@@ -33,6 +36,11 @@ class OwnObjective(Objective):
         settings = ", ".join(f"{key}={value!r}" for key, value in vars(self.given).items())
         return f"{type(self.given).__qualname__}({settings})"
 
+    @cached_property
+    def for_sequences(self) -> OwnObjective:
+        """The same for rows that are sequences."""
+        return self if self.of_sequences else OwnObjective(self.given, of_sequences=True)
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The caller's.
 
@@ -43,6 +51,8 @@ class OwnObjective(Objective):
         Returns:
             `[row]`.
         """
+        if self.of_sequences and have_forms_of_tokens(outputs, targets):
+            targets = targets[..., : outputs.shape[-2]]
         return self._loss(outputs, targets)
 
 

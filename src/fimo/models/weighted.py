@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fimo.errors import UserError
 from fimo.models.objective import Objective
+from fimo.models.own_objective import OwnObjective
 from fimo.row_weights import unpacked
 from fimo.rows import Rows
 
@@ -156,7 +157,7 @@ def _for_each_row(values: Tensor, factors: Tensor) -> Tensor:
 
 
 def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objective:
-    """An objective in the form that some rows need: weighted where they have weights, as it is where they have none.
+    """An objective in the form that some rows need: weighted where they have weights, a caller's for sequences.
 
     Args:
         objective: in either form.
@@ -167,6 +168,8 @@ def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objectiv
         The objective.
     """
     given = objective.given if isinstance(objective, Weighted) else objective
+    if rows.lengths is not None and isinstance(given, OwnObjective):
+        given = given.for_sequences
     return given if rows.target_shape is None else Weighted(given, rows.target_shape, counted)
 
 
