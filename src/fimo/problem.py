@@ -55,8 +55,7 @@ class Problem:
             groups, each left out as one: a list of such lists, or a mapping of them by name. All rows without it.
         parameters: which parameters are θ, the rest being frozen: `all`, those too that came frozen; `last_layer`;
             `adapters`; or patterns of their names, such as `["head.*"]` (see `fimo.models.parameter_choice`).
-        measurement: what is watched at a test example, in the forms that the objective may have (`fimo.margin`,
-            `fimo.probability`, a function of your own); None for the objective's loss.
+        measurement: what is watched at a test example, `fimo.margin` or in a form that objectives have; None: the loss.
         part: names of the parameters in θ, where they are known and not all: what `dataclasses.replace` hands on. It
             goes before `parameters`.
 

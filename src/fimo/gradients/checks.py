@@ -215,8 +215,8 @@ def _is_same(deltas: Tensor, cotangents: Tensor) -> bool:
 
     Backward functions must not write into what they are given, as torch demands of them.
     """
-    whole = deltas.is_contiguous() and cotangents.is_contiguous() and len(deltas) == len(cotangents)
-    return whole and deltas.data_ptr() == cotangents.data_ptr() and deltas.numel() == cotangents.numel()
+    contiguous = deltas.is_contiguous() and cotangents.is_contiguous() and len(deltas) == len(cotangents)
+    return contiguous and deltas.data_ptr() == cotangents.data_ptr() and deltas.numel() == cotangents.numel()
 
 
 def _sum_of(parts: Sequence[Tensor], shares: Tensor) -> Tensor:
