@@ -21,7 +21,7 @@ from fimo.models.interface import cast
 from fimo.models.objective import Objective
 from fimo.models.own_objective import as_objective
 from fimo.models.parameter_choice import ALL, chosen_names, log_choice, set_theta, theta_of
-from fimo.models.requirements import copy_of, ready, require_measurement, require_real_parameters
+from fimo.models.requirements import copy_of, ready, require_real_parameters, require_watched
 from fimo.models.weighted import alike, for_rows, rows_for
 from fimo.rows import Inputs, Rows
 
@@ -109,12 +109,12 @@ class Problem:
         if tuple(theta_of(network)) != names:
             network = set_theta(copied(network), names)
         part = None if len(names) == len(list(network.parameters())) else names
-        if made_anew or measurement is not None:
-            watched = for_rows(as_objective(measurement or objective), examples["test"], counted=False)
-            require_measurement(network, watched, examples["test"])
-        made = {"network": network, "objective": objective, "measurement": measurement and as_objective(measurement)}
-        made |= {"left_out": Groups.of(left_out, len(examples["train"])), **examples, "part": part}
-        for name, value in made.items():
+        measurement = measurement and as_objective(measurement, "measurement")
+        if made_anew or measurement:
+            watched = for_rows(measurement or objective, examples["test"], counted=False)
+            require_watched(network, watched, examples["test"], "measurement" if measurement else "objective")
+        made = {"network": network, "objective": objective, "measurement": measurement, "part": part, **examples}
+        for name, value in {**made, "left_out": Groups.of(left_out, len(examples["train"]))}.items():
             object.__setattr__(self, name, value)
 
     @property

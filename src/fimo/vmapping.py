@@ -28,8 +28,8 @@ from fimo.errors import short
 logger = logging.getLogger(__name__)
 
 
-# What vmap could not do, by network; and the architectures that a warning was written for.
-_refused: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+# What vmap could not do, by network or loss; and the architectures that a warning was written for.
+_refused: WeakKeyDictionary[object, set[str]] = WeakKeyDictionary()
 _warned: set[Hashable] = set()
 
 
@@ -40,7 +40,7 @@ def vmap_or_loop(
     randomness: str = "error",
     *,
     what: str,
-    network: nn.Module,
+    network: nn.Module | object,
     single: Callable[..., Any] | None = None,
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
     valid: Callable[[Any], bool] = lambda results: True,
@@ -53,7 +53,7 @@ def vmap_or_loop(
         out_dims: the stacked axis of the results, likewise.
         randomness: of `vmap`: `error`, `same` or `different`.
         what: what is computed, for the warning ("per-example gradients").
-        network: the network that `function` calls; what `vmap` can't do is remembered for it.
+        network: the network that `function` calls, or the loss; what `vmap` can't do is remembered for it.
         single: computes the same as `function` without a `vmap` inside; `function` itself by default.
         around: makes a context that the `vmap`, or each call of the loop, runs in, such as one that seeds generators.
         valid: whether the results of `vmap` have the form that they should have: torch's rules for some operations (a
@@ -150,16 +150,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in text for sign in signs)
 
 
-def _refuse(network: nn.Module, what: str, calls: int, error: BaseException) -> None:
-    """Remember that `vmap` can't do `what`, and warn once for the network and its copies."""
+def _refuse(network: object, what: str, calls: int, error: BaseException) -> None:
+    """Remember that `vmap` can't do `what`, and warn once for the network and its copies, or for the loss."""
     _refused.setdefault(network, set()).add(what)
-    shapes = tuple((name, tuple(parameter.shape)) for name, parameter in network.named_parameters())
-    if (key := (type(network), shapes, what)) not in _warned:
+    if isinstance(network, nn.Module):
+        key: Hashable = type(network), tuple((name, tuple(p.shape)) for name, p in network.named_parameters()), what
+        of, this = f"the network {type(network).__name__}", "this network, or the loss"
+    else:
+        key, of, this = (repr(network), what), f"{network!r}", "it"
+    if key not in _warned:
         _warned.add(key)
         logger.warning(
-            "The %s of the network %s are computed one after another, %d calls in place of one, since vmap does not "
-            "take this network (%s).",
-            what, type(network).__name__, calls, short(error),
+            "The %s of %s are computed one after another, %d calls in place of one, since vmap does not take %s (%s).",
+            what, of, calls, this, short(error),
         )  # fmt: skip
 
 

@@ -43,6 +43,6 @@ def _target_of(cfg: DictConfig, key: str) -> Objective | None:
         return None
     thing = imported(f"{key}._target_", target, "a function or class", "my_file.my_function")
     if inspect.isclass(thing):
-        return as_objective(instantiate(cfg[key], _convert_="all"))
+        return as_objective(instantiate(cfg[key], _convert_="all"), key)
     settings = without(plain(cfg[key]), "_target_")
-    return as_objective(partial(thing, **settings) if settings else thing)
+    return as_objective(partial(thing, **settings) if settings else thing, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -207,23 +207,20 @@ class Ensemble:
         return all_runs if self.vectorised else only_run
 
     def _vmap_works(self, calls: int) -> bool:
-        """Whether `vmap` takes the network; if not, runs go one after another, with the same results."""
-        network, (inputs, _) = self.problem.network, self.problem.train[slice(0, 2)]
+        """Whether `vmap` takes network and loss; if not, runs go one after another, with the same results."""
+        network, rows = self.problem.network, self.problem.train[slice(0, 2)]
         parameters = copies(self.problem.parameters, 2)
-        differentiated = [parameter.requires_grad_() for parameter in parameters.values()]
+        theta = [parameter.requires_grad_() for parameter in parameters.values()]
         # Stacked like those of a step: where the data decide which way a network takes, that is what vmap can't follow.
-        arguments = parameters | copies(self.statistics, 2), map_inputs(lambda part: torch.stack([part] * 2), inputs)
+        inputs, targets = (map_inputs(lambda part: torch.stack([part] * 2), part) for part in rows)
+
+        def losses(parameters: Parameters, inputs: Inputs, targets: Tensor) -> Tensor:
+            return self.problem.objective.loss(self.problem.outputs(parameters, inputs), targets)
+
+        options: dict[str, Any] = {"randomness": "same", "what": "runs of further training", "network": network}
         with training_mode(network, True, bool(self.statistics)), rng_seeded(0):
-            return vmap_works(
-                self.problem.outputs,
-                arguments,
-                in_dims=0,
-                randomness="same",
-                what="runs of further training",
-                network=network,
-                calls=calls,
-                differentiated=differentiated,
-            )
+            arguments = parameters | copies(self.statistics, 2), inputs, targets
+            return vmap_works(losses, arguments, differentiated=theta, calls=calls, **options)
 
 
 def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:

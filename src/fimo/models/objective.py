@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,12 +14,9 @@ from fimo.errors import MethodFailed, UserError
 from fimo.models.predictive import Predictive
 
 # What a class says of its own loss. Another loss, of a subclass or of a class beside it, has none of it.
-OF_ITS_LOSS = (
-    "gradient", "hessian", "curvature_root", "curvature_note", "positive_hessian", "has_token_losses", "predictive",
-    "signs",
-)  # fmt: skip
-# Columns of the exact root of a row's curvature, each of which is a gradient: of a row with many places more are never
-# meant.
+OF_ITS_LOSS = ["gradient", "hessian", "curvature_root", "curvature_note", "positive_hessian", "has_token_losses"]
+OF_ITS_LOSS += ["predictive", "signs"]
+# Of the exact root of the curvature of a row with several places: each is a gradient, and more are never meant.
 MOST_COLUMNS = 256
 
 
@@ -127,7 +125,7 @@ class Objective(ABC):
         Returns:
             `[row, output]`.
         """
-        return vmap(grad(lambda output, target: self.loss(output[None], target[None])[0]))(outputs, targets)
+        return self.by_row(grad(lambda output, target: self.loss(output[None], target[None])[0]), outputs, targets)
 
     def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """∂ℓ/∂f, the root of the empirical Fisher matrix.
@@ -154,7 +152,20 @@ class Objective(ABC):
         require_few_columns(outputs, "curvature")
         form = outputs.shape[1:]
         single = hessian(lambda output, target: self.loss(output.unflatten(0, form)[None], target[None])[0])
-        return vmap(single)(outputs.flatten(1), targets)
+        return self.by_row(single, outputs.flatten(1), targets)
+
+    def by_row(self, single: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+        """A derivative at each row by itself.
+
+        Args:
+            single: of one row's outputs and target.
+            outputs: f, `[row, …]`.
+            targets: those of `Rows`, `[row, …]`.
+
+        Returns:
+            `[row, …]`.
+        """
+        return vmap(single)(outputs, targets)
 
     def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
         """What a reader of scores has to know of the curvature: where a part of it was cut off.

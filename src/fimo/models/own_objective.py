@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from fimo.errors import UserError
 from fimo.models.objective import Objective
 from fimo.models.token_labels import have_forms_of_tokens
+from fimo.vmapping import vmap_or_loop
 
 
 class OwnObjective(Objective):
@@ -31,6 +34,10 @@ class OwnObjective(Objective):
         """Without an address in memory, so that it is the same in another process."""
         if isinstance(self.given, partial):
             return f"{OwnObjective(self.given.func)!r}{self.given.args}{self.given.keywords}"
+        if isinstance(self.given, nn.Module):
+            own = {key: value for key, value in vars(self.given).items() if key[:1] != "_" and key != "training"}
+            own |= {key: tensor.tolist() for key, tensor in _tensors(self.given).items()}
+            return f"{type(self.given).__qualname__}({', '.join(f'{key}={value!r}' for key, value in own.items())})"
         if hasattr(self.given, "__qualname__"):
             return str(self.given.__qualname__)
         settings = ", ".join(f"{key}={value!r}" for key, value in vars(self.given).items())
@@ -42,18 +49,42 @@ class OwnObjective(Objective):
         return self if self.of_sequences else OwnObjective(self.given, of_sequences=True)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The caller's.
+        """The caller's; that of a module with tensors of its own where the outputs are.
 
         Args:
             outputs: of the network, `[row, output]`.
             targets: those of `Rows`, `[row, …]`.
 
         Returns:
-            `[row]`.
+            `[row]`, in the dtype of the outputs.
         """
         if self.of_sequences and have_forms_of_tokens(outputs, targets):
             targets = targets[..., : outputs.shape[-2]]
-        return self._loss(outputs, targets)
+        if self._loss is self.given and isinstance(self.given, nn.Module):
+            tensors = {name: _like(outputs, tensor) for name, tensor in _tensors(self.given).items()}
+            losses = functional_call(self.given, tensors, (outputs, targets))
+        else:
+            losses = self._loss(outputs, targets)
+        return losses.to(outputs.dtype) if isinstance(losses, Tensor) else losses
+
+    def by_row(self, single: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+        """Rows one after another where `vmap` doesn't take the caller's loss.
+
+        Args:
+            single: see `Objective.by_row`.
+            outputs: f, `[row, …]`.
+            targets: those of `Rows`, `[row, …]`.
+        """
+        return vmap_or_loop(single, what="derivatives", network=self)(outputs, targets)
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Weights of classes, and whatever a loss of torch's holds."""
+    return {name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+
+
+def _like(outputs: Tensor, tensor: Tensor) -> Tensor:
+    return tensor.to(outputs) if tensor.is_floating_point() else tensor.to(outputs.device)
 
 
 def own_part(objective: Objective) -> Any:
@@ -65,11 +96,12 @@ def own_part(objective: Objective) -> Any:
     return given if hasattr(given, "__qualname__") else type(given)
 
 
-def as_objective(given: Any) -> Objective:
+def as_objective(given: Any, what: str = "objective") -> Objective:
     """An objective as it is, or a caller's own loss as one.
 
     Args:
         given: an `Objective`; a function `loss(outputs, targets) -> [row]`; or an object with such a `loss`.
+        what: it is, for the error: `objective` or `measurement`.
 
     Raises:
         UserError: for anything else.
@@ -78,7 +110,8 @@ def as_objective(given: Any) -> Objective:
         return given
     if not isinstance(given, type) and (callable(getattr(given, "loss", None)) or callable(given)):
         return OwnObjective(given)
+    example = "fimo.CrossEntropy()" if what == "objective" else "fimo.margin"
     raise UserError(
-        "The objective must be one of fimo's (fimo.CrossEntropy()), a function loss(outputs, targets) that gives a "
-        f"loss for each row, or an object with such a loss, found {given!r}."
+        f"The {what} must be one of fimo's ({example}), a function loss(outputs, targets) that gives a number for each "
+        f"row, or an object with such a loss, found {given!r}."
     )

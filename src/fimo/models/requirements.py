@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fimo.errors import UserError, short
+from fimo.models.function_of_outputs import require_number_for_each_row
 from fimo.models.function_of_rows import outputs_at, require_same_outputs, require_same_state
 from fimo.models.interface import adapt, unwrapped
 from fimo.models.objective import Objective
+from fimo.models.sampled import without_weights
 from fimo.rows import Rows
 
 logger = logging.getLogger(__name__)
@@ -146,18 +148,14 @@ def require_gradients(network: nn.Module, objective: Objective, few: Rows, train
         UserError: for such targets or such a network.
     """
     kind, parameters = type(network).__name__, dict(network.named_parameters())
-    advice = "The usual cause is torch.no_grad() or detach() in its forward."
+    advice = "The usual cause is torch.no_grad() or detach() in its forward, or in a loss of one's own."
+    outputs = outputs_at(network, few.inputs)
+    objective.require_targets(outputs, train.targets)
+    require_number_for_each_row(without_weights(objective), outputs, few.plain.targets, "objective")
     with torch.enable_grad(), _all_differentiated(network), warnings.catch_warnings():
         warnings.filterwarnings("error", message="None of the inputs have requires_grad")  # reentrant checkpointing
         try:
-            outputs = network(few.inputs)
-            objective.require_targets(outputs.detach(), train.targets)
-            loss = objective.loss(outputs, few.targets)
-            if loss.shape != (len(few),):
-                raise UserError(
-                    f"The objective {objective!r} must give a loss for each row, [{len(few)}], found "
-                    f"{list(loss.shape)}: take no mean over the rows."
-                )
+            loss = objective.loss(network(few.inputs), few.targets)
             if not loss.requires_grad:
                 raise UserError(f"The loss of the network {kind} has no gradient. {advice}")
             gradients = torch.autograd.grad(loss.sum(), list(parameters.values()), allow_unused=True)
@@ -172,27 +170,22 @@ def require_gradients(network: nn.Module, objective: Objective, few: Rows, train
         logger.info("the loss has no gradient in %s: it counts as zero", named(without))
 
 
-@torch.no_grad()
-def require_measurement(network: nn.Module, measurement: Objective, test: Rows) -> None:
-    """Refuse a measurement that is no number for each row.
+def require_watched(network: nn.Module, watched: Objective, test: Rows, what: str) -> None:
+    """Refuse to watch what is no number for each test example, by itself.
 
     Args:
         network: in eval mode.
-        measurement: what is watched at test examples.
+        watched: the measurement, or the objective.
         test: the test examples.
+        what: it is: `measurement` or `objective`.
 
     Raises:
         UserError: naming the form that it has.
     """
     few = test.keep(spread(len(test), LOOKED_AT))
     outputs = outputs_at(network, few.inputs)
-    measurement.require_targets(outputs, test.targets)
-    measured = measurement.loss(outputs, few.targets)
-    if measured.shape != (len(few),):
-        raise UserError(
-            f"The measurement {measurement!r} must give a number for each row, [{len(few)}], found "
-            f"{list(measured.shape)}."
-        )
+    watched.require_targets(outputs, test.targets)
+    require_number_for_each_row(without_weights(watched), outputs, few.plain.targets, what)
 
 
 def copy_of(network: nn.Module) -> nn.Module:

@@ -62,6 +62,13 @@ def require_gradients(problem: Problem) -> None:
     Raises:
         MethodFailed: for a method that takes gradients there, since its scores would be zero, or no numbers.
     """
+    few = problem.test.keep(slice(0, 2))
+    outputs = problem.outputs(problem.parameters, few.inputs).detach().requires_grad_()
+    if not problem.watched.loss(outputs, few.targets).requires_grad:
+        raise MethodFailed(
+            f"The measurement {problem.watched!r} has no gradient in the outputs, with which every method begins: take "
+            "one that has, such as fimo.margin. Further training measures any."
+        )
 
     def look() -> None:
         source = GradientSource(problem)

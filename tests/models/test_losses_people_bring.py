@@ -1,0 +1,126 @@
+"""A loss or a measurement of one's own: what is taken, and what is refused in a sentence."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import fimo
+from fimo.errors import MethodFailed
+from fimo.vmapping import _warned
+
+INPUTS = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+CLASSES, NUMBERS = (INPUTS.sum(1) > 0).long(), INPUTS[:, 0].clone()
+WEIGHT = torch.tensor([1.0, 2.0])
+TRAINING = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, epochs=2, batch_size=7)
+
+
+def asked(objective, targets=CLASSES, measurement=None):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+    test = INPUTS[:5], targets[:5]
+    return fimo.Problem(network, objective, (INPUTS, targets), test, left_out=[[0, 1], [2]], measurement=measurement)
+
+
+def each(outputs, targets):
+    return functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def masked(outputs, targets):
+    losses = each(outputs, targets)
+    losses[targets == 1] *= 2
+    return losses
+
+
+def one_by_one(outputs, targets):
+    return torch.stack([-functional.log_softmax(row, 0)[int(y)] for row, y in zip(outputs, targets, strict=True)])
+
+
+def gaussian(outputs, targets):
+    return functional.gaussian_nll_loss(outputs[:, 0], targets[:, 0], outputs[:, 1].exp(), reduction="none")
+
+
+def gaussian_by_hand(outputs, targets):
+    return (outputs[:, 1] + (outputs[:, 0] - targets[:, 0]).square() / outputs[:, 1].exp()) / 2
+
+
+@pytest.mark.parametrize(
+    "own, same, targets",
+    [
+        # A module with a tensor in single precision, while losses are evaluated in double precision.
+        (nn.CrossEntropyLoss(WEIGHT, reduction="none"), fimo.CrossEntropy(WEIGHT), CLASSES),
+        (lambda f, y: each(f, y).double(), fimo.CrossEntropy(), CLASSES),
+        # What `vmap` does not take.
+        (masked, fimo.CrossEntropy(WEIGHT), CLASSES),
+        (one_by_one, fimo.CrossEntropy(), CLASSES),
+        (gaussian, gaussian_by_hand, NUMBERS),
+    ],
+    ids=["a module with weights", "double precision", "a mask", "rows one by one", "torch's Gaussian likelihood"],
+)
+@pytest.mark.parametrize("scheme", ["every_step", "drop"])
+def test_losses_that_are_taken(own, same, targets, scheme):
+    training = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, epochs=2, batch_size=7, leave_out=scheme)
+    ours, theirs = (fimo.further_train(asked(one, targets), training, seeds=1) for one in (own, same))
+    np.testing.assert_allclose(ours["loss_left_out"], theirs["loss_left_out"], rtol=1e-5)
+    if scheme == "every_step":
+        ours, theirs = (fimo.attribute(asked(one, targets), ["grad_dot", "cg"], TRAINING) for one in (own, same))
+        for label in ours:
+            expected = theirs[label].values
+            np.testing.assert_allclose(ours[label], expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+
+
+def test_rows_one_after_another_are_said(caplog):
+    _warned.clear()
+    fimo.attribute(asked(masked), "grad_dot")
+    assert "The derivatives of masked are computed one after another, " in caplog.text
+
+
+@pytest.mark.parametrize(
+    "objective, targets, text",
+    [
+        (lambda f, y: each(f, y) / len(f), CLASSES, r"gives a row another number alone than beside others, by 300\.0%"),
+        (lambda f, y: each(f - f.mean(0), y), CLASSES, "alone than beside others, .*: take no mean, sum"),
+        (lambda f, y: each(f, y) * torch.rand(len(f)), CLASSES, "another number alone than beside others"),
+        (
+            lambda f, y: functional.cross_entropy(f, y, weight=WEIGHT, reduction="none"), CLASSES,
+            r"outputs \[4, 2\] of torch.float64 .* It is evaluated in float64: tensors of its own have to",
+        ),
+        (lambda f, y: each(f.sub_(1), y), CLASSES, r"writes into the outputs that it is given: let it work on outputs"),
+        (each, CLASSES.float(), r"can't take outputs \[4, 2\] of torch.float32 and targets \[4, 1\] of"),
+        (lambda f: f.sum(1), CLASSES, r"and targets \[4\] of torch.int64 \(TypeError: .*takes 1 positional argument"),
+        (lambda f, y: f[:, 7], CLASSES, r"\(IndexError: index 7 is out of bounds for dimension 1 with size 2\)\."),
+        (lambda f, y: [1.0] * len(f), CLASSES, "must give a tensor, a number for each row, found a list"),
+        (lambda f, y: None, CLASSES, "must give a tensor, a number for each row, found a NoneType"),
+        (lambda f, y: (f[:, 0] - y) ** 2, NUMBERS, r"\[4\], found \[4, 4\] for outputs \[4, 2\] of torch.float32"),
+        (lambda f, y: each(f.detach(), y), CLASSES, "has no gradient. .* in its forward, or in a loss of one's"),
+    ],
+)  # fmt: skip
+def test_losses_that_are_refused(objective, targets, text):
+    with pytest.raises(fimo.UserError, match=text):
+        asked(objective, targets)
+
+
+def test_a_measurement_without_a_gradient_is_for_further_training():
+    one = asked(fimo.CrossEntropy(), measurement=lambda f, y: f.argmax(-1) == y)
+    before = fimo.further_train(one, TRAINING, seeds=1)["loss_before"]
+    assert set(np.unique(before)) <= {0.0, 1.0}
+    with pytest.raises(MethodFailed, match="lambda> has no gradient in the outputs, with which every method"):
+        fimo.attribute(one, "grad_dot")
+
+
+def test_what_is_no_measurement():
+    with pytest.raises(fimo.UserError, match="measurement must be one of fimo's .*margin.*, found 'margin'"):
+        asked(fimo.CrossEntropy(), measurement="margin")
+
+
+def test_the_settings_of_a_module_are_in_its_address():
+    shown = repr(asked(nn.CrossEntropyLoss(WEIGHT, reduction="none", label_smoothing=0.1)).objective)
+    assert shown.startswith("CrossEntropyLoss(") and "weight=[1.0, 2.0]" in shown and "label_smoothing=0.1" in shown
+    assert "hook" not in shown
+
+
+@pytest.mark.parametrize("left_out, text", [([3, 3, 5], "once, found 3 twice"), ([[1, 1]], "of group 0 once, found 1")])
+def test_a_row_is_left_out_once(left_out, text):
+    with pytest.raises(fimo.UserError, match=text):
+        fimo.Problem(nn.Linear(4, 2), fimo.CrossEntropy(), (INPUTS, CLASSES), (INPUTS, CLASSES), left_out=left_out)
