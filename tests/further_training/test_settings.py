@@ -9,7 +9,9 @@ import pytest
 import torch
 from problems import problem
 
+import fimo
 from fimo.errors import UserError
+from fimo.further_training.optimizer_factory import bind
 from fimo.further_training.progress import Progress
 from fimo.further_training.settings import FurtherTraining
 
@@ -91,3 +93,26 @@ def test_the_progress_bar_is_off_where_there_is_no_terminal(monkeypatch, termina
         progress.on_train_batch_end(None, SimpleNamespace(seeds=[0]), {}, None, 0)
         progress.share(1, 1)
     assert (progress.bar is not None) == drawn
+
+
+ELEMENTWISE = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "ASGD", "Rprop")
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_elementwise_optimizers(name):
+    bind(getattr(torch.optim, name), {"lr": 0.1}).require_elementwise()
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("Adafactor", "moves each parameter by others of its tensor"),
+        ("LBFGS", "can't be stepped"),
+        ("SparseAdam", "can't be stepped"),
+        ("Muon", "can't be stepped"),
+    ],
+)
+def test_optimizers_that_are_not_elementwise(name, text):
+    one, training = problem(), fimo.FurtherTraining(getattr(torch.optim, name), lr=0.1, epochs=1, batch_size=8)
+    with pytest.raises(fimo.UserError, match=f"The optimizer {name} {text}.* Take an elementwise one, such as"):
+        fimo.further_train(one, training, seeds=1)

@@ -63,6 +63,35 @@ class BoundOptimizer:
                 f"optimizer of a list of parameters, found {name}, which makes a {type(made).__name__}."
             )
 
+    def require_elementwise(self) -> None:
+        """Refuse an optimizer by which one number's steps depend on others: they would be those of other runs.
+
+        Raises:
+            UserError: where numbers in one tensor move otherwise than each by itself, or can't be moved.
+        """
+        start, advice = torch.linspace(-1, 1, 6), "Take an elementwise one, such as torch.optim.SGD, Adam or AdamW."
+        together, alone = [start.clone().reshape(2, 3)], list(start.clone().split(1))
+        try:
+            optimizers = [self([tensor.requires_grad_()]) for tensor in (*together, *alone)]
+            for step in range(1, 4):
+                for tensor, gradients in zip((*together, *alone), self._gradients(step), strict=True):
+                    tensor.grad = gradients
+                for optimizer in optimizers:
+                    optimizer.step()
+        except (TypeError, ValueError, RuntimeError, AssertionError) as reason:
+            raise UserError(f"The optimizer {self.name} can't be stepped ({short(reason)}). {advice}") from reason
+        if not torch.allclose(together[0].flatten(), torch.cat(alone), rtol=1e-4, atol=1e-6):
+            raise UserError(
+                f"The optimizer {self.name} moves each parameter by others of its tensor, in which all runs of further "
+                f"training lie side by side. {advice}"
+            )
+
+    @staticmethod
+    def _gradients(step: int) -> list[Tensor]:
+        """Of six numbers in one tensor, and of each by itself."""
+        gradients = torch.cos(step * torch.arange(6.0))
+        return [gradients.reshape(2, 3), *gradients.clone().split(1)]
+
     @property
     def _is_class(self) -> bool:
         return isinstance(self.make, type) and issubclass(self.make, torch.optim.Optimizer)

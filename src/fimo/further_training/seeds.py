@@ -37,7 +37,11 @@ def train_seeds(
 
     Yields:
         The seed, its losses (see `fimo.effect`) and what it took.
+
+    Raises:
+        UserError: for an optimizer that is not elementwise.
     """
+    settings.optimizer.require_elementwise()
     unclaimed = iter(seeds)
     while group := _next_group(unclaimed, claim, seeds_at_once):
         start = Elapsed.now()
