@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ CALLS = {
     "verify": "problem, methods, training",
     "compare": "scores, gold",
 }
+# Attributes of results: the groups that are left out, and what is watched at test examples.
+GROUPS, WATCHED = "groups", "watched"
 # What `methods` is not, though it can be gone through.
 NUMBERS = (torch.Tensor, np.ndarray, xr.DataArray, bytes)
 RESULTS = (Mapping, pd.DataFrame)
@@ -102,6 +105,27 @@ def require_losses_and_scores(scores: object, gold: object) -> None:
             raise _wrong("compare", f"scores[{label!r}]", "an xarray.DataArray [test, left_out]", score)
     if not scores:
         raise _wrong("compare", "scores", "the scores of one method or more", scores)
+    for label, score in scores.items():
+        for axis in ("test", "left_out"):
+            if score[axis].values.tolist() != gold[axis].values.tolist():
+                raise UserError(f"The scores of {label} and the gold standard must be about the same {axis} examples.")
+        for key, what in ((GROUPS, "leave out the same groups"), (WATCHED, "watch the same measurement")):
+            if "notes" in score.attrs and score.attrs.get(key) != gold.attrs.get(key):  # others say nothing of it
+                raise UserError(f"The scores of {label} and the gold standard must {what}: they are of two problems.")
+
+
+def about(problem: Problem) -> dict[str, str]:
+    """What results say of the problem that they are of, beside their axes.
+
+    Args:
+        problem: the question.
+
+    Returns:
+        Attributes: the rows of each group, and the measurement, where it has these.
+    """
+    groups = problem.left_out.described(problem.train.index)
+    of_groups = {} if groups is None else {GROUPS: json.dumps([group["rows"] for group in groups])}
+    return of_groups | ({} if problem.measurement is None else {WATCHED: repr(problem.measurement)})
 
 
 def seed_list(seeds: Any) -> list[int]:

@@ -15,6 +15,7 @@ import xarray as xr
 
 from fimo.api.addresses import further_training_artifact
 from fimo.api.arguments import (
+    about,
     folder_path,
     require_losses_and_scores,
     require_methods,
@@ -96,7 +97,7 @@ def further_train(
                     with artifact.lock(seed_file(seed)):
                         artifact.write(seed_file(seed), formats.from_dataset(computed), **elapsed.record())
     gold = xr.concat([losses[seed] for seed in wanted], "seed", join="exact").assign_coords(seed=wanted)
-    return gold if problem.measurement is None else gold.assign_attrs(watched=repr(problem.measurement))
+    return gold.assign_attrs(about(problem))
 
 
 def attribute(
@@ -183,7 +184,7 @@ def of_each(
                     raise
                 failed[method.label] = str(reason)
             else:
-                values[method.label] = scored.values.assign_attrs(notes=list(scored.notes))
+                values[method.label] = scored.values.assign_attrs(notes=list(scored.notes), **about(problem))
     require_scores(values, failed)
     for note in failure_notes(failed):
         logger.warning(note)
@@ -230,15 +231,12 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
         The tables, see `Comparison`.
 
     Raises:
-        UserError: for an argument of another type, scores of other examples or steps than the gold standard's, fewer
-            than two left-out examples, and where the full runs of all seeds diverged.
+        UserError: for an argument of another type, scores of other examples, groups, measurements or steps than the
+            gold standard's, fewer than two left-out examples, and where the full runs of all seeds diverged.
     """
     require_losses_and_scores(scores, gold)
     seeds = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
     for label, score in scores.items():
-        for axis in ("test", "left_out"):
-            if score[axis].values.tolist() != gold[axis].values.tolist():
-                raise UserError(f"The scores of {label} and the gold standard must be about the same {axis} examples.")
         if "step" in score.dims:
             selected(score, {"step": gold["step"].values.tolist()}, f"The scores of {label}")
     if all(bool(losses["loss_full"].isnull().any()) for losses in seeds):
