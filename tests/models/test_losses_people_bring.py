@@ -88,6 +88,7 @@ def test_rows_one_after_another_are_said(caplog):
         ),
         (lambda f, y: each(f.sub_(1), y), CLASSES, r"writes into the outputs that it is given: let it work on outputs"),
         (each, CLASSES.float(), r"can't take outputs \[4, 2\] of torch.float32 and targets \[4, 1\] of"),
+        (lambda f, y: (f[:, :1].squeeze() - y.squeeze()) ** 2, NUMBERS, r"of a row by itself, found \[\]: squeeze no"),
         (lambda f: f.sum(1), CLASSES, r"and targets \[4\] of torch.int64 \(TypeError: .*takes 1 positional argument"),
         (lambda f, y: f[:, 7], CLASSES, r"\(IndexError: index 7 is out of bounds for dimension 1 with size 2\)\."),
         (lambda f, y: [1.0] * len(f), CLASSES, "must give a tensor, a number for each row, found a list"),

@@ -36,9 +36,13 @@ def require_number_for_each_row(function: Objective, outputs: Tensor, targets: T
     together = _called(function, wide[0], wide[1], name, advice if outputs.dtype != torch.float64 else "")
     advice = f" It takes {count} rows together, but has to take each of them by itself, too."
     rows = zip(*(part.split(1) for part in wide), strict=True)
-    alone = torch.cat([_called(function, output, target, name, advice).reshape(-1) for output, target in rows])
-    gap = largest_gap(together, alone) if alone.shape == together.shape else 1.0
-    if gap > 0:
+    alone = [_called(function, output, target, name, advice) for output, target in rows]
+    if alone[0].shape != (1,):
+        raise UserError(
+            f"{name} must give a number for each row, [1] of a row by itself, found {list(alone[0].shape)}: squeeze no "
+            "axis but those that are meant, as outputs.squeeze(1) does."
+        )
+    if (gap := largest_gap(together, torch.cat(alone))) > 0:
         raise UserError(
             f"{name} gives a row another number alone than beside others, by {gap:.1%} of the largest: take no mean, "
             "sum, count or random number over the rows of a batch."
