@@ -173,30 +173,6 @@ def test_a_gpu_that_is_not_there(problem, training, monkeypatch):
         fimo.attribute(problem, "grad_dot", device=torch.device("cuda:1"))
 
 
-def test_scores_of_other_examples_are_refused(problem, training):
-    gold = fimo.further_train(problem, training, seeds=1)
-    scores = fimo.attribute(problem, "grad_dot")
-    with pytest.raises(fimo.UserError, match="must be about the same left_out examples"):
-        fimo.compare({"Grad-Dot": scores["Grad-Dot"].isel(left_out=slice(3))}, gold)
-
-
-@pytest.mark.parametrize(
-    "given, other, what",
-    [
-        ({"left_out": [[0, 3], [1], [2]]}, {"left_out": [[4, 5], [1], [2]]}, "leave out the same groups"),
-        ({"left_out": [0, 1, 2]}, {"left_out": [0, 1, 2], "measurement": fimo.margin}, "watch the same measurement"),
-    ],
-)
-def test_scores_of_another_problem_are_refused(problem, training, given, other, what):
-    same = problem.network, fimo.CrossEntropy(), problem.train, problem.test
-    ours, theirs = (fimo.Problem(*same, **one) for one in (given, other))
-    gold, scores = fimo.further_train(ours, training, seeds=1), fimo.attribute(ours, "grad_dot")
-    assert len(fimo.compare(scores, gold).curves)
-    assert len(fimo.compare({"mine": scores["Grad-Dot"].drop_attrs()}, gold).curves)
-    with pytest.raises(fimo.UserError, match=f"The scores of Grad-Dot and the gold standard must {what}: they are of"):
-        fimo.compare(fimo.attribute(theirs, "grad_dot"), gold)
-
-
 def test_divergence_is_told(caplog):
     inputs, _ = rows(60, 1)
     targets = inputs.sum(1)

@@ -128,9 +128,7 @@ class Groups:
             raise UserError("left_out by a column or at random is for the command line: give a list for each group.")
         if isinstance(left_out, Mapping):
             return cls._named({str(name): _numbers(group, rows, str(name)) for name, group in left_out.items()}, rows)
-        single = _numbers(left_out, rows)
-        _check_once(single.tolist())
-        return cls(single[:, None])
+        return cls(_numbers(left_out, rows)[:, None])
 
     @classmethod
     def _named(cls, groups: Mapping[str, Tensor], rows: int) -> Groups:
@@ -142,14 +140,10 @@ class Groups:
         return cls(filled, tuple(groups))
 
 
-def _check_once(members: Sequence[int], of_group: str = "") -> None:
+def _check_group(name: str, members: Sequence[int], rows: int) -> None:
     if len(set(members)) < len(members):
         twice = next(row for row in members if members.count(row) > 1)
-        raise UserError(f"left_out must name each training row{of_group} once, found {twice} twice.")
-
-
-def _check_group(name: str, members: Sequence[int], rows: int) -> None:
-    _check_once(members, f" of {name}")
+        raise UserError(f"left_out must name each training row of {name} once, found {twice} twice.")
     if len(members) == rows:
         raise UserError(f"left_out must leave some training rows, found all {rows} of them in '{name}'.")
 

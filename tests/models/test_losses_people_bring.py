@@ -119,9 +119,3 @@ def test_the_settings_of_a_module_are_in_its_address():
     shown = repr(asked(nn.CrossEntropyLoss(WEIGHT, reduction="none", label_smoothing=0.1)).objective)
     assert shown.startswith("CrossEntropyLoss(") and "weight=[1.0, 2.0]" in shown and "label_smoothing=0.1" in shown
     assert "hook" not in shown
-
-
-@pytest.mark.parametrize("left_out, text", [([3, 3, 5], "once, found 3 twice"), ([[1, 1]], "of group 0 once, found 1")])
-def test_a_row_is_left_out_once(left_out, text):
-    with pytest.raises(fimo.UserError, match=text):
-        fimo.Problem(nn.Linear(4, 2), fimo.CrossEntropy(), (INPUTS, CLASSES), (INPUTS, CLASSES), left_out=left_out)

@@ -1,0 +1,52 @@
+"""Scores are held against the gold standard of the same problem: others are refused in a sentence."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import fimo
+
+
+@pytest.fixture
+def problem():
+    inputs = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    train, test = ((inputs[part], (inputs[part, 0] > 0).long()) for part in (slice(0, 34), slice(34, None)))
+    return fimo.Problem(nn.Linear(5, 2), fimo.CrossEntropy(), train, test, left_out=range(0, 30, 5))
+
+
+@pytest.fixture
+def training():
+    return fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=2, batch_size=16)
+
+
+def test_scores_of_other_examples_are_refused(problem, training):
+    gold = fimo.further_train(problem, training, seeds=1)
+    scores = fimo.attribute(problem, "grad_dot")
+    with pytest.raises(fimo.UserError, match="must be about the same left_out examples"):
+        fimo.compare({"Grad-Dot": scores["Grad-Dot"].isel(left_out=slice(3))}, gold)
+
+
+def test_a_row_that_is_left_out_twice_is_compared_by_nobody(problem, training):
+    one = replace(problem, left_out=[3, 3, 5])
+    gold, scores = fimo.further_train(one, training, seeds=1), fimo.attribute(one, "grad_dot")
+    with pytest.raises(fimo.UserError, match="must be left out once each, found training row 3 twice"):
+        fimo.compare(scores, gold)
+
+
+@pytest.mark.parametrize(
+    "given, other, what",
+    [
+        ({"left_out": [[0, 3], [1], [2]]}, {"left_out": [[4, 5], [1], [2]]}, "leave out the same groups"),
+        ({"left_out": [0, 1, 2]}, {"left_out": [0, 1, 2], "measurement": fimo.margin}, "watch the same measurement"),
+    ],
+)
+def test_scores_of_another_problem_are_refused(problem, training, given, other, what):
+    same = problem.network, fimo.CrossEntropy(), problem.train, problem.test
+    ours, theirs = (fimo.Problem(*same, **one) for one in (given, other))
+    gold, scores = fimo.further_train(ours, training, seeds=1), fimo.attribute(ours, "grad_dot")
+    assert len(fimo.compare(scores, gold).curves)
+    assert len(fimo.compare({"mine": scores["Grad-Dot"].drop_attrs()}, gold).curves)
+    with pytest.raises(fimo.UserError, match=f"The scores of Grad-Dot and the gold standard must {what}: they are of"):
+        fimo.compare(fimo.attribute(theirs, "grad_dot"), gold)
