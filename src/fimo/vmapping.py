@@ -40,7 +40,7 @@ def vmap_or_loop(
     randomness: str = "error",
     *,
     what: str,
-    network: nn.Module | object,
+    network: object,
     single: Callable[..., Any] | None = None,
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
     valid: Callable[[Any], bool] = lambda results: True,

@@ -105,8 +105,8 @@ def require_losses_and_scores(scores: object, gold: object) -> None:
             raise _wrong("compare", f"scores[{label!r}]", "an xarray.DataArray [test, left_out]", score)
     if not scores:
         raise _wrong("compare", "scores", "the scores of one method or more", scores)
-    left_out = gold["left_out"].values.tolist()
-    if twice := [row for row in left_out if left_out.count(row) > 1]:
+    left_out = gold["left_out"].to_index()
+    if len(twice := left_out[left_out.duplicated()]):
         raise UserError(f"What is compared must be left out once each, found training row {twice[0]} twice.")
     for label, score in scores.items():
         for axis in ("test", "left_out"):

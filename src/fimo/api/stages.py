@@ -173,7 +173,7 @@ def of_each(
     Raises:
         MethodFailed: where no method can be applied.
     """
-    target, values, failed = device_named(device), {}, {}
+    target, values, failed, attributes = device_named(device), {}, {}, about(problem)
     placed = cache(lambda dtype: problem.in_precision(dtype, target))  # methods of one precision share a copy
     with shared_curvature():
         for method in methods:
@@ -184,7 +184,7 @@ def of_each(
                     raise
                 failed[method.label] = str(reason)
             else:
-                values[method.label] = scored.values.assign_attrs(notes=list(scored.notes), **about(problem))
+                values[method.label] = scored.values.assign_attrs(notes=list(scored.notes), **attributes)
     require_scores(values, failed)
     for note in failure_notes(failed):
         logger.warning(note)

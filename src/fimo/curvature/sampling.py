@@ -65,8 +65,8 @@ class Sampling:
     def _uniform(self, problem: Problem) -> Tensor:
         """Random numbers for each row, by its position in the split, `[row, sample, width]`."""
         rows = problem.train.plain
-        longest = 0 if rows.lengths is None else int(rows.lengths.argmax())  # which has the most columns
-        objective, (inputs, targets) = without_weights(problem.objective), rows[slice(longest, longest + 1)]
+        objective = without_weights(problem.objective)
+        inputs, targets = rows[rows.by_length()[-1:]]  # the longest, which has the most columns
         width = self._draws(objective).width(objective, problem.outputs(problem.parameters, inputs), targets)
         index = problem.train.index.numpy()
         return uniform_at(seed_of(self.seed, STREAM), self.samples * width, index).unflatten(1, (self.samples, width))

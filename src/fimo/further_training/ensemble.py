@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -217,10 +217,11 @@ class Ensemble:
         def losses(parameters: Parameters, inputs: Inputs, targets: Tensor) -> Tensor:
             return self.problem.objective.loss(self.problem.outputs(parameters, inputs), targets)
 
-        options: dict[str, Any] = {"randomness": "same", "what": "runs of further training", "network": network}
+        arguments, what = (parameters | copies(self.statistics, 2), inputs, targets), "runs of further training"
         with training_mode(network, True, bool(self.statistics)), rng_seeded(0):
-            arguments = parameters | copies(self.statistics, 2), inputs, targets
-            return vmap_works(losses, arguments, differentiated=theta, calls=calls, **options)
+            return vmap_works(
+                losses, arguments, randomness="same", what=what, network=network, calls=calls, differentiated=theta
+            )
 
 
 def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:

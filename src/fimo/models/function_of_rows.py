@@ -63,7 +63,7 @@ def rows_that_fit(network: nn.Module, rows: Rows, at_most: int) -> int:
         rows: of which the longest is looked at.
         at_most: in any case.
     """
-    longest = slice(0, 1) if rows.lengths is None else rows.lengths.argmax()[None]
+    longest = rows.by_length()[-1:]
     device = next(network.parameters()).device
     outputs = network(map_inputs(lambda tensor: tensor.to(device), rows[longest][0]))
     return max(1, min(at_most, BLOCK_BYTES // (outputs.numel() * torch.float64.itemsize)))

@@ -76,9 +76,8 @@ def _of_passes(
 
 def _row_bytes(problem: Problem, layers: Mapping[str, type[Layer]], scalars: int) -> int:
     """Bytes that a row takes: its activations, δ of all scalars, and the patches of the layer that has the most."""
-    rows, network = problem.train, problem.network
-    longest = 0 if rows.lengths is None else int(rows.lengths.argmax())
-    calls = recorded_calls(network, layers, rows.keep(slice(longest, longest + 1)).inputs)[1]
+    network, longest = problem.network, problem.train.by_length()[-1:]
+    calls = recorded_calls(network, layers, problem.train[longest][0])[1]
     deltas = scalars * sum(output.nbytes for made in calls.values() for _, output in made)
     patches = [
         kind.extra_bytes(network.get_submodule(path), given, output)
