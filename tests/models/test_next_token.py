@@ -17,6 +17,8 @@ from fimo.errors import MethodFailed, UserError
 from fimo.models import evaluation
 from fimo.models.next_token import MOST_COLUMNS, NextToken
 from fimo.models.objective import Objective
+from fimo.models.own_objective import as_objective
+from fimo.models.weighted import for_rows
 from fimo.problem import Problem
 from fimo.rows import NO_LOSS
 
@@ -98,10 +100,19 @@ def plain(outputs, targets):
     return losses.sum(1) / (targets[:, 1:] != NO_LOSS).sum(1)
 
 
+def of_real_numbers(outputs, targets):
+    return plain(outputs, targets.long())
+
+
+@pytest.mark.parametrize("loss", [plain, of_real_numbers])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_labels_are_cut_with_the_padding_for_a_loss_of_ones_own(weighted, monkeypatch):
+def test_targets_are_cut_with_the_padding_for_a_loss_of_ones_own(loss, weighted, monkeypatch):
     monkeypatch.setattr(evaluation, "EVALUATION_SEQUENCES", 2)
-    questions = [asked(objective) for objective in (plain, LOSS)]
+    questions = [asked(objective) for objective in (loss, LOSS)]
+    if loss is of_real_numbers:
+        one = questions[0]
+        train, test = (replace(rows, targets=rows.targets.double()) for rows in (one.train, one.test))
+        questions[0] = Problem(one.network, loss, train, test, one.left_out)
     if weighted:
         weights = torch.arange(1.0, 10)
         questions = [replace(one, train=one.train.weighted_by(weights), test=one.test) for one in questions]
@@ -110,6 +121,15 @@ def test_labels_are_cut_with_the_padding_for_a_loss_of_ones_own(weighted, monkey
     training = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, epochs=2, batch_size=4, dtype=torch.float64)
     golds = [fimo.further_train(one, training, seeds=1)["loss_left_out"] for one in questions]
     np.testing.assert_allclose(*golds, rtol=1e-10)
+
+
+def test_targets_without_places_are_not_cut():
+    """A time and whether it was seen, for one output a sequence."""
+    rows = token_rows(4)
+    rows = replace(rows, targets=torch.rand(4, 2))
+    for rows in (rows, rows.weighted_by(torch.ones(4))):
+        loss = for_rows(as_objective(lambda f, y: f[:, 0] + y.sum(1)), rows)
+        torch.testing.assert_close(loss.loss(torch.zeros(4, 1), rows.targets), rows.plain.targets.sum(1))
 
 
 @pytest.mark.parametrize("label", ["CG", "EK-FAC", "DataInf"])

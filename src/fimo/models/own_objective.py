@@ -11,7 +11,6 @@ from torch.func import functional_call
 
 from fimo.errors import UserError
 from fimo.models.objective import Objective
-from fimo.models.token_labels import have_forms_of_tokens
 from fimo.vmapping import vmap_or_loop
 
 
@@ -20,7 +19,7 @@ class OwnObjective(Objective):
 
     Args:
         given: `loss(outputs, targets) -> [row]`, or an object with it.
-        of_sequences: whether rows are sequences, whose padding is cut from the outputs: then it is from labels, too.
+        of_sequences: whether targets have a place for each of a padded sequence: they are cut as the outputs are.
     """
 
     output_axes = None
@@ -45,7 +44,7 @@ class OwnObjective(Objective):
 
     @cached_property
     def for_sequences(self) -> OwnObjective:
-        """The same for rows that are sequences."""
+        """The same for sequences with targets `[row, place, …]`."""
         return self if self.of_sequences else OwnObjective(self.given, of_sequences=True)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -58,8 +57,8 @@ class OwnObjective(Objective):
         Returns:
             `[row]`, in the dtype of the outputs.
         """
-        if self.of_sequences and have_forms_of_tokens(outputs, targets):
-            targets = targets[..., : outputs.shape[-2]]
+        if self.of_sequences and outputs.dim() > 1:
+            targets = targets[:, : outputs.shape[1]]
         if self._loss is self.given and isinstance(self.given, nn.Module):
             tensors = {name: _like(outputs, tensor) for name, tensor in _tensors(self.given).items()}
             losses = functional_call(self.given, tensors, (outputs, targets))

@@ -168,9 +168,15 @@ def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objectiv
         The objective.
     """
     given = objective.given if isinstance(objective, Weighted) else objective
-    if rows.lengths is not None and isinstance(given, OwnObjective):
+    if isinstance(given, OwnObjective) and _have_places(rows):
         given = given.for_sequences
     return given if rows.target_shape is None else Weighted(given, rows.target_shape, counted)
+
+
+def _have_places(rows: Rows) -> bool:
+    """Whether rows are padded sequences whose targets have an axis of their places."""
+    form = rows.targets.shape[1:] if rows.target_shape is None else rows.target_shape
+    return rows.lengths is not None and len(form) > 0 and form[0] >= int(rows.lengths.max())
 
 
 def _sizes(rows: Rows) -> dict[str, list[int]]:
