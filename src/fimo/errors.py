@@ -18,7 +18,7 @@ class Diverged(UserError):
 
 
 def short(reason: BaseException, length: int = 160) -> str:
-    """Another library's error in one line, to stand inside a sentence: without its final full stop.
+    """Another library's error in one line, to stand inside a sentence: without its final full stop, and its pleas.
 
     Args:
         reason: the error.
@@ -27,4 +27,15 @@ def short(reason: BaseException, length: int = 160) -> str:
     Returns:
         Its text, or the name of its type where it has none.
     """
-    return " ".join(str(reason).split())[:length].rstrip(".") or type(reason).__name__
+    text = " ".join(str(reason).split()).split(". Please ")[0]
+    return text[:length].rstrip(".") or type(reason).__name__
+
+
+def lacks_derivative(reason: BaseException) -> bool:
+    """Whether an error of torch says that an operation has no derivative: forward ones say it by the type alone.
+
+    Args:
+        reason: the error.
+    """
+    text = str(reason)
+    return isinstance(reason, NotImplementedError) or ("derivative for " in text and "not implemented" in text)

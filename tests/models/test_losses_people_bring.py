@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from methods import SHARE
 from torch import nn
 from torch.nn import functional
 
 import fimo
 from fimo.errors import MethodFailed
+from fimo.preconditioners.kronecker_factors import KroneckerFactors
 from fimo.vmapping import _warned
 
 INPUTS = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
@@ -108,6 +110,49 @@ def test_a_measurement_without_a_gradient_is_for_further_training():
     assert set(np.unique(before)) <= {0.0, 1.0}
     with pytest.raises(MethodFailed, match="lambda> has no gradient in the outputs, with which every method"):
         fimo.attribute(one, "grad_dot")
+
+
+def test_a_measurement_that_is_infinite_at_the_final_model():
+    one = asked(fimo.CrossEntropy(), measurement=lambda f, y: 1 / (f[:, 0] * y))
+    with pytest.raises(
+        fimo.UserError, match=r"measurement .* must be a finite .*, test rows 0 \(inf\), 1"
+    ):
+        fimo.further_train(one, TRAINING, seeds=1)
+
+
+def absolute(outputs, targets):
+    return (outputs - targets).abs().mean(-1)
+
+
+def test_a_loss_without_a_curvature():
+    own, same = (asked(loss, NUMBERS[:, None].expand(-1, 2)) for loss in (absolute, fimo.AbsoluteError()))
+    scores = fimo.attribute(own, ["cg", "ekfac", "unrolled_gn"], TRAINING)
+    assert list(scores) == ["CG", "Unrolled-GN"]
+    assert all("curves upwards at none of the rows" in one.attrs["notes"][0] for one in scores.values())
+    with pytest.raises(MethodFailed, match="EK-FAC divides by a curvature, and that of absolute is 0 at all training"):
+        fimo.attribute(own, "ekfac")
+    method = KroneckerFactors("EK-FAC", SHARE, curvature="empirical_fisher")
+    ours, theirs = (fimo.attribute(one, method)["EK-FAC"] for one in (own, same))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_a_loss_that_curves_downwards_is_no_reason_for_a_smaller_learning_rate():
+    own = asked(lambda f, y: -f[:, 0].square(), NUMBERS)
+    momentum = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, momentum=0.9, epochs=2, batch_size=7)
+    assert all(list(fimo.attribute(own, "unrolled_gn", one)) == ["Unrolled-GN"] for one in (TRAINING, momentum))
+
+
+def test_a_loss_without_a_second_derivative():
+    own = asked(nn.MultiMarginLoss(reduction="none"))
+    tangents = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, epochs=2, batch_size=7, tangents=True)
+    with pytest.raises(
+        fimo.UserError, match=r"Tangents need second .* loss MultiMarginLoss\(.*: choose further.tangen"
+    ):
+        fimo.further_train(own, tangents, seeds=1)
+    with pytest.raises(
+        MethodFailed, match=r"CG needs a derivative .* or of the loss \(.* not been implemented yet\): c"
+    ):
+        fimo.attribute(own, "cg")
 
 
 def test_what_is_no_measurement():

@@ -125,9 +125,8 @@ def test_targets_are_cut_with_the_padding_for_a_loss_of_ones_own(loss, weighted,
 
 def test_targets_without_places_are_not_cut():
     """A time and whether it was seen, for one output a sequence."""
-    rows = token_rows(4)
-    rows = replace(rows, targets=torch.rand(4, 2))
-    for rows in (rows, rows.weighted_by(torch.ones(4))):
+    plain_rows = replace(token_rows(4), targets=torch.rand(4, 2))
+    for rows in (plain_rows, plain_rows.weighted_by(torch.ones(4))):
         loss = for_rows(as_objective(lambda f, y: f[:, 0] + y.sum(1)), rows)
         torch.testing.assert_close(loss.loss(torch.zeros(4, 1), rows.targets), rows.plain.targets.sum(1))
 

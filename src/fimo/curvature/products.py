@@ -12,7 +12,7 @@ from fimo.curvature.gauss_newton_factor import GaussNewtonFactor, gram_bytes
 from fimo.curvature.linear_system import LinearSystem
 from fimo.curvature.matrix_products import matrix_product
 from fimo.curvature.roots import CURVATURES
-from fimo.errors import MethodFailed
+from fimo.errors import MethodFailed, lacks_derivative, short
 from fimo.gradients.dense import DenseGradients
 from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.gradients.footprint import activation_bytes, used_parameters
@@ -109,10 +109,12 @@ class PrimalCurvature:
     def _multiply(self, rows: Tensor, columns: list[Tensor]) -> tuple[Tensor, ...]:
         try:
             return self._product(*self.problem.train[rows], *columns)
-        except NotImplementedError as reason:
+        except RuntimeError as reason:
+            if not lacks_derivative(reason):
+                raise
             raise MethodFailed(
                 f"The curvature ({self.kind}) of the network {type(self.problem.network).__name__} can't be multiplied "
-                f"by a vector: torch has no derivative for a part of it ({str(reason).splitlines()[0]}); choose a "
+                f"by a vector: torch has no derivative for a part of it or of the loss ({short(reason)}); choose a "
                 "method without curvature products."
             ) from reason
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fimo.errors import UserError
 from fimo.models.function_of_rows import rows_that_fit
+from fimo.models.sampled import without_weights
 from fimo.models.weighted import for_rows
 from fimo.problem import Parameters, Problem
 from fimo.rows import Rows
@@ -66,6 +68,27 @@ def test_losses(problem: Problem, outputs: Tensor, targets: Tensor) -> Tensor:
     repeated = wide.repeat(runs, *[1] * (wide.dim() - 1))
     losses = problem.watched.loss(outputs.to(torch.float64).flatten(0, 1), repeated)
     return losses.unflatten(0, (runs, len(wide)))
+
+
+def require_finite(problem: Problem, losses: Tensor) -> None:
+    """Refuse a final model at which what is watched is no finite number: nothing that it changes to could be compared.
+
+    Args:
+        problem: whose measurement it is.
+        losses: of the final model at the test examples, `[test]`.
+
+    Raises:
+        UserError: naming the first such test examples.
+    """
+    bad = (~losses.isfinite()).nonzero().flatten()
+    if not len(bad):
+        return
+    watched = "loss" if problem.measurement is None else f"measurement {without_weights(problem.measurement)!r}"
+    named = ", ".join(f"{problem.test.index[place]} ({losses[place]})" for place in bad[:5].tolist())
+    raise UserError(
+        f"The {watched} must be a finite number at each test row of the final model, found {len(bad)} where it isn't, "
+        f"test rows {named}{', …' if len(bad) > 5 else ''}."
+    )
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from torch import Tensor
 from fimo.effect import with_diverged_as_nan
 from fimo.errors import UserError
 from fimo.further_training.ensemble import Ensemble
+from fimo.further_training.evaluation import require_finite
 from fimo.further_training.footprint import are_stacked, runs_per_chunk
 from fimo.further_training.leave_out import SCHEMES, Batch, full_and
 from fimo.further_training.modes import (
@@ -86,6 +87,7 @@ class FurtherTrainingModule(pl.LightningModule):
         self.ensemble = Ensemble(self.problem, groups, settings.optimizer, at_once, *how)
         self.tangents = self._tangents() if settings.tangents else None
         self.loss_before = self.ensemble.test_losses()[0]
+        require_finite(problem, self.loss_before)
         self.tokens_before = self.ensemble.token_losses(0)
 
     def _tangents(self) -> Tangents:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from fimo.compat import differentiable_attention
+from fimo.errors import UserError, lacks_derivative, short
 from fimo.further_training.ensemble import Ensemble, clipped
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch, full_and
@@ -125,14 +126,28 @@ class Tangents:
         Args:
             batch: rows and weights of each run.
             randomness: the seeds of the step's dropout masks, of the batch and of the left-out examples.
+
+        Raises:
+            UserError: where torch has no second derivative of the network or the loss.
         """
+        try:
+            with training_mode(self.problem.network, self.training), differentiable_attention():
+                for number, run in enumerate(self.followed):
+                    self._step(run, self._loss(*self._of_run(batch, number)), randomness or (None, None))
+        except RuntimeError as reason:
+            if not lacks_derivative(reason):
+                raise
+            raise UserError(
+                "Tangents need second derivatives, which torch does not have for a part of the network "
+                f"{type(self.problem.network).__name__} or of the loss {self.problem.objective!r} ({short(reason)}): "
+                "choose further.tangents=false, which trains without each left-out row."
+            ) from reason
+
+    def _of_run(self, batch: Batch, number: int) -> tuple[Inputs, Tensor, Tensor]:
+        """Inputs, targets and weights of a run's batch, but for the separate places of left-out rows."""
         end = batch.rows.shape[1] - batch.n_separate
-        length = batch.longest and batch.longest[0]
-        with training_mode(self.problem.network, self.training), differentiable_attention():
-            for number, run in enumerate(self.followed):
-                inputs, targets = self.problem.train.take(batch.rows[number, :end], length)
-                weights = batch.weight[number, :end].to(self.problem.dtype)
-                self._step(run, self._loss(inputs, targets, weights), randomness or (None, None))
+        inputs, targets = self.problem.train.take(batch.rows[number, :end], batch.longest and batch.longest[0])
+        return inputs, targets, batch.weight[number, :end].to(self.problem.dtype)
 
     def _step(self, run: Followed, loss: Callable[[Tensor], Tensor], seeds: tuple[int | None, int | None]) -> None:
         parameters = run.flat

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from fimo.errors import MethodFailed
+from fimo.errors import MethodFailed, short
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.footprint import activation_bytes
 from fimo.memory import BLOCK_BYTES
@@ -69,7 +69,7 @@ def jvp_over_training_set(
         except NotImplementedError as reason:
             raise MethodFailed(
                 f"The drift of the network {type(problem.network).__name__} can't be estimated: torch has no forward "
-                f"derivative for a part of it ({str(reason).splitlines()[0]}); choose moved=none."
+                f"derivative for a part of it ({short(reason)}); choose moved=none."
             ) from reason
         vectors = cotangents(problem.objective, outputs, targets).flatten(1, -2)
         products.append((tangents.flatten(1)[:, None, :] @ vectors).squeeze(1))

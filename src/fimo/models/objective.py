@@ -16,6 +16,7 @@ from fimo.models.predictive import Predictive
 # What a class says of its own loss. Another loss, of a subclass or of a class beside it, has none of it.
 OF_ITS_LOSS = ["gradient", "hessian", "curvature_root", "curvature_note", "positive_hessian", "has_token_losses"]
 OF_ITS_LOSS += ["predictive", "signs"]
+FLAT = "the loss curves upwards at none of the rows that were looked at, so that its curvature in the outputs is 0"
 # Of the exact root of the curvature of a row with several places: each is a gradient, and more are never meant.
 MOST_COLUMNS = 256
 
@@ -23,15 +24,12 @@ MOST_COLUMNS = 256
 class Objective(ABC):
     """The loss that a network is trained for, with what the methods have to know of it. A subclass needs `loss`."""
 
-    # The Hessian in the outputs is the curvature as it is: nothing is cut off, and nothing put in its place.
-    positive_hessian = False
-    # Axes of a row's outputs: one, `[row, output]`; None for any number of them.
-    output_axes: int | None = 1
+    positive_hessian = False  # the Hessian in the outputs is the curvature as it is, with nothing cut off or replaced
+    output_axes: int | None = 1  # of a row, `[row, output]`; None for any number of them
     metrics_are_means = False  # over rows, so that they need not be looked at together
     has_token_losses = False  # the loss is a mean over tokens, see `token_losses`
     usual_curvature = "exact"  # of methods that are called by their names
-    # Targets are real numbers, one for each output, so that integers are made such.
-    real_targets = False
+    real_targets = False  # they are numbers, one for each output, so that integers are made such
     # How targets are drawn from the model, for curvature by sampling; and how random signs are multiplied by a root.
     predictive = signs = Predictive()
 
@@ -178,7 +176,10 @@ class Objective(ABC):
             A sentence without its full stop, or None.
         """
         values = torch.linalg.eigvalsh(self.hessian(outputs, targets))
-        cut = int((values[:, 0] < -1e-6 * values.abs().amax(1)).sum())
+        small = 1e-6 * values.abs().amax(1)
+        if not (values[:, -1] > small).any():
+            return f"{FLAT}: choose curvature=empirical_fisher"
+        cut = int((values[:, 0] < -small).sum())
         what = "the curvature is the positive part of the loss's Hessian in the outputs, which has a negative one too"
         return f"{what} at {cut} of {len(outputs)} rows that were looked at" if cut else None
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from fimo.compat import differentiable_attention
-from fimo.errors import MethodFailed, short
+from fimo.errors import MethodFailed, lacks_derivative, short
 from fimo.gradients.cotangents import Cotangents, of_loss, of_measurement
 from fimo.gradients.source import GradientSource
 from fimo.gradients.verified import factors_or_dense
@@ -38,12 +38,12 @@ def own_failure(label: str) -> Iterator[None]:
             f"{label} needs the decomposition of a matrix that has none ({short(reason)}): its entries are not finite, "
             "or differ too much in size; choose a larger damping, or look at the gradients of the final model."
         ) from reason
-    except NotImplementedError as reason:
-        raise MethodFailed(
-            f"{label} needs a derivative that torch does not have for a part of the network ({short(reason)}): choose "
-            "another method."
-        ) from reason
-    except (RuntimeError, MemoryError) as reason:
+    except (RuntimeError, MemoryError) as reason:  # NotImplementedError is one
+        if lacks_derivative(reason):
+            raise MethodFailed(
+                f"{label} needs a derivative that torch does not have for a part of the network or of the loss "
+                f"({short(reason)}): choose another method."
+            ) from reason
         if not is_out_of_memory(reason):
             raise
         raise MethodFailed(

@@ -155,6 +155,11 @@ class KroneckerFactors(Preconditioner):
         zero = vanishing(means, problem.dtype)
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in zero}
         self.layers = [(bases[path], eigenvalues[path] + damping) for path, damping in dampings.items()]
+        if not self.layers:
+            raise MethodFailed(
+                f"{self.label} divides by a curvature, and that of {problem.objective!r} is 0 at all training rows: "
+                "choose curvature=empirical_fisher, which is made of gradients."
+            )
         self.diagnostics |= {"damping": str(self.damping), "damping_value": dampings}
         covered = {name for basis, _ in self.layers for name in basis.names}
         if others := [name.removeprefix(rescaled_name("")) for name in problem.parameters if name not in covered]:

@@ -16,6 +16,9 @@ from fimo.preconditioners.base import NO_DRAWS
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Parameters, Problem
 
+# A deviation that no curvature shrinks keeps its size: where the largest eigenvalue is zero, but for rounding.
+ROUNDING = 1e-9
+
 
 class UnrolledGaussNewton(GaussNewtonFilter):
     """P_t = η Σ_{k<t} (I − ηG)^k, G the mean Gauss–Newton matrix: scores for every amount t of further training.
@@ -57,7 +60,7 @@ class UnrolledGaussNewton(GaussNewtonFilter):
 
     def _check(self, largest: float) -> None:
         """Refuse further training that would diverge, along the eigenvector of the largest eigenvalue."""
-        if not self.in_segment and self.recursion.spectral_radius(largest) >= 1 and largest > 0:
+        if not self.in_segment and self.recursion.spectral_radius(largest) > 1 + ROUNDING:
             rate = float(self.recursion.learning_rates.max())
             raise MethodFailed(
                 f"{self.label} needs further training that is stable, but with the learning rate η = {rate:.3g} and "
