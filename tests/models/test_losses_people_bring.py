@@ -114,9 +114,7 @@ def test_a_measurement_without_a_gradient_is_for_further_training():
 
 def test_a_measurement_that_is_infinite_at_the_final_model():
     one = asked(fimo.CrossEntropy(), measurement=lambda f, y: 1 / (f[:, 0] * y))
-    with pytest.raises(
-        fimo.UserError, match=r"measurement .* must be a finite .*, test rows 0 \(inf\), 1"
-    ):
+    with pytest.raises(fimo.UserError, match=r"measurement .* must be a finite .*, test rows 0 \(inf\), 1"):
         fimo.further_train(one, TRAINING, seeds=1)
 
 

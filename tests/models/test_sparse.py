@@ -1,11 +1,14 @@
 """A first layer on sparse rows equals the dense one: values, gradients, and as part of an ensemble."""
 
-import numpy as np
+from copy import deepcopy
+from functools import partial
+
 import pytest
 import torch
 from torch.func import grad, vmap
 
 from fimo.models import sparse
+from fimo.models.chain import use_chains
 from fimo.models.mlp import MLP
 from fimo.models.sparse import dense, sparse_linear
 
@@ -22,35 +25,45 @@ def rows(*shape):
 
 def test_the_layer_and_its_gradient():
     inputs, weight = rows(7), torch.randn(4, FEATURES, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(sparse_linear(inputs, weight), dense(inputs, FEATURES) @ weight.T)
-    assert torch.autograd.gradcheck(lambda w: sparse_linear(inputs, w), weight)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    expected = dense(inputs, FEATURES) @ weight.T + bias
+    torch.testing.assert_close(sparse_linear(inputs, weight, bias), expected)
+    torch.testing.assert_close(sparse_linear(inputs, weight, bias, relu=True), expected.relu())
+    assert torch.autograd.gradcheck(lambda w, b: sparse_linear(inputs, w, b), (weight, bias))
 
 
 @pytest.mark.parametrize("few", [0, 10**6])
 @pytest.mark.parametrize("shared", [0, 4, 7])
-def test_runs_of_an_ensemble(shared, few, monkeypatch):
+@pytest.mark.parametrize("relu", [False, True])
+def test_runs_of_an_ensemble(relu, shared, few, monkeypatch):
     monkeypatch.setattr(sparse, "FEW_ENTRIES", few)
     inputs, weights = rows(5, 7), torch.randn(5, 4, FEATURES, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
     for tensor in inputs.values():
         tensor[:, :shared] = tensor[:1, :shared]
     cotangent = torch.randn(5, 7, 4, dtype=torch.float64)
-    found = vmap(sparse_linear)(inputs, weights)
-    expected = torch.stack([dense(inputs, FEATURES)[run] @ weights[run].T for run in range(5)])
+    found = vmap(partial(sparse_linear, relu=relu))(inputs, weights, bias)
+    expected = torch.stack([dense(inputs, FEATURES)[run] @ weights[run].T + bias[run] for run in range(5)])
+    expected = expected.relu() if relu else expected
     torch.testing.assert_close(found, expected)
-    gradients = [torch.autograd.grad((outputs * cotangent).sum(), weights)[0] for outputs in (found, expected)]
-    np.testing.assert_allclose(*gradients, rtol=1e-12, atol=1e-14)
+    gradients = [torch.autograd.grad((outputs * cotangent).sum(), (weights, bias)) for outputs in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("hidden", [[], [6]])
-def test_a_network_is_the_same_in_both_modes_and_on_dense_rows(hidden):
+@pytest.mark.parametrize("chain", [False, True])
+@pytest.mark.parametrize("hidden", [[], [6], [6, 5]])
+def test_a_network_is_the_same_in_both_modes_and_on_dense_rows(hidden, chain):
     network, inputs = MLP(FEATURES, 2, hidden, sparse=True).double(), rows(7)
+    plain = deepcopy(network).eval()
+    if chain:
+        use_chains(network)
     assert network.first.weight.mT.is_contiguous()
     found = [network.train(mode)(inputs) for mode in (True, False)]
     for outputs in found:
         torch.testing.assert_close(outputs, network(dense(inputs, FEATURES)))
     # Gradients of single rows, as methods take them, go through the ordinary layer.
-    parameters = dict(network.eval().named_parameters())
-    single = vmap(grad(lambda p, row: torch.func.functional_call(network, p, (row,)).sum()), in_dims=(None, 0))(
+    parameters = dict(plain.named_parameters())
+    single = vmap(grad(lambda p, row: torch.func.functional_call(plain, p, (row,)).sum()), in_dims=(None, 0))(
         parameters, {key: value[:, None] for key, value in inputs.items()}
     )
     gradient = torch.autograd.grad(network.train()(inputs).sum(), network.first.weight)[0]

@@ -15,7 +15,7 @@ from fimo.further_training.evaluation import blocks, rows_at_once, test_losses, 
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.modes import parameters_of_run, rng_seeded, statistics_of, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
-from fimo.further_training.stacking import channels_last, copies, memory_order
+from fimo.further_training.stacking import channels_last, copies, memory_order, with_chains
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, map_inputs
 from fimo.vmapping import vmap_works
@@ -91,6 +91,7 @@ class Ensemble:
         autocast: torch.dtype | None = None,
         stacked: bool = True,
     ) -> None:
+        problem = problem if autocast else with_chains(problem)
         self.problem = problem if stacked else channels_last(problem)
         self.clip, self.size, self.autocast = clip, len(groups), autocast
         test_blocks = blocks(problem.test, rows_at_once(problem, min(runs_per_chunk, self.size)))

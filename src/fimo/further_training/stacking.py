@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from fimo.models.chain import chains_of, use_chains
 from fimo.problem import Parameters, Problem, copied
 
 
@@ -43,6 +44,21 @@ def channels_last(problem: Problem) -> Problem:
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return replace(problem, network=network)
+
+
+def with_chains(problem: Problem) -> Problem:
+    """A problem whose network has no copies in its chains of linear layers, see `fimo.models.chain`.
+
+    Args:
+        problem: it stays as it is.
+
+    Returns:
+        The problem with a copy of its network, or itself where there are none.
+    """
+    if not chains_of(problem.network):
+        return problem
+    use_chains(network := copied(problem.network))
     return replace(problem, network=network)
 
 

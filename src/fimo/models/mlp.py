@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from fimo.errors import UserError
+from fimo.models.chain import Chain
 from fimo.models.sparse import dense, sparse_linear
 from fimo.rows import Inputs
 
@@ -52,4 +53,6 @@ class MLP(nn.Module):
             return self.linear_relu_stack(inputs)
         if not self.training:  # an ordinary layer, which all of calculus can go through
             return self.linear_relu_stack(dense(inputs, self.first.in_features))
-        return self.linear_relu_stack[1:](sparse_linear(inputs, self.first.weight) + self.first.bias)
+        if isinstance(self.linear_relu_stack, Chain):
+            return self.linear_relu_stack(inputs)
+        return self.linear_relu_stack[1:](sparse_linear(inputs, self.first.weight, self.first.bias))

@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from fimo.models.in_place import activated_, masked_
 
 # Rows that the runs of an ensemble don't share are added one entry at a time up to so many entries.
 FEW_ENTRIES = 4096
@@ -27,65 +30,63 @@ def dense(inputs: Mapping[str, Tensor], features: int) -> Tensor:
     return values.new_zeros(*columns.shape[:-1], features).scatter_add(-1, columns, values)
 
 
-def sparse_linear(inputs: Mapping[str, Tensor], weight: Tensor) -> Tensor:
-    """X Wᵀ for sparse rows X, from their entries alone; it has first derivatives in W, and takes `vmap`.
+def sparse_linear(inputs: Mapping[str, Tensor], weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
+    """X Wᵀ + bias for sparse rows X, from their entries alone; it has a first derivative, and takes `vmap`.
 
     Args:
         inputs: `columns` (integers) and `values`, `[row, entry]`.
         weight: W, `[output, feature]`; quickest where it lies column by column in memory.
+        bias: `[output]`.
+        relu: whether there is a ReLU behind it, see `fimo.models.chain.linear`.
 
     Returns:
         `[row, output]`.
     """
-    return _SparseLinear.apply(inputs["columns"], inputs["values"], weight.mT)
+    return _SparseLinear.apply(inputs["columns"], inputs["values"], weight.mT, bias, relu)
 
 
 class _SparseLinear(torch.autograd.Function):
-    """One layer; under `vmap`, the layers of all runs together."""
+    """One layer, or with an axis `run` in front of everything the layers of all runs."""
 
     @staticmethod
-    def forward(columns: Tensor, values: Tensor, table: Tensor) -> Tensor:
-        return _Stacked.apply(columns[None], values[None], table[None])[0]
+    def forward(columns: Tensor, values: Tensor, table: Tensor, bias: Tensor, relu: bool) -> Tensor:
+        *runs, features, outputs = table.shape
+        places = columns
+        if runs:
+            places = columns + features * torch.arange(runs[0], device=columns.device)[:, None, None]
+        sums = functional.embedding_bag(
+            places.flatten(0, -2),
+            table.reshape(-1, outputs),
+            mode="sum",
+            per_sample_weights=values.flatten(0, -2).to(table.dtype),
+        )
+        return activated_(sums.reshape(*columns.shape[:-1], outputs), bias, relu)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        columns, values, table, _, relu = inputs
+        ctx.save_for_backward(columns, values, output if relu else None)
+        ctx.features = table.shape[-2]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
-        columns, values, table = ctx.saved_tensors
-        return None, None, _table_gradient(columns[None], values[None], gradient[None], table.shape[0])[0]
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        columns, values, outputs = ctx.saved_tensors
+        gradient = masked_(gradient, outputs)
+        if gradient.dim() == 3:
+            of_table = _table_gradient(columns, values, gradient, ctx.features)
+        else:
+            of_table = _table_gradient(columns[None], values[None], gradient[None], ctx.features)[0]
+        return None, None, of_table, gradient.sum(-2), None
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
+        *tensors, relu = inputs
         stacked = [
             tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-            for tensor, dim in zip(inputs, in_dims, strict=True)
+            for tensor, dim in zip(tensors, in_dims[:-1], strict=True)
         ]
-        return _Stacked.apply(*stacked), 0
-
-
-class _Stacked(torch.autograd.Function):
-    """`columns`, `values` `[run, row, entry]` and `table` `[run, feature, output]` give `[run, row, output]`."""
-
-    @staticmethod
-    def forward(ctx: Any, columns: Tensor, values: Tensor, table: Tensor) -> Tensor:
-        runs, features, outputs = table.shape
-        ctx.save_for_backward(columns, values)
-        ctx.features = features
-        places = columns + features * torch.arange(runs, device=columns.device)[:, None, None]
-        sums = functional.embedding_bag(
-            places.flatten(0, 1),
-            table.reshape(runs * features, outputs),
-            mode="sum",
-            per_sample_weights=values.flatten(0, 1).to(table.dtype),
-        )
-        return sums.reshape(*columns.shape[:2], outputs)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:
-        columns, values = ctx.saved_tensors
-        return None, None, _table_gradient(columns, values, gradient, ctx.features)
+        return _SparseLinear.apply(*stacked, relu), 0
 
 
 def _table_gradient(columns: Tensor, values: Tensor, gradient: Tensor, features: int) -> Tensor:
@@ -102,8 +103,8 @@ def _table_gradient(columns: Tensor, values: Tensor, gradient: Tensor, features:
         used, rows = _compact(columns, values)
         return total.index_copy_(1, used, rows.mT @ gradient)
     if same.any():
-        used, rows = _compact(columns[0, same], values[0, same])
-        total.index_copy_(1, used, rows.mT @ gradient[:, same])
+        used, rows = _compact(columns[0], values[0] * same[:, None])
+        total.index_copy_(1, used, rows.mT @ gradient)
     if not same.all():
         entries = gradient[:, ~same, None] * values[:, ~same, :, None]
         places = columns[:, ~same] + features * torch.arange(runs, device=columns.device)[:, None, None]
