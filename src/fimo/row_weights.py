@@ -36,6 +36,19 @@ def require_weights(name: str, weights: Tensor, rows: int) -> Tensor:
     return weights
 
 
+def by_row(numbers: Tensor, values: Tensor) -> Tensor:
+    """A number for each row, in the form that multiplies values of rows.
+
+    Args:
+        numbers: `[row]`.
+        values: `[row, …]`.
+
+    Returns:
+        `[row, 1, …]`, with as many axes as the values.
+    """
+    return numbers.reshape(-1, *[1] * (values.dim() - 1))
+
+
 def packed(targets: Tensor, weights: Tensor) -> Tensor:
     """Each row's targets in one axis, and its weight behind them.
 

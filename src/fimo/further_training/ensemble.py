@@ -17,6 +17,7 @@ from fimo.further_training.modes import parameters_of_run, rng_seeded, statistic
 from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.stacking import channels_last, copies, memory_order, with_chains
 from fimo.problem import Parameters, Problem
+from fimo.row_weights import by_row
 from fimo.rows import Inputs, map_inputs
 from fimo.vmapping import vmap_works
 
@@ -237,7 +238,7 @@ def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
     """
     norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
     factors = (bound / (norms + 1e-6)).clamp(max=1)
-    return tuple(gradient * factors.reshape(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
+    return tuple(gradient * by_row(factors, gradient) for gradient in gradients)
 
 
 def _split(groups: Tensor, runs_per_chunk: int) -> list[Tensor]:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from fimo.gradients.verified import FactorsDiffer
+from fimo.row_weights import by_row
 
 if TYPE_CHECKING:
     from fimo.gradients.layers import Layer
@@ -160,9 +161,9 @@ def _mixed_layers(made: Pass, cotangents: Tensor, plain: Sequence[Tensor], gener
     finite, limits = norms.isfinite(), torch.finfo(norms.dtype)
     least = (limits.eps * torch.where(finite, norms, 0).max()).clamp(min=limits.tiny)
     weights = (1 + torch.rand(len(norms), generator=generator).to(norms)) / norms.clamp(min=least)
-    cotangent = cotangents * _by_row(weights, cotangents)
+    cotangent = cotangents * by_row(weights, cotangents)
     if not bool(finite.all()):
-        cotangent.masked_fill_(~_by_row(finite, cotangents), 0)
+        cotangent.masked_fill_(~by_row(finite, cotangents), 0)
     weighted = torch.autograd.grad(made.outputs, made.results, cotangent, **OPTIONS)
     tolerance = TOLERANCE.get(norms.dtype, TOLERANCE_OTHERWISE)
     errors = []  # one look at all of them: a look at each would wait for a GPU
@@ -170,7 +171,7 @@ def _mixed_layers(made: Pass, cotangents: Tensor, plain: Sequence[Tensor], gener
         if _is_same(after, cotangent):  # as at a language model's head, whose δ are larger than all others
             errors.append(norms.new_zeros(()))
             continue
-        differences = torch.addcmul(after, before, _by_row(weights, before), value=-1)
+        differences = torch.addcmul(after, before, by_row(weights, before), value=-1)
         error, size = (torch.where(finite, part.flatten(1).norm(dim=1), 0).norm() for part in (differences, after))
         errors.append(error - tolerance * size)
     wrong = (~(torch.stack(errors) <= 0)).tolist()
@@ -224,8 +225,3 @@ def _sum_of(parts: Sequence[Tensor], shares: Tensor) -> Tensor:
     for part, share in zip(parts[1:], shares[1:], strict=True):
         total.addcmul_(part, share)
     return total
-
-
-def _by_row(numbers: Tensor, values: Tensor) -> Tensor:
-    """Numbers `[row]` with the axes of values `[row, …]`."""
-    return numbers.reshape(-1, *[1] * (values.dim() - 1))

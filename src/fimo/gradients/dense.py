@@ -14,6 +14,7 @@ from torch.func import grad, vjp, vmap
 from fimo.gradients.base import Coefficients, ExplicitGradients, coefficients_of
 from fimo.gradients.cotangents import Cotangents, loss_of, of_loss
 from fimo.problem import Parameters, Problem
+from fimo.row_weights import by_row
 from fimo.rows import Inputs, Rows, map_inputs
 from fimo.vmapping import vmap_or_loop
 
@@ -82,9 +83,7 @@ class DenseGradients(ExplicitGradients):
 
     def scaled(self, factors: Tensor) -> DenseGradients:
         """Each gradient times its factor, `factors [row]`."""
-        return DenseGradients(
-            {name: tensor * factors.reshape(-1, *[1] * (tensor.dim() - 1)) for name, tensor in self.tensors.items()}
-        )
+        return DenseGradients({name: tensor * by_row(factors, tensor) for name, tensor in self.tensors.items()})
 
     def joined(self, others: Sequence[DenseGradients]) -> Self:
         """The rows of these gradients, then those of `others`."""

@@ -10,6 +10,7 @@ from fimo.errors import MethodFailed
 from fimo.models.classification import CrossEntropy
 from fimo.models.predictive import Predictive
 from fimo.models.token_labels import next_labels, root_factors
+from fimo.row_weights import by_row
 from fimo.rows import NO_LOSS
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class TokenDraws(Predictive):
         drawn = self.each.draws(
             _PER_TOKEN, outputs.flatten(0, 1), targets[:, :places].flatten(), by_place.flatten(0, 1)
         )
-        drawn = drawn * (next_labels(outputs, targets) != NO_LOSS).flatten().reshape(-1, *[1] * (drawn.dim() - 1))
+        drawn = drawn * by_row((next_labels(outputs, targets) != NO_LOSS).flatten(), drawn)
         drawn = drawn.unflatten(0, (rows, places)).transpose(1, 2)
         every = drawn.new_zeros(rows, drawn.shape[1], targets.shape[-1], *drawn.shape[3:])
         every[:, :, :places] = drawn

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fimo.errors import UserError
 from fimo.models.objective import Objective
 from fimo.models.own_objective import OwnObjective
-from fimo.row_weights import unpacked
+from fimo.row_weights import by_row, unpacked
 from fimo.rows import Rows
 
 
@@ -153,7 +153,7 @@ class Weighted(Objective):
 
 def _for_each_row(values: Tensor, factors: Tensor) -> Tensor:
     """Values `[row, …]` times the number of their row."""
-    return values * factors.to(values.dtype).reshape(-1, *[1] * (values.dim() - 1))
+    return values * by_row(factors.to(values.dtype), values)
 
 
 def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objective:
