@@ -44,7 +44,7 @@ NOT_RUN = {
     'make figure-2 DATASETS="energy energy:optimizer=adam"': MINUTES,
     "python experiments/paper.py figure-2 figure-6 datasets=energy method=paper further.seeds=10": MINUTES,
     "python experiments/run.py logger=wandb": "tests/app/test_loggers.py runs it",
-    "python experiments/run.py --help": "tests/app/test_errors.py runs it",
+    "python experiments/run.py --help": "tests/app/test_help.py runs that of another command",
     "python experiments/run.py --cfg job": "tests/app/test_errors.py runs it",
     "python experiments/run.py -m experiment=concrete,energy optimizer=sgd,adam": SWEEP,
     "python experiments/run.py -m method=cg method.cg.damping.scale=0.1,1,10,100": SWEEP,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 COMMANDS = {
-    "run": "all four stages, each skipped where its result is there",
+    "run": "all four stages (train, attribute, further_train, compare), each skipped where its result is there",
     "train": "the final model",
     "attribute": "scores of the chosen methods",
     "further_train": "the gold standard: further training with and without each left-out example",
@@ -16,19 +17,26 @@ COMMANDS = {
     "paper": "the paper's figures and tables",
     "sweep": "one table and one figure of a sweep's jobs",
 }
+WITH_PARSER = ("paper", "sweep")  # the others are Hydra's
 
 
 def main() -> None:
     """Hand over to a command; what follows its name are its own options."""
     name = sys.argv[1].replace("-", "_") if len(sys.argv) > 1 else ""
+    if name == "__version":
+        print(f"fimo {version('fimo')}")
+        sys.exit()
     if name not in COMMANDS:
         wanted = name and not name.startswith(("_", "help"))
         lines = [f"  {command:14} {what}" for command, what in COMMANDS.items()]
-        text = "\n".join(["usage: fimo COMMAND [OPTIONS]   (fimo COMMAND --help lists them)", *lines])
+        text = "\n".join(
+            ["usage: fimo COMMAND [OPTIONS]   (fimo COMMAND --help lists them, fimo --version the version)", *lines]
+        )
         print(
             f"error: fimo has no command {sys.argv[1]!r}\n{text}" if wanted else text,
             file=sys.stderr if wanted else sys.stdout,
         )
         sys.exit(2 if wanted else 0)
-    sys.argv = [name, *sys.argv[2:]]  # Hydra takes the job's name from it
+    # Hydra takes the job's name from it, argparse what it calls the program.
+    sys.argv = [f"fimo {name}" if name in WITH_PARSER else name, *sys.argv[2:]]
     import_module(f"fimo.commands.{name}").main()

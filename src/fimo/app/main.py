@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -99,6 +99,7 @@ def _job(function: Command, cfg: DictConfig, suffix: str) -> int | float:
     log_to_stdout()
     silence_libraries()
     cfg = with_home(cfg)
+    _say_whose_settings(job)
     if suffix and not any(override.startswith("name=") for override in job.overrides.task):
         cfg.name = f"{cfg.name}{suffix}"
     check_values(cfg)
@@ -112,6 +113,23 @@ def _job(function: Command, cfg: DictConfig, suffix: str) -> int | float:
             raise
         logger.info(str(error))  # what a search has to know, and no reason to end it
         return float("inf")
+
+
+def _say_whose_settings(job: Any) -> None:
+    """Tell of other data in the default experiment, whose settings are not made for them.
+
+    Args:
+        job: Hydra's config.
+    """
+    given = {override.lstrip("+~").partition("=")[0] for override in job.overrides.task}
+    if "data" in given and "experiment" not in given:
+        choices = job.runtime.choices
+        logger.info(
+            "data=%s stands in experiment=%s, the default: learning rates, epochs, damping and the name of the results "
+            "are that experiment's where you don't set them",
+            choices["data"],
+            choices["experiment"],
+        )
 
 
 def options(arguments: list[str]) -> list[str]:

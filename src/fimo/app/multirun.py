@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from fimo.app.cli import COMMANDS
 from fimo.pipeline import artifacts
 
 
@@ -22,7 +23,13 @@ def multiply(*factors: float) -> float:
     return float(f"{product:.12g}") if isinstance(product, float) else product
 
 
+def purpose(command: str) -> str:
+    """What a command gives, as a sentence for its --help."""
+    return f"What it gives: {COMMANDS[command]}." if command in COMMANDS else ""
+
+
 OmegaConf.register_new_resolver("multiply", multiply, replace=True)  # for the configs, as in ${multiply:${times.lr},…}
+OmegaConf.register_new_resolver("purpose", purpose, replace=True)
 
 
 def swept() -> dict[str, str]:

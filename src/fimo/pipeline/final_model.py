@@ -84,7 +84,8 @@ def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None
     start, data, final = time.perf_counter(), run.dataset, run.final
     about: dict[str, Any] = {}
     if final.checkpoint is not None:
-        logger.info("final model: taken from %s", final.checkpoint)
+        note = "final model: taken from %s, as one that was trained on these %d training rows"
+        logger.info(note, final.checkpoint, len(data.train))
         load_weights(network, read_checkpoint(final.checkpoint), final.checkpoint)
     elif final.epochs == 0:
         logger.info("final model: the network as it is, nothing is trained (final.epochs=0)")
