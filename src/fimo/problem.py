@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -243,8 +243,8 @@ class Problem:
         return replace(self, network=cast(copied(self.network), device, dtype), train=train, test=test)
 
 
-def copied(network: nn.Module) -> nn.Module:
-    """A copy of a network that problems take as it is, without another copy."""
-    network = copy_of(network)
+def copied(network: nn.Module, made: Callable[[nn.Module], nn.Module] = copy_of) -> nn.Module:
+    """A copy of a network, or what else is made of it, that problems take as it is, without another copy."""
+    network = made(network)
     _copies.add(network)
     return network

@@ -1,108 +1,61 @@
-"""Chains of linear layers equal the `nn.Sequential`s that they were: values, gradients, and what others see of them."""
+"""Chains equal the networks that they were: values and gradients; and networks of which there is none."""
 
 import copy
 from types import MethodType
 
+import numpy as np
 import pytest
 import torch
 from problems import problem
 from torch import nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, grad, vmap
 
 import fimo
-from fimo.further_training.stacking import with_chains
-from fimo.models.chain import Chain, chains_of, use_chains
+from fimo.further_training.stacking import in_chains
+from fimo.models.chain import Chain, chained
+from fimo.models.mlp import MLP
 
 ROWS = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-
-
-class Residual(nn.Module):
-    """What goes in is needed again, and the gradient that comes back is that of both ways."""
-
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, inputs):
-        return inputs + self.inner(inputs)
-
-
-class Square(nn.Module):
-    def forward(self, inputs):
-        return inputs * inputs
-
-
-class Shift(nn.Module):
-    """The gradient of its parameter is the very tensor that goes back to its inputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.by = nn.Parameter(torch.randn(7, 5))
-
-    def forward(self, inputs):
-        return inputs + self.by
-
-
-class Doubled(nn.Linear):
-    def forward(self, inputs):
-        return 2 * super().forward(inputs)
-
-
-class Branches(nn.Module):
-    """A chain that is called twice, and whose layers are called one by one, too."""
-
-    def __init__(self, chain):
-        super().__init__()
-        self.chain = chain
-
-    def forward(self, inputs):
-        seen = [inputs]
-        for layer in self.chain:
-            seen.append(layer(seen[-1]))
-        return self.chain(inputs) + self.chain(self.chain(inputs)) + seen[1] * seen[2]
 
 
 def lin(inputs=5, outputs=5, **options):
     return nn.Linear(inputs, outputs, **options)
 
 
+def small():
+    return nn.Sequential(lin(5, 4), nn.ReLU(), lin(4, 3), nn.ReLU(), lin(3, 5))
+
+
 def tied():
-    layer = lin()
-    return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), layer)
-
-
-def own_forward():
-    network = nn.Sequential(lin(), nn.ReLU(), lin())
-    network[0].forward = MethodType(lambda layer, inputs: 2 * nn.Linear.forward(layer, inputs), network[0])
+    network = nn.Sequential(lin(), nn.ReLU(), lin(), nn.ReLU(), lin())
+    network[2].weight = network[0].weight
     return network
 
 
 NETWORKS = {
-    "layers and ReLUs": lambda: nn.Sequential(lin(5, 4), nn.ReLU(), lin(4, 3), nn.ReLU(), lin(3, 5)),
-    "a ReLU at the end": lambda: Residual(nn.Sequential(lin(), nn.ReLU(), lin(), nn.ReLU())),
+    "layers and ReLUs": small,
+    "an MLP": lambda: MLP(5, 3, [4, 4]),
+    "a linear MLP": lambda: MLP(5, 3, []),
+    "a ReLU at the end": lambda: nn.Sequential(lin(), nn.ReLU(), lin(), nn.ReLU()),
     "two ReLUs": lambda: nn.Sequential(lin(), nn.ReLU(), nn.ReLU(), lin(), nn.ReLU(inplace=True), lin()),
     "another activation": lambda: nn.Sequential(lin(), nn.Tanh(), lin(), nn.ReLU(inplace=True), nn.Tanh(), lin()),
-    "a residual block": lambda: nn.Sequential(lin(), nn.ReLU(), Residual(nn.Sequential(lin(), nn.ReLU(), lin()))),
-    "a product": lambda: nn.Sequential(lin(), Square(), lin(), nn.ReLU(), Square(), lin()),
-    "a shift": lambda: nn.Sequential(lin(), nn.ReLU(), Shift()),
-    "a shift of more": lambda: nn.Sequential(lin(), nn.ReLU(), Shift(), lin(), nn.ReLU(), lin()),
-    "a layer of one's own": lambda: nn.Sequential(lin(), nn.ReLU(), Doubled(5, 5), nn.ReLU(), lin()),
     "no bias": lambda: nn.Sequential(lin(bias=False), nn.ReLU(), lin(), nn.ReLU(), lin(bias=False), nn.ReLU(), lin()),
     "a norm": lambda: nn.Sequential(lin(), nn.LayerNorm(5), nn.ReLU(), lin(), nn.ReLU(), nn.LayerNorm(5), lin()),
-    "chains in a chain": lambda: nn.Sequential(nn.Sequential(lin(), nn.ReLU()), nn.Sequential(lin(), nn.ReLU(), lin())),
-    "one layer in three places": tied,
-    "called twice": lambda: Branches(nn.Sequential(lin(), nn.ReLU(), lin(), nn.ReLU(), lin())),
-    "a forward of its own": own_forward,
+    "a bilinear end": lambda: nn.Sequential(lin(5, 6), nn.ReLU(), nn.GLU(), lin(3, 5), nn.ReLU(), lin()),
+    "chains in a chain": lambda: nn.Sequential(lin(), nn.Sequential(nn.ReLU(), lin()), nn.ReLU(), lin(), nn.ReLU()),
+    "a weight in two places": tied,
     "places": lambda: nn.Sequential(nn.Unflatten(1, (5, 1)), lin(1, 3), nn.ReLU(), lin(3, 1), nn.Flatten()),
+    "convolutions first": lambda: nn.Sequential(nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 2, 2), nn.Flatten(), lin(8, 5)),
 }
 
 
 def pair(name):
     torch.manual_seed(1)
     plain = NETWORKS[name]().double()
-    other = copy.deepcopy(plain)
-    use_chains(other)
-    assert [n for n, _ in other.named_parameters()] == [n for n, _ in plain.named_parameters()]
+    other = chained(plain)
+    assert any(type(module) is Chain for module in other.modules())
+    assert [(n, id(p)) for n, p in other.named_parameters()] == [(n, id(p)) for n, p in plain.named_parameters()]
+    assert not any(type(module) is Chain for module in plain.modules())
     return plain, other
 
 
@@ -122,12 +75,12 @@ def test_runs_of_an_ensemble(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_by_itself(name):
-    found = []
+    results = []
     for network in pair(name):
         inputs = ROWS.clone().requires_grad_()
         outputs = network(inputs)
-        found.append([outputs, *torch.autograd.grad(outputs.sin().sum(), [*network.parameters(), inputs])])
-    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-13)
+        results.append([outputs, *torch.autograd.grad(outputs.sin().sum(), [*network.parameters(), inputs])])
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("shared", ["0.weight", "0.bias", "2.weight", "2.bias"])
@@ -142,39 +95,107 @@ def test_what_runs_share_has_one_gradient(shared):
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_who_looks_sees_the_same(place):
-    seen = []
-    for network in pair("layers and ReLUs"):
-        network[place].register_forward_hook(lambda module, inputs, output: seen.append((*inputs, output)))
-        network(ROWS).sum().backward()
-    torch.testing.assert_close(*seen)
+@pytest.mark.parametrize("views", [1, 3])
+def test_several_vmaps(views):
+    """Runs in the outer one; the inner one knows no runs, or only runs."""
+    networks = pair("layers and ReLUs")
+    stacked = {n: torch.stack([p.detach(), 2 * p.detach(), -p.detach()]) for n, p in networks[0].named_parameters()}
+    inputs = torch.randn(views, 4, 5, dtype=torch.float64)
+    outputs = [
+        vmap(lambda p, of=n: vmap(lambda x: functional_call(of, p, (x,)))(inputs))(stacked) for n in networks
+    ]  # fmt: skip
+    torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-13)
 
 
 def test_frozen_layers_have_no_gradient():
     plain, other = pair("layers and ReLUs")
+    plain[2].requires_grad_(False)
+    gradients = []
     for network in (plain, other):
-        network[2].requires_grad_(False)
         network(ROWS).sum().backward()
-    assert other[2].weight.grad is None and other[2].bias.grad is None
-    torch.testing.assert_close(other[0].weight.grad, plain[0].weight.grad)
+        assert plain[2].weight.grad is None and plain[2].bias.grad is None
+        gradients.append(plain[0].weight.grad.clone())
+        plain.zero_grad()
+    torch.testing.assert_close(*gradients)
 
 
-def test_a_class_of_ones_own_stays_what_it_is():
-    class Halved(nn.Sequential):
-        def forward(self, inputs):
-            return super().forward(inputs) / 2
+class Own(nn.Sequential):
+    """It differentiates inside."""
 
-    network = Halved(lin(), nn.ReLU(), lin())
-    assert not chains_of(network) and not chains_of(nn.Sequential(nn.Flatten(), nn.ReLU()))
+    def forward(self, inputs):
+        outputs = super().forward(inputs)
+        return outputs + grad(lambda rows: super(Own, self).forward(rows).square().sum())(inputs)
 
 
-def test_the_callers_network_has_all_derivatives_still():
-    asked = problem("classification", "mlp")
-    other = with_chains(asked)
-    assert any(type(module) is Chain for module in other.network.modules())
-    assert not any(type(module) is Chain for module in asked.network.modules())
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = small()
+
+    def forward(self, inputs):
+        return self.inner(inputs)
+
+
+class Doubled(nn.Linear):
+    def forward(self, inputs):
+        return 2 * super().forward(inputs)
+
+
+class Deeper(MLP):
+    def forward(self, inputs):
+        return super().forward(inputs) * 2
+
+
+def changed(change):
+    network = small()
+    change(network)
+    return network
+
+
+def patch(module):
+    module.forward = MethodType(lambda layer, inputs: 2 * type(layer).forward(layer, inputs), module)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Own(lin(), nn.ReLU(), lin()),
+        lambda: nn.Sequential(lin(), nn.ReLU(), Own(lin(), nn.ReLU(), lin())),
+        lambda: nn.Sequential(lin(), nn.ReLU(), Doubled(5, 5)),
+        lambda: Wrapped(),
+        lambda: Deeper(5, 2, [3]),
+        lambda: nn.Sequential(nn.Flatten(), nn.ReLU()),
+        lambda: changed(lambda network: network[2].register_forward_hook(lambda *args: None)),
+        lambda: changed(lambda network: network[1].register_forward_pre_hook(lambda *args: None)),
+        lambda: changed(lambda network: network[0].register_full_backward_hook(lambda *args: None)),
+        lambda: changed(lambda network: patch(network[0])),
+        lambda: changed(patch),
+        lambda: changed(lambda network: nn.utils.parametrizations.weight_norm(network[0])),
+    ],
+)  # fmt: skip
+def test_networks_with_a_part_of_their_users_own_stay_what_they_are(make):
+    network = make()
+    assert chained(network) is network
+
+
+def test_whoever_looks_at_all_modules_sees_all(monkeypatch):
+    network = small()
+    with monkeypatch.context() as patched:
+        patched.setattr(nn.Linear, "forward", Doubled.forward)
+        assert chained(network) is network
+    hook = nn.modules.module.register_module_forward_hook(lambda *args: None)
+    assert chained(network) is network
+    hook.remove()
+    assert type(chained(network)) is Chain
+
+
+@pytest.mark.parametrize("kind", ["mlp", "linear"])
+def test_the_callers_network_has_all_derivatives_still(kind):
+    asked = problem("classification", kind)
+    before = copy.deepcopy(asked.network.state_dict())
     training = fimo.FurtherTraining(torch.optim.SGD, lr=0.1, epochs=1, batch_size=8)
-    before = fimo.attribute(asked, ["cg"], training)["CG"]
+    scores = fimo.attribute(asked, ["cg"], training)["CG"]
     fimo.further_train(asked, training, seeds=1)
-    assert (fimo.attribute(asked, ["cg"], training)["CG"] == before).all()
+    np.testing.assert_array_equal(fimo.attribute(asked, ["cg"], training)["CG"], scores)
+    torch.testing.assert_close(asked.network.state_dict(), before, rtol=0, atol=0)
+    assert in_chains(asked).train is asked.train

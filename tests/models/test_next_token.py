@@ -124,11 +124,12 @@ def test_targets_are_cut_with_the_padding_for_a_loss_of_ones_own(loss, weighted,
 
 
 def test_targets_without_places_are_not_cut():
-    """A time and whether it was seen, for one output a sequence."""
-    plain_rows = replace(token_rows(4), targets=torch.rand(4, 2))
-    for rows in (plain_rows, plain_rows.weighted_by(torch.ones(4))):
-        loss = for_rows(as_objective(lambda f, y: f[:, 0] + y.sum(1)), rows)
-        torch.testing.assert_close(loss.loss(torch.zeros(4, 1), rows.targets), rows.plain.targets.sum(1))
+    """A time and whether it was seen, or more numbers than a sequence has places, for a few outputs a sequence."""
+    for outputs, targets in ((1, 2), (2, 10)):
+        plain_rows = replace(token_rows(4), targets=torch.rand(4, targets))
+        for rows in (plain_rows, plain_rows.weighted_by(torch.ones(4))):
+            loss = for_rows(as_objective(lambda f, y: f[:, 0] + y.sum(1)), rows)
+            torch.testing.assert_close(loss.loss(torch.zeros(4, outputs), rows.targets), rows.plain.targets.sum(1))
 
 
 @pytest.mark.parametrize("label", ["CG", "EK-FAC", "DataInf"])

@@ -8,7 +8,7 @@ import torch
 from torch.func import grad, vmap
 
 from fimo.models import sparse
-from fimo.models.chain import use_chains
+from fimo.models.chain import chained
 from fimo.models.mlp import MLP
 from fimo.models.sparse import dense, sparse_linear
 
@@ -50,13 +50,23 @@ def test_runs_of_an_ensemble(relu, shared, few, monkeypatch):
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-14)
 
 
+def test_a_row_that_overflows_is_that_of_its_runs():
+    """The third run has another row in the place of one that is infinite."""
+    inputs, weights = rows(3, 4), torch.randn(3, 2, FEATURES, dtype=torch.float64, requires_grad=True)
+    for tensor in inputs.values():
+        tensor[:] = tensor[:1].clone()
+    inputs["values"][:2, 1], inputs["values"][2, 1] = torch.inf, 1
+    outputs = vmap(sparse_linear)(inputs, weights, torch.zeros(3, 2, dtype=torch.float64))
+    gradient = torch.autograd.grad(outputs, weights, torch.ones_like(outputs))[0]
+    assert gradient.isfinite().flatten(1).all(1).tolist() == [False, False, True]
+
+
 @pytest.mark.parametrize("chain", [False, True])
 @pytest.mark.parametrize("hidden", [[], [6], [6, 5]])
 def test_a_network_is_the_same_in_both_modes_and_on_dense_rows(hidden, chain):
     network, inputs = MLP(FEATURES, 2, hidden, sparse=True).double(), rows(7)
     plain = deepcopy(network).eval()
-    if chain:
-        use_chains(network)
+    network = chained(network) if chain else network
     assert network.first.weight.mT.is_contiguous()
     found = [network.train(mode)(inputs) for mode in (True, False)]
     for outputs in found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from fimo.further_training.evaluation import blocks, rows_at_once, test_losses, 
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.modes import parameters_of_run, rng_seeded, statistics_of, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
-from fimo.further_training.stacking import channels_last, copies, memory_order, with_chains
+from fimo.further_training.stacking import channels_last, copies, in_chains, memory_order
 from fimo.problem import Parameters, Problem
 from fimo.row_weights import by_row
 from fimo.rows import Inputs, map_inputs
@@ -92,7 +92,8 @@ class Ensemble:
         autocast: torch.dtype | None = None,
         stacked: bool = True,
     ) -> None:
-        problem = problem if autocast else with_chains(problem)
+        self.named = problem.network  # in messages, and in the memory of what `vmap` takes
+        problem = problem if autocast else in_chains(problem)
         self.problem = problem if stacked else channels_last(problem)
         self.clip, self.size, self.autocast = clip, len(groups), autocast
         test_blocks = blocks(problem.test, rows_at_once(problem, min(runs_per_chunk, self.size)))
@@ -210,20 +211,19 @@ class Ensemble:
 
     def _vmap_works(self, calls: int) -> bool:
         """Whether `vmap` takes network and loss; if not, runs go one after another, with the same results."""
-        network, rows = self.problem.network, self.problem.train[slice(0, 2)]
         parameters = copies(self.problem.parameters, 2)
         theta = [parameter.requires_grad_() for parameter in parameters.values()]
         # Stacked like those of a step: where the data decide which way a network takes, that is what vmap can't follow.
+        rows = self.problem.train[slice(0, 2)]
         inputs, targets = (map_inputs(lambda part: torch.stack([part] * 2), part) for part in rows)
 
         def losses(parameters: Parameters, inputs: Inputs, targets: Tensor) -> Tensor:
             return self.problem.objective.loss(self.problem.outputs(parameters, inputs), targets)
 
         arguments, what = (parameters | copies(self.statistics, 2), inputs, targets), "runs of further training"
-        with training_mode(network, True, bool(self.statistics)), rng_seeded(0):
-            return vmap_works(
-                losses, arguments, randomness="same", what=what, network=network, calls=calls, differentiated=theta
-            )
+        about: dict[str, Any] = {"what": what, "network": self.named, "calls": calls, "differentiated": theta}
+        with training_mode(self.problem.network, True, bool(self.statistics)), rng_seeded(0):
+            return vmap_works(losses, arguments, randomness="same", **about)
 
 
 def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fimo.models.chain import chains_of, use_chains
+from fimo.models.chain import chained
 from fimo.problem import Parameters, Problem, copied
 
 
@@ -47,19 +47,13 @@ def channels_last(problem: Problem) -> Problem:
     return replace(problem, network=network)
 
 
-def with_chains(problem: Problem) -> Problem:
-    """A problem whose network has no copies in its chains of linear layers, see `fimo.models.chain`.
+def in_chains(problem: Problem) -> Problem:
+    """A problem whose network writes less to memory in training, where it has that form: see `fimo.models.chain`.
 
     Args:
-        problem: it stays as it is.
-
-    Returns:
-        The problem with a copy of its network, or itself where there are none.
+        problem: it stays as it is; the layers are its own.
     """
-    if not chains_of(problem.network):
-        return problem
-    use_chains(network := copied(problem.network))
-    return replace(problem, network=network)
+    return replace(problem, network=copied(problem.network, chained))
 
 
 def memory_order(tensor: Tensor) -> list[int]:

@@ -1,27 +1,32 @@
-"""Chains of linear layers and ReLUs without copies in between, for networks that are trained and nothing else.
+"""Chains of layers without copies in between, for networks that are trained and nothing else.
 
 A linear layer makes a product, adds a bias and, as a rule, has a ReLU behind it. Autograd writes a new tensor for each,
 and one more on the way back; in a small network, writing them takes a CPU nearly as long as the products do. Here they
-are one tensor. Nobody else sees it: a product is new, and in an `nn.Sequential` nobody stands between a ReLU and
-the linear layer behind it. Outputs and gradients are the same.
+are one tensor. Nobody else sees it: a product is new, and nobody stands between a ReLU and the linear layer behind it.
+Outputs and gradients are the same.
 
-Chains have a gradient by backpropagation, and no other derivative: no Hessian, and no product of the Jacobian with a
-vector. So they are for further training, and not for the methods.
+A chain has a gradient by backpropagation, and no other derivative: no Hessian, and no product of the Jacobian with a
+vector. So it is for further training and not for the methods, and only for networks without a part of their user's own,
+which might differentiate inside.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.module import _has_any_global_hook
 
 from fimo.models.in_place import activated_, masked_
 from fimo.models.sparse import sparse_linear
 from fimo.rows import Inputs
 
+TORCHS = "torch.nn.modules."
 # With what others may see what goes through a module, or change it.
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -40,39 +45,46 @@ class Chain(nn.Sequential):
         while layers:
             layer = layers.pop(0)
             if _is_linear(layer) and _are_rows(passed):
-                relu = len(layers) > 1 and _is(layers[0], nn.ReLU) and _is_linear(layers[1])
+                relu = len(layers) > 1 and type(layers[0]) is nn.ReLU and _is_linear(layers[1])
                 passed, layers = linear(passed, layer.weight, layer.bias, relu), layers[relu:]
             else:
                 passed = layer(passed)
         return passed
 
 
-def chains_of(network: nn.Module) -> list[nn.Sequential]:
-    """The modules of a network that are an `nn.Sequential` with a linear layer.
+class HasChain(ABC):
+    """A network with another form of itself that is a chain."""
+
+    @abstractmethod
+    def chained(self) -> nn.Module:
+        """The same network, with the same layers, in this form."""
+
+
+def chained(network: nn.Module) -> nn.Module:
+    """A network in this form, with the same layers: an `nn.Sequential` of torch's own modules, or what has `chained`.
 
     Args:
         network: it stays as it is.
+
+    Returns:
+        The network in this form, or itself where it is none of these, or somebody looks at what goes through it.
     """
-    return [module for module in network.modules() if type(module) is nn.Sequential and any(map(_is_linear, module))]
+    if _has_any_global_hook() or not all(map(_is_torchs, list(network.modules())[1:])):
+        return network
+    if type(network) is nn.Sequential and _is_torchs(network) and any(map(_is_linear, network)):
+        return Chain(OrderedDict(network._modules))
+    return network.chained() if isinstance(network, HasChain) else network
 
 
-def use_chains(network: nn.Module) -> None:
-    """Give all of these modules the other form.
-
-    Args:
-        network: it is changed.
-    """
-    for module in chains_of(network):
-        module.__class__ = Chain
-
-
-def _is(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module does what this very class does, and nobody looks at what goes through it."""
-    return type(module) is kind and "forward" not in vars(module) and not any(getattr(module, name) for name in HOOKS)
+def _is_torchs(module: nn.Module) -> bool:
+    """Whether a module does what its class in torch does, and nobody looks at what goes through it."""
+    kind = type(module)
+    own = kind.__module__.startswith(TORCHS) and kind.forward.__module__.startswith(TORCHS)
+    return own and "forward" not in vars(module) and not any(getattr(module, name) for name in HOOKS)
 
 
 def _is_linear(module: nn.Module) -> bool:
-    return _is(module, nn.Linear) and module.bias is not None
+    return type(module) is nn.Linear and module.bias is not None
 
 
 def _are_rows(inputs: Any) -> bool:
@@ -97,7 +109,7 @@ def linear(inputs: Inputs, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """One layer, or with an axis `run` in front of all or some the layers of all runs."""
+    """One layer, or with an axis `run` in front of everything the layers of all runs."""
 
     @staticmethod
     def forward(inputs: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
@@ -122,9 +134,10 @@ class _Linear(torch.autograd.Function):
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], rows: Tensor, *others: Any) -> tuple[Tensor, int]:
-        rows = rows.expand(info.batch_size, *rows.shape) if in_dims[0] is None else rows.movedim(in_dims[0], 0)
-        others = tuple(
-            part if dim is None else part.movedim(dim, 0) for part, dim in zip(others, in_dims[1:], strict=True)
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
+        *parts, relu = inputs
+        # What all runs share has the axis too, so that those of several `vmap`s stand in one order.
+        rows, weight, bias = (
+            part[None] if dim is None else part.movedim(dim, 0) for part, dim in zip(parts, in_dims[:-1], strict=True)
         )
-        return _Linear.apply(rows, *others), 0
+        return _Linear.apply(rows.expand(info.batch_size, *rows.shape[1:]), weight, bias, relu), 0

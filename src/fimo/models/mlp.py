@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from itertools import pairwise
 
 from torch import Tensor, nn
 
 from fimo.errors import UserError
-from fimo.models.chain import Chain
+from fimo.models.chain import Chain, HasChain
 from fimo.models.sparse import dense, sparse_linear
 from fimo.rows import Inputs
 
 
-class MLP(nn.Module):
+class MLP(nn.Module, HasChain):
     """Linear layers with ReLU between them: inputs – hidden – … – hidden – outputs.
 
     The parameters are named `linear_relu_stack.{0,2,4,…}.{weight,bias}`, as in the weight files of the paper's
@@ -46,6 +48,14 @@ class MLP(nn.Module):
     def first(self) -> nn.Linear:
         """The layer that sees the inputs."""
         return self.linear_relu_stack[0]  # type: ignore[return-value]
+
+    def chained(self) -> MLP:
+        """The same network, with the same layers, for training alone: see `fimo.models.chain`."""
+        if type(self) is not MLP:
+            return self
+        other = copy(self)
+        other._modules = {"linear_relu_stack": Chain(OrderedDict(self.linear_relu_stack._modules))}
+        return other
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Outputs `[row, output]` from rows `[row, input]`, or sparse ones (`columns`, `values` `[row, entry]`)."""

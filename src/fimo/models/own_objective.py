@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,14 +19,15 @@ class OwnObjective(Objective):
 
     Args:
         given: `loss(outputs, targets) -> [row]`, or an object with it.
-        of_sequences: whether targets have a place for each of a padded sequence: they are cut as the outputs are.
+        lengths: that sequences may be cut to, where they are padded and so are their targets. Outputs that are as long
+            are taken to be cut, and the targets are cut, too.
     """
 
     output_axes = None
     metrics_are_means = True  # it has none
 
-    def __init__(self, given: Any, of_sequences: bool = False) -> None:
-        self.given, self.of_sequences = given, of_sequences
+    def __init__(self, given: Any, lengths: frozenset[int] = frozenset()) -> None:
+        self.given, self.lengths = given, lengths
         self._loss = given.loss if hasattr(given, "loss") else given
 
     def __repr__(self) -> str:
@@ -42,10 +43,13 @@ class OwnObjective(Objective):
         settings = ", ".join(f"{key}={value!r}" for key, value in vars(self.given).items())
         return f"{type(self.given).__qualname__}({settings})"
 
-    @cached_property
-    def for_sequences(self) -> OwnObjective:
-        """The same for sequences with targets `[row, place, …]`."""
-        return self if self.of_sequences else OwnObjective(self.given, of_sequences=True)
+    def for_lengths(self, lengths: frozenset[int]) -> OwnObjective:
+        """The same for other rows; itself where they have the same lengths.
+
+        Args:
+            lengths: see above.
+        """
+        return self if lengths == self.lengths else OwnObjective(self.given, lengths)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The caller's; that of a module with tensors of its own where the outputs are.
@@ -57,7 +61,7 @@ class OwnObjective(Objective):
         Returns:
             `[row]`, in the dtype of the outputs.
         """
-        if self.of_sequences and outputs.dim() > 1:
+        if outputs.dim() > 1 and outputs.shape[1] in self.lengths:
             targets = targets[:, : outputs.shape[1]]
         if self._loss is self.given and isinstance(self.given, nn.Module):
             tensors = {name: _like(outputs, tensor) for name, tensor in _tensors(self.given).items()}

@@ -103,7 +103,7 @@ def _table_gradient(columns: Tensor, values: Tensor, gradient: Tensor, features:
         used, rows = _compact(columns, values)
         return total.index_copy_(1, used, rows.mT @ gradient)
     if same.any():
-        used, rows = _compact(columns[0], values[0] * same[:, None])
+        used, rows = _compact(columns[0], values[0].where(same[:, None], 0))
         total.index_copy_(1, used, rows.mT @ gradient)
     if not same.all():
         entries = gradient[:, ~same, None] * values[:, ~same, :, None]

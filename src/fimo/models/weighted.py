@@ -168,15 +168,16 @@ def for_rows(objective: Objective, rows: Rows, counted: bool = True) -> Objectiv
         The objective.
     """
     given = objective.given if isinstance(objective, Weighted) else objective
-    if isinstance(given, OwnObjective) and _have_places(rows):
-        given = given.for_sequences
+    if isinstance(given, OwnObjective):
+        given = given.for_lengths(_lengths_of_targets(rows))
     return given if rows.target_shape is None else Weighted(given, rows.target_shape, counted)
 
 
-def _have_places(rows: Rows) -> bool:
-    """Whether rows are padded sequences whose targets have an axis of their places."""
+def _lengths_of_targets(rows: Rows) -> frozenset[int]:
+    """The lengths of padded sequences whose targets may have a number for each place; empty for all others."""
     form = rows.targets.shape[1:] if rows.target_shape is None else rows.target_shape
-    return rows.lengths is not None and len(form) > 0 and form[0] >= int(rows.lengths.max())
+    lengths = [] if rows.lengths is None else rows.lengths.unique().tolist()
+    return frozenset(lengths if lengths and len(form) and form[0] >= lengths[-1] else [])
 
 
 def _sizes(rows: Rows) -> dict[str, list[int]]:

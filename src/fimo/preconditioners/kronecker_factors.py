@@ -156,9 +156,10 @@ class KroneckerFactors(Preconditioner):
         dampings = {p: self.damping.value(source, partial(float, means[p])) for p in bases if p not in zero}
         self.layers = [(bases[path], eigenvalues[path] + damping) for path, damping in dampings.items()]
         if not self.layers:
+            other = "another method" if self.kind == "empirical_fisher" else "curvature=empirical_fisher"
             raise MethodFailed(
                 f"{self.label} divides by a curvature, and that of {problem.objective!r} is 0 at all training rows: "
-                "choose curvature=empirical_fisher, which is made of gradients."
+                f"choose {other}."
             )
         self.diagnostics |= {"damping": str(self.damping), "damping_value": dampings}
         covered = {name for basis, _ in self.layers for name in basis.names}
