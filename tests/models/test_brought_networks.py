@@ -154,3 +154,32 @@ def test_sequences_are_not_cut_where_padding_counts(caplog):
         alone.append(fimo.attribute(some, "grad_dot")["Grad-Dot"].values[0])
     np.testing.assert_allclose(together, alone, rtol=1e-12)
     assert text_problem().train.lengths is not None  # that network has a mask
+
+
+class OneInTwoPlaces(nn.Module):
+    """The same module under two names, as in a network with two arms; `alone` has one name and is called twice."""
+
+    def __init__(self, alone=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.left = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3))
+        if not alone:
+            self.right = self.left
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, inputs):
+        right = getattr(self, "right", self.left)
+        return self.head(torch.tanh(torch.cat([self.left(inputs), right(2 * inputs)], 1)))
+
+
+def test_a_module_in_two_places_is_one():
+    settings = {"lr": 0.1, "epochs": 2, "batch_size": 8, "dtype": torch.float64}
+    training = fimo.FurtherTraining(torch.optim.SGD, batch_norm="updated", leave_out="drop", **settings)
+    theirs = OneInTwoPlaces().double()
+    ones = [question(network).to(dtype=torch.float64) for network in (theirs, OneInTwoPlaces(alone=True))]
+    golds = [fimo.further_train(one, training, seeds=1)["loss_left_out"] for one in ones]
+    np.testing.assert_allclose(*golds, rtol=1e-12)
+    for label in ("grad_dot", "cg", "unrolled_gn"):
+        scores = [next(iter(fimo.attribute(one, label, training).values())) for one in ones]
+        np.testing.assert_allclose(*scores, rtol=1e-6, atol=1e-9)
+    assert theirs.left is theirs.right and isinstance(theirs.left[0].weight, nn.Parameter)

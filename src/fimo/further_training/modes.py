@@ -15,13 +15,9 @@ from fimo.problem import Parameters, Problem, copied
 
 
 def statistics_of(network: nn.Module) -> Parameters:
-    """The running statistics of all batch normalisation, by name."""
-    return {
-        f"{path}.{name}" if path else name: buffer
-        for path, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        for name, buffer in module.named_buffers(recurse=False)
-    }
+    """The running statistics of all batch normalisation, by name; those in several places have the first one's."""
+    norms = {path for path, module in network.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    return {name: buffer for name, buffer in network.named_buffers() if name.rpartition(".")[0] in norms}
 
 
 def require_no_other_state(problem: Problem) -> None:
