@@ -109,7 +109,10 @@ def rank(
 
 
 class Verification(removal.Verification):
-    """What rankings predict beside what further training without the rows that they name does."""
+    """What rankings predict beside what further training without the rows that they name does.
+
+    `table` and `agreement` are data frames, see `fimo.comparison.removal.Verification`.
+    """
 
     def figure(self, title: str = "") -> Figure:
         """The mean effect over the share of the rows that leave, a line for each method."""
