@@ -103,3 +103,12 @@ def test_seeds_of_any_kind_are_the_same_seeds(seeds):
 def test_one_amount_is_a_list_of_one():
     rankings = [fimo.rank(made()["p"], "unrolled_gn", made()["t"], 2, amounts) for amounts in (1, [1.0])]
     pd.testing.assert_frame_equal(rankings[0].rows, rankings[1].rows)
+
+
+def test_a_method_that_does_not_know_the_optimizer_is_left_out(caplog):
+    problem = made()["p"]
+    training = fimo.FurtherTraining(torch.optim.RMSprop, lr=1e-3, epochs=1, batch_size=8)
+    assert list(fimo.attribute(problem, ["grad_dot", "unrolled_gn"], training)) == ["Grad-Dot"]
+    assert "Unrolled-GN has no scores and is left out: " in caplog.text and "found RMSprop" in caplog.text
+    with pytest.raises(fimo.UserError, match="found RMSprop"):
+        fimo.attribute(problem, "unrolled_gn", training)

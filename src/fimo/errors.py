@@ -1,5 +1,9 @@
 """The exceptions that are meant for the user and not for the programmer."""
 
+from __future__ import annotations
+
+import re
+
 
 class UserError(Exception):
     """Something the user can put right: the message says what was expected, what was found and what to do."""
@@ -27,7 +31,7 @@ def short(reason: BaseException, length: int = 160) -> str:
     Returns:
         Its text, or the name of its type where it has none.
     """
-    text = " ".join(str(reason).split()).split(". Please ")[0]
+    text = re.split(r"\W+please (?:file|submit|open)\b", " ".join(str(reason).split()), flags=re.IGNORECASE)[0]
     return text[:length].rstrip(".") or type(reason).__name__
 
 

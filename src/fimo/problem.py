@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -15,22 +14,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.groups import Groups
+from fimo.models.copies import COPIES, copied, copy_of
 from fimo.models.frozen_part import Mode, precomputed
 from fimo.models.function_of_rows import half_alone, same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
 from fimo.models.objective import Objective
 from fimo.models.own_objective import as_objective
 from fimo.models.parameter_choice import ALL, chosen_names, log_choice, set_theta, theta_of
-from fimo.models.requirements import copy_of, ready, require_real_parameters, require_watched
+from fimo.models.requirements import ready, require_real_parameters, require_watched
 from fimo.models.weighted import alike, for_rows, rows_for
 from fimo.rows import Inputs, Rows
 
 logger = logging.getLogger(__name__)
 
 Parameters = dict[str, Tensor]
-
-# Networks that problems have copied, so that no problem made of another copies them again.
-_copies: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True, init=False)
@@ -97,9 +94,9 @@ class Problem:
             train=rows_for(network, objective, train, "train"), test=rows_for(network, objective, test, "test")
         )
         objective = for_rows(objective, examples["train"])
-        if made_anew := network not in _copies:
+        if made_anew := network not in COPIES:
             network = ready(copy_of(network), objective, examples["train"])
-            _copies.add(network)
+            COPIES.add(network)
             if not same_when_cut(network, examples["train"]):
                 logger.info("sequences keep all of their padding: it changes the outputs of %s", type(network).__name__)
                 examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
@@ -210,7 +207,7 @@ class Problem:
         if made is None:
             return self
         network, train, test = made
-        _copies.add(network)
+        COPIES.add(network)
         return replace(self, network=network, train=train, test=test)
 
     def in_precision(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Problem:
@@ -241,10 +238,3 @@ class Problem:
         """
         train, test = self.train.to(device, dtype), self.test.to(device, dtype)
         return replace(self, network=cast(copied(self.network), device, dtype), train=train, test=test)
-
-
-def copied(network: nn.Module, made: Callable[[nn.Module], nn.Module] = copy_of) -> nn.Module:
-    """A copy of a network, or what else is made of it, that problems take as it is, without another copy."""
-    network = made(network)
-    _copies.add(network)
-    return network

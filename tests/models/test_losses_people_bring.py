@@ -47,6 +47,29 @@ def gaussian_by_hand(outputs, targets):
     return (outputs[:, 1] + (outputs[:, 0] - targets[:, 0]).square() / outputs[:, 1].exp()) / 2
 
 
+class Counting:
+    """It weighs its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def loss(self, outputs, targets):
+        self.calls += 1
+        return each(outputs, targets) * self.calls
+
+
+class Running(nn.Module):
+    """A mean over the batches that it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("level", torch.ones(()))
+
+    def forward(self, outputs, targets):
+        self.level.mul_(0.9).add_(0.1 * torch.softmax(outputs.detach(), -1).mean())
+        return each(outputs, targets) / self.level
+
+
 @pytest.mark.parametrize(
     "own, same, targets",
     [
@@ -94,6 +117,10 @@ def test_rows_one_after_another_are_said(caplog):
         (lambda f: f.sum(1), CLASSES, r"and targets \[4\] of torch.int64 \(TypeError: .*takes 1 positional argument"),
         (lambda f, y: f[:, 7], CLASSES, r"\(IndexError: index 7 is out of bounds for dimension 1 with size 2\)\."),
         (lambda f, y: [1.0] * len(f), CLASSES, "must give a tensor, a number for each row, found a list"),
+        (nn.MSELoss(reduction="none"), NUMBERS[:, None].repeat(1, 2), r"found \[4, 2\] .*: outputs, and targets that"),
+        (Counting(), CLASSES, r"Counting\(calls=0\) changes its own state where it is called, to Counting\(calls=1\)"),
+        (Running(), CLASSES, r"Running\(level=1.0\) changes its own state .*, to Running\(level=0.9"),
+        (fimo.CrossEntropy, CLASSES, r"must be an object, found the class CrossEntropy: call it, CrossEntropy\(\)\."),
         (lambda f, y: None, CLASSES, "must give a tensor, a number for each row, found a NoneType"),
         (lambda f, y: (f[:, 0] - y) ** 2, NUMBERS, r"\[4\], found \[4, 4\] for outputs \[4, 2\] of torch.float32"),
         (lambda f, y: each(f.detach(), y), CLASSES, "has no gradient. .* in its forward, or in a loss of one's"),

@@ -26,7 +26,7 @@ from fimo.api.arguments import (
 from fimo.comparison import tables
 from fimo.devices import device_named
 from fimo.effect import diverged
-from fimo.errors import MethodFailed, UserError
+from fimo.errors import MethodFailed, Unavailable, UserError
 from fimo.further_training.progress import Progress
 from fimo.further_training.seeds import train_seeds
 from fimo.further_training.settings import FurtherTraining
@@ -179,7 +179,7 @@ def of_each(
         for method in methods:
             try:
                 scored = compute(method, placed(method.dtype))
-            except MethodFailed as reason:
+            except (MethodFailed, Unavailable) as reason:  # the latter of an optimiser that the method doesn't know
                 if len(methods) == 1:
                     raise
                 failed[method.label] = str(reason)

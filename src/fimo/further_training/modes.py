@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from fimo.errors import UserError
+from fimo.models.copies import copied
 from fimo.models.function_of_rows import changes, state_of
-from fimo.problem import Parameters, Problem, copied
+from fimo.problem import Parameters, Problem
 
 
 def statistics_of(network: nn.Module) -> Parameters:

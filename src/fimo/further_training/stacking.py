@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fimo.models.chain import chained
-from fimo.problem import Parameters, Problem, copied
+from fimo.models.copies import copied
+from fimo.problem import Parameters, Problem
 
 
 def copies(tensors: Parameters, count: int) -> Parameters:

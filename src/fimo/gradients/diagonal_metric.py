@@ -15,7 +15,8 @@ from fimo.gradients.cotangents import of_loss
 from fimo.gradients.rescaled import rescaled, rescaled_name
 from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
-from fimo.problem import Parameters, Problem, copied
+from fimo.models.copies import copied
+from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs
 
 

@@ -23,10 +23,16 @@ def require_number_for_each_row(function: Objective, outputs: Tensor, targets: T
     Raises:
         UserError: with what it was called with, and what usually causes it.
     """
-    name, count = f"The {what} {function!r}", len(outputs)
+    before, count = repr(function), len(outputs)  # with its settings, and the tensors of a module
+    name = f"The {what} {before}"
     numbers = _called(function, outputs, targets, name)
+    if repr(function) != before:
+        raise UserError(
+            f"{name} changes its own state where it is called, to {function!r}: it has to be the same each time."
+        )
     if numbers.shape != (count,):
-        advice = ": take no mean over the rows" if numbers.dim() == 0 else ""
+        behind = ": outputs, and targets that are real numbers, come as [row, output], so take .mean(-1) in the end"
+        advice = ": take no mean over the rows" if numbers.dim() == 0 else behind if numbers.dim() == 2 else ""
         raise UserError(
             f"{name} must give a {'loss' if what == 'objective' else 'number'} for each row, [{count}], found "
             f"{list(numbers.shape)} for {_described(outputs, targets)}{advice}."

@@ -6,7 +6,6 @@ usually causes it.
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fimo.errors import UserError, short
+from fimo.models.copies import copy_of
+from fimo.models.finite_rows import require_finite_rows
 from fimo.models.function_of_outputs import require_number_for_each_row
 from fimo.models.function_of_rows import outputs_at, require_same_outputs, require_same_state
 from fimo.models.interface import adapt, unwrapped
@@ -56,6 +57,7 @@ def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | 
             logger.info("the network %s is taken out of its %s", type(network).__name__, ", ".join(wrappers))
         network = adapt(network, few.inputs)
         require_outputs(network, few, outputs, objective.output_axes)
+        require_finite_rows(network, objective, train, "train")
         require_same_state(network, few.inputs)
         require_same_outputs(network, few.inputs)
         require_gradients(network, objective, few, train)
@@ -186,38 +188,7 @@ def require_watched(network: nn.Module, watched: Objective, test: Rows, what: st
     outputs = outputs_at(network, few.inputs)
     watched.require_targets(outputs, test.targets)
     require_number_for_each_row(without_weights(watched), outputs, few.plain.targets, what)
-
-
-def copy_of(network: nn.Module) -> nn.Module:
-    """A copy of a network, with a module for each place; a trainer that it is attached to is not copied.
-
-    Raises:
-        UserError: where torch can't copy it.
-    """
-    trainer = getattr(network, "_trainer", None)  # of a Lightning module
-    try:
-        return _with_a_module_for_each_place(copy.deepcopy(network, {} if trainer is None else {id(trainer): None}))
-    except (RuntimeError, TypeError) as reason:
-        raise UserError(
-            f"The network {type(network).__name__} can't be copied ({short(reason)}). The usual cause is the old "
-            "torch.nn.utils.weight_norm or spectral_norm: take those of torch.nn.utils.parametrizations."
-        ) from reason
-
-
-def _with_a_module_for_each_place(network: nn.Module) -> nn.Module:
-    """The network, where a module that has several places is several modules with the same tensors.
-
-    `torch.func.functional_call` would leave the tensors that it is given in such a module.
-    """
-    placed: set[nn.Module] = set()
-    for module in list(network.modules()):
-        for name, child in list(module._modules.items()):  # named_children gives each of them once
-            if child in placed:
-                tensors = {id(tensor): tensor for tensor in (*child.parameters(), *child.buffers())}
-                setattr(module, name, copy.deepcopy(child, tensors))
-            elif child is not None:
-                placed.add(child)
-    return network
+    require_finite_rows(network, watched, test, "test")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_unflatten
 
-from fimo.models.requirements import copy_of
+from fimo.models.copies import copy_of
 from fimo.rows import Inputs, rows_of
 
 # How the names of stored outputs, and those of the inputs proper beside them, begin.

@@ -12,10 +12,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from fimo.errors import UserError, short
+from fimo.models.copies import copy_of
 from fimo.models.evaluation import metrics
 from fimo.models.fitting import fit
 from fimo.models.objective import Objective
-from fimo.models.requirements import copy_of
 from fimo.rows import Rows, map_inputs
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {

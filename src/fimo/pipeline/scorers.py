@@ -16,8 +16,9 @@ import xarray as xr
 
 from fimo.errors import MethodFailed, UserError, short
 from fimo.further_training.settings import FurtherTraining
+from fimo.models.copies import copied
 from fimo.pipeline.methods import Method, Scored
-from fimo.problem import Problem, copied
+from fimo.problem import Problem
 from fimo.ranking import all_left_out, rank_scores
 
 AXES = ("test", "left_out")

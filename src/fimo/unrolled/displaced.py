@@ -11,9 +11,10 @@ import torch
 from fimo.errors import UserError
 from fimo.gradients.footprint import activation_bytes
 from fimo.memory import BLOCK_BYTES
+from fimo.models.copies import copied
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
-from fimo.problem import Parameters, Problem, copied
+from fimo.problem import Parameters, Problem
 from fimo.unrolled.unrolled_gauss_newton import UnrolledGaussNewton
 from fimo.views import View
 
