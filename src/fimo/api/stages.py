@@ -149,7 +149,8 @@ def methods_of(methods: Any, training: FurtherTraining | None, problem: Problem)
     chosen = [_method(method, training, problem) for method in methods]
     labels = [method.label for method in chosen]
     if len(set(labels)) < len(labels):
-        raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
+        advice = "give functions names of their own, as def does" if "<lambda>" in labels else "give them other labels"
+        raise UserError(f"method labels must differ from each other, found {', '.join(labels)}: {advice}.")
     return chosen
 
 

@@ -216,7 +216,7 @@ def _agreement(table: pd.DataFrame, predicted: xr.DataArray, mean: xr.DataArray)
     lines = []
     for label in predicted["method"].values.tolist():
         own = table[table["method"] == label]
-        own = own[own["measured_mean"].notna()]
+        own = own[own["measured_mean"].notna() & (own["measured_mean"] != 0)]  # an effect of exactly 0 has no sign
         right = np.sign(own["predicted"]) == np.sign(own["measured_mean"])
         pairs = zip(predicted.sel({"method": label}).values, mean.values, strict=True)
         known = [(guess[has], effects[has]) for guess, effects in pairs if (has := np.isfinite(guess)).sum() > 1]
