@@ -102,12 +102,8 @@ def require_losses_and_scores(scores: object, gold: object) -> None:
         raise _wrong("compare", "scores", "what fimo.attribute returns, a mapping of labels to arrays", scores)
     for label, score in scores.items():
         if not isinstance(score, xr.DataArray) or not {"test", "left_out"} <= set(score.dims):
-            raise _wrong(
-                "compare",
-                f"scores[{label!r}]",
-                "an xarray.DataArray [test, left_out], such as xr.DataArray(numbers, [gold.test, gold.left_out])",
-                score,
-            )
+            what = "an xarray.DataArray [test, left_out], such as xr.DataArray(numbers, [gold.test, gold.left_out])"
+            raise _wrong("compare", f"scores[{label!r}]", what, score)
     if not scores:
         raise _wrong("compare", "scores", "the scores of one method or more", scores)
     left_out = gold["left_out"].to_index()
