@@ -205,8 +205,9 @@ class Comparison(tables.Comparison):
     """How well scores agree with the gold standard: tables, and a figure of them.
 
     Attributes:
-        curves: a row for each method, adjustment and step: `epoch`; mean over test examples and standard error (`_sem`)
-            of `cosine`, `pearson` and `spearman`, from −1 to 1, NaN where there is none; `n_test` and `n_seeds`.
+        curves: a row for each method, adjustment and step: `epoch`; `cosine_mean` and `cosine_sem`, mean over test
+            examples and standard error, and so for `pearson` and `spearman`, from −1 to 1, NaN where there is none
+            (as where further training changes nothing); `n_test` and `n_seeds`.
         seeds: a row for each method, adjustment and number of seeds: the same cosine at the best step.
         reliability: a row for each adjustment and step: of the gold standard, and its root, the `ceiling`.
         watched: what is measured at the test examples; None for their loss.

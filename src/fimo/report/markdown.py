@@ -55,6 +55,8 @@ def markdown_table(comparison: Comparison, methods: Mapping[str, Mapping[str, An
         f"Centred (eq. 13 and 17), mean ± standard error over {counts.max()} test examples"
         f"{f' ({fewer})' if fewer else ''}; the gold standard is the mean over {seeds}.",
     ]
+    if not counts.max():
+        lines += ["", "No test example has effects that differ: further training changed nothing, or diverged."]
     sentences = [f"{label}: {note}." for label, facts in methods.items() for note in facts.get("notes", [])]
     return "\n".join([*lines, *(f"\n{note}" for note in [*sentences, *notes])]) + "\n"
 
