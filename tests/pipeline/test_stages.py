@@ -134,7 +134,7 @@ def test_further_training_that_diverges_altogether_still_writes_what_there_is(tm
     assert (tmp_path / "results/diabetes/curves.png").is_file()
 
 
-def test_further_training_that_changes_nothing_is_told(tmp_path, capsys):
+def test_further_training_that_changes_nothing_is_told(tmp_path):
     assert app(tmp_path, *QUICK, "optimizer.lr=1e-30") == 0
     assert "over 0 test examples" in (text := (tmp_path / "results/diabetes/table.md").read_text())
     assert "No test example has effects that differ: further training changed nothing, or diverged." in text
