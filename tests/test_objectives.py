@@ -126,7 +126,7 @@ def test_what_is_cut_off_or_put_in_its_place_is_noted():
     "objective, text",
     [
         (3, "must be one of fimo's .*, a function loss.* found 3"),
-        (fimo.CrossEntropy, "must be one of fimo's .*found <class"),
+        (fimo.CrossEntropy, r"found the class CrossEntropy: call it, CrossEntropy\(\)"),
         (
             lambda outputs, targets: (outputs - targets).square().mean(),
             r"must give a loss for each row, \[4\], found \[\]",

@@ -193,10 +193,9 @@ def test_rows_of_any_gradients_are_no_reason_to_refuse_factors(scale):
 
 
 def test_a_row_that_is_not_finite_is_no_reason_either():
-    inputs = ROWS.clone()
-    inputs[5, 1] = torch.nan
     network = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 2)).double().eval()
-    one = question(network, inputs, LABELS, fimo.CrossEntropy(), test=slice(10, 14))
+    one = question(network, ROWS.clone(), LABELS, fimo.CrossEntropy(), test=slice(10, 14))
+    one.train.inputs[5, 1] = torch.nan  # later: a problem is not made of it
     norms = GradientSource(one)(one.train).norms()
     assert norms.isnan().nonzero().flatten().tolist() == [5]
 
