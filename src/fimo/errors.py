@@ -31,7 +31,8 @@ def short(reason: BaseException, length: int = 160) -> str:
     Returns:
         Its text, or the name of its type where it has none.
     """
-    text = re.split(r"\W+please (?:file|submit|open)\b", " ".join(str(reason).split()), flags=re.IGNORECASE)[0]
+    line = " ".join(str(reason).split())
+    text = re.split(r"\W+please (?:file|submit|open) (?:an?|us)\b", line, flags=re.IGNORECASE)[0]
     return text[:length].rstrip(".") or type(reason).__name__
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.groups import Groups
-from fimo.models.copies import COPIES, copied, copy_of
+from fimo.models.copies import COPIES, copied, copy_of, require_one_place
 from fimo.models.frozen_part import Mode, precomputed
 from fimo.models.function_of_rows import half_alone, same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
@@ -105,6 +105,8 @@ class Problem:
             log_choice(network, names)
         if tuple(theta_of(network)) != names:
             network = set_theta(copied(network), names)
+        if made_anew:
+            require_one_place(network)
         part = None if len(names) == len(list(network.parameters())) else names
         measurement = measurement and as_objective(measurement, "measurement")
         if made_anew or measurement:

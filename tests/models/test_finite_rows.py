@@ -42,15 +42,18 @@ def asked(inputs=INPUTS, targets=TARGETS, test=(INPUTS[:5], TARGETS[:5]), networ
 @pytest.mark.parametrize(
     "settings, text",
     [
-        ({"inputs": changed(INPUTS, 7, NAN)}, "train must be finite .*: found nan among the inputs of row 7. Correct"),
-        ({"targets": changed(TARGETS, 9, INF)}, "train must .* found inf among the targets of row 9. Correct"),
+        (
+            {"inputs": changed(INPUTS, 7, NAN)},
+            "train must be .*: found nan among the inputs of row 7 .of 1 such",
+        ),
+        ({"targets": changed(TARGETS, 9, INF)}, "train must .* found inf among the targets of row 9 .of 1 such"),
         (
             {"targets": changed(TARGETS, [2, 9], NAN), "weights": [torch.ones(20)]},
-            "train must .* found nan among the targets of row 2, and 1 more such rows. Correct these",
+            "train must .* found nan among the targets of row 2 .of 2 such rows.. Correct these",
         ),
         (
             {"test": (changed(INPUTS, 19, -INF)[10:], TARGETS[10:])},
-            "test must .* found -inf among the inputs of row 9. Correct",
+            "test must .* found -inf among the inputs of row 9 .of 1 such",
         ),
         ({"test": (INPUTS, changed(TARGETS, 4, NAN)), "network": Filled()}, "test must .* among the targets of row 4"),
     ],

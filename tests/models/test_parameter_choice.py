@@ -42,7 +42,8 @@ class Tied(nn.Module):
         self.embed, self.out = nn.Linear(outputs, 5, bias=False), nn.Linear(5, outputs)
         self.out.weight = nn.Parameter(self.embed.weight.T.clone())
         self.lin = nn.Linear(5, 5)
-        self.lin_again = self.lin
+        self.lin_again = nn.Linear(5, 5)
+        self.lin_again.weight, self.lin_again.bias = self.lin.weight, self.lin.bias
 
     def forward(self, inputs):
         return self.out(self.lin_again(torch.tanh(self.lin(inputs))))

@@ -122,8 +122,8 @@ def _say_whose_settings(job: Any) -> None:
         job: Hydra's config.
     """
     given = {override.lstrip("+~").partition("=")[0] for override in job.overrides.task}
-    if "data" in given and "experiment" not in given:
-        choices = job.runtime.choices
+    choices = job.runtime.choices
+    if "data" in given and "experiment" not in given and choices["data"] != choices["experiment"]:
         logger.info(
             "data=%s stands in experiment=%s, the default: learning rates, epochs, damping and the name of the results "
             "are that experiment's where you don't set them",

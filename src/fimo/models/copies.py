@@ -15,14 +15,14 @@ COPIES: WeakSet[nn.Module] = WeakSet()
 
 
 def copy_of(network: nn.Module) -> nn.Module:
-    """A copy of a network, with a module for each place; a trainer that it is attached to is not copied.
+    """A copy of a network; a trainer that it is attached to is not copied.
 
     Raises:
         UserError: where torch can't copy it.
     """
     trainer = getattr(network, "_trainer", None)  # of a Lightning module
     try:
-        return _with_a_module_for_each_place(copy.deepcopy(network, {} if trainer is None else {id(trainer): None}))
+        return copy.deepcopy(network, {} if trainer is None else {id(trainer): None})
     except (RuntimeError, TypeError) as reason:
         raise UserError(
             f"The network {type(network).__name__} can't be copied ({short(reason)}). The usual cause is the old "
@@ -30,20 +30,26 @@ def copy_of(network: nn.Module) -> nn.Module:
         ) from reason
 
 
-def _with_a_module_for_each_place(network: nn.Module) -> nn.Module:
-    """The network, where a module that has several places is several modules with the same tensors.
+def require_one_place(network: nn.Module) -> None:
+    """Refuse a module that a network has under two names, where it has parameters in θ.
 
     `torch.func.functional_call` would leave the tensors that it is given in such a module.
+
+    Args:
+        network: of which θ alone needs gradients.
+
+    Raises:
+        UserError: naming both places.
     """
-    placed: set[nn.Module] = set()
-    for module in list(network.modules()):
-        for name, child in list(module._modules.items()):  # named_children gives each of them once
-            if child in placed:
-                tensors = {id(tensor): tensor for tensor in (*child.parameters(), *child.buffers())}
-                setattr(module, name, copy.deepcopy(child, tensors))
-            elif child is not None:
-                placed.add(child)
-    return network
+    places: dict[nn.Module, str] = {}
+    for path, module in network.named_modules(remove_duplicate=False):
+        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+            if (first := places.setdefault(module, path)) != path:
+                raise UserError(
+                    f"The network {type(network).__name__} has one module in two places, {first} and {path}, and torch "
+                    "can't call it with other parameters: give each place a module of its own, with the same parameters "
+                    f"({path} = copy.deepcopy({first}); {path}.weight = {first}.weight)."
+                )
 
 
 def copied(network: nn.Module, made: Callable[[nn.Module], nn.Module] = copy_of) -> nn.Module:

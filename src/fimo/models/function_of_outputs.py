@@ -8,6 +8,7 @@ from torch import Tensor
 from fimo.errors import UserError, short
 from fimo.models.function_of_rows import largest_gap
 from fimo.models.objective import Objective
+from fimo.models.own_objective import tensors_of
 
 
 @torch.no_grad()
@@ -23,13 +24,16 @@ def require_number_for_each_row(function: Objective, outputs: Tensor, targets: T
     Raises:
         UserError: with what it was called with, and what usually causes it.
     """
-    before, count = repr(function), len(outputs)  # with its settings, and the tensors of a module
-    name = f"The {what} {before}"
+    name, count = f"The {what} {function!r}", len(outputs)
     numbers = _called(function, outputs, targets, name)
-    if repr(function) != before:
+    before = tensors_of(function)
+    if largest_gap(numbers, _called(function, outputs, targets, name)) > 0:
         raise UserError(
-            f"{name} changes its own state where it is called, to {function!r}: it has to be the same each time."
+            f"{name} gives other numbers each time that it is called: it must draw no random numbers, and use no state "
+            "of its calls."
         )
+    if changed := [key for key, tensor in tensors_of(function).items() if not torch.equal(tensor, before[key])]:
+        raise UserError(f"{name} changes its own tensor {changed[0]} where it is called: keep it as it is.")
     if numbers.shape != (count,):
         behind = ": outputs, and targets that are real numbers, come as [row, output], so take .mean(-1) in the end"
         advice = ": take no mean over the rows" if numbers.dim() == 0 else behind if numbers.dim() == 2 else ""

@@ -19,8 +19,8 @@ class OwnObjective(Objective):
 
     Args:
         given: `loss(outputs, targets) -> [row]`, or an object with it.
-        lengths: that sequences may be cut to, where they are padded and so are their targets. Outputs that are as long
-            are taken to be cut, and the targets are cut, too.
+        lengths: that sequences may be cut to, where they are padded and so are their targets. Outputs `[row, place, …]`
+            that are as long are taken to be cut, and the targets are cut, too.
     """
 
     output_axes = None
@@ -61,7 +61,7 @@ class OwnObjective(Objective):
         Returns:
             `[row]`, in the dtype of the outputs.
         """
-        if outputs.dim() > 1 and outputs.shape[1] in self.lengths:
+        if outputs.dim() > 2 and outputs.shape[1] in self.lengths:
             targets = targets[:, : outputs.shape[1]]
         if self._loss is self.given and isinstance(self.given, nn.Module):
             tensors = {name: _like(outputs, tensor) for name, tensor in _tensors(self.given).items()}
@@ -84,6 +84,16 @@ class OwnObjective(Objective):
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     """Weights of classes, and whatever a loss of torch's holds."""
     return {name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+
+
+def tensors_of(objective: Objective) -> dict[str, Tensor]:
+    """Copies of the tensors that a caller's module holds, by name; of other objectives nothing.
+
+    Args:
+        objective: without weights.
+    """
+    given = objective.given if isinstance(objective, OwnObjective) else None
+    return {name: tensor.clone() for name, tensor in _tensors(given).items()} if isinstance(given, nn.Module) else {}
 
 
 def _like(outputs: Tensor, tensor: Tensor) -> Tensor:

@@ -57,10 +57,11 @@ def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | 
             logger.info("the network %s is taken out of its %s", type(network).__name__, ", ".join(wrappers))
         network = adapt(network, few.inputs)
         require_outputs(network, few, outputs, objective.output_axes)
-        require_finite_rows(network, objective, train, "train")
+        require_finite_rows(network, objective, train, "train", lenient=True)
         require_same_state(network, few.inputs)
         require_same_outputs(network, few.inputs)
         require_gradients(network, objective, few, train)
+        require_finite_rows(network, objective, train, "train")
         copy_of(network)  # once it has been differentiated
     return network
 
