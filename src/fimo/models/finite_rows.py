@@ -35,11 +35,13 @@ def require_finite_rows(network: nn.Module, objective: Objective, rows: Rows, na
         if not numbers.is_floating_point() or bool(numbers.sum().isfinite()):
             continue
         bad = torch.nonzero(~numbers.isfinite().reshape(len(numbers), -1).all(1)).flatten().cpu()
+        if not len(bad):  # the sum overflowed
+            continue
         few = bad[torch.linspace(0, len(bad) - 1, min(len(bad), FEW)).round().long()]
         looked_at = rows.keep(few)
         try:
             losses = objective.loss(outputs_at(network, looked_at.inputs), looked_at.targets)
-            wrong = few[~losses.isfinite().cpu()] if len(few) else few
+            wrong = few[~losses.isfinite().cpu()]
         except Exception:  # a network, or a loss, of the user's may raise anything
             wrong = few[:0] if lenient else few
         if len(wrong):
