@@ -173,7 +173,7 @@ class OneInTwoPlaces(nn.Module):
 
 def test_a_module_in_two_places():
     network = OneInTwoPlaces().double()
-    with pytest.raises(fimo.UserError, match=r"one module in two places, left and right, .*: give each place its"):
+    with pytest.raises(fimo.UserError, match=r"one module in two places, left and right, .*: give each place a mod"):
         question(network)
     frozen = fimo.Problem(
         network, fimo.CrossEntropy(), (INPUTS, TARGETS), (INPUTS[:3], TARGETS[:3]), [0, 3], parameters="last_layer"

@@ -47,8 +47,8 @@ def require_one_place(network: nn.Module) -> None:
             if (first := places.setdefault(module, path)) != path:
                 raise UserError(
                     f"The network {type(network).__name__} has one module in two places, {first} and {path}, and torch "
-                    "can't call it with other parameters: give each place its own module, with the same parameters "
-                    f"({path} = copy.deepcopy({first}); {path}.weight = {first}.weight)."
+                    "can't call it with other parameters: give each place a module of its own, a copy whose parameters "
+                    "are then set to those of the first."
                 )
 
 
