@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.groups import Groups
-from fimo.models.copies import COPIES, copied, copy_of, require_one_place
+from fimo.models.copies import COPIES, copied, copy_of
 from fimo.models.frozen_part import Mode, precomputed
 from fimo.models.function_of_rows import half_alone, same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
 from fimo.models.objective import Objective
 from fimo.models.own_objective import as_objective
 from fimo.models.parameter_choice import ALL, chosen_names, log_choice, set_theta, theta_of
-from fimo.models.requirements import ready, require_real_parameters, require_watched
+from fimo.models.requirements import ready, require_one_place, require_real_parameters, require_watched
 from fimo.models.weighted import alike, for_rows, rows_for
 from fimo.rows import Inputs, Rows
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fimo.baselines.places import first_sequence, own_places
 from fimo.errors import MethodFailed
-from fimo.models.function_of_rows import rows_that_fit
+from fimo.models.function_of_rows import rows_that_fit, spread
 from fimo.models.parameter_choice import last_layer
-from fimo.models.requirements import LOOKED_AT, spread
+from fimo.models.requirements import LOOKED_AT
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
 

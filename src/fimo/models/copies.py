@@ -30,28 +30,6 @@ def copy_of(network: nn.Module) -> nn.Module:
         ) from reason
 
 
-def require_one_place(network: nn.Module) -> None:
-    """Refuse a module that a network has under two names, where it has parameters in θ.
-
-    `torch.func.functional_call` would leave the tensors that it is given in such a module.
-
-    Args:
-        network: of which θ alone needs gradients.
-
-    Raises:
-        UserError: naming both places.
-    """
-    places: dict[nn.Module, str] = {}
-    for path, module in network.named_modules(remove_duplicate=False):
-        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
-            if (first := places.setdefault(module, path)) != path:
-                raise UserError(
-                    f"The network {type(network).__name__} has one module in two places, {first} and {path}, and torch "
-                    "can't call it with other parameters: give each place a module of its own, a copy whose parameters "
-                    "are then set to those of the first."
-                )
-
-
 def copied(network: nn.Module, made: Callable[[nn.Module], nn.Module] = copy_of) -> nn.Module:
     """A copy of a network that problems take as it is, without another copy.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError
-from fimo.models.function_of_rows import outputs_at
+from fimo.models.function_of_rows import outputs_at, spread
 from fimo.models.objective import Objective
 from fimo.rows import Rows
 
@@ -14,8 +16,30 @@ from fimo.rows import Rows
 FEW = 64
 
 
+def _parts(rows: Rows) -> dict[str, Tensor]:
+    inputs = {"inputs": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
+    return {**inputs, "targets": rows.plain.targets}
+
+
+def rows_not_finite(rows: Rows) -> dict[str, Tensor]:
+    """Positions of rows that are not finite, `[row]` by what of them is not: targets, or inputs by their names.
+
+    Args:
+        rows: all of which are looked at.
+    """
+    bad: dict[str, Tensor] = {}
+    for part, numbers in _parts(rows).items():
+        if numbers.is_floating_point() and not bool(numbers.sum().isfinite()):  # which may have overflowed
+            places = torch.nonzero(~numbers.isfinite().reshape(len(numbers), -1).all(1)).flatten().cpu()
+            if len(places):
+                bad[part] = places
+    return bad
+
+
 @torch.no_grad()
-def require_finite_rows(network: nn.Module, objective: Objective, rows: Rows, name: str, lenient: bool = False) -> None:
+def require_finite_rows(
+    network: nn.Module, objective: Objective, rows: Rows, bad: Mapping[str, Tensor], name: str, lenient: bool = False
+) -> None:
     """Refuse inputs or targets that are no finite numbers, unless the loss is one there all the same.
 
     A network may know what to do with a missing number, and a loss may leave out a target that is none.
@@ -24,20 +48,15 @@ def require_finite_rows(network: nn.Module, objective: Objective, rows: Rows, na
         network: in eval mode.
         objective: the loss in the form of these rows, or what is measured of them.
         rows: the examples.
+        bad: see `rows_not_finite`.
         name: what errors call them: `train` or `test`.
         lenient: whether an exception of network or loss is passed over, for others to tell of; else it is no number.
 
     Raises:
         UserError: naming the first such row.
     """
-    parts = {"inputs": rows.inputs} if isinstance(rows.inputs, Tensor) else dict(rows.inputs)
-    for part, numbers in {**parts, "targets": rows.plain.targets}.items():
-        if not numbers.is_floating_point() or bool(numbers.sum().isfinite()):
-            continue
-        bad = torch.nonzero(~numbers.isfinite().reshape(len(numbers), -1).all(1)).flatten().cpu()
-        if not len(bad):  # the sum overflowed
-            continue
-        few = bad[torch.linspace(0, len(bad) - 1, min(len(bad), FEW)).round().long()]
+    for part, places in bad.items():
+        few = places[spread(len(places), FEW)]
         looked_at = rows.keep(few)
         try:
             losses = objective.loss(outputs_at(network, looked_at.inputs), looked_at.targets)
@@ -46,8 +65,9 @@ def require_finite_rows(network: nn.Module, objective: Objective, rows: Rows, na
             wrong = few[:0] if lenient else few
         if len(wrong):
             row = int(wrong[0])
-            value = next(number for number in numbers[row].flatten().tolist() if not abs(number) < float("inf"))
+            numbers = _parts(rows)[part][row]
+            value = next(number for number in numbers.flatten().tolist() if not abs(number) < float("inf"))
             raise UserError(
                 f"{name} must be finite numbers, where network and loss take no others: found {value} among the {part} "
-                f"of row {int(rows.index[row])} (of {len(bad)} such rows). Correct these rows, or remove them."
+                f"of row {int(rows.index[row])} (of {len(places)} such rows). Correct these rows, or remove them."
             )

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import TreeSpec, tree_flatten
 
-from fimo.models.function_of_rows import largest_gap
+from fimo.models.function_of_rows import largest_gap, spread
 from fimo.models.parameter_choice import theta_of
-from fimo.models.requirements import LOOKED_AT, spread
+from fimo.models.requirements import LOOKED_AT
 from fimo.models.stored_outputs import OUTPUT, Output, Piece
 from fimo.rows import Inputs, Rows
 

@@ -54,6 +54,16 @@ def _shapes(inputs: Inputs) -> str:
     return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in inputs.items())
 
 
+def spread(rows: int, count: int) -> Tensor:
+    """Positions of so many rows, from the first to the last, evenly spaced.
+
+    Args:
+        rows: how many there are.
+        count: how many are wanted.
+    """
+    return torch.linspace(0, rows - 1, min(rows, count)).round().long()
+
+
 @torch.no_grad()
 def rows_that_fit(network: nn.Module, rows: Rows, at_most: int) -> int:
     """How many rows go through a network together, so that their outputs (of a language model) fit into memory.

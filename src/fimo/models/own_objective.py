@@ -121,10 +121,10 @@ def as_objective(given: Any, what: str = "objective") -> Objective:
     """
     if isinstance(given, Objective):
         return given
-    if not isinstance(given, type) and (callable(getattr(given, "loss", None)) or callable(given)):
-        return OwnObjective(given)
     if isinstance(given, type):
         raise UserError(f"The {what} must be an object, found the class {given.__name__}: call it, {given.__name__}().")
+    if callable(getattr(given, "loss", None)) or callable(given):
+        return OwnObjective(given)
     example = "fimo.CrossEntropy()" if what == "objective" else "fimo.margin"
     raise UserError(
         f"The {what} must be one of fimo's ({example}), a function loss(outputs, targets) that gives a number for each "

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from fimo.errors import UserError
-from fimo.models.requirements import LOOKED_AT, named, spread
+from fimo.models.function_of_rows import spread
+from fimo.models.requirements import LOOKED_AT, named
 from fimo.rows import Inputs, Rows
 
 logger = logging.getLogger(__name__)

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fimo.errors import UserError, short
 from fimo.models.copies import copy_of
-from fimo.models.finite_rows import require_finite_rows
+from fimo.models.finite_rows import require_finite_rows, rows_not_finite
 from fimo.models.function_of_outputs import require_number_for_each_row
-from fimo.models.function_of_rows import outputs_at, require_same_outputs, require_same_state
+from fimo.models.function_of_rows import outputs_at, require_same_outputs, require_same_state, spread
 from fimo.models.interface import adapt, unwrapped
 from fimo.models.objective import Objective
 from fimo.models.sampled import without_weights
@@ -57,11 +57,12 @@ def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | 
             logger.info("the network %s is taken out of its %s", type(network).__name__, ", ".join(wrappers))
         network = adapt(network, few.inputs)
         require_outputs(network, few, outputs, objective.output_axes)
-        require_finite_rows(network, objective, train, "train", lenient=True)
+        bad = rows_not_finite(train)
+        require_finite_rows(network, objective, train, bad, "train", lenient=True)
         require_same_state(network, few.inputs)
         require_same_outputs(network, few.inputs)
         require_gradients(network, objective, few, train)
-        require_finite_rows(network, objective, train, "train")
+        require_finite_rows(network, objective, train, bad, "train")
         copy_of(network)  # once it has been differentiated
     return network
 
@@ -70,16 +71,6 @@ def named(names: Sequence[str]) -> str:
     """A few names, and how many more there are."""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return ", ".join(names[:MOST_NAMED]) + more
-
-
-def spread(rows: int, count: int) -> Tensor:
-    """Positions of so many rows, from the first to the last, evenly spaced.
-
-    Args:
-        rows: how many there are.
-        count: how many are wanted.
-    """
-    return torch.linspace(0, rows - 1, min(rows, count)).round().long()
 
 
 def require_real_parameters(network: nn.Module) -> None:
@@ -189,7 +180,29 @@ def require_watched(network: nn.Module, watched: Objective, test: Rows, what: st
     outputs = outputs_at(network, few.inputs)
     watched.require_targets(outputs, test.targets)
     require_number_for_each_row(without_weights(watched), outputs, few.plain.targets, what)
-    require_finite_rows(network, watched, test, "test")
+    require_finite_rows(network, watched, test, rows_not_finite(test), "test")
+
+
+def require_one_place(network: nn.Module) -> None:
+    """Refuse a module that a network has under two names, where it has parameters in θ.
+
+    `torch.func.functional_call` would leave the tensors that it is given in such a module.
+
+    Args:
+        network: of which θ alone needs gradients.
+
+    Raises:
+        UserError: naming both places.
+    """
+    places: dict[nn.Module, str] = {}
+    for path, module in network.named_modules(remove_duplicate=False):
+        if any(parameter.requires_grad for parameter in module.parameters(recurse=False)):
+            if (first := places.setdefault(module, path)) != path:
+                raise UserError(
+                    f"The network {type(network).__name__} has one module in two places, {first} and {path}, and torch "
+                    "can't call it with other parameters: give each place a module of its own, a copy whose parameters "
+                    "are then set to those of the first."
+                )
 
 
 @contextmanager
