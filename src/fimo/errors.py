@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+
+# Names in a sentence; the others are counted.
+MOST_NAMED = 6
 
 
 class UserError(Exception):
@@ -34,6 +38,17 @@ def short(reason: BaseException, length: int = 160) -> str:
     line = " ".join(str(reason).split())
     text = re.split(r"\W+please (?:file|submit|open) (?:an?|us)\b", line, flags=re.IGNORECASE)[0]
     return text[:length].rstrip(".") or type(reason).__name__
+
+
+def some_of(names: Sequence[str], separator: str = ", ") -> str:
+    """A few names, and how many more there are, to stand inside a sentence.
+
+    Args:
+        names: all of them.
+        separator: between two.
+    """
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return separator.join(names[:MOST_NAMED]) + more
 
 
 def lacks_derivative(reason: BaseException) -> bool:

@@ -6,6 +6,9 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from fimo.comparison.removal import RANDOM_ROWS, groups_of, named_groups, removals, verification, without_scores
+from fimo.effect import with_diverged_as_nan
+from fimo.report.influential import Examples
+from fimo.report.removal import removal_markdown
 
 SIZES = {0.1: 2, 0.2: 4}
 
@@ -135,3 +138,14 @@ def test_a_sign_is_right_or_wrong_only_where_something_was_measured(methods):
     one["loss_full"][:] = np.nan
     verified = verification(methods, removed, [one])
     assert verified.agreement["right_sign"].isna().all() and verified.table["measured_mean"].isna().all()
+
+
+def test_no_method_is_best_where_every_run_diverged(methods):
+    removed = removals(methods, SIZES, 3, seed=0)
+    one = losses(groups_of(removed), 0, methods["Good"])
+    diverged = with_diverged_as_nan(one.assign(loss_full=one["loss_full"] * np.inf))
+    tables = verification(methods, removed, [diverged])
+    assert tables.best is None
+    text = removal_markdown(tables, Examples(lambda split, row: ""))
+    assert "Nothing was measured" in text and "Test example by test example" not in text and "over 0" not in text
+    assert verification(methods, removed, [one]).best == "Good"

@@ -147,8 +147,13 @@ class Verification:
     end: str = HELPFUL
 
     @property
-    def best(self) -> str:
-        """The method whose predictions agree best with what was measured."""
+    def best(self) -> str | None:
+        """The method whose predictions agree best with what was measured; None where nothing was.
+
+        It is the first method where none has a rank correlation.
+        """
+        if not self.table["measured_mean"].notna().any():
+            return None
         return str(self.agreement["method"][self.agreement["correlation_mean"].fillna(-2).argmax()])
 
     def shares(self) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -19,6 +20,7 @@ from fimo.errors import UserError
 from fimo.groups import Groups
 from fimo.rows import Rows
 
+logger = logging.getLogger(__name__)
 Columns = Mapping[str, np.ndarray]
 
 
@@ -157,7 +159,7 @@ class Choice:
         Raises:
             UserError: where the split has no such left-out rows, or they are more than the rows to keep.
         """
-        listed = [] if is_described(self.left_out) else self._listed(rows).rows.tolist()
+        listed = [] if is_described(self.left_out) else self._first(self._listed(rows)).rows.tolist()
         return kept_rows(rows, self.train_rows, listed)
 
     def of(self, train: Rows, test: Rows, info: DataInfo) -> Data:
@@ -223,13 +225,20 @@ class Choice:
 
     def _listed(self, rows: int) -> Groups:
         wanted = min(self.left_out, rows) if self.at_most and isinstance(self.left_out, int) else self.left_out
-        groups = listed_groups(wanted, rows)
+        return listed_groups(wanted, rows)
+
+    def _first(self, groups: Groups) -> Groups:
         return Groups(groups.members[: self.left_out_first]) if groups.names is None else groups
 
     def _left_out(self, kept: Rows, rows: int, columns: Columns) -> Groups:
         if is_described(self.left_out):
             return described_groups(self.left_out, len(kept), {name: c[kept.index] for name, c in columns.items()})
-        return self._listed(rows).at(kept.index)
+        listed = self._listed(rows)
+        groups, asked = self._first(listed), self.left_out if isinstance(self.left_out, int) else len(listed)
+        if len(groups) < asked:
+            why = "there are no more rows" if len(groups) == rows else f"data.left_out_first={self.left_out_first}"
+            logger.info("data: %d of the %d that data.left_out names are left out (%s)", len(groups), asked, why)
+        return groups.at(kept.index)
 
 
 def _display_flipped(info: DataInfo, flips: Flips, split: str, row: int, label: str | None = None) -> str | np.ndarray:

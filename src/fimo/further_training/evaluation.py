@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fimo.errors import UserError
+from fimo.errors import UserError, some_of
 from fimo.models.function_of_rows import rows_that_fit
 from fimo.models.sampled import without_weights
 from fimo.models.weighted import for_rows
@@ -84,10 +84,10 @@ def require_finite(problem: Problem, losses: Tensor) -> None:
     if not len(bad):
         return
     watched = "loss" if problem.measurement is None else f"measurement {without_weights(problem.measurement)!r}"
-    named = ", ".join(f"{problem.test.index[place]} ({losses[place]})" for place in bad[:5].tolist())
+    named = some_of([f"{problem.test.index[place]} ({losses[place]})" for place in bad.tolist()])
     raise UserError(
         f"The {watched} must be a finite number at each test row of the final model, found {len(bad)} where it isn't, "
-        f"test rows {named}{', …' if len(bad) > 5 else ''}."
+        f"test rows {named}."
     )
 
 

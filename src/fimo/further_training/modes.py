@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from fimo.errors import UserError
+from fimo.errors import UserError, some_of
 from fimo.models.copies import copied
 from fimo.models.function_of_rows import changes, state_of
 from fimo.problem import Parameters, Problem
@@ -39,7 +39,7 @@ def require_no_other_state(problem: Problem) -> None:
     if changed := changes(before, state_of(network)):
         raise UserError(
             f"Training changes more of the network {type(network).__name__} than its parameters: "
-            f"{', '.join(changed[:3])}{' and others' if len(changed) > 3 else ''}. All runs of further training share "
+            f"{some_of(changed)}. All runs of further training share "
             "these buffers, so each would leave its values to the next: take out what updates them (spectral norms, "
             "running means and counters of your own), or let it look at a setting of yours."
         )

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fimo.errors import short
+from fimo.errors import short, some_of
 from fimo.memory import STORED_OUTPUT_BYTES
 from fimo.models.frozen_modules import Look, Mode, as_held, calls_of, frozen_outputs
 from fimo.models.function_of_rows import rows_that_fit
 from fimo.models.parameter_choice import theta_of
-from fimo.models.requirements import named
 from fimo.models.stored_outputs import INPUT, Output, Piece, StoredOutputs, with_stored_outputs
 from fimo.rows import Inputs, Rows
 
@@ -69,7 +68,7 @@ def precomputed(
             ours, reason = with_stored_outputs(network, stored), "differs at some rows"
             held = [_held_where_it_agrees(look, ours, stored, rows) for rows in (train, test)]
             if held[0] is not None and held[1] is not None:
-                paths = named([path for path, output in stored.outputs.items() if output.row_bytes])
+                paths = some_of([path for path, output in stored.outputs.items() if output.row_bytes])
                 _log(network, f"computed once per row, {needed / 2**20:.1f} MiB: what is frozen and leads to {paths}")
                 return ours, held[0], held[1]
     _log(network, f"the frozen part is computed anew in each pass, since what could be stored of it {reason}")

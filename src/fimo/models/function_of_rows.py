@@ -7,7 +7,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor, nn
 
-from fimo.errors import UserError, short
+from fimo.errors import UserError, short, some_of
 from fimo.memory import BLOCK_BYTES
 from fimo.rows import Inputs, Rows, map_inputs, rows_of
 
@@ -93,7 +93,7 @@ def require_same_state(network: nn.Module, inputs: Inputs) -> None:
     outputs_at(network, inputs)
     if changed := changes(before, state_of(network)):
         raise UserError(
-            f"A pass of the network {type(network).__name__} in eval mode changes {', '.join(changed[:3])}, so its "
+            f"A pass of the network {type(network).__name__} in eval mode changes {some_of(changed)}, so its "
             "outputs depend on what was passed before. The usual cause is a forward that updates a buffer or a counter "
             "without looking at self.training."
         )

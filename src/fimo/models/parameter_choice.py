@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from fimo.errors import UserError
+from fimo.errors import UserError, some_of
 from fimo.models.function_of_rows import spread
-from fimo.models.requirements import LOOKED_AT, named
+from fimo.models.requirements import LOOKED_AT
 from fimo.rows import Inputs, Rows
 
 logger = logging.getLogger(__name__)
@@ -72,9 +72,9 @@ def log_choice(network: nn.Module, names: Sequence[str]) -> None:
     """
     every = dict(network.named_parameters())
     if len(names) < len(every):
-        logger.info("θ: %s, %s", share_of_theta(network, names), named(names))
+        logger.info("θ: %s, %s", share_of_theta(network, names), some_of(names))
     elif frozen := [name for name, parameter in every.items() if not parameter.requires_grad]:
-        logger.info("θ: all parameters, those too that came frozen (%s): parameters=… names what is θ", named(frozen))
+        logger.info("θ: all parameters, those too that came frozen (%s): parameters=… names what is θ", some_of(frozen))
 
 
 def set_theta(network: nn.Module, names: Sequence[str]) -> nn.Module:
@@ -92,7 +92,9 @@ def set_theta(network: nn.Module, names: Sequence[str]) -> nn.Module:
     """
     own = dict(network.named_parameters())
     if missing := [name for name in names if name not in own]:
-        raise UserError(f"The network {type(network).__name__} has no parameter {missing[0]}; it has {named([*own])}.")
+        raise UserError(
+            f"The network {type(network).__name__} has no parameter {missing[0]}; it has {some_of([*own])}."
+        )
     for name, parameter in own.items():
         parameter.requires_grad_(name in names)
     return network
@@ -170,7 +172,7 @@ def _identities(network: nn.Module, pattern: str, inputs: Inputs) -> set[int]:
         what = "no adapters" if pattern == ADAPTERS else f"no parameter {pattern}"
         raise UserError(
             f"parameters={pattern}: the network {type(network).__name__} has {what}; its parameters are "
-            f"{named([*every])}. Other choices are {ALL}, {LAST_LAYER} and {ADAPTERS}."
+            f"{some_of([*every])}. Other choices are {ALL}, {LAST_LAYER} and {ADAPTERS}."
         )
     return chosen
 
@@ -187,5 +189,5 @@ def _require_effect(network: nn.Module, names: Sequence[str], choice: Any, input
     if not depends:
         raise UserError(
             f"parameters={choice} names only parameters that the outputs of the network {type(network).__name__} "
-            f"don't depend on ({named(names)}): nothing could be trained, so name others."
+            f"don't depend on ({some_of(names)}): nothing could be trained, so name others."
         )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from fimo.errors import UserError, short
+from fimo.errors import UserError, short, some_of
 from fimo.models.copies import copy_of
 from fimo.models.finite_rows import require_finite_rows, rows_not_finite
 from fimo.models.function_of_outputs import require_number_for_each_row
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 # Rows that are looked at: spread over the training rows.
 LOOKED_AT = 4
-# A message lists so many names.
-MOST_NAMED = 6
 
 
 def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | None = None) -> nn.Module:
@@ -65,12 +63,6 @@ def ready(network: nn.Module, objective: Objective, train: Rows, outputs: int | 
         require_finite_rows(network, objective, train, bad, "train")
         copy_of(network)  # once it has been differentiated
     return network
-
-
-def named(names: Sequence[str]) -> str:
-    """A few names, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def require_real_parameters(network: nn.Module) -> None:
@@ -161,7 +153,7 @@ def require_gradients(network: nn.Module, objective: Objective, few: Rows, train
             ) from reason
     without = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
     if without:
-        logger.info("the loss has no gradient in %s: it counts as zero", named(without))
+        logger.info("the loss has no gradient in %s: it counts as zero", some_of(without))
 
 
 def require_watched(network: nn.Module, watched: Objective, test: Rows, what: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from fimo.errors import some_of
 from fimo.paper.panels import Panel
 from fimo.pipeline.failures import failure_notes
 
@@ -80,7 +81,7 @@ def measured(panels: NamedPanels, beside: NamedPanels = MappingProxyType({})) ->
     titles = [title(name, panel) for some in (panels, beside) for name, panel in available(some)]
     empty = [f"{name}: {panel}" for name, panel in panels.items() if isinstance(panel, str)]
     diverged = [
-        f"{name}: runs that diverged are left out ({'; '.join(panel.record['diverged'])})."
+        f"{name}: runs that diverged are left out ({some_of(panel.record['diverged'], '; ')})."
         for name, panel in available(panels)
         if panel.record.get("diverged")
     ]

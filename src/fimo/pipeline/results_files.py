@@ -15,6 +15,7 @@ from fimo.comparison.influential import GOLD, rankings
 from fimo.comparison.own_claims import own_claims
 from fimo.comparison.tables import Comparison, compare
 from fimo.data.base import Data
+from fimo.errors import some_of
 from fimo.pipeline import addresses, artifacts
 from fimo.pipeline.attribute import Attribution, Scores
 from fimo.pipeline.failures import failure_notes
@@ -97,7 +98,7 @@ def compare_and_write(
 def _notes(run: Run, failed: Mapping[str, str], diverged: list[str]) -> list[str]:
     """Sentences under the table: of the model, methods without scores, diverged runs, sizes of groups, wrong labels."""
     notes = [*model_notes(run), *failure_notes(failed)]
-    notes += [f"Runs that diverged are left out of the means above: {'; '.join(diverged)}."] if diverged else []
+    notes += [f"Runs that diverged are left out of the means above: {some_of(diverged, '; ')}."] if diverged else []
     groups = run.dataset.left_out
     if len(groups) < FEW:
         notes.append(

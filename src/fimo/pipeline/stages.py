@@ -17,7 +17,7 @@ from typing import Any
 import xarray as xr
 
 from fimo.effect import diverged
-from fimo.errors import UserError
+from fimo.errors import UserError, some_of
 from fimo.pipeline import addresses
 from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, seed_file
 from fimo.pipeline.attribute import Scores
@@ -134,7 +134,7 @@ def exit_code(diverged: Sequence[str], failed: Mapping[str, str] = MappingProxyT
         logger.info(note)
     if not diverged:
         return 3 if failed else 0
-    runs = "; ".join(diverged[:5]) + (f" and {len(diverged) - 5} more" if len(diverged) > 5 else "")
+    runs = some_of(diverged, "; ")
     remedy = "a smaller learning rate may help: optimizer.lr, or final.lr of what is re-trained"
     logger.info("further training diverged and was left out of the comparison: %s (%s)", runs, remedy)
     return 3

@@ -11,7 +11,7 @@ import xarray as xr
 
 from fimo.comparison.removal import Verification, named_groups, removals, verification, without_scores
 from fimo.effect import last_step
-from fimo.errors import UserError
+from fimo.errors import UserError, some_of
 from fimo.groups import Groups
 from fimo.pipeline import addresses, artifacts, results
 from fimo.pipeline.attribute import Attribution, attribute
@@ -122,7 +122,7 @@ def _write(
     done, tables, diverged = outcome
     what = run.watched or "loss"
     notes = [*model_notes(run), *failure_notes(done.failed)]
-    notes += [f"Runs that diverged are left out: {'; '.join(diverged)}."] if diverged else []
+    notes += [f"Runs that diverged are left out: {some_of(diverged, '; ')}."] if diverged else []
     count = len(compared)
     measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
     notes.append(f"Measured: {measured}, {run.training.epochs} epochs, left out by `{run.training.leave_out}`.")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.roots import damping_root
-from fimo.errors import MethodFailed
+from fimo.errors import MethodFailed, some_of
 from fimo.gradients import DenseGradients, Gradients, GradientSource
 from fimo.gradients.base import Prepared
 from fimo.gradients.diagonal_metric import AdamMetric, rescaled_name
@@ -21,9 +21,6 @@ from fimo.preconditioners.damping import Damping, vanishing
 from fimo.preconditioners.kronecker_bases import MOST_SIDE, LayerBasis, Rotated, layer_bases
 from fimo.preconditioners.settings import require_instance, require_metric
 from fimo.problem import Problem
-
-# A note names so many parameters; all are in the diagnostics.
-MOST_NAMED = 6
 
 Layers = Sequence[tuple[LayerBasis, Tensor]]
 
@@ -167,8 +164,8 @@ class KroneckerFactors(Preconditioner):
             what = f"parameters outside linear and two-dimensional convolution layers of at most {MOST_SIDE:,} inputs "
             what += "and outputs, or that the loss does not depend on"
             what += ", or whose layer's weight is not in θ" if problem.part else ""
-            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-            self.note("left out", f"P = 0 for {what} ({', '.join(others[:MOST_NAMED])}{more})")
+            # The note names a few of them; all are in the diagnostics.
+            self.note("left out", f"P = 0 for {what} ({some_of(others)})")
             self.diagnostics["left_out"] = others
 
     def __matmul__(self, gradients: Gradients) -> Preconditioned:

@@ -54,9 +54,8 @@ def removal_markdown(
         "",
         *_methods(verified),
         "",
-        f"## Test example by test example, by {best}",
-        "",
-        *([f"- {sentence}" for sentence in verdicts(verified, best, examples, what).values()] or [NOTHING]),
+        *([NOTHING] if best is None else [f"## Test example by test example, by {best}", ""]),
+        *(f"- {sentence}" for sentence in verdicts(verified, best, examples, what).values()),
     ]
     return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
 
@@ -81,12 +80,17 @@ def _methods(verified: Verification) -> list[str]:
         lines.append(f"| {method} | {' | '.join(cells)} |")
     first, groups = verified.agreement.iloc[0], verified.agreement["groups"]
     over = "all" if groups.nunique() == 1 else "those that a method has scores for, of at most"
-    correlation = (
-        f"Rank correlation: Spearman's, between predicted and measured over {over} {groups.max()} groups, also the "
-        f"other methods' and random ones, mean ± standard error over {_examples(int(first['tests']))}. "
-        if groups.max()
-        else "No rank correlation: a ranking has scores of the rows at its ends only, and no two groups are of these. "
-    )
+    if not groups.max():
+        correlation = (
+            "No rank correlation: a ranking has scores of the rows at its ends only, and no two groups are of these. "
+        )
+    elif first["tests"]:
+        correlation = (
+            f"Rank correlation: Spearman's, between predicted and measured over {over} {groups.max()} groups, also the "
+            f"other methods' and random ones, mean ± standard error over {_examples(int(first['tests']))}. "
+        )
+    else:
+        correlation = ""
     return [
         *lines,
         "",
@@ -99,12 +103,12 @@ def _examples(count: int) -> str:
     return "one test example" if count == 1 else f"{count} test examples"
 
 
-def verdicts(verified: Verification, method: str, examples: Examples, what: str = "loss") -> dict[int, str]:
+def verdicts(verified: Verification, method: str | None, examples: Examples, what: str = "loss") -> dict[int, str]:
     """A sentence for each test example, about the largest share: what the rows do that a method names.
 
     Args:
         verified: the tables.
-        method: its label.
+        method: its label; None for no sentence.
         examples: for what people call the test examples.
         what: is measured there.
 
