@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,19 @@ from fimo.further_training import VERSION
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.own_objective import own_part
 from fimo.pipeline import formats
-from fimo.pipeline.artifacts import Artifact, bytes_digest, digest
+from fimo.pipeline.artifacts import Artifact, bytes_digest
+from fimo.pipeline.own_code import own_code
 from fimo.problem import Problem
 from fimo.rows import Rows
 
 
 def model_config(problem: Problem) -> dict[str, Any]:
     """What the final model is, and the rows that it was trained on."""
-    kind = type(problem.network)
+    network = problem.network
+    code = own_code(*dict.fromkeys(map(type, network.modules())))
     return {
-        "network": {"class": kind.__qualname__, "repr": repr(problem.network), "code": _code(kind)},
-        "weights": bytes_digest(formats.from_weights(problem.network.state_dict())),
+        "network": {"class": type(network).__qualname__, "repr": repr(network), "code": code},
+        "weights": bytes_digest(formats.from_weights(network.state_dict())),
         "train": _rows_digest(problem.train),
     }
 
@@ -33,8 +34,8 @@ def problem_config(problem: Problem) -> dict[str, Any]:
     """What determines scores beside a method: the final model, what it learnt, what is measured where."""
     return {
         **model_config(problem),
-        "objective": {"repr": repr(problem.objective), "code": _code(own_part(problem.objective))},
-        "measurement": {"repr": repr(problem.watched), "code": _code(own_part(problem.watched))},
+        "objective": {"repr": repr(problem.objective), "code": own_code(own_part(problem.objective))},
+        "measurement": {"repr": repr(problem.watched), "code": own_code(own_part(problem.watched))},
         "test": _rows_digest(problem.test),
     }
 
@@ -56,20 +57,6 @@ def further_training_artifact(problem: Problem, training: FurtherTraining, folde
     }
     label = f"{training.optimizer_name.lower()}-{training.leave_out}-{training.epochs}ep"
     return Artifact(folder, "python", "further", label, config)
-
-
-def _code(thing: Any) -> str | None:
-    """Hash of the file in which a class or function of the caller's is written, or of a function's code in a notebook.
-
-    None for fimo's and torch's own, which have versions, and for a class in a notebook.
-    """
-    if thing.__module__.partition(".")[0] in ("fimo", "torch"):
-        return None
-    try:
-        return digest(Path(inspect.getfile(thing)))
-    except (TypeError, OSError):
-        code = getattr(thing, "__code__", None)
-        return code and bytes_digest(code.co_code + repr(code.co_consts).encode())
 
 
 def _rows_digest(rows: Rows) -> str:

@@ -6,7 +6,6 @@ brings (a network, a data source, a method) has none: the content of its file st
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,10 @@ from fimo.app.settings import SHARED, TANGENT, TANGENTS, as_named_now, without
 from fimo.curvature.roots import EXACT
 from fimo.data.left_out import is_described, read_left_out
 from fimo.models.parameter_choice import ALL
-from fimo.pipeline.artifacts import digest, short_hash
+from fimo.pipeline.artifacts import digest
 from fimo.pipeline.checkpoints import checkpoint_digest
 from fimo.pipeline.methods import Method
+from fimo.pipeline.own_code import own_code
 from fimo.pipeline.score_files import FileScores
 from fimo.pipeline.scorers import AnyMethod, ScorerMethod
 from fimo.pipeline.specification import Fingerprints
@@ -204,17 +204,6 @@ def _further(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _own_code(targets: Mapping[str, str]) -> dict[str, Any]:
     """Hashes of the files in which classes and functions outside this project are written, by what they are."""
-    hashes = {what: _code_hash(target) for what, target in targets.items()}
+    hashes = {what: own_code(get_object(target)) for what, target in targets.items()}
     known = {what: value for what, value in hashes.items() if value is not None}
     return {"code": known} if known else {}
-
-
-def _code_hash(target: str) -> str | None:
-    """Hash of the files that a class (with those it builds on) or a function is written in; None for our own."""
-    thing = get_object(target)
-    parts = inspect.getmro(thing) if inspect.isclass(thing) else [thing]
-    known = ("builtins", "abc", "typing", "torch", "fimo", "collections")
-    files = [inspect.getfile(part) for part in parts if part.__module__.partition(".")[0] not in known]
-    if not files:
-        return None
-    return short_hash({str(number): digest(Path(file)) for number, file in enumerate(dict.fromkeys(files))})
