@@ -141,6 +141,8 @@ def test_amounts_of_further_training(sides, dual_bytes):
     own = replace(all_left_out(asked), test=asked.train)
     expected = attribute(own, P := unrolled(), views=DisplacedGradients(sides, P)).values
     np.testing.assert_allclose(ranked[SELF], np.diagonal(expected, axis1=1, axis2=2), rtol=1e-5, atol=1e-9)
+    with pytest.raises(UserError, match="no scores that are interpolated between amounts"):
+        rank_rows(asked, P := unrolled(), TOP, views=DisplacedGradients(sides, P, most=2))
 
 
 def test_sentences_and_positions_in_the_split():

@@ -44,7 +44,7 @@ class Groups:
 
     @property
     def rows(self) -> Tensor:
-        """Positions of all rows that are in any group, each once: of single rows in their order, else ascending."""
+        """Positions of all rows that are in any group: single rows as they are listed, else each once, ascending."""
         if self.names is None:
             return self.members[:, 0]
         return self.members[self.members.ne(NOBODY)].unique()

@@ -34,8 +34,6 @@ Parameters = dict[str, Tensor]
 class Problem:
     """How sensitive is a final model's loss at test examples to each of some training examples.
 
-    `losses` and `measured` are the only ways from parameters to numbers.
-
     Args:
         network: the final model. Maps inputs `[row, …]` to outputs `[row, output]`, each row by itself; of a tuple or
             mapping of outputs the first, or `logits`, is taken. It is copied and never changed; the copy is in eval

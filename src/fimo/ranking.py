@@ -121,7 +121,8 @@ def rank_rows(
         problem: its training rows and test examples; `left_out` does not matter.
         preconditioner: the method's φ and P.
         top: rows that are kept at each end of a ranking.
-        views: see `fimo.attribution.attribute`.
+        views: see `fimo.attribution.attribute`; each with scores of its own, as `DisplacedGradients` has them where it
+            takes gradients after every amount of further training.
         curvature_rows: see `fimo.attribution.attribute`.
         block_bytes: bound on the memory of one block of gradients.
         self_influence_rows: see `fimo.attribution.self_influence`.
@@ -140,6 +141,11 @@ def rank_rows(
     def ranked(views: Iterable[View]) -> xr.Dataset:
         parts: list[xr.Dataset] = []
         for view in views:
+            if any(share != 1 for share in view.shares or ()):
+                raise UserError(
+                    "A ranking has no scores that are interpolated between amounts of further training: take gradients "
+                    "after each, as DisplacedGradients(…, most=None) does."
+                )
             part = _of_view(view, top, (n, n_test), block_bytes, self_influence_rows)
             steps = view.steps
             parts.append(part.assign_coords(step=steps) if steps else part.isel(step=0))

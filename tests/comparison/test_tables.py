@@ -101,8 +101,8 @@ def test_blocks_of_steps_change_nothing(monkeypatch):
     a, seeds = simulated(5, 1.0)
     scores = {"Grad-Dot": score_of(a[2], seeds[0]), "Grad-Cos": score_of(a[1], seeds[0])}
     whole = tables.compare(scores, seeds)
-    monkeypatch.setattr(tables, "READ_BYTES", 1)
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(tables, "SEED_READ_BYTES", 1)
+    monkeypatch.setattr(tables, "SEED_COMPARISON_BYTES", 1)
     blocks = tables.compare(scores, seeds)
     for name in ("curves", "seeds", "reliability"):
         parts = (getattr(comparison, name).select_dtypes("number") for comparison in (whole, blocks))

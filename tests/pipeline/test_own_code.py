@@ -9,7 +9,13 @@ import fimo
 from fimo.api.addresses import model_config
 from fimo.pipeline.own_code import own_code
 
-BASE = "import torch\n\n\nclass Base(torch.nn.Module):\n    def forward(self, inputs):\n        return self.layer(inputs)\n"
+BASE = """import torch
+
+
+class Base(torch.nn.Module):
+    def forward(self, inputs):
+        return self.layer(inputs)
+"""
 NET = """import torch
 from own_base import Base
 

@@ -15,9 +15,8 @@ from fimo.comparison.reliability import reliability
 from fimo.comparison.seed_products import SeedProducts, stacked
 from fimo.effect import without_diverged
 from fimo.errors import UserError
+from fimo.memory import SEED_COMPARISON_BYTES, SEED_READ_BYTES
 
-# The losses of all seeds are read and compared a few steps at a time, so that a hundred seeds fit in memory.
-READ_BYTES, BLOCK_BYTES = 256 * 2**20, 32 * 2**20
 MEASURES = ("cosine", "pearson", "spearman")
 MOMENTS = ("first", "best", "last")
 GROUP_SIZES = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
@@ -83,7 +82,7 @@ def blocks(seeds: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
     """The losses of all seeds, a few steps at a time; the next ones are read meanwhile."""
     sizes = seeds[0].sizes
     step_bytes = len(seeds) * sizes["test"] * sizes["left_out"] * 8
-    at_once, length = (max(1, size // step_bytes) for size in (READ_BYTES, BLOCK_BYTES))
+    at_once, length = (max(1, size // step_bytes) for size in (SEED_READ_BYTES, SEED_COMPARISON_BYTES))
 
     def read(start: int) -> xr.Dataset:
         chosen = [seed.isel(step=slice(start, start + at_once)).load() for seed in seeds]

@@ -76,7 +76,7 @@ class Panel:
     @cached_property
     def verification(self) -> Verification:
         """Its tables of removals, where it is a verification."""
-        return results.read_verification(self.folder)
+        return results.read_verification(self.folder, self.run.removed.end)
 
     @property
     def measured(self) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from fimo.comparison.reliability import rank_ceiling
+from fimo.comparison.removal import HELPFUL
 from fimo.effect import effect, without_diverged
 from fimo.paper.captions import NamedPanels, available, joined, measured, titled
 from fimo.paper.panels import Panel
@@ -18,7 +19,7 @@ from fimo.pipeline import artifacts
 from fimo.pipeline.figures import GOLD_NAMES
 from fimo.report.figures import figure_files
 from fimo.report.panels import panels_figure
-from fimo.report.removal import SHARE_AXIS, draw_removal
+from fimo.report.removal import draw_removal, removal_axes
 from fimo.report.tables import table_files
 
 Files = dict[str, bytes]
@@ -31,7 +32,12 @@ def removal(panels: NamedPanels) -> Files:
         panels: verifications, by name.
     """
     drawn = titled(panels, lambda panel: panel.verification)
-    return figure_files(panels_figure(drawn, draw_removal, SHARE_AXIS, "rise of the loss at the test example"))
+    runs = [panel.run for _, panel in available(panels)]
+    both = dict.fromkeys(removal_axes(run.removed.end, run.watched or "loss") for run in runs) or [
+        removal_axes(HELPFUL)
+    ]
+    shares, rise = (" / ".join(dict.fromkeys(labels)) for labels in zip(*both, strict=True))
+    return figure_files(panels_figure(drawn, draw_removal, shares, rise))
 
 
 def lds(panels: NamedPanels, retraining: NamedPanels = MappingProxyType({})) -> Files:

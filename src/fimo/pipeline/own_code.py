@@ -15,7 +15,8 @@ VERSIONED = ("builtins", "abc", "typing", "torch", "fimo", "collections")
 def own_code(*things: Any) -> str | None:
     """Hash of the files that classes, with those that they build on, and functions are written in.
 
-    A function in a notebook or at a prompt has no file: its compiled code stands in its place. A class there has neither.
+    A function in a notebook or at a prompt has no file: its compiled code stands in its place; of a class there nothing
+    is known.
 
     Args:
         things: classes and functions.

@@ -82,13 +82,19 @@ def read(folder: Path) -> Comparison:
     )
 
 
-def read_verification(folder: Path) -> Verification:
-    """The tables of a finished verification."""
+def read_verification(folder: Path, end: str) -> Verification:
+    """The tables of a finished verification.
+
+    Args:
+        folder: of its results.
+        end: of the rankings whose rows left, `helpful` or `harmful`.
+    """
     import pandas as pd
 
     from fimo.comparison.removal import Verification
 
-    return Verification(*(pd.read_csv(folder / name) for name in (artifacts.REMOVAL, artifacts.AGREEMENT)))
+    table, agreement = (pd.read_csv(folder / name) for name in (artifacts.REMOVAL, artifacts.AGREEMENT))
+    return Verification(table, agreement, end)
 
 
 def log_page(run: Run, folder: Path) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from fimo.data.base import Data
 from fimo.further_training.settings import FurtherTraining
+from fimo.memory import DUAL_BYTES
 from fimo.models.objective import Objective
 from fimo.models.parameter_choice import ALL
 from fimo.pipeline.scorers import AnyMethod
@@ -27,7 +28,6 @@ class DataSource(Protocol):
 
     def load(self) -> Data:
         """Read, split and choose the rows."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class CurvatureLimits:
     """
 
     curvature_rows: int | None = None
-    dual_bytes: int = 2**30
+    dual_bytes: int = DUAL_BYTES
     curvature: str = "exact"
 
 

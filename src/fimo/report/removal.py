@@ -16,7 +16,6 @@ from fimo.report.influential import Examples
 from fimo.report.layout import legend_entries, set_legend, set_title
 from fimo.report.markdown import decimals_for, small_with_error, with_error
 
-SHARE_AXIS = f"share of the training rows that leave, most {HELPFUL} first"
 # Effects below this have a power of ten of their own in sentences: the decimals of tables end before them.
 SMALL = 1e-3
 NOTHING = "Nothing was measured: further training left the finite numbers. A smaller learning rate may help."
@@ -159,6 +158,17 @@ def draw_removal(axes: Axes, verified: Verification) -> None:
     axes.set_xticks(shares, [f"{share:.3g}" for share in shares])
 
 
+def removal_axes(end: str, what: str = "loss") -> tuple[str, str]:
+    """What stands at the axes: which rows leave, and what is measured.
+
+    Args:
+        end: of the rankings whose rows leave, `helpful` or `harmful`.
+        what: is measured at the test examples.
+    """
+    shares = f"share of the training rows that leave, most {end} first" if what == "loss" else SCORE_AXES[end]
+    return shares, f"rise of the {what} at the test example"
+
+
 @matplotlib.rc_context(STYLE)
 def removal_figure(verified: Verification, title: str, what: str = "loss") -> Figure:
     """The effect over the share removed.
@@ -175,7 +185,8 @@ def removal_figure(verified: Verification, title: str, what: str = "loss") -> Fi
     set_title(figure, title)
     axes = figure.subplots()
     draw_removal(axes, verified)
-    axes.set_xlabel(SHARE_AXIS.replace(HELPFUL, verified.end) if what == "loss" else SCORE_AXES[verified.end])
-    axes.set_ylabel(f"rise of the {what} at the test example, mean")
+    shares, rise = removal_axes(verified.end, what)
+    axes.set_xlabel(shares)
+    axes.set_ylabel(f"{rise}, mean")
     set_legend(figure, legend_entries(axes))
     return figure
