@@ -12,6 +12,7 @@ from problems import problem
 from fimo.attribution import attribute
 from fimo.curvature import gauss_newton_factor
 from fimo.curvature.gauss_newton_factor import GaussNewtonFactor
+from fimo.curvature.sampling import Sampling
 from fimo.curvature.spectrum import DualSpectrum
 from fimo.elapsed import Elapsed
 from fimo.gradients import GradientSource
@@ -98,3 +99,13 @@ def test_a_gram_that_is_made_block_by_block(question, root, parts, monkeypatch):
     monkeypatch.setattr(gauss_newton_factor, "PARTS", parts)
     np.testing.assert_allclose(GaussNewtonFactor.of(source, root=root).gram, expected, rtol=1e-12, atol=1e-14)
     assert GaussNewtonFactor.of(source, torch.float32, root).gram.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["sampled", "sketched"])
+def test_the_same_draws_have_the_same_dual(question, kind):
+    """Each method draws for itself; of other draws, or of the exact curvature, it is another one."""
+    with shared_curvature():
+        first, again = (GaussNewtonFactor.of(GradientSource(Sampling(2, 0, kind).of(question))) for _ in range(2))
+        assert again is first
+        for other in (Sampling(2, 1, kind).of(question), Sampling(1, 0, kind).of(question), question):
+            assert GaussNewtonFactor.of(GradientSource(other)) is not first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,16 @@ class Sampled(Objective):
 
     def __repr__(self) -> str:
         return repr(self.given)
+
+    def _settings(self) -> tuple[Any, ...]:
+        return self.given, self.draws, self.shape, self.drawn
+
+    def __eq__(self, other: object) -> bool:
+        # What methods make of the same rows with the same draws, which the targets hold, is made once for all of them.
+        return isinstance(other, Sampled) and self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        return hash(self._settings())
 
     def _split(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Targets as the objective inside takes them, and draws `[row, sample, …]`."""
