@@ -1,7 +1,9 @@
 """Rows: positions remembered, sentences cut to the longest of those taken."""
 
+import datasets
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from fimo.errors import UserError
 from fimo.rows import Rows
@@ -50,3 +52,47 @@ def test_rows_of_one_size_are_not_cut():
 def test_lengths_are_as_many_as_rows():
     with pytest.raises(UserError, match=r"must be equally many, found \[4, 4, 4, 3\]"):
         Rows(torch.zeros(4, 6), torch.zeros(4), torch.arange(4), LENGTHS[:3])
+
+
+TOKENS, LABELS = torch.arange(12).reshape(4, 3), torch.tensor([0, 1, 1, 0])
+
+
+class Mappings(Dataset):
+    """A torch Dataset of mappings, as the transformers library's examples are."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, row):
+        return {"input_ids": TOKENS[row], "labels": LABELS[row]}
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        {"input_ids": TOKENS.numpy(), "label": LABELS.tolist()},
+        Mappings(),
+        datasets.Dataset.from_dict({"label": LABELS.tolist(), "input_ids": TOKENS.tolist()}),
+        datasets.Dataset.from_dict({"labels": LABELS.tolist(), "input_ids": TOKENS.tolist()}).with_format("numpy"),
+    ],
+    ids=["mapping", "torch", "datasets", "datasets with a format"],
+)
+def test_columns_with_labels_among_them(examples):
+    rows = Rows.of(examples)
+    assert list(rows.inputs) == ["input_ids"] and rows.index.tolist() == [0, 1, 2, 3]
+    assert torch.equal(rows.inputs["input_ids"], TOKENS) and torch.equal(rows.targets, LABELS)
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ({"input_ids": TOKENS}, "must have one that is called labels or label, found input_ids"),
+        ({"x": TOKENS, "label": LABELS, "labels": LABELS}, "called labels or label, found x, label, labels"),
+        (datasets.DatasetDict(train=datasets.Dataset.from_dict({"a": [1]})), "labels or label, found train: pass"),
+        (datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}), "column text of train must be numbers"),
+        (datasets.Dataset.from_dict({"x": [[1], [1, 2]], "label": [0, 1]}), "one length in all rows, found 2: pad it"),
+    ],
+)
+def test_columns_that_are_no_rows(columns, message):
+    with pytest.raises(UserError, match=message):
+        Rows.of(columns, "train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,16 +11,59 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from fimo.errors import UserError
 
+# What the transformers library calls targets, among the columns of its examples.
+LABELS = ("labels", "label")
+
+
+def parts_of(examples: Any, name: str) -> Any:
+    """Inputs, targets and perhaps weights of what a caller has.
+
+    Args:
+        examples: of a torch `Dataset`, pairs, triples, or mappings with labels; columns with labels, as a mapping or a
+            `Dataset` of the datasets library has them; or anything else, which stays as it is.
+        name: what errors call them.
+
+    Returns:
+        Two or three parts, of all rows.
+
+    Raises:
+        UserError: for examples that can't be stacked, and columns without labels or of other things than numbers.
+    """
+    if hasattr(examples, "with_format") and hasattr(examples, "__getitem__") and not isinstance(examples, Mapping):
+        examples = examples.with_format("torch")[:]
+    elif isinstance(examples, Dataset):
+        examples = collated(examples, name)
+    return _labelled(examples, name) if isinstance(examples, Mapping) else examples
+
+
+def _labelled(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], Any]:
+    """Columns without labels, and the labels."""
+    found = [key for key in LABELS if key in columns]
+    if len(found) != 1:
+        raise UserError(
+            f"{name} with several columns must have one that is called {' or '.join(LABELS)}, found "
+            f"{', '.join(map(str, columns))}: pass a pair of inputs and targets, or rename it."
+        )
+    for key, column in columns.items():
+        if isinstance(column, list) and any(isinstance(value, Tensor) for value in column):
+            raise UserError(
+                f"The column {key} of {name} must have one length in all rows, found "
+                f"{len(set(map(len, column)))}: pad it, as a tokenizer does with padding='max_length'."
+            )
+        if isinstance(column, list) and any(isinstance(value, (str, bytes)) for value in column):
+            raise UserError(f"The column {key} of {name} must be numbers, found text: leave it out.")
+    return {key: column for key, column in columns.items() if key not in found}, columns[found[0]]
+
 
 def collated(examples: Dataset[Any], name: str) -> Any:
     """All examples of a dataset, stacked.
 
     Args:
-        examples: of the dataset, pairs or triples.
+        examples: of the dataset, pairs, triples or mappings.
         name: what errors call them.
 
     Returns:
-        A list of as many parts as an example has.
+        A list of as many parts as an example has, or a mapping of its columns.
 
     Raises:
         UserError: for examples that can't be stacked.

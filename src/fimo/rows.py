@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from fimo.errors import UserError
-from fimo.examples import as_tensor, collated, described
+from fimo.examples import as_tensor, described, parts_of
 from fimo.row_weights import packed, require_weights, unpacked
 
 Inputs = Tensor | Mapping[str, Tensor]
@@ -204,8 +203,9 @@ class Rows:
 
         Args:
             examples: `Rows`; a pair of inputs and targets, tensors or arrays, the inputs possibly a mapping or a tuple
-                of them; the two and weights w ≥ 0 `[row]`, how often each row counts in training; or a torch `Dataset`
-                of such pairs or triples for single examples.
+                of them; the two and weights w ≥ 0 `[row]`, how often each row counts in training; a torch `Dataset`
+                of such pairs or triples for single examples; or columns with labels among them, as a mapping, a torch
+                `Dataset` of such mappings, or one of the datasets library.
             name: what errors call them.
 
         Returns:
@@ -216,13 +216,12 @@ class Rows:
         """
         if isinstance(examples, Rows):
             return examples
-        if isinstance(examples, Dataset):
-            examples = collated(examples, name)
+        examples = parts_of(examples, name)
         if not isinstance(examples, (tuple, list)) or len(examples) not in (2, 3):
             raise UserError(
                 f"{name} must be Rows, a pair of inputs and targets (tensors or arrays; inputs may be a mapping or a "
-                "tuple of them) with weights of the rows as a third where they have some, or a torch Dataset of such "
-                f"pairs, found {described(examples)}."
+                "tuple of them) with weights of the rows as a third where they have some, a torch Dataset of such "
+                f"pairs, or columns with labels, found {described(examples)}."
             )
         inputs, targets, *weights = examples
         if isinstance(inputs, tuple) and all(hasattr(part, "shape") for part in inputs):
