@@ -190,3 +190,17 @@ class TestRefused:
         tokens = torch.ones(1, 41, dtype=torch.long)
         with pytest.raises(UserError, match="Sequences have up to 41 tokens, and the network has positions for 40"):
             causal_lm(kind)({"input_ids": tokens, "attention_mask": tokens})
+
+
+def test_without_a_mask_no_place_is_padding():
+    network, tokens = causal_lm("gpt2"), torch.tensor([[3, 1, 4], [2, 5, 1]])
+    expected = network({"input_ids": tokens, "attention_mask": torch.ones_like(tokens)})
+    for inputs in (tokens, {"input_ids": tokens}):
+        torch.testing.assert_close(network(inputs), expected, rtol=0, atol=0)
+
+
+def test_another_loss_for_a_language_model_is_refused_with_its_own():
+    rows = (torch.tensor([[3, 1, 4], [2, 5, 1]]),) * 2
+    with pytest.raises(UserError, match=r"found the shape \[2, 3, \d+\] .* a language model, fimo.NextToken\(\)"):
+        fimo.Problem(causal_lm("gpt2"), fimo.CrossEntropy(), rows, rows)
+    assert len(fimo.Problem(causal_lm("gpt2"), fimo.NextToken(), rows, rows).train) == 2

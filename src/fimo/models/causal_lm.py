@@ -16,7 +16,7 @@ from fimo.models.adapters import with_adapters
 from fimo.models.attention_masks import CAUSAL_FORMS, mask_form, positions
 from fimo.models.decoder_layers import write_out
 from fimo.models.pretrained import new_model, pretrained_model, require_words
-from fimo.rows import map_inputs
+from fimo.rows import Inputs
 
 EXAMPLE = "(gpt2, llama, qwen2, gpt_neox, gemma, opt, …) of a new decoder"
 
@@ -74,20 +74,22 @@ class CausalLM(nn.Module):
         positions = {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0)} if self.takes_positions else {}
         return {"use_cache": False, **positions}
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Logits `[row, …, place, word]` from `input_ids` and `attention_mask`, each `[row, …, place]`.
 
         A row may be several sequences, `[row, sequence, place]`, such as two answers to one question.
 
         Args:
-            inputs: token numbers, and 1 at tokens and 0 at padding.
+            inputs: token numbers, and 1 at tokens and 0 at padding; without the mask, or token numbers alone, no place
+                is padding.
 
         Raises:
             UserError: for sequences that are longer than the model's positions.
         """
-        shape = inputs["input_ids"].shape
-        flat = map_inputs(lambda tensor: tensor.flatten(0, -2), inputs)
-        tokens, mask = flat["input_ids"], flat["attention_mask"]  # type: ignore[index]
+        given = {"input_ids": inputs} if isinstance(inputs, Tensor) else inputs
+        shape = given["input_ids"].shape
+        tokens = given["input_ids"].flatten(0, -2)
+        mask = given["attention_mask"].flatten(0, -2) if "attention_mask" in given else torch.ones_like(tokens)
         if shape[-1] > (longest := positions(self.model)):
             raise UserError(
                 f"Sequences have up to {shape[-1]} tokens, and the network has positions for {longest}: lower "

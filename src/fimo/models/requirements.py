@@ -110,9 +110,11 @@ def require_outputs(network: nn.Module, few: Rows, outputs: int | None = None, a
     several = axes is None and returned.dim() > 2
     fits = several or returned.dim() == 2 and outputs in (None, returned.shape[1])
     if not fits or len(returned) != len(few):
+        of_places = returned.dim() > 2 and len(returned) == len(few)
+        remedy = "take a loss for a language model, fimo.NextToken()," if of_places else "change its forward"
         raise UserError(
             f"The network {kind} must give {expected} for these data, found the shape {list(returned.shape)} for "
-            f"{len(few)} rows: change its forward or choose another network."
+            f"{len(few)} rows: {remedy} or choose another network."
         )
     if not returned.is_floating_point() or returned.device != device:
         raise UserError(
