@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fimo.gradients.footprint import activation_bytes
+from fimo.gradients.footprint import blocks_that_fit
 from fimo.memory import BLOCK_BYTES
 from fimo.models.objective import Objective
 from fimo.models.predictive import Predictive
@@ -46,12 +46,12 @@ class Sampling:
         draw may become another.
         """
         objective, rows = without_weights(problem.objective), problem.train.plain
-        uniform, parts = self._uniform(problem), []
-        for some in torch.arange(len(rows)).split(max(1, BLOCK_BYTES // activation_bytes(problem))):
+        uniform, parts, blocks = self._uniform(problem), [], blocks_that_fit(problem, BLOCK_BYTES)
+        for some in blocks:
             inputs, targets = rows[some]
             outputs = problem.outputs(problem.parameters, inputs)
             parts.append(self._draws(objective).draws(objective, outputs, targets, uniform[some].to(problem.device)))
-        drawn = torch.cat(parts)
+        drawn = torch.cat(parts)[torch.cat(list(blocks)).argsort()]
         return replace(
             problem,
             objective=Sampled(objective, self._draws(objective), tuple(rows.targets.shape[1:]), tuple(drawn.shape[1:])),

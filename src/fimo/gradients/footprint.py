@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,19 @@ def used_parameters(problem: Problem) -> dict[str, nn.Parameter]:
     gradients = torch.autograd.grad(outputs.sum(), list(parameters.values()), allow_unused=True)
     pairs = zip(parameters.items(), gradients, strict=True)
     return {name: parameter for (name, parameter), gradient in pairs if gradient is not None}
+
+
+def blocks_that_fit(problem: Problem, block_bytes: int) -> Sequence[Tensor]:
+    """Positions of all training rows in blocks that a pass and its backward pass have memory for.
+
+    Args:
+        problem: its training rows; sequences are taken by their lengths, so that blocks need little padding.
+        block_bytes: bound on the memory of a block.
+
+    Returns:
+        `[row]` for each block.
+    """
+    return problem.train.by_length().split(max(1, block_bytes // activation_bytes(problem)))
 
 
 def activation_bytes(problem: Problem) -> int:

@@ -10,7 +10,7 @@ from torch.func import jvp
 
 from fimo.errors import MethodFailed, short
 from fimo.gradients.cotangents import Cotangents, of_loss
-from fimo.gradients.footprint import activation_bytes
+from fimo.gradients.footprint import blocks_that_fit
 from fimo.memory import BLOCK_BYTES
 from fimo.problem import Parameters, Problem
 
@@ -32,7 +32,7 @@ def vjp_over_training_set(
     parameters, rows = problem.theta, len(problem.train)
     total = {name: torch.zeros_like(parameter) for name, parameter in problem.parameters.items()}
     by_row = weights.reshape(rows, -1).to(problem.device, problem.dtype)
-    for some in problem.train.by_length().split(max(1, block_bytes // activation_bytes(problem))):
+    for some in blocks_that_fit(problem, block_bytes):
         inputs, targets = problem.train[some]
         with torch.enable_grad():
             outputs = problem.network(inputs)
@@ -61,8 +61,8 @@ def jvp_over_training_set(
     Raises:
         MethodFailed: where torch can't differentiate the network forward.
     """
-    products, order = [], problem.train.by_length()
-    for some in order.split(max(1, block_bytes // activation_bytes(problem))):
+    products, blocks = [], blocks_that_fit(problem, block_bytes)
+    for some in blocks:
         inputs, targets = problem.train[some]
         try:
             outputs, tangents, *_ = jvp(partial(problem.outputs, inputs=inputs), (problem.parameters,), (vector,))
@@ -73,4 +73,4 @@ def jvp_over_training_set(
             ) from reason
         vectors = cotangents(problem.objective, outputs, targets).flatten(1, -2)
         products.append((tangents.flatten(1)[:, None, :] @ vectors).squeeze(1))
-    return torch.cat(products)[order.argsort()].flatten()
+    return torch.cat(products)[torch.cat(list(blocks)).argsort()].flatten()

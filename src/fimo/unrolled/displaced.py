@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fimo.errors import UserError
-from fimo.gradients.footprint import activation_bytes
+from fimo.gradients.footprint import blocks_that_fit
 from fimo.memory import BLOCK_BYTES
 from fimo.models.copies import copied
 from fimo.preconditioners.base import Preconditioner
@@ -171,7 +171,7 @@ def training_loss(problem: Problem, weight_decay: float) -> float:
         The sum of both.
     """
     total = 0.0
-    for some in problem.train.by_length().split(max(1, BLOCK_BYTES // activation_bytes(problem))):
+    for some in blocks_that_fit(problem, BLOCK_BYTES):
         inputs, targets = problem.train[some]
         total += float(problem.objective.loss(problem.network(inputs), targets).double().sum())
     squares = sum(float(parameter.double().square().sum()) for parameter in problem.parameters.values())
