@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fimo.groups import Groups
-from fimo.models.copies import COPIES, copied, copy_of
+from fimo.models.copies import ACCEPTED, accepted, copied, copy_of
 from fimo.models.frozen_part import Mode, precomputed
 from fimo.models.function_of_rows import half_alone, same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
@@ -92,9 +92,8 @@ class Problem:
             train=rows_for(network, objective, train, "train"), test=rows_for(network, objective, test, "test")
         )
         objective = for_rows(objective, examples["train"])
-        if made_anew := network not in COPIES:
-            network = ready(copy_of(network), objective, examples["train"])
-            COPIES.add(network)
+        if made_anew := network not in ACCEPTED:
+            network = accepted(ready(copy_of(network), objective, examples["train"]))
             if not same_when_cut(network, examples["train"]):
                 logger.info("sequences keep all of their padding: it changes the outputs of %s", type(network).__name__)
                 examples = {name: replace(rows, lengths=None) for name, rows in examples.items()}
@@ -207,8 +206,7 @@ class Problem:
         if made is None:
             return self
         network, train, test = made
-        COPIES.add(network)
-        return replace(self, network=network, train=train, test=test)
+        return replace(self, network=accepted(network), train=train, test=test)
 
     def in_precision(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Problem:
         """A copy in a precision, or in its own (float32 for half) where the network does not take the other.

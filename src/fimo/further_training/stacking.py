@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fimo.models.chain import chained
-from fimo.models.copies import copied
+from fimo.models.copies import accepted, copied
 from fimo.problem import Parameters, Problem
 
 
@@ -54,7 +54,7 @@ def in_chains(problem: Problem) -> Problem:
     Args:
         problem: it stays as it is; the layers are its own.
     """
-    return replace(problem, network=copied(problem.network, chained))
+    return replace(problem, network=accepted(chained(problem.network)))
 
 
 def memory_order(tensor: Tensor) -> list[int]:

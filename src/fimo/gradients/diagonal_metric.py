@@ -15,7 +15,7 @@ from fimo.gradients.cotangents import of_loss
 from fimo.gradients.rescaled import rescaled, rescaled_name
 from fimo.gradients.shared import made_once
 from fimo.gradients.source import GradientSource
-from fimo.models.copies import copied
+from fimo.models.copies import accepted
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs
 
@@ -69,7 +69,7 @@ class DiagonalMetric:
 
     def rescaled(self, problem: Problem) -> Problem:
         """The same problem, its network a function of y."""
-        network = copied(RescaledNetwork(problem.network, self.sqrt_diagonal))  # what is inside has been looked at
+        network = accepted(RescaledNetwork(problem.network, self.sqrt_diagonal))
         return replace(problem, network=network, part=problem.part and tuple(map(rescaled_name, problem.part)))
 
     def gradients(self, gradients: Gradients) -> Gradients:

@@ -1,17 +1,29 @@
-"""Copies of networks, and which networks are copies already."""
+"""Copies of networks, and which networks problems take as they are."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from weakref import WeakSet
 
 from torch import nn
 
 from fimo.errors import UserError, short
 
-# Networks that problems have copied, so that no problem made of another copies them again.
-COPIES: WeakSet[nn.Module] = WeakSet()
+# Networks that were looked at and that nobody else has: a problem made of another neither looks again nor copies them.
+ACCEPTED: WeakSet[nn.Module] = WeakSet()
+
+
+def accepted(network: nn.Module) -> nn.Module:
+    """Let problems take a network as it is.
+
+    Args:
+        network: a copy of one that was looked at, or a part or another form of it.
+
+    Returns:
+        The network.
+    """
+    ACCEPTED.add(network)
+    return network
 
 
 def copy_of(network: nn.Module) -> nn.Module:
@@ -30,13 +42,10 @@ def copy_of(network: nn.Module) -> nn.Module:
         ) from reason
 
 
-def copied(network: nn.Module, made: Callable[[nn.Module], nn.Module] = copy_of) -> nn.Module:
-    """A copy of a network that problems take as it is, without another copy.
+def copied(network: nn.Module) -> nn.Module:
+    """A copy of a network that was looked at, which problems take as it is.
 
     Args:
         network: it stays as it is.
-        made: gives the copy, or what else stands for the network.
     """
-    network = made(network)
-    COPIES.add(network)
-    return network
+    return accepted(copy_of(network))
