@@ -130,7 +130,7 @@ def test_a_network_is_copied_once():
         ({"train": (X, Y[:5])}, r"train must have as many inputs as targets and at least one, found 8 inputs, 5 tar"),
         ({"test": ({"a": X, "b": X[:4]}, Y)}, r"test must have as many inputs as .* found 8 a, 4 b, 8 targets\."),
         ({"train": (X[:0], Y[:0])}, r"at least one, found 0 inputs, 0 targets\."),
-        ({"train": X}, r"train must be Rows, a pair of inputs and targets .* or a torch Dataset .*, found a Tensor\."),
+        ({"train": X}, r"train must be Rows, a pair of inputs and targets .* a torch Dataset .*, found a Tensor\."),
         ({"test": (X, Y, Y)}, r"test must be inputs and targets, found a third part, which would be weights"),
         ({"test": (["a", "b"], Y)}, r"the inputs of test must be a tensor or an array of numbers, found a list of 2\."),
         ({"test": (X, 3)}, r"the targets of test must have an axis of rows, found a single number\."),
