@@ -38,8 +38,8 @@ def parts_of(examples: Any, name: str) -> Any:
 
 def _labelled(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], Any]:
     """Columns without labels, and the labels."""
-    found = [key for key in LABELS if key in columns]
-    if len(found) != 1:
+    keys = [key for key in LABELS if key in columns]
+    if len(keys) != 1:
         raise UserError(
             f"{name} with several columns must have one that is called {' or '.join(LABELS)}, found "
             f"{', '.join(map(str, columns))}: pass a pair of inputs and targets, or rename it."
@@ -52,7 +52,7 @@ def _labelled(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], An
             )
         if isinstance(column, list) and any(isinstance(value, (str, bytes)) for value in column):
             raise UserError(f"The column {key} of {name} must be numbers, found text: leave it out.")
-    return {key: column for key, column in columns.items() if key not in found}, columns[found[0]]
+    return {key: column for key, column in columns.items() if key not in keys}, columns[keys[0]]
 
 
 def collated(examples: Dataset[Any], name: str) -> Any:

@@ -127,6 +127,9 @@ class Groups:
         if isinstance(left_out, Mapping) and {"by", "random"} & set(left_out):
             raise UserError("left_out by a column or at random is for the command line: give a list for each group.")
         if isinstance(left_out, Mapping):
+            if len(set(map(str, left_out))) < len(left_out) or not left_out:
+                names = ", ".join(map(repr, left_out)) or "none"
+                raise UserError(f"left_out must have groups, each with a name of its own, found {names}.")
             return cls._named({str(name): _numbers(group, rows, str(name)) for name, group in left_out.items()}, rows)
         return cls(_numbers(left_out, rows)[:, None])
 

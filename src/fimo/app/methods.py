@@ -92,7 +92,7 @@ def _method(cfg: DictConfig, name: str, usual: DictConfig, training: FurtherTrai
 
 def _adam_metric(training: FurtherTraining) -> dict[str, Any]:
     """The config of the metric that further training has under Adam; ε is Adam's default under another optimiser."""
-    (group,) = training.make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups
+    group = training.make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups[0]
     return {
         "_target_": f"{AdamMetric.__module__}.{AdamMetric.__name__}",
         "batch_size": training.batch_size,

@@ -234,10 +234,10 @@ class Choice:
         if is_described(self.left_out):
             return described_groups(self.left_out, len(kept), {name: c[kept.index] for name, c in columns.items()})
         listed = self._listed(rows)
-        groups, asked = self._first(listed), self.left_out if isinstance(self.left_out, int) else len(listed)
-        if len(groups) < asked:
+        groups, wanted = self._first(listed), self.left_out if isinstance(self.left_out, int) else len(listed)
+        if len(groups) < wanted:
             why = "there are no more rows" if len(groups) == rows else f"data.left_out_first={self.left_out_first}"
-            logger.info("data: %d of the %d that data.left_out names are left out (%s)", len(groups), asked, why)
+            logger.info("data: %d of the %d that data.left_out names are left out (%s)", len(groups), wanted, why)
         return groups.at(kept.index)
 
 

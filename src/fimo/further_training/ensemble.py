@@ -15,9 +15,8 @@ from fimo.further_training.evaluation import blocks, rows_at_once, test_losses, 
 from fimo.further_training.leave_out import Batch
 from fimo.further_training.modes import parameters_of_run, rng_seeded, statistics_of, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
-from fimo.further_training.stacking import channels_last, copies, in_chains, memory_order
+from fimo.further_training.stacking import channels_last, clipped, copies, in_chains, memory_order
 from fimo.problem import Parameters, Problem
-from fimo.row_weights import by_row
 from fimo.rows import Inputs, map_inputs
 from fimo.vmapping import vmap_works
 
@@ -28,15 +27,17 @@ class Chunk:
 
     Attributes:
         runs: which they are, and the first of them as the host knows it.
-        parameters: `[run, *parameter shape]`, views of what the optimiser has.
-        orders: of each parameter's axes (see `memory_order`).
-        optimizer: of the parameters as they lie in memory: torch's fused optimisers rely on contiguous tensors.
+        parameters: `[run, *parameter shape]`.
+        stored: the same memory, each as it lies there, with its axes in their order in `orders` (see `memory_order`).
+        orders: of each parameter's axes.
+        optimizer: of the stored ones: torch's fused optimisers rely on contiguous tensors.
         statistics: of batch normalisation, stacked likewise, where every run updates its own; else empty.
     """
 
     runs: Tensor
     first: int
     parameters: Parameters
+    stored: list[Tensor]
     orders: list[list[int]]
     optimizer: torch.optim.Optimizer
     statistics: Parameters
@@ -108,10 +109,11 @@ class Ensemble:
         parameters = copies(self.problem.parameters, len(runs))
         orders = [memory_order(parameter) for parameter in parameters.values()]
         stored = [p.permute(order) for p, order in zip(parameters.values(), orders, strict=True)]
-        for parameter in parameters.values():
+        for parameter in (*parameters.values(), *stored):
             parameter.requires_grad_()
         statistics = copies(self.statistics, len(runs))
-        return Chunk(runs.to(self.problem.device), int(runs[0]), parameters, orders, optimizer(stored), statistics)
+        whose = runs.to(self.problem.device), int(runs[0])
+        return Chunk(*whose, parameters, stored, orders, optimizer(stored), statistics)
 
     def step(self, batch: Batch, randomness: tuple[int, int] | None = None) -> None:
         """One training step of every run that takes part; the others keep everything, optimiser state included.
@@ -134,8 +136,7 @@ class Ensemble:
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         if self.clip is not None:
             gradients = clipped(gradients, self.clip)
-        stored = chunk.optimizer.param_groups[0]["params"]
-        for parameter, gradient, order in zip(stored, gradients, chunk.orders, strict=True):
+        for parameter, gradient, order in zip(chunk.stored, gradients, chunk.orders, strict=True):
             parameter.grad = gradient.permute(order).contiguous()
         chunk.optimizer.step()
 
@@ -224,21 +225,6 @@ class Ensemble:
         about: dict[str, Any] = {"what": what, "network": self.named, "calls": calls, "differentiated": theta}
         with training_mode(self.problem.network, True, bool(self.statistics)), rng_seeded(0):
             return vmap_works(losses, arguments, randomness="same", **about)
-
-
-def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
-    """Scale each run's gradient to a norm of at most `bound`, as torch's `clip_grad_norm_` does for one run.
-
-    Args:
-        gradients: of each parameter, `[run, *parameter shape]`.
-        bound: on the Euclidean norm over all parameters of a run.
-
-    Returns:
-        The scaled gradients, of the same shapes.
-    """
-    norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
-    factors = (bound / (norms + 1e-6)).clamp(max=1)
-    return tuple(gradient * by_row(factors, gradient) for gradient in gradients)
 
 
 def _split(groups: Tensor, runs_per_chunk: int) -> list[Tensor]:

@@ -40,9 +40,9 @@ def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator
 
 
 def _mean_squares(chunk: Chunk) -> Parameters | None:
-    (group,) = chunk.optimizer.param_groups
+    group = chunk.optimizer.param_groups[0]  # the only one, where Adam has rules here
     squares = {}
-    for name, parameter, order in zip(chunk.parameters, group["params"], chunk.orders, strict=True):
+    for name, parameter, order in zip(chunk.parameters, chunk.stored, chunk.orders, strict=True):
         state = chunk.optimizer.state[parameter]
         if "exp_avg_sq" not in state:
             return None

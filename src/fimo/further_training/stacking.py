@@ -10,6 +10,7 @@ from torch import Tensor
 from fimo.models.chain import chained
 from fimo.models.copies import accepted, copied
 from fimo.problem import Parameters, Problem
+from fimo.row_weights import by_row
 
 
 def copies(tensors: Parameters, count: int) -> Parameters:
@@ -60,3 +61,18 @@ def in_chains(problem: Problem) -> Problem:
 def memory_order(tensor: Tensor) -> list[int]:
     """The order of axes in which a tensor without gaps is contiguous."""
     return sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+
+
+def clipped(gradients: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
+    """Scale each run's gradient to a norm of at most `bound`, as torch's `clip_grad_norm_` does for one run.
+
+    Args:
+        gradients: of each parameter, `[run, *parameter shape]`.
+        bound: on the Euclidean norm over all parameters of a run.
+
+    Returns:
+        The scaled gradients, of the same shapes.
+    """
+    norms = torch.stack([gradient.reshape(len(gradient), -1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
+    factors = (bound / (norms + 1e-6)).clamp(max=1)
+    return tuple(gradient * by_row(factors, gradient) for gradient in gradients)

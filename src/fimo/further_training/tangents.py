@@ -13,11 +13,12 @@ from torch.func import grad, vjp
 
 from fimo.compat import differentiable_attention
 from fimo.errors import UserError, lacks_derivative, short
-from fimo.further_training.ensemble import Ensemble, clipped
+from fimo.further_training.ensemble import Ensemble
 from fimo.further_training.evaluation import blocks
 from fimo.further_training.leave_out import Batch, full_and
 from fimo.further_training.modes import rng_seeded, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
+from fimo.further_training.stacking import clipped
 from fimo.groups import NOBODY
 from fimo.models.objective import Objective
 from fimo.optimizers.derivatives import Memory, UpdateDerivative, clipped_changes, derivative_of

@@ -20,7 +20,7 @@ def optimizer_settings(
     """The settings of an optimiser that has rules here.
 
     Args:
-        optimizer: with one parameter group.
+        optimizer: with its parameters.
         user: what needs the rules, for the error.
         error: that is raised.
 
@@ -28,11 +28,14 @@ def optimizer_settings(
         The parameter group: `lr`, `weight_decay`, and what else the optimiser takes.
 
     Raises:
-        UserError: of the given class, for another optimiser, and for a setting that no rule follows.
+        UserError: of the given class, for another optimiser, several parameter groups, and a setting that no rule
+            follows.
     """
     if type(optimizer) not in KNOWN:
         raise error(f"{user} needs optimizer to be SGD, Adam or AdamW, found {type(optimizer).__name__}.")
-    (group,) = optimizer.param_groups
+    group, *others = optimizer.param_groups
+    if others:
+        raise error(f"{user} needs one learning rate for all parameters, found {1 + len(others)} parameter groups.")
     for key in UNKNOWN_SETTINGS:
         if group.get(key):
             raise error(f"{user} needs optimizer.{key}=false, found true.")

@@ -52,7 +52,7 @@ def other_settings(theirs: Mapping[str, Any], panel: Panel) -> list[str]:
     """
     run, data = panel.run, panel.run.dataset
     training, final = run.training, run.final
-    (group,) = training.make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups
+    group = training.make_optimizer([torch.zeros(1, requires_grad=True)]).param_groups[0]
     ours = {
         "parameters": run.problem.size,
         "training rows": len(data.train),

@@ -27,7 +27,7 @@ def own_code(*things: Any) -> str | None:
     parts = [part for thing in things for part in (inspect.getmro(thing) if inspect.isclass(thing) else [thing])]
     owned = [part for part in parts if (part.__module__ or "builtins").partition(".")[0] not in VERSIONED]
     hashes = list(dict.fromkeys(filter(None, map(_hash, owned))))
-    return short_hash({str(number): found for number, found in enumerate(hashes)}) if hashes else None
+    return short_hash({str(number): known for number, known in enumerate(hashes)}) if hashes else None
 
 
 def _hash(thing: Any) -> str | None:

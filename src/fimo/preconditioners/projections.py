@@ -58,7 +58,7 @@ class RandomSigns(Projection):
         """In blocks of S."""
         total, block = rows.new_zeros(len(rows), self.size), max(1, BLOCK_BYTES // (16 * self.size))
         for some, signs in zip(rows.split(block, 1), self.signs.split(block), strict=True):
-            total.addmm_(some, (signs.to(rows.device) * 2 - 1) * self.size**-0.5)
+            total.addmm_(some, (signs.to(rows) * 2 - 1) * self.size**-0.5)
         return total
 
 
@@ -80,7 +80,7 @@ class SparseSigns(Projection):
 
     def project(self, rows: Tensor) -> Tensor:
         """Each entry of a row is added to its column, or subtracted."""
-        signed = rows * (self.signs.to(rows.device) * 2 - 1)
+        signed = rows * (self.signs.to(rows) * 2 - 1)
         columns = self.columns.to(rows.device).long()  # five times as fast as with short integers
         return rows.new_zeros(len(rows), self.size).index_add_(1, columns, signed)
 
