@@ -141,6 +141,8 @@ def test_a_network_is_copied_once():
         ({"left_out": [[0, 1], [8]]}, r"left_out must name training rows from 0 to 7 in group 1, found 8\."),
         ({"left_out": [[0, 1], []]}, r"left_out must name training rows from 0 to 7 in group 1, found none\."),
         ({"left_out": [[0, 1], 2]}, r"left_out must be whole .* in group 1 in .* the single number 2: write \[2\]"),
+        ({"left_out": {}}, r"left_out must have groups, each with a name of its own, found none\."),
+        ({"left_out": {1: [2], "1": [3]}}, r"each with a name of its own, found 1, '1'\."),
         ({"left_out": {"a": [3, 1, 3]}}, r"left_out must name each training row of a once, found 3 twice\."),
         ({"left_out": [[0], range(8)]}, r"left_out must leave some training rows, found all 8 of them in 'group 1'\."),
         ({"left_out": "some"}, r"left_out must be whole numbers from 0 to 7 in a list, .* found 'some'\."),

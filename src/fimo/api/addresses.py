@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fimo import models
+from fimo.api.behaviour import behaviour
 from fimo.further_training import VERSION
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.own_objective import own_part
@@ -37,6 +38,7 @@ def problem_config(problem: Problem) -> dict[str, Any]:
         "objective": {"repr": repr(problem.objective), "code": own_code(own_part(problem.objective))},
         "measurement": {"repr": repr(problem.watched), "code": own_code(own_part(problem.watched))},
         "test": _rows_digest(problem.test),
+        "behaviour": repr(behaviour(problem)),
     }
 
 

@@ -42,7 +42,7 @@ class CrossEntropy(Objective):
 
     def __repr__(self) -> str:
         weight = None if self.weight is None else self.weight.tolist()
-        return f"CrossEntropy(weight={weight}, label_smoothing={self.label_smoothing:g})"
+        return f"CrossEntropy(weight={weight}, label_smoothing={self.label_smoothing:.15g})"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy of each example.

@@ -151,7 +151,7 @@ class Huber(Regression):
         self.delta = delta
 
     def __repr__(self) -> str:
-        return f"Huber(delta={self.delta:g})"
+        return f"Huber(delta={self.delta:.15g})"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Huber's error of each example.
