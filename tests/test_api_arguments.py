@@ -56,7 +56,7 @@ PLACES = [
     ("verify(p, r, None)", "training must be a fimo.FurtherTraining, found None"),
     ("compare(g, s)", "gold must be what fimo.further_train returns, found a dict"),
     ("compare(p, g)", "scores must be what fimo.attribute returns, .*, found a fimo.Problem"),
-    ("compare({'mine': 3}, g)", r"scores\['mine'\] must be an xarray.DataArray .*, found an int 3"),
+    ("compare({'mine': 3}, g)", r"scores\['mine'\] must be real numbers in an xarray.DataArray .*, found an int 3"),
     ("compare({}, g)", "scores must be the scores of one method or more, found a dict"),
 ]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -50,3 +51,27 @@ def test_scores_of_another_problem_are_refused(problem, training, given, other, 
     assert len(fimo.compare({"mine": scores["Grad-Dot"].drop_attrs()}, gold).curves)
     with pytest.raises(fimo.UserError, match=f"The scores of Grad-Dot and the gold standard must {what}: they are of"):
         fimo.compare(fimo.attribute(theirs, "grad_dot"), gold)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda score: score + 1j, r"scores\['mine'\] must be real numbers in an xarray.DataArray \[test, left_out\]"),
+        (lambda score: score.expand_dims(foo=2), r"scores\['mine'\] must be real numbers in an xarray.DataArray"),
+        (lambda score: score.where(score["test"] > 0, np.inf), "scores of mine must be finite, or NaN where there is"),
+    ],
+    ids=["complex", "another axis", "infinite"],
+)
+def test_scores_that_are_no_real_numbers(problem, training, change, message):
+    gold, scores = fimo.further_train(problem, training, seeds=1), fimo.attribute(problem, "grad_dot")
+    with pytest.raises(fimo.UserError, match=message):
+        fimo.compare({"mine": change(scores["Grad-Dot"])}, gold)
+
+
+def test_scores_that_are_missing_are_said(problem, training, caplog):
+    gold, score = fimo.further_train(problem, training, seeds=1), fimo.attribute(problem, "grad_dot")["Grad-Dot"]
+    missing = score.where((score["test"] > 0) | (score["left_out"] > 5))
+    with caplog.at_level("WARNING", "fimo"):
+        compared = fimo.compare({"mine": missing}, gold)
+    assert "scores of mine have no number for some left-out examples at 1 of the test examples" in caplog.text
+    assert set(compared.curves["n_test"]) == {5}

@@ -43,8 +43,8 @@ class Problem:
         train: all training rows, D: `Rows`, a pair of inputs and targets (tensors or arrays, the inputs possibly a
             mapping or a tuple of them), these two and a weight w ≥ 0 of each row `[row]`, which its loss is multiplied
             by in all training, or anything else that `Rows.of` takes. All but `Rows` go to the network's device and
-            dtype. A mapping goes into the network by keyword where it has such arguments, else as one argument; a
-            tuple by position.
+            dtype; where they have these already their memory is shared, so leave it as it is. A mapping goes into the
+            network by keyword where it has such arguments, else as one argument; a tuple by position.
         test: the test examples whose losses are watched, likewise; a weight means nothing there.
         left_out: what of `train` is left out in turn: row numbers in a range, list, array or tensor, or "all"; or
             groups, each left out as one: a list of such lists, or a mapping of them by name. All rows without it.

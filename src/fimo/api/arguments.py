@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
+
+logger = logging.getLogger(__name__)
 
 # How each stage is called; what every error ends with.
 CALLS = {
@@ -101,9 +104,18 @@ def require_losses_and_scores(scores: object, gold: object) -> None:
     if not isinstance(scores, Mapping) or isinstance(scores, xr.Dataset):
         raise _wrong("compare", "scores", "what fimo.attribute returns, a mapping of labels to arrays", scores)
     for label, score in scores.items():
-        if not isinstance(score, xr.DataArray) or not {"test", "left_out"} <= set(score.dims):
-            what = "an xarray.DataArray [test, left_out], such as xr.DataArray(numbers, [gold.test, gold.left_out])"
+        axes = set(score.dims) - {"step"} if isinstance(score, xr.DataArray) else {}
+        if axes != {"test", "left_out"} or score.dtype.kind not in "fiub":
+            what = "real numbers in an xarray.DataArray [test, left_out] or [step, test, left_out], such as "
+            what += "xr.DataArray(numbers, [gold.test, gold.left_out])"
             raise _wrong("compare", f"scores[{label!r}]", what, score)
+        if bool(np.isinf(score).any()):
+            raise UserError(f"The scores of {label} must be finite, or NaN where there is none, found an infinite one.")
+        if missing := int(score.isnull().any(set(score.dims) - {"test"}).sum()):
+            logger.warning(
+                "The scores of %s have no number for some left-out examples at %d of the test examples: these take no part "
+                "in its means.", label, missing,
+            )  # fmt: skip
     if not scores:
         raise _wrong("compare", "scores", "the scores of one method or more", scores)
     left_out = gold["left_out"].to_index()

@@ -53,7 +53,8 @@ class Ranking:
         rows: both ends of every ranking, `method,step,test,rank,train,score`: rank 1 has the highest score (where the
             loss is watched, the most helpful row), rank n the lowest; `step` is missing for methods that don't depend
             on further training.
-        self_influence: `method,step,train,score`, the estimated rise of a row's own loss if it is left out.
+        self_influence: `method,step,train,score`, the estimated rise of a row's own loss, times its weight where
+            rows have weights, if it is left out.
         mean: `method,step,train,score`, the mean score over the test examples.
         model: a hash of the final model, objective, measurement and rows that it belongs to.
     """

@@ -27,8 +27,8 @@ class UnrolledGaussNewton(GaussNewtonFilter):
     too). t = 1 is Grad-Dot times η; t → ∞ is the undamped influence function. Nothing is left to choose. It neglects
     how G and the gradients change on the way, that a batch's G isn't that of all rows, clipping of gradients, and
     everything of second order in the left-out example's weight. Under Adam P_t = D^½ f_t(D^½ G D^½) D^½, D from the
-    batch gradients at θ_f: it neglects also that Adam's mean of their squares changes (see `LinearisedAdam`). `fit`
-    needs `for_training` first, and raises `MethodFailed` where further training would diverge.
+    batch gradients of all rows at θ_f: it neglects also that Adam's mean of their squares changes (see
+    `LinearisedAdam`). `fit` needs `for_training` first, and raises `MethodFailed` where further training would diverge.
 
     Args:
         label: the method's name.
