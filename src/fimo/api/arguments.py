@@ -113,8 +113,8 @@ def require_losses_and_scores(scores: object, gold: object) -> None:
             raise UserError(f"The scores of {label} must be finite, or NaN where there is none, found an infinite one.")
         if missing := int(score.isnull().any(set(score.dims) - {"test"}).sum()):
             logger.warning(
-                "The scores of %s have no number for some left-out examples at %d of the test examples: these take no part "
-                "in its means.", label, missing,
+                "The scores of %s have no number for some left-out examples at %d of the test examples: these take no "
+                "part in its means.", label, missing,
             )  # fmt: skip
     if not scores:
         raise _wrong("compare", "scores", "the scores of one method or more", scores)
