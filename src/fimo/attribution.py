@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from fimo.compat import differentiable_attention
 from fimo.errors import UserError
 from fimo.gradients import Vectors
 from fimo.gradients.combinations import for_products
-from fimo.gradients.cotangents import of_loss, of_measurement
+from fimo.gradients.cotangents import OfMeasurement, of_loss
 from fimo.gradients.source import GradientSource
 from fimo.gradients.verified import factors_or_dense
 from fimo.memory import BLOCK_BYTES, PRODUCT_BLOCKS, PRODUCT_ROWS
@@ -129,7 +128,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
         Tiles that cover all scores, each once.
     """
     P, phi, n = view.P, view.P.phi, len(view.at_train.train)
-    test = view.at_test, view.at_test.test, partial(of_measurement, view.at_test.watched)
+    test = view.at_test, view.at_test.test, OfMeasurement(view.at_test.watched)
     left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out.rows), of_loss
     matrix, one, other = (P, left_out, test) if view.from_left_out else (P.T, test, left_out)
     (at_rows, rows, of_rows), (at_others, others, of_others) = one, other

@@ -8,7 +8,7 @@ Where a row's outputs have several axes, as those of a language model, `output` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.func import jacrev, vmap
@@ -29,20 +29,29 @@ def of_loss(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
     return objective.gradient(outputs, targets)[..., None]
 
 
-def of_measurement(measurement: Objective, objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
-    """∂m/∂f of a measurement m, whatever the objective: the gradient at a test example.
+@dataclass(frozen=True, eq=False)
+class OfMeasurement:
+    """∂m/∂f of a measurement m, whatever the problem's objective: the gradient at a test example.
 
-    Args:
+    Attributes:
         measurement: m.
-        objective: it doesn't matter.
-        outputs: f, `[row, output]`.
-        targets: `[row, …]`.
     """
-    return of_loss(measurement, outputs, targets)
+
+    measurement: Objective
+
+    def __call__(self, objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The cotangent of one scalar, `[row, output, 1]`.
+
+        Args:
+            objective: it doesn't matter.
+            outputs: f, `[row, output]`.
+            targets: `[row, …]`.
+        """
+        return of_loss(self.measurement, outputs, targets)
 
 
 def loss_of(cotangents: Cotangents, objective: Objective) -> Objective | None:
-    """Whose loss it is that cotangents differentiate, by `of_loss` or `of_measurement`; None for other scalars.
+    """Whose loss it is that cotangents differentiate, by `of_loss` or `OfMeasurement`; None for other scalars.
 
     Args:
         cotangents: of the scalars.
@@ -50,9 +59,7 @@ def loss_of(cotangents: Cotangents, objective: Objective) -> Objective | None:
     """
     if cotangents is of_loss:
         return objective
-    if isinstance(cotangents, partial) and cotangents.func is of_measurement:
-        return cotangents.args[0]
-    return None
+    return cotangents.measurement if isinstance(cotangents, OfMeasurement) else None
 
 
 def of_fisher(objective: Objective, outputs: Tensor, targets: Tensor) -> Tensor:

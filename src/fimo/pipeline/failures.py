@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 
 from fimo.compat import differentiable_attention
 from fimo.errors import MethodFailed, lacks_derivative, short
-from fimo.gradients.cotangents import Cotangents, of_loss, of_measurement
+from fimo.gradients.cotangents import Cotangents, OfMeasurement, of_loss
 from fimo.gradients.source import GradientSource
 from fimo.gradients.verified import factors_or_dense
 from fimo.problem import Problem
@@ -74,7 +73,7 @@ def require_gradients(problem: Problem) -> None:
         source = GradientSource(problem)
         looks: Sequence[tuple[str, Rows, Cotangents]] = (
             ("left-out training rows", problem.train.keep(problem.left_out.rows), of_loss),
-            ("test examples", problem.test, partial(of_measurement, problem.watched)),
+            ("test examples", problem.test, OfMeasurement(problem.watched)),
         )
         for what, rows, cotangents in looks:
             for block in source.blocks(rows, cotangents, FIRST_LOOK):
