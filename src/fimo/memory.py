@@ -1,4 +1,4 @@
-"""What there is of memory, and every bound on what a piece of work may take of it: each budget has its home here.
+"""What there is of memory, and bounds on what a piece of work may take of it, for all rooms.
 
 A budget's name says what it bounds and in which unit. Work that would go beyond it is done in pieces or another way, so
 a budget changes how long something takes, and rounding, but no result.

@@ -52,7 +52,7 @@ class Artifact:
     Attributes:
         output_dir: where all artifacts lie.
         data: name of the data choice.
-        kind: `final`, `scores` or `further`.
+        kind: `final`, `scores`, `ranking` or `further`.
         label: something to read.
         config: all that determines the content.
     """

@@ -93,13 +93,19 @@ def influential_markdown(
         named: dict[int, None] = {}
         for name, scores in rankings.items():
             ends = extremes(scores.sel(test=test), count)
-            lines.append(f"| {name} | {_cell(ends.helpful, examples)} | {_cell(ends.harmful, examples)} |")
+            lines.append(f"| {name} | {rows_cell(ends.helpful, examples)} | {rows_cell(ends.harmful, examples)} |")
             named |= dict.fromkeys(row for row, _ in (*ends.helpful, *ends.harmful))
         lines += described(named, examples)
     return "\n".join(lines) + "\n"
 
 
-def _cell(pairs: Sequence[tuple[int, float]], examples: Examples) -> str:
+def rows_cell(pairs: Sequence[tuple[int, float]], examples: Examples) -> str:
+    """Training rows and their scores within a cell of a table in Markdown.
+
+    Args:
+        pairs: positions of rows, and scores.
+        examples: of the run.
+    """
     return ", ".join(f"{cell_text(examples.label('train', row))}: {score:.2g}" for row, score in pairs) or "–"
 
 

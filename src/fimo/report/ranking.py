@@ -10,7 +10,7 @@ import xarray as xr
 
 from fimo.comparison.detection import orders_rows
 from fimo.effect import last_step
-from fimo.report.influential import Examples, cell_text, described, quoted
+from fimo.report.influential import Examples, described, quoted, rows_cell
 
 
 def ranking_markdown(
@@ -59,7 +59,7 @@ def ranking_markdown(
         for label, ranking in last.items():
             pairs = _pairs(ranking.sel(test=test))
             ends = _of_sign(pairs, 1)[:count], _of_sign(pairs[::-1], -1)[:count]
-            lines.append(f"| {label} | {_cell(ends[0], examples)} | {_cell(ends[1], examples)} |")
+            lines.append(f"| {label} | {rows_cell(ends[0], examples)} | {rows_cell(ends[1], examples)} |")
             rows |= dict.fromkeys(row for end in ends for row, _ in end)
         lines += described(rows, examples)
     lines += _self_influence(last, losses or {}, examples, count)
@@ -85,7 +85,7 @@ def _self_influence(
     lines += ["", "| by | training row: score |", "|---|---|"]
     for label, values in {**own, **({"the row's own loss": losses} if losses else {})}.items():
         pairs = sorted(values.items(), key=lambda pair: -pair[1])[:count]
-        lines.append(f"| {label} | {_cell(pairs, examples)} |")
+        lines.append(f"| {label} | {rows_cell(pairs, examples)} |")
     return lines
 
 
@@ -122,7 +122,3 @@ def _pairs(ranking: xr.Dataset) -> list[tuple[int, float]]:
 def _of_sign(pairs: Sequence[tuple[int, float]], sign: int) -> list[tuple[int, float]]:
     """Rows whose score has this sign: one of zero neither helps nor harms."""
     return [(row, score) for row, score in pairs if sign * score > 0]
-
-
-def _cell(pairs: Sequence[tuple[int, float]], examples: Examples) -> str:
-    return ", ".join(f"{cell_text(examples.label('train', row))}: {score:.2g}" for row, score in pairs) or "–"

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from fimo.comparison.removal import RANDOM_ROWS
+from fimo.comparison.tables import MEASURES
 from fimo.effect import ADJUSTMENTS
 from fimo.report.figures import COLOURS, look
 from fimo.report.page.examples import PageExamples
@@ -19,7 +20,6 @@ from fimo.report.page.page import Page
 from fimo.report.page.rankings import ranking_payload, self_influence_payload
 from fimo.report.page.wrong_labels import wrong_labels_payload
 
-MEASURES = ("cosine", "pearson", "spearman")
 # Markers of the figures as Plotly calls them.
 SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "<": "triangle-left",
