@@ -129,6 +129,7 @@ class Ensemble:
                     self._step(chunk, batch, randomness)
 
     def _step(self, chunk: Chunk, batch: Batch, randomness: tuple[int, int] | None) -> None:
+        chunk.optimizer.zero_grad()  # the last step's gradients, before memory is needed
         passes = self._passes(chunk, batch, randomness)
         parameters = list(chunk.parameters.values())
         with self._its_parameters(chunk):
