@@ -16,7 +16,7 @@ def said(*arguments):
 def test_help_of_a_command():
     text = said("verify", "--help")
     lines = text.splitlines()
-    assert lines[0] == "usage: verify [GROUP=CHOICE] [KEY=VALUE] ..."
+    assert lines[0] == "usage: fimo verify [GROUP=CHOICE] [KEY=VALUE] ..."
     assert lines[2].startswith("What it gives: whether the rankings are true for this model")
     assert "size: evening, laptop, paper, smoke" in lines and max(len(line) for line in lines[:12]) < 120
     assert "Hydra" not in text and purpose("worker") == ""
