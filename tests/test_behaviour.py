@@ -1,5 +1,6 @@
 """Addresses of problems from Python: whatever changes a number makes another one, and nothing else does."""
 
+import random
 from functools import partial
 
 import pytest
@@ -64,6 +65,61 @@ def problem(network=None, objective=None, measurement=None):
 )
 def test_what_changes_a_number_is_another_problem(first, second):
     assert problem_config(problem(**first)) != problem_config(problem(**second))
+
+
+def test_a_closure_counts_where_no_row_that_is_looked_at_shows_it():
+    """Nor a buffer that isn't stored: all that they hold is part of the address."""
+
+    def weighted(weights):
+        return lambda outputs, targets: nn.functional.cross_entropy(
+            outputs, targets, weights.to(outputs), reduction="none"
+        )
+
+    classes = torch.arange(60) % 30
+    rows = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)), classes
+    configs = []
+    for weight in (1.0, 50.0):
+        torch.manual_seed(0)
+        weights = torch.ones(30)
+        weights[1] = weight
+        one = fimo.Problem(nn.Linear(3, 30), weighted(weights), rows, (rows[0][:1], classes[:1]))
+        configs.append(problem_config(one))
+    assert configs[0]["behaviour"] == configs[1]["behaviour"] and configs[0] != configs[1]
+
+
+class Counting(nn.Module):
+    """With a buffer that training changes, and draws of Python's own generator."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def forward(self, inputs):
+        return self.layer(inputs) * (random.random() if self.training else 1)
+
+
+@pytest.mark.parametrize("most", [0, 2**28])
+def test_looking_changes_nothing(most, monkeypatch):
+    monkeypatch.setattr("fimo.api.behaviour.MOST_BYTES", most)
+    one = problem(Counting())
+    before = {name: tensor.clone() for name, tensor in one.network.state_dict().items()}
+    state = random.getstate()
+    with torch.no_grad():
+        assert behaviour(one) == behaviour(one) == behaviour(problem(Counting()))
+    assert random.getstate() == state and not any(module.training for module in one.network.modules())
+    for name, tensor in one.network.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_stages_work_where_gradients_are_switched_off():
+    training = fimo.FurtherTraining(torch.optim.SGD, lr=0.01, epochs=1, batch_size=4)
+    expected = fimo.further_train(problem(), training, 1)
+    one = problem()
+    with torch.no_grad():
+        found = fimo.further_train(one, training, 1)
+        assert not torch.is_grad_enabled() and len(fimo.attribute(one, ["grad_dot"])["Grad-Dot"])
+    assert found.equals(expected)
 
 
 def test_the_same_problem_has_the_same_address():

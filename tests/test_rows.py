@@ -58,13 +58,16 @@ TOKENS, LABELS = torch.arange(12).reshape(4, 3), torch.tensor([0, 1, 1, 0])
 
 
 class Mappings(Dataset):
-    """A torch Dataset of mappings, as the transformers library's examples are."""
+    """A torch Dataset of mappings, as the transformers library's examples are, of tensors or of lists."""
+
+    def __init__(self, form=torch.tensor):
+        self.form = form
 
     def __len__(self):
         return 4
 
     def __getitem__(self, row):
-        return {"input_ids": TOKENS[row], "labels": LABELS[row]}
+        return {"input_ids": self.form(TOKENS[row].tolist()), "labels": self.form(LABELS[row].tolist())}
 
 
 @pytest.mark.parametrize(
@@ -72,10 +75,12 @@ class Mappings(Dataset):
     [
         {"input_ids": TOKENS.numpy(), "label": LABELS.tolist()},
         Mappings(),
+        Mappings(lambda values: values),
+        {"input_ids": list(TOKENS), "labels": list(LABELS)},
         datasets.Dataset.from_dict({"label": LABELS.tolist(), "input_ids": TOKENS.tolist()}),
         datasets.Dataset.from_dict({"labels": LABELS.tolist(), "input_ids": TOKENS.tolist()}).with_format("numpy"),
     ],
-    ids=["mapping", "torch", "datasets", "datasets with a format"],
+    ids=["mapping", "torch", "torch, lists", "lists of tensors", "datasets", "datasets with a format"],
 )
 def test_columns_with_labels_among_them(examples):
     rows = Rows.of(examples)
@@ -90,9 +95,15 @@ def test_columns_with_labels_among_them(examples):
         ({"x": TOKENS, "label": LABELS, "labels": LABELS}, "called labels or label, found x, label, labels"),
         (datasets.DatasetDict(train=datasets.Dataset.from_dict({"a": [1]})), "labels or label, found train: pass"),
         (datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}), "column text of train must be numbers"),
+        ({"x": [], "label": []}, "column x of train must have a value for each row, found none"),
         (datasets.Dataset.from_dict({"x": [[1], [1, 2]], "label": [0, 1]}), "one length in all rows, found 2: pad it"),
     ],
 )
 def test_columns_that_are_no_rows(columns, message):
     with pytest.raises(UserError, match=message):
         Rows.of(columns, "train")
+
+
+def test_real_numbers_of_columns_keep_their_digits():
+    rows = Rows.of(datasets.Dataset.from_dict({"x": [[0.1], [0.2]], "label": [0.3, 0.4]}))
+    assert rows.inputs["x"].tolist() == [[0.1], [0.2]] and rows.targets.tolist() == [[0.3], [0.4]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, default_collate
@@ -30,7 +31,7 @@ def parts_of(examples: Any, name: str) -> Any:
         UserError: for examples that can't be stacked, and columns without labels or of other things than numbers.
     """
     if hasattr(examples, "with_format") and hasattr(examples, "__getitem__") and not isinstance(examples, Mapping):
-        examples = examples.with_format("torch")[:]
+        examples = examples.with_format(None)[:]
     elif isinstance(examples, Dataset):
         examples = collated(examples, name)
     return _labelled(examples, name) if isinstance(examples, Mapping) else examples
@@ -44,15 +45,27 @@ def _labelled(columns: Mapping[str, Any], name: str) -> tuple[dict[str, Any], An
             f"{name} with several columns must have one that is called {' or '.join(LABELS)}, found "
             f"{', '.join(map(str, columns))}: pass a pair of inputs and targets, or rename it."
         )
-    for key, column in columns.items():
-        if isinstance(column, list) and any(isinstance(value, Tensor) for value in column):
-            raise UserError(
-                f"The column {key} of {name} must have one length in all rows, found "
-                f"{len(set(map(len, column)))}: pad it, as a tokenizer does with padding='max_length'."
-            )
-        if isinstance(column, list) and any(isinstance(value, (str, bytes)) for value in column):
-            raise UserError(f"The column {key} of {name} must be numbers, found text: leave it out.")
-    return {key: column for key, column in columns.items() if key not in keys}, columns[keys[0]]
+    stacked = {key: _stacked(column, f"The column {key} of {name}") for key, column in columns.items()}
+    labels = stacked.pop(keys[0])
+    return stacked, labels
+
+
+def _stacked(column: Any, name: str) -> Any:
+    """The values of all rows as one array or tensor."""
+    if not isinstance(column, (list, tuple)):
+        return column
+    try:
+        rows = [value if isinstance(value, Tensor) else torch.from_numpy(np.asarray(value)) for value in column]
+    except (TypeError, ValueError) as reason:
+        raise UserError(f"{name} must be numbers, found {described(column[0])} in a row: leave it out.") from reason
+    if not rows:
+        raise UserError(f"{name} must have a value for each row, found none.")
+    if len(shapes := {tuple(row.shape) for row in rows}) > 1:
+        raise UserError(
+            f"{name} must have one length in all rows, found {len(shapes)}: pad it, as a tokenizer does with "
+            "padding='max_length'."
+        )
+    return torch.stack(rows)
 
 
 def collated(examples: Dataset[Any], name: str) -> Any:
@@ -70,10 +83,11 @@ def collated(examples: Dataset[Any], name: str) -> Any:
     """
     indexed: Any = examples
     try:
-        parts = default_collate(
-            list(indexed) if isinstance(examples, IterableDataset) else [indexed[row] for row in range(len(indexed))]
-        )
-    except (RuntimeError, TypeError, IndexError) as reason:  # of unequal sizes, of unknown types, none at all
+        rows = list(indexed) if isinstance(examples, IterableDataset) else [indexed[row] for row in range(len(indexed))]
+        if rows and all(isinstance(row, Mapping) for row in rows):  # whose lists are values and no columns
+            return {key: [row[key] for row in rows] for key in rows[0]}
+        parts = default_collate(rows)
+    except (RuntimeError, TypeError, IndexError, KeyError) as reason:  # of unequal sizes, unknown types, none at all
         first = str(reason).splitlines()[0]
         raise UserError(f"{name} must be a Dataset whose examples can be stacked, found: {first}.") from reason
     if isinstance(parts, list) and len(parts) in (2, 3) and isinstance(parts[0], list):

@@ -12,9 +12,11 @@ from fimo import models
 from fimo.api.behaviour import behaviour
 from fimo.further_training import VERSION
 from fimo.further_training.settings import FurtherTraining
-from fimo.models.own_objective import own_part
+from fimo.models.objective import Objective
+from fimo.models.own_objective import own_part, without_forms
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import Artifact, bytes_digest
+from fimo.pipeline.content import Contents
 from fimo.pipeline.own_code import own_code
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -26,7 +28,7 @@ def model_config(problem: Problem) -> dict[str, Any]:
     code = own_code(*dict.fromkeys(map(type, network.modules())))
     return {
         "network": {"class": type(network).__qualname__, "repr": repr(network), "code": code},
-        "weights": bytes_digest(formats.from_weights(network.state_dict())),
+        "weights": bytes_digest(formats.from_weights(network.state_dict() | dict(network.named_buffers()))),
         "train": _rows_digest(problem.train),
     }
 
@@ -35,8 +37,8 @@ def problem_config(problem: Problem) -> dict[str, Any]:
     """What determines scores beside a method: the final model, what it learnt, what is measured where."""
     return {
         **model_config(problem),
-        "objective": {"repr": repr(problem.objective), "code": own_code(own_part(problem.objective))},
-        "measurement": {"repr": repr(problem.watched), "code": own_code(own_part(problem.watched))},
+        "objective": _loss_config(problem.objective),
+        "measurement": _loss_config(problem.watched),
         "test": _rows_digest(problem.test),
         "behaviour": repr(behaviour(problem)),
     }
@@ -59,6 +61,12 @@ def further_training_artifact(problem: Problem, training: FurtherTraining, folde
     }
     label = f"{training.optimizer_name.lower()}-{training.leave_out}-{training.epochs}ep"
     return Artifact(folder, "python", "further", label, config)
+
+
+def _loss_config(objective: Objective) -> dict[str, Any]:
+    """What a loss or a measurement is, and what it holds."""
+    given = without_forms(objective)
+    return {"class": type(given).__qualname__, "code": own_code(own_part(given)), "holds": Contents().digest(given)}
 
 
 def _rows_digest(rows: Rows) -> str:

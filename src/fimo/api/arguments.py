@@ -105,7 +105,7 @@ def require_losses_and_scores(scores: object, gold: object) -> None:
         raise _wrong("compare", "scores", "what fimo.attribute returns, a mapping of labels to arrays", scores)
     for label, score in scores.items():
         axes = set(score.dims) - {"step"} if isinstance(score, xr.DataArray) else {}
-        if axes != {"test", "left_out"} or score.dtype.kind not in "fiub":
+        if axes != {"test", "left_out"} or score.dtype.kind not in "fiu":
             what = "real numbers in an xarray.DataArray [test, left_out] or [step, test, left_out], such as "
             what += "xr.DataArray(numbers, [gold.test, gold.left_out])"
             raise _wrong("compare", f"scores[{label!r}]", what, score)

@@ -7,14 +7,18 @@ What they do is seen where they are used.
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fimo.further_training.modes import rng_seeded, training_mode
 from fimo.groups import Groups
-from fimo.models.function_of_rows import spread
+from fimo.models.function_of_rows import rows_that_fit, spread
 from fimo.problem import Problem
 
 # Rows of either split that are looked at.
@@ -28,6 +32,7 @@ DECIMALS_OTHERWISE = 3
 SMALLEST = 1e-6
 
 
+@torch.enable_grad()
 def behaviour(problem: Problem) -> list[list[float | str]]:
     """Numbers that two problems have in common only where network, loss and measurement do the same at a few rows.
 
@@ -38,20 +43,35 @@ def behaviour(problem: Problem) -> list[list[float | str]]:
         Losses of training rows in eval mode and, with one draw of what is drawn, in training mode; the norms of their
         gradients by parameter; what is measured at test rows. All are rounded to what does not depend on the machine.
     """
-    train, test = (rows.keep(spread(len(rows), FEW)) for rows in (problem.train, problem.test))
+    both, network = (problem.train, problem.test), problem.network
+    train, test = (rows.keep(spread(len(rows), rows_that_fit(network, rows, FEW))) for rows in both)
     few = replace(problem, train=train, test=test, left_out=Groups.of([0], len(train)))
-    if 8 * sum(parameter.numel() for parameter in few.network.parameters()) <= MOST_BYTES:
-        few = few.in_precision(torch.float64)
+    small = 8 * sum(parameter.numel() for parameter in few.network.parameters()) <= MOST_BYTES
+    few = few.in_precision(torch.float64 if small else few.dtype)  # a copy, whose statistics may change
     theta = {name: parameter.detach().requires_grad_() for name, parameter in few.parameters.items()}
     losses = few.losses(theta, few.train)
     gradients = torch.autograd.grad(losses.sum(), list(theta.values()), materialize_grads=True, allow_unused=True)
     with torch.no_grad():
         measured = few.measured(theta, few.test)
-        with training_mode(few.network, True), rng_seeded(0):
+        with training_mode(few.network, True), generators_seeded():
             in_training = few.losses(theta, few.train)
     norms = torch.stack([gradient.norm() for gradient in gradients])
     decimals = DECIMALS.get(few.dtype, DECIMALS_OTHERWISE)
     return [_rounded(numbers.detach(), decimals) for numbers in (losses, in_training, norms, measured)]
+
+
+@contextmanager
+def generators_seeded() -> Iterator[None]:
+    """Inside, the generators of torch, numpy and Python are seeded; afterwards they are as they were."""
+    before = random.getstate(), np.random.get_state()
+    random.seed(0)
+    np.random.seed(0)
+    try:
+        with rng_seeded(0):
+            yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
 
 
 def _rounded(numbers: Tensor, decimals: int) -> list[float | str]:

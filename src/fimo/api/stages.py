@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@torch.enable_grad()
 def further_train(
     problem: Problem,
     training: FurtherTraining,
@@ -76,15 +77,13 @@ def further_train(
     """
     require_problem("further_train", problem)
     require_training("further_train", training)
-    wanted, path = seed_list(seeds), folder_path(folder)
+    wanted, path, losses = seed_list(seeds), folder_path(folder), {}
     artifact = None if path is None else further_training_artifact(problem, training, path)
-    losses = {}
     if artifact is not None:
-        stored = {seed: artifact.path(seed_file(seed)) for seed in wanted if artifact.has(seed_file(seed))}
-        losses = {seed: formats.read_dataset(path) for seed, path in stored.items()}
+        stored = [seed for seed in wanted if artifact.has(seed_file(seed))]
+        losses = {seed: formats.read_dataset(artifact.path(seed_file(seed))) for seed in stored}
         write_groups(artifact, problem.left_out, problem.train.index)
-    missing = [seed for seed in wanted if seed not in losses]
-    if missing:
+    if missing := [seed for seed in wanted if seed not in losses]:
         placed = problem.to(device=device_named(device))
         with Progress(len(missing)) as progress:
             callbacks = [progress] if sys.stderr.isatty() else []
@@ -100,6 +99,7 @@ def further_train(
     return gold.assign_attrs(about(problem))
 
 
+@torch.enable_grad()
 def attribute(
     problem: Problem,
     methods: Sequence[str | Preconditioner | AnyMethod | Scorer | Callable[[Problem], Any]],

@@ -65,6 +65,7 @@ class Ranking:
     model: str
 
 
+@torch.enable_grad()
 def rank(
     problem: Problem,
     methods: AnyMethods,
@@ -122,6 +123,7 @@ class Verification(removal.Verification):
         return removal_figure(self, title)
 
 
+@torch.enable_grad()
 def verify(
     problem: Problem,
     methods: AnyMethods | Ranking,

@@ -36,6 +36,16 @@ class Weighted(Objective):
     def __repr__(self) -> str:
         return repr(self.given)
 
+    def _settings(self) -> tuple[Any, ...]:
+        return self.given, self.shape, self.counted
+
+    def __eq__(self, other: object) -> bool:
+        # See `Sampled`: the weights themselves are in the targets.
+        return isinstance(other, Weighted) and self._settings() == other._settings()
+
+    def __hash__(self) -> int:
+        return hash(self._settings())
+
     def _split(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Targets as the objective inside takes them, and weights `[row]`."""
         plain, weights = unpacked(targets, self.shape)

@@ -6,7 +6,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from fimo.pipeline.artifacts import bytes_digest, digest, short_hash
+from fimo.pipeline.artifacts import digest, short_hash
+from fimo.pipeline.content import Contents
 
 # Packages whose code has no part in an address: ours and torch's have versions.
 VERSIONED = ("builtins", "abc", "typing", "torch", "fimo", "collections")
@@ -36,4 +37,4 @@ def _hash(thing: Any) -> str | None:
     except (TypeError, OSError):
         written = None
     code = getattr(thing, "__code__", None)
-    return written or (code and bytes_digest(code.co_code + repr(code.co_consts).encode()))
+    return written or (code and Contents().digest(code))
