@@ -80,7 +80,7 @@ class BoundOptimizer:
                     optimizer.step()
         except (TypeError, ValueError, RuntimeError, AssertionError) as reason:
             raise UserError(f"The optimizer {self.name} can't be stepped ({short(reason)}). {advice}") from reason
-        if not torch.allclose(together[0].flatten(), torch.cat(alone), rtol=1e-4, atol=1e-6):
+        if not torch.allclose(together[0].flatten(), torch.cat(alone), rtol=1e-4, atol=1e-6, equal_nan=True):
             raise UserError(
                 f"The optimizer {self.name} moves each parameter by others of its tensor, in which all runs of further "
                 f"training lie side by side. {advice}"

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 
 from fimo.attribution import attribute
-from fimo.errors import UserError
+from fimo.errors import MethodFailed, UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.memory import DUAL_BYTES, SELF_INFLUENCE_ROWS
 from fimo.optimizers import LinearisedSGD, linearised
@@ -19,7 +21,7 @@ from fimo.pipeline.failures import own_failure, require_gradients
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.spectral_filters import GaussNewtonFilter
 from fimo.problem import Problem
-from fimo.ranking import all_left_out, rank_rows
+from fimo.ranking import SCORE, all_left_out, rank_rows
 from fimo.unrolled.base import DependsOnTraining
 from fimo.unrolled.displaced import MOST_AMOUNTS, DisplacedGradients
 from fimo.unrolled.trajectory import RunState, Trajectory
@@ -125,6 +127,10 @@ class Method:
             if self.follows_training:
                 views = self._views(method, problem, require_training(self.label, training), seed)
             values = evaluated(problem, method, views=views, curvature_rows=self.curvature_rows)
+        numbers = values[SCORE] if isinstance(values, xr.Dataset) else values
+        if not bool(np.isfinite(numbers).any()):
+            reason = [*method.notes.values(), "nothing that is computed is finite"][-2:][0]  # the latest note
+            raise MethodFailed(f"{self.label} gives no number for any test example: {reason}.")
         if self.trajectory:
             method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
         if problem.dtype != self.dtype:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from fimo.comparison.tables import Comparison
 from fimo.labels import Label
-from fimo.report.layout import legend_entries, set_legend, set_title
+from fimo.report.layout import draw_dashed, legend_entries, set_legend, set_title
 
 # A method keeps its colour in every figure: hues of Okabe and Ito and of Tol, told apart without full colour vision.
 COLOURS = {
@@ -121,7 +121,7 @@ def draw_curves(axes: Axes, comparison: Comparison, adjustment: str = "centred",
     ceiling = comparison.reliability.query("adjustment == @adjustment")
     if measure == "cosine" and ceiling["ceiling"].notna().any():
         epochs = curves.drop_duplicates("step").set_index("step")["epoch"].loc[ceiling["step"]]
-        axes.plot(epochs, ceiling["ceiling"], "--", color="#555555", label=CEILING)
+        draw_dashed(axes, CEILING, epochs, ceiling["ceiling"])
     set_scale(axes, curves["epoch"])
     set_limits(axes)
 
@@ -151,7 +151,9 @@ def set_scale(axes: Axes, x: pd.Series) -> None:
         axes: whose axis it is.
         x: the values along it.
     """
-    if 0 < 20 * x.min() <= x.max():
+    if x.nunique() == 1:
+        axes.set_xticks([x.iloc[0]], [f"{x.iloc[0]:g}"])
+    elif 0 < 20 * x.min() <= x.max():
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
     elif (x == x.round()).all():
@@ -230,6 +232,8 @@ def draw_line(
     """
     colour, marker = look(label, len({line.get_label() for line in axes.lines} - set(COLOURS)))
     axes.plot(x, mean, style, color=colour, marker=marker, markevery=every, markersize=size, label=label)
+    if len(x) == 1:
+        axes.errorbar(x, mean, sem, fmt="none", ecolor=colour)
     axes.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.12, linewidth=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
@@ -116,3 +117,15 @@ def _fits(widths: Sequence[float], columns: int, figure: Figure) -> bool:
     rows = -(-len(widths) // columns)
     each = (max(widths[first : first + rows]) for first in range(0, len(widths), rows))
     return sum(each) <= figure.get_figwidth() - 2 * MARGIN
+
+
+def draw_dashed(axes: Axes, label: str, x: pd.Series, y: pd.Series) -> None:
+    """A grey dashed line that others are compared with; a single point, of which no line is seen, has a marker.
+
+    Args:
+        axes: to draw on.
+        label: of the line.
+        x: the horizontal axis.
+        y: the line.
+    """
+    axes.plot(x, y, "o--" if len(x) == 1 else "--", color="#555555", label=label)

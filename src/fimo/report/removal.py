@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from fimo.comparison.removal import HARMFUL, HELPFUL, RANDOM_ROWS, Verification
 from fimo.report.figures import STYLE, draw_line
 from fimo.report.influential import Examples
-from fimo.report.layout import legend_entries, set_legend, set_title
+from fimo.report.layout import draw_dashed, legend_entries, set_legend, set_title
 from fimo.report.markdown import decimals_for, small_with_error, with_error
 
 # Effects below this have a power of ten of their own in sentences: the decimals of tables end before them.
@@ -149,7 +149,7 @@ def draw_removal(axes: Axes, verified: Verification) -> None:
     """
     for method, rows in verified.shares().groupby("method", sort=False):
         if method == RANDOM_ROWS:
-            axes.plot(rows["share"], rows["measured_mean"], "--", color="#555555", label=RANDOM_ROWS)
+            draw_dashed(axes, RANDOM_ROWS, rows["share"], rows["measured_mean"])
             low, high = (rows["measured_mean"] + sign * rows["measured_sem"] for sign in (-1, 1))
             axes.fill_between(rows["share"], low, high, color="#555555", alpha=0.12, linewidth=0)
         else:
