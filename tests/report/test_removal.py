@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from fimo.comparison.removal import RANDOM_ROWS, Verification
 from fimo.report.influential import Examples
 from fimo.report.markdown import small_with_error
-from fimo.report.removal import removal_figure, removal_markdown, verdicts
+from fimo.report.removal import draw_removal, removal_figure, removal_markdown, verdicts
 
 EXAMPLES = Examples(lambda split, row: "", lambda split, row: None)
 
@@ -73,3 +74,12 @@ def test_nothing_is_measured_where_all_runs_diverged():
     verified.table["measured_mean"] = np.nan
     text = removal_markdown(verified, EXAMPLES)
     assert "Removing the" not in text and "Nothing was measured: further training left the finite numbers." in text
+
+
+def test_a_single_share_shows_random_rows():
+    """A dashed line of one point would not be seen: it has a marker."""
+    axes = Figure().subplots()
+    draw_removal(axes, verification(shares=((0.1, 1),)))
+    assert {line.get_label(): line.get_marker() for line in axes.lines}[RANDOM_ROWS] == "o"
+    draw_removal(axes := Figure().subplots(), verification())
+    assert {line.get_label(): line.get_marker() for line in axes.lines}[RANDOM_ROWS] == "None"

@@ -56,8 +56,11 @@ WHOLE: dict[str, tuple[int, object]] = {
     "verify.random": (2, ...),
     "verify.seed": (0, ...),
 }
+# Whole numbers are 64 bits; more threads than this are no machine's; real numbers have to fit single precision.
+MOST, MOST_THREADS, LARGEST = 2**63 - 1, 4096, 3.4e38
 # Lists of numbers above 0, and what else is allowed.
 NUMBERS = {"rank.amounts": None, "verify.shares": ...}
+TEXT = "'name=\"{}\"'"  # for the shell
 POSITIVE = ("times.lr", "times.damping", "final.lr", "final.clip", "optimizer.lr", "further.clip")
 OPTIONAL = ("final.clip", "further.clip")
 NOT_NEGATIVE = ("final.weight_decay", "optimizer.momentum", "optimizer.weight_decay")
@@ -73,7 +76,8 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError("method must name at least one method, as in method=grad_dot or method=[grad_dot,grad_cos].")
     if not isinstance(cfg.name, str) or not re.fullmatch(r"[^/\s.][^/]*", cfg.name):
         raise UserError(
-            f"name must be the name of a folder, with no slash in it and no dot or space in front, found {cfg.name!r}."
+            f"name must be the name of a folder, with no slash in it and no dot or space in front, found {cfg.name!r}"
+            f"{'' if isinstance(cfg.name, str) else f': as text it is written {TEXT.format(cfg.name)}'}."
         )
     _check_keys(cfg)
     for key, choices in CHOICES.items():
@@ -114,21 +118,24 @@ def _check_numbers(cfg: DictConfig) -> None:
         raise UserError(f"data.flip must be a share of the training rows between 0 and 1, or null, found {flip!r}.")
     for key, (least, other) in WHOLE.items():
         value = OmegaConf.select(cfg, key, default=least)
-        if value != other and (type(value) is not int or value < least):
-            more = "" if other is ... else f", or {other or 'null'}"
+        most = MOST_THREADS if key == "threads" else MOST
+        if value != other and (type(value) is not int or not least <= value <= most):
+            more = f" and at most {most}" if type(value) is int and value > most else ""
+            more += "" if other is ... else f", or {other or 'null'}"
             more += " for the words of the lines" if key == "data.vocabulary" else ""
             raise UserError(f"{key} must be a whole number of at least {least}{more}, found {value!r}.")
     for key in (*POSITIVE, *NOT_NEGATIVE):
         value, allow_zero = OmegaConf.select(cfg, key, default=1), key in NOT_NEGATIVE
         if value is None and key in OPTIONAL:
             continue
-        if type(value) not in (int, float) or not (0 <= value if allow_zero else 0 < value) or value == float("inf"):
+        if type(value) not in (int, float) or not (0 <= value if allow_zero else 0 < value) or value > LARGEST:
             bound, more = "of at least" if allow_zero else "above", ", or null" if key in OPTIONAL else ""
+            more = f", at most {LARGEST:g}{more}" if type(value) in (int, float) and value > LARGEST else more
             raise UserError(f"{key} must be a number {bound} 0{more}, found {value!r}.")
     for key, other in NUMBERS.items():
         value = OmegaConf.select(cfg, key)
         numbers = list(value) if OmegaConf.is_list(value) else []
-        if value != other and not (numbers and all(type(n) in (int, float) and n > 0 for n in numbers)):
+        if value != other and not (numbers and all(type(n) in (int, float) and 0 < n <= LARGEST for n in numbers)):
             example = "[0.01,0.05]" if other is ... else "[1,10], or null"
             raise UserError(f"{key} must be a list of numbers above 0, as in {example}, found {value!r}.")
     tests = cfg.verify.tests

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from typing import NoReturn
 
 COMMANDS = {
     "run": "all four stages (train, attribute, further_train, compare), each skipped where its result is there",
@@ -39,4 +40,13 @@ def main() -> None:
         sys.exit(2 if wanted else 0)
     # Hydra takes the job's name from it, argparse what it calls the program.
     sys.argv = [f"fimo {name}" if name in WITH_PARSER else name, *sys.argv[2:]]
-    import_module(f"fimo.commands.{name}").main()
+    try:
+        import_module(f"fimo.commands.{name}").main()
+    except KeyboardInterrupt:  # before the command itself looks for one
+        interrupted()
+
+
+def interrupted() -> NoReturn:
+    """End with a sentence."""
+    print("\ninterrupted: what is finished is kept, and the same command goes on from there", file=sys.stderr)
+    sys.exit(130)

@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from fimo.errors import UserError
+from fimo.errors import UserError, short
 
 # Beside the sources in a checkout, inside the package where it is installed.
 _CHECKOUT = Path(__file__).parents[3] / "conf"
@@ -61,6 +61,8 @@ def sentence(error: Exception) -> str | None:
         return ENDED
     if isinstance(error, NotImplementedError) and "flock" in str(error):  # of filelock, for some file systems
         error = OSError(errno.ENOLCK, str(error))
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return f"A group of the config needs the name of a choice, as in data=csv ({short(error)}): --help has all."
     if not isinstance(error, EXPECTED):
         return None
     if isinstance(error, InstantiationException) and error.__cause__ is not None:

@@ -45,6 +45,8 @@ def methods_of(cfg: DictConfig, training: FurtherTraining) -> dict[str, AnyMetho
     usual = _usual_settings(cfg)
     methods = {name: _method(cfg, name, usual[name], training) for name in method_names(cfg)}
     labels = [method.label for method in methods.values()]
+    if wrong := [label for label in labels if label in ("", "None") or set(label) & set("|\n")]:
+        raise UserError(f"A method's label must be text, without | and line breaks, found {wrong[0]!r}.")
     if len(set(labels)) < len(labels):
         raise UserError(f"method labels must differ from each other, found {', '.join(labels)}.")
     return methods

@@ -29,7 +29,7 @@ def read_left_out(wanted: LeftOut) -> Any:
     Raises:
         UserError: where the file can't be read, or it holds something other than integers.
     """
-    if isinstance(wanted, int) or is_described(wanted):
+    if type(wanted) is int or is_described(wanted):
         return wanted
     if not isinstance(wanted, str):
         return _integers(wanted if isinstance(wanted, (Sequence, Mapping)) else [wanted], "data.left_out")
@@ -151,7 +151,7 @@ def _random_groups(wanted: Mapping[str, Any], rows: int) -> dict[str, list[int]]
     count, share, seed = wanted[RANDOM], wanted.get("share"), wanted.get("seed", 0)
     if type(count) is not int or count < 1 or type(seed) is not int or seed < 0:
         raise UserError(f"{expected} a number of groups of at least 1 and a seed of at least 0, found {dict(wanted)}.")
-    size = round(share * rows) if isinstance(share, (int, float)) else 0
+    size = round(share * rows) if isinstance(share, (int, float)) and np.isfinite(share) else 0
     if not 1 <= size < rows:
         raise UserError(
             f"data.left_out={dict(wanted)} needs a share above 0 and below 1 that is at least one of the {rows} "

@@ -1,0 +1,73 @@
+"""Settings that would end in a traceback, or be taken for something else."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from configs import make_run
+
+from fimo.app.errors import sentence
+from fimo.app.main import guarded
+from fimo.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "override, text",
+    [
+        (
+            "seed=18446744073709551616",
+            "seed must be a whole number of at least 0 and at most 9223372036854775807, found",
+        ),
+        ("further.first_seed=9223372036854775808", "further.first_seed must be .* at most 9223372036854775807"),
+        ("threads=100000", "threads must be a whole number of at least 1 and at most 4096, or null, found 100000"),
+        ("final.lr=1e300", r"final.lr must be a number above 0, at most 3.4e\+38, found 1e\+300"),
+        ("further.clip=1e300", r"further.clip must be a number above 0, at most 3.4e\+38, or null, found"),
+        ("optimizer.weight_decay=1e300", r"optimizer.weight_decay must be a number of at least 0, at most 3.4e\+38"),
+        ("verify.shares=[inf]", "verify.shares must be a list of numbers above 0"),
+        ("rank.amounts=[.inf]", "rank.amounts must be a list of numbers above 0"),
+        ("name=3", """found 3: as text it is written 'name="3"'"""),
+        ("data.left_out=true", "data.left_out must hold integers, found True"),
+        ("data.left_out={random:5,share:.nan}", "needs a share above 0 and below 1"),
+        ("data.left_out={random:5,share:.inf}", "needs a share above 0 and below 1"),
+        (
+            "data.tested=3",
+            r"data.tested must be positions in the test split, as in \[7,12\], or misclassified, found 3",
+        ),
+        ("method.grad_dot.label=null", "label must be text, without | and line breaks, found 'None'"),
+        ("method.grad_dot.label='a|b'", "label must be text, without | and line breaks, found 'a|b'"),
+    ],
+)
+def test_settings_that_no_run_can_have(override, text):
+    with pytest.raises(UserError) as raised:
+        make_run("data.test_count=3", override).dataset  # noqa: B018  (rows are read when they are needed)
+    assert re.search(text.replace("|", r"\|"), sentence(raised.value))
+
+
+def test_a_group_without_a_choice():
+    done = subprocess.run([sys.executable, "-m", "fimo", "train", "data=null"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: A group of the config needs the name of a choice")
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.6])
+def test_an_interruption_while_a_command_is_imported(seconds):
+    process = subprocess.Popen([sys.executable, "-m", "fimo", "train"], stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "Error" not in errors
+    assert process.returncode in (130, -signal.SIGINT)  # the latter before Python itself has started
+
+
+def test_an_error_that_came_of_an_interruption(capsys):
+    def imported():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as reason:
+            raise UserError("") from reason
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(imported)
+    assert ended.value.code == 130 and "interrupted: what is finished is kept" in capsys.readouterr().err
