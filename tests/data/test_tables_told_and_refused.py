@@ -45,6 +45,16 @@ def test_what_is_told(table, overrides, message, load_table, caplog):
 
 
 BAD = {
+    "one cell of text among real numbers": (
+        with_column("extra", [*(f"{n / 7:.3f}" for n in range(ROWS - 1)), "?"]),
+        (),
+        r"numbers and text in column 'extra' \(1 of 40 cells are text, the first '\?' in line 41\)",
+    ),
+    "one formatted number": (
+        with_column("extra", [*(f"{n / 7:.3f}" for n in range(ROWS - 1)), "1,234.5"]),
+        (),
+        r"numbers and text in column 'extra' \(1 of 40 cells are text, the first '1,234.5' in line 41\)",
+    ),
     "dates": (
         with_column("day", DAYS.strftime("%Y-%m-%d")),
         (),

@@ -92,8 +92,9 @@ class ColumnReader:
             return plain.astype(object)
         if types.is_numeric_dtype(plain):
             return plain.astype("float64")
-        self._require_categories(plain, name)
         text = pd.to_numeric(plain, errors="coerce").isna()
+        if not 0 < text.sum() <= SHARE * len(text):  # else the few cells of text are what has to be mended
+            self._require_categories(plain, name)
         if not text.all():
             row = int(np.argmax(text))
             raise UserError(
@@ -153,9 +154,12 @@ class ColumnReader:
             return numbers
         if kind not in ("string", "boolean"):
             dates = ", a number of days where these are dates" if kind in ("datetime64", "datetime", "date") else ""
+            types_of = column.map(type)
+            other = int(np.argmax(types_of != types_of.mode()[0]))
+            where = f" ({column.iloc[other]!r} in {self.rows[other]})" if types_of.nunique() > 1 else ""
             raise UserError(
-                f"{self.path} must hold numbers, text or booleans, found '{kind}' in column '{column.name}': make it "
-                f"one of these{dates}, or {DROP.format(column.name)}."
+                f"{self.path} must hold numbers, text or booleans, found '{kind}' in column '{column.name}'{where}: "
+                f"make it one of these{dates}, or {DROP.format(column.name)}."
             )
         return column.astype(bool if kind == "boolean" else object)
 

@@ -175,8 +175,12 @@ class Artifact:
         Raises:
             UserError: where the file was changed after it was written.
         """
-        path = self.folder / name
-        if digest(path) != self.entry(name).get("sha256"):
+        path, entry = self.folder / name, self.entry(name)
+        if not entry:
+            raise UserError(
+                f"{self.folder / MANIFEST} says nothing of {name}: remove the folder, and it is computed again."
+            )
+        if digest(path) != entry.get("sha256"):
             raise UserError(
                 f"{path} is not the file that was written there (its SHA-256 differs from {MANIFEST}): remove it, and "
                 "it is computed again."
