@@ -21,6 +21,10 @@ class MethodFailed(UserError):
     """A method can't be applied to this network and data: its own failure, the other methods have scores."""
 
 
+class MethodWarning(UserWarning):
+    """A method has scores, but they are not what its settings ask for."""
+
+
 class Diverged(UserError):
     """Training the final model left the finite numbers: in a search for its settings, the worst that can be."""
 

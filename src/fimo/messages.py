@@ -7,6 +7,8 @@ import sys
 import warnings
 from typing import TextIO
 
+from fimo.errors import MethodWarning
+
 
 class _StandardOutput(logging.StreamHandler):
     """Writes to what standard output is at that moment."""
@@ -33,6 +35,7 @@ def log_to_stdout() -> None:
 
 def silence_libraries() -> None:
     """Silence what libraries log that the commands say themselves."""
+    warnings.filterwarnings("ignore", category=MethodWarning)  # a note of the method says it
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # what can't be imported is in the error's sentence
     warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the checkpoint's error is enough
     warnings.filterwarnings("ignore", message="IProgress not found")  # a notebook without widgets has a plain bar

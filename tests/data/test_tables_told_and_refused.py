@@ -33,6 +33,11 @@ TOLD = {
         "of 16 test rows are equal to a training row, inputs and targets",
     ),
     "labels": (TABLE.assign(label=np.arange(ROWS) % 2 * 2 - 1), (), "the labels -1, 1 are the classes 0 to 1"),
+    "names that are numbers": (
+        TABLE.rename(columns={name: f"{n}.5" for n, name in enumerate(TABLE) if name != "label"}),
+        (),
+        "is taken for the names of columns, and most of them are numbers (0.5, ",
+    ),
     "semicolons": (None, (), "cells are separated by semicolons"),
 }
 

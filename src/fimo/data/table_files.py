@@ -28,6 +28,8 @@ TEXT, PARQUET = (".csv", ".tsv", ".txt"), ".parquet"
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # A number in a file with decimal commas: 1,5 and 1.234,5 and 1.234, but no date, no version and no 0.125.
 WITH_COMMA = re.compile(r"\s*[-+]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?([eE][-+]?\d+)?\s*")
+# A name of a column that may be a value of the first row.
+NUMBER = re.compile(r"\s*[-+]?\d*[.,]?\d+(e[-+]?\d+)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ class Format:
         lines = _lines(text, separator)
         _, header = next(lines, (0, []))
         _require_names([name.strip() for name in header], path)
+        if sum(bool(NUMBER.fullmatch(name)) for name in header) > len(header) / 2:
+            logger.warning("%s: its first line is taken for the names of columns, and most of them are numbers (%s): "
+                           "where it is a row, write a line of names above it", path, ", ".join(header))  # fmt: skip
         numbers = [number for number, _ in lines]
         table = self._table(text, separator, self.decimal or ".")
         if self.decimal is None and separator != ",":

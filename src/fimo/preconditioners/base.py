@@ -12,16 +12,11 @@ from torch import Tensor
 
 from fimo.curvature.roots import DRAWN, require_curvature
 from fimo.curvature.sampling import Sampling
-from fimo.errors import UserError
+from fimo.errors import MethodWarning, UserError
 from fimo.gradients import PHI, Gradients, Vectors
 from fimo.gradients.diagonal_metric import DiagonalMetric
 from fimo.preconditioners.settings import require_whole
 from fimo.problem import Problem
-
-
-class MethodWarning(UserWarning):
-    """A method has scores, but they are not what its settings ask for."""
-
 
 # Settings of draws, which came later than addresses of results did.
 NO_DRAWS = {"samples": 1, "seed": 0}
