@@ -71,3 +71,12 @@ def test_an_error_that_came_of_an_interruption(capsys):
     with pytest.raises(SystemExit) as ended:
         guarded(imported)
     assert ended.value.code == 130 and "interrupted: what is finished is kept" in capsys.readouterr().err
+
+
+def test_each_job_of_a_multirun_that_failed_says_why(tmp_path):
+    options = ["train", "-m", "size=smoke", "data.test_count=3", "optimizer.lr=0,-1", f"paths.output_dir={tmp_path}"]
+    done = subprocess.run([sys.executable, "-m", "fimo", *options], capture_output=True, text=True)
+    assert done.returncode == 2
+    for job, rate in enumerate((0, -1)):
+        expected = f"job {job} of the multirun failed: optimizer.lr must be a number above 0, found {rate}."
+        assert expected in done.stdout

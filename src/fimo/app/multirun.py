@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ def purpose(command: str) -> str:
     return f"What it gives: {COMMANDS[command]}." if command in COMMANDS else ""
 
 
+logger = logging.getLogger(__name__)
 OmegaConf.register_new_resolver("multiply", multiply, replace=True)  # for the configs, as in ${multiply:${times.lr},…}
 OmegaConf.register_new_resolver("purpose", purpose, replace=True)
 
@@ -94,14 +96,19 @@ class ExitCode(Callback):
     highest: ClassVar[int] = 0
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Keep the code of a job.
+        """Keep the code of a job; say why one of a multirun failed, of which Hydra says no more than the first's.
 
         Args:
             config: of the job, `hydra` with it.
             job_return: what it returned, or how it failed.
             kwargs: what later versions of Hydra may hand over.
         """
-        code = job_return.return_value if job_return.status == JobStatus.COMPLETED else 0
+        try:
+            code = job_return.return_value if job_return.status != JobStatus.UNKNOWN else 0
+        except Exception as error:  # the job's own
+            if config.hydra.mode == RunMode.MULTIRUN:
+                logger.info("job %s of the multirun failed: %s", config.hydra.job.num, error)
+            return
         if not isinstance(code, int) or code == 0:  # no code is what a search minimises
             return
         ExitCode.highest = max(ExitCode.highest, code)
