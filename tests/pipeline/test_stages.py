@@ -204,9 +204,16 @@ def test_another_network_of_ones_own_is_another_final_model(tmp_path, monkeypatc
 
 
 def test_notes_are_said_again_where_scores_are_found(tmp_path, capsys):
-    chosen = ("method=[lissa]", "method.lissa.scale=0.001", "name=lost")
+    chosen = ("method=[cg]", "method.cg.max_iterations=1", "name=noted")
     for _ in range(2):
         assert app(tmp_path, *QUICK, *chosen) == 0
+        assert "CG (max iterations = 1): 6 of 6 gradients miss the relative residual" in capsys.readouterr().out
+
+
+def test_a_method_without_a_single_number_has_failed(tmp_path, capsys):
+    chosen = ("method=[grad_dot,lissa]", "method.lissa.scale=0.001", "name=lost")
+    for _ in range(2):
+        assert app(tmp_path, *QUICK, *chosen) == 3
         told = capsys.readouterr().out
-        assert "LiSSA (scale = 0.001): 6 of 6 gradients diverged with every scale (0.001)" in told
-        assert "| LiSSA (scale = 0.001) | 1 | – |" in told  # the table
+        assert "no number for any test example: 6 of 6 gradients diverged with every scale (0.001)." in told
+        assert "| LiSSA (scale = 0.001) | – | – |" in told  # the table

@@ -16,20 +16,20 @@ def test_a_method_whose_scores_are_no_numbers_names_no_rows(tmp_path):
     assert app(tmp_path, *asked, *diverging, "name=one", name="verify") == 3
     removal = pd.read_csv(tmp_path / "results" / "one" / "removal.csv")
     assert set(removal["method"]) == {"Grad-Dot", "random rows"}
-    assert "not finite" in (tmp_path / "results" / "one" / "removal.md").read_text()
-    with pytest.raises(MethodFailed, match="its scores are not finite for 353 of 353 training rows"):
+    assert "gives no number for any test" in (tmp_path / "results" / "one" / "removal.md").read_text()
+    with pytest.raises(MethodFailed, match="gives no number for any test example: 2 of 2 gradients diverged"):
         app(tmp_path, *asked, *diverging[1:], "method=lissa", name="verify")
 
 
 def test_a_recursion_that_diverged_has_no_self_influence_and_detects_nothing(tmp_path):
     diverging = ("method=[grad_dot,lissa]", "method.lissa.scale=1e-4", "method.lissa.depth=200")
     asked = ("experiment=breast_cancer", "data.test_count=2", "data.flip=0.05")
-    assert app(tmp_path, *asked, *diverging, "name=one", name="rank") == 0
+    assert app(tmp_path, *asked, *diverging, "name=one", name="rank") == 3
     results = tmp_path / "results" / "one"
     assert set(pd.read_csv(results / "self_influence.csv")["method"]) == {"Grad-Dot"}
     assert not any("LiSSA" in name for name in pd.read_csv(results / "detection.csv")["detector"])
     text = (results / "ranking.md").read_text()
-    assert "no self-influence: its recursion diverged at all test examples.\n" in text  # one full stop
+    assert "gives no number for any test example: 2 of 2 gradients diverged with every scale (0.0001).\n" in text
 
 
 def test_seeds_of_other_jobs(tmp_path):

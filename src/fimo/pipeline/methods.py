@@ -129,7 +129,7 @@ class Method:
             values = evaluated(problem, method, views=views, curvature_rows=self.curvature_rows)
         numbers = values[SCORE] if isinstance(values, xr.Dataset) else values
         if not bool(np.isfinite(numbers).any()):
-            reason = [*method.notes.values(), "nothing that is computed is finite"][-2:][0]  # the latest note
+            reason = method.notes.get("diverged", "nothing that is computed is finite")
             raise MethodFailed(f"{self.label} gives no number for any test example: {reason}.")
         if self.trajectory:
             method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
