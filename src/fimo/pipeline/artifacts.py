@@ -176,14 +176,11 @@ class Artifact:
             UserError: where the file was changed after it was written.
         """
         path, entry = self.folder / name, self.entry(name)
-        if not entry:
-            raise UserError(
-                f"{self.folder / MANIFEST} says nothing of {name}: remove the folder, and it is computed again."
-            )
         if digest(path) != entry.get("sha256"):
+            what = f"differs from {MANIFEST}" if entry else f"is not in {MANIFEST}"
             raise UserError(
-                f"{path} is not the file that was written there (its SHA-256 differs from {MANIFEST}): remove it, and "
-                "it is computed again."
+                f"{path} is not the file that was written there (its SHA-256 {what}): remove it, and it is "
+                "computed again."
             )
         return path
 
