@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fimo.gradients.footprint import blocks_that_fit
+from fimo.gradients.footprint import blocks_that_fit, in_order_of_rows
 from fimo.memory import BLOCK_BYTES
 from fimo.models.objective import Objective
 from fimo.models.predictive import Predictive
@@ -51,7 +51,7 @@ class Sampling:
             inputs, targets = rows[some]
             outputs = problem.outputs(problem.parameters, inputs)
             parts.append(self._draws(objective).draws(objective, outputs, targets, uniform[some].to(problem.device)))
-        drawn = torch.cat(parts)[torch.cat(list(blocks)).argsort()]
+        drawn = in_order_of_rows(parts, blocks)
         return replace(
             problem,
             objective=Sampled(objective, self._draws(objective), tuple(rows.targets.shape[1:]), tuple(drawn.shape[1:])),

@@ -212,11 +212,7 @@ class Choice:
                 raise UserError(f"data.test_count must be from 1 to {rows} (the test examples), found {count}.")
             return (slice(0, count), None) if self.tested is None else (slice(0, rows), count)
         positions = self.tested
-        if (
-            isinstance(positions, (str, int))
-            or not positions
-            or any(type(position) is not int for position in positions)
-        ):
+        if isinstance(positions, (str, int)) or not positions or any(type(place) is not int for place in positions):
             raise UserError(
                 f"data.tested must be positions in the test split, as in [7,12], or {MISCLASSIFIED}, found {positions}."
             )

@@ -34,6 +34,16 @@ def blocks_that_fit(problem: Problem, block_bytes: int) -> Sequence[Tensor]:
     return problem.train.by_length().split(max(1, block_bytes // activation_bytes(problem)))
 
 
+def in_order_of_rows(parts: Sequence[Tensor], blocks: Sequence[Tensor]) -> Tensor:
+    """What was made block by block, in the order of the training rows.
+
+    Args:
+        parts: `[row, …]` for each block.
+        blocks: see `blocks_that_fit`.
+    """
+    return torch.cat(list(parts))[torch.cat(list(blocks)).argsort()]
+
+
 def activation_bytes(problem: Problem) -> int:
     """Bytes that one more row keeps for the backward pass, a text padded as all are."""
     return max(1, _saved_bytes(problem, 2) - _saved_bytes(problem, 1))

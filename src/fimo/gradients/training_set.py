@@ -10,7 +10,7 @@ from torch.func import jvp
 
 from fimo.errors import MethodFailed, short
 from fimo.gradients.cotangents import Cotangents, of_loss
-from fimo.gradients.footprint import blocks_that_fit
+from fimo.gradients.footprint import blocks_that_fit, in_order_of_rows
 from fimo.memory import BLOCK_BYTES
 from fimo.problem import Parameters, Problem
 
@@ -73,4 +73,4 @@ def jvp_over_training_set(
             ) from reason
         vectors = cotangents(problem.objective, outputs, targets).flatten(1, -2)
         products.append((tangents.flatten(1)[:, None, :] @ vectors).squeeze(1))
-    return torch.cat(products)[torch.cat(list(blocks)).argsort()].flatten()
+    return in_order_of_rows(products, blocks).flatten()

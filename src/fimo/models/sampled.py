@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fimo.models.equal_by_parts import EqualByParts
 from fimo.models.objective import Objective
 from fimo.models.predictive import Predictive
 from fimo.models.weighted import Weighted
 from fimo.rows import Rows
 
 
-class Sampled(Objective):
+class Sampled(EqualByParts, Objective):
     """ℓ, whose curvature in the outputs is the mean of rrᵀ over the columns r of k draws (see `models/predictive.py`).
 
     The draws stand behind each row's targets, as weights do, so that the curvature is the same one in every pass over
@@ -34,15 +35,8 @@ class Sampled(Objective):
     def __repr__(self) -> str:
         return repr(self.given)
 
-    def _settings(self) -> tuple[Any, ...]:
+    def _parts(self) -> tuple[Any, ...]:
         return self.given, self.draws, self.shape, self.drawn
-
-    def __eq__(self, other: object) -> bool:
-        # What methods make of the same rows with the same draws, which the targets hold, is made once for all of them.
-        return isinstance(other, Sampled) and self._settings() == other._settings()
-
-    def __hash__(self) -> int:
-        return hash(self._settings())
 
     def _split(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Targets as the objective inside takes them, and draws `[row, sample, …]`."""

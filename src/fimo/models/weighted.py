@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError
+from fimo.models.equal_by_parts import EqualByParts
 from fimo.models.objective import Objective
 from fimo.models.own_objective import OwnObjective
 from fimo.row_weights import by_row, unpacked
 from fimo.rows import Rows
 
 
-class Weighted(Objective):
+class Weighted(EqualByParts, Objective):
     """w_i ℓ_i, for targets that have each row's weight w_i behind them (see `Rows.weighted_by`).
 
     A row of weight 2 is the row twice, in all that is a sum over rows: the loss and its gradient have the factor w, a
@@ -36,15 +37,8 @@ class Weighted(Objective):
     def __repr__(self) -> str:
         return repr(self.given)
 
-    def _settings(self) -> tuple[Any, ...]:
+    def _parts(self) -> tuple[Any, ...]:
         return self.given, self.shape, self.counted
-
-    def __eq__(self, other: object) -> bool:
-        # See `Sampled`: the weights themselves are in the targets.
-        return isinstance(other, Weighted) and self._settings() == other._settings()
-
-    def __hash__(self) -> int:
-        return hash(self._settings())
 
     def _split(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Targets as the objective inside takes them, and weights `[row]`."""

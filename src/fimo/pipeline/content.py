@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from fimo.pipeline.files import bytes_digest
+from fimo.pipeline.formats import from_weights
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
@@ -49,9 +50,9 @@ class Contents:
 def _parts(thing: Any) -> Iterable[tuple[str, Any]]:
     """What something is made of, with what each part is called."""
     if isinstance(thing, torch.Tensor):
-        return _named(str(thing.dtype), str(list(thing.shape)), repr(thing.detach().cpu().double().flatten().tolist()))
+        return _named(from_weights({"": thing.detach()}))
     if isinstance(thing, np.ndarray):
-        return _named(str(thing.dtype), str(thing.shape), thing.tolist())
+        return _named(str(thing.dtype), thing.shape, thing.tolist() if thing.dtype == object else thing.tobytes())
     if isinstance(thing, nn.Module):
         public = {key: part for key, part in vars(thing).items() if key[:1] != "_" and key != "training"}
         return {**public, **thing._parameters, **thing._buffers, **thing._modules}.items()
