@@ -1,73 +1,22 @@
 """Layers of decoders written out in torch's own operations and in the precision of their parameters.
 
-The transformers library takes the softmax of attention, and root-mean-square norms, in single precision whatever the
-parameters are in. Scores in double precision are then right to seven digits and not to fifteen. GPT-2's linear layers
-hold their weight transposed, in a class of their own.
+The transformers library takes the softmax of attention (see `fimo.models.attention`), and root-mean-square norms, in
+single precision whatever the parameters are in. GPT-2's linear layers hold their weight transposed, in a class of their
+own.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
+from torch import nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from fimo.models.attention import write_out_attention
 from fimo.models.norms import RootMeanSquareNorm
-from fimo.models.pretrained import ATTENTION
-
-# The name under which the transformers library knows `attention`.
-WRITTEN_OUT = "written_out"
-# Tokens at which a model is looked at with attention of both kinds.
-PROBED_TOKENS = 6
-
-
-def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    softcap: float | None = None,
-    **others: Any,
-) -> tuple[Tensor, Tensor]:
-    """softmax(q kᵀ s + mask) v in the precision of q, with groups of heads that share keys and values.
-
-    Args:
-        module: which attends; in training mode weights are dropped.
-        query: q, `[row, head, place, width]`.
-        key: k, `[row, group, place, width]`.
-        value: v, `[row, group, place, width]`.
-        attention_mask: summand of the logits, `[row, 1, place, place]`, or None.
-        scaling: s; None for 1/√width.
-        dropout: probability with which a weight is dropped.
-        softcap: c, where logits x become c tanh(x/c).
-        others: which the library passes to every kind of attention.
-
-    Returns:
-        `[row, place, head, width]`, and the weights `[row, head, place, place]`.
-    """
-    heads = query.shape[1] // key.shape[1]
-    if heads > 1:
-        key, value = (t.repeat_interleave(heads, 1) for t in (key, value))
-    logits = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if softcap is not None:
-        logits = torch.tanh(logits / softcap) * softcap
-    if attention_mask is not None:
-        logits = logits + attention_mask
-    weights = functional.dropout(torch.softmax(logits, -1), dropout, module.training)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
-
-
-AttentionInterface.register(WRITTEN_OUT, attention)
-AttentionMaskInterface.register(WRITTEN_OUT, eager_mask)
 
 
 def write_out(model: PreTrainedModel) -> None:
@@ -79,26 +28,12 @@ def write_out(model: PreTrainedModel) -> None:
     Args:
         model: of the transformers library.
     """
-    before = _logits(model)
-    if getattr(model, "_supports_attention_backend", False):
-        model.set_attn_implementation(WRITTEN_OUT)
-        if not torch.allclose(_logits(model), before, rtol=1e-3, atol=1e-4):  # it has more to it, as attention sinks
-            model.set_attn_implementation(ATTENTION)
+    write_out_attention(model)
     for parent, name, module in list(_children(model)):
         if type(module) is Conv1D:
             setattr(parent, name, _linear(module))
         elif type(module).__name__.endswith("RMSNorm") and (norm := _norm(module)) is not None:
             setattr(parent, name, norm)
-
-
-@torch.no_grad()
-def _logits(model: PreTrainedModel) -> Tensor:
-    """Logits at a few tokens, in eval mode."""
-    training = model.training
-    tokens = 1 + torch.arange(2 * PROBED_TOKENS, device=model.device) % (model.config.vocab_size - 1)
-    logits = model.eval()(input_ids=tokens.reshape(2, -1), use_cache=False).logits.float()
-    model.train(training)
-    return logits
 
 
 def _children(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from fimo.models.attention import write_out_attention
 from fimo.models.attention_masks import mask_form, model_inputs
 from fimo.models.pretrained import (
     head_order,
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
             require_words(self.encoder, name, inputs)
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None
+        write_out_attention(self.encoder)
         self.mask_form = mask_form(self.encoder, lambda output, mask: output.last_hidden_state[:, 0])
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.encoder.config.hidden_size, outputs)
@@ -89,6 +91,7 @@ class SequenceClassifier(nn.Module):
         self.model = pretrained_model(name, AutoModelForSequenceClassification, outputs)
         require_words(self.model, name, inputs)
         self.order = head_order(self.model.config, name, outputs, classes, task)
+        write_out_attention(self.model)
         self.mask_form = mask_form(self.model, lambda output, mask: output.logits)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
