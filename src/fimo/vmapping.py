@@ -28,6 +28,9 @@ from fimo.errors import short
 logger = logging.getLogger(__name__)
 
 
+# Between gradients with and without vmap: of each tensor's norm, and of all tensors', for one that is rounding alone.
+GRADIENT_TOLERANCE, ROUNDING = 1e-3, 1e-5
+
 # What vmap could not do, by network or loss; and the architectures that a warning was written for.
 _refused: WeakKeyDictionary[object, set[str]] = WeakKeyDictionary()
 _warned: set[Hashable] = set()
@@ -102,6 +105,7 @@ def vmap_works(
     network: nn.Module,
     calls: int,
     differentiated: Sequence[Tensor] = (),
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> bool:
     """Whether `vmap` takes `function`, tried on `arguments`; a warning says why it doesn't.
 
@@ -114,8 +118,9 @@ def vmap_works(
         network: the network that `function` calls.
         calls: number of calls of `function` that will take the place of one, for the warning.
         differentiated: those of the arguments' tensors by which the results will be differentiated backward, which what
-            is computed again on the way back (checkpointing) can make impossible. Their entries are equal, and so must
-            the gradients be.
+            is computed again on the way back (checkpointing) can make impossible. All entries are equal: the gradient
+            of each must be that of one call without `vmap`, which leaves out hooks on gradients.
+        around: makes a context for each of the two, such as one that seeds generators.
 
     Returns:
         False where torch has no rule for the network or the data decide which way it takes.
@@ -124,19 +129,34 @@ def vmap_works(
         torch.OutOfMemoryError: on a GPU, where memory runs out; on a CPU, torch's RuntimeError for it.
     """
     try:
-        results = vmap(function, in_dims, randomness=randomness)(*arguments)
+        with around():
+            results = vmap(function, in_dims, randomness=randomness)(*arguments)
         if differentiated:
-            gradients = torch.autograd.grad(results.sum(), list(differentiated), allow_unused=True)
-            if not all(
-                part is None or part.is_meta or torch.allclose(part[0], part[-1], 1e-4, 1e-7) for part in gradients
-            ):
-                raise ValueError("torch's rule for one of its operations gives equal entries different gradients")
+            together = _gradients(results, differentiated)
+            with around():
+                alone = _gradients(function(*next(_entries(arguments, in_dims))), differentiated)
+            if not results.is_meta and not _are_repeated(together, [part[0] for part in alone]):
+                raise ValueError("its gradients are others with vmap, as where a hook changes them")
     except Exception as error:  # as above
         if is_out_of_memory(error):
             raise
         _refuse(network, what, calls, error)
         return False
     return True
+
+
+def _gradients(results: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(results.sum(), list(tensors), materialize_grads=True)
+
+
+def _are_repeated(stacked: Sequence[Tensor], single: Sequence[Tensor]) -> bool:
+    """Whether every entry of some gradients, stacked, is a single one but for rounding."""
+    slack = ROUNDING * torch.stack([part.norm() for part in single]).norm()
+    return all(
+        bool((each - part).norm() <= GRADIENT_TOLERANCE * part.norm() + slack)
+        for entries, part in zip(stacked, single, strict=True)
+        for each in entries
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

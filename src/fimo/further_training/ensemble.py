@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from fimo.further_training.leave_out import Batch
 from fimo.further_training.modes import parameters_of_run, rng_seeded, statistics_of, training_mode
 from fimo.further_training.optimizer_factory import OptimizerFactory
 from fimo.further_training.stacking import channels_last, clipped, copies, in_chains, memory_order
+from fimo.models.function_of_rows import spread
+from fimo.models.requirements import LOOKED_AT
 from fimo.problem import Parameters, Problem
 from fimo.rows import Inputs, map_inputs
 from fimo.vmapping import vmap_works
@@ -216,7 +219,7 @@ class Ensemble:
         parameters = copies(self.problem.parameters, 2)
         theta = [parameter.requires_grad_() for parameter in parameters.values()]
         # Stacked like those of a step: where the data decide which way a network takes, that is what vmap can't follow.
-        rows = self.problem.train[slice(0, 2)]
+        rows = self.problem.train[spread(len(self.problem.train), LOOKED_AT)]
         inputs, targets = (map_inputs(lambda part: torch.stack([part] * 2), part) for part in rows)
 
         def losses(parameters: Parameters, inputs: Inputs, targets: Tensor) -> Tensor:
@@ -224,8 +227,8 @@ class Ensemble:
 
         arguments, what = (parameters | copies(self.statistics, 2), inputs, targets), "runs of further training"
         about: dict[str, Any] = {"what": what, "network": self.named, "calls": calls, "differentiated": theta}
-        with training_mode(self.problem.network, True, bool(self.statistics)), rng_seeded(0):
-            return vmap_works(losses, arguments, randomness="same", **about)
+        with training_mode(self.problem.network, True, bool(self.statistics)):
+            return vmap_works(losses, arguments, randomness="same", around=partial(rng_seeded, 0), **about)
 
 
 def _split(groups: Tensor, runs_per_chunk: int) -> list[Tensor]:

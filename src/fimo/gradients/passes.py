@@ -104,8 +104,10 @@ def recorded_calls(network: nn.Module, names: Collection[str], inputs: Inputs) -
     calls: Calls = {name: [] for name in names}
     rows = rows_of(inputs)
 
-    def record(name: str, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        given, shape = args[0], output.shape
+    def record(
+        name: str, module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor
+    ) -> Tensor:
+        given, shape = next(iter((*args, *named.values()))), output.shape
         for kind in kinds_of(module):
             given, output = kind.for_each_row(given, output, rows)
         calls[name].append((given, output))
@@ -113,7 +115,10 @@ def recorded_calls(network: nn.Module, names: Collection[str], inputs: Inputs) -
         return after.reshape(shape) if after.numel() == shape.numel() else after
 
     # Before hooks of others, which may change the output: what they make of it comes after the layer.
-    hooks = [network.get_submodule(name).register_forward_hook(partial(record, name), prepend=True) for name in names]
+    hooks = [
+        network.get_submodule(name).register_forward_hook(partial(record, name), prepend=True, with_kwargs=True)
+        for name in names
+    ]
     try:
         with torch.enable_grad():
             outputs = network(inputs)

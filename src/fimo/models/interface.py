@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fimo.errors import UserError
+from fimo.models.embeddings import prepare_embeddings
 from fimo.rows import Inputs, is_positional, map_inputs
 
 # Of what a network gives beside a tensor: the name that libraries of transformers have for outputs.
@@ -30,31 +31,20 @@ def adapt(network: nn.Module, inputs: Inputs) -> nn.Module:
 
     Returns:
         The network.
+
+    Raises:
+        UserError: see `fimo.models.embeddings.prepare_embeddings`.
     """
+    prepare_embeddings(network)
     hooks = {*network._forward_pre_hooks.values(), *network._forward_hooks.values()}
-    if hooks & {_by_position, _by_keyword, _give_matrix} or any(
-        _without_padding in module._forward_hooks.values() for module in network.modules()
-    ):
+    if hooks & {_by_position, _by_keyword, _give_matrix}:
         return network  # it has been
-    for module in network.modules():
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            module.register_forward_hook(_without_padding)
     arrangement = _arrangement(network, inputs)
     if arrangement is not None:
         network.register_forward_pre_hook(arrangement, with_kwargs=True)
     if not (_gives_matrix(network, inputs) and _gives_matrix(network, map_inputs(itemgetter(slice(1)), inputs))):
         network.register_forward_hook(_give_matrix, with_kwargs=True)
     return network
-
-
-def _without_padding(module: nn.Embedding, arguments: tuple[Tensor], embedded: Tensor) -> Tensor:
-    """The embedding of a padding row without a gradient, as torch trains it.
-
-    torch 2.13 honours `padding_idx` for the first entry of a `vmap` only: effects were off by a quarter and more.
-    """
-    assert module.padding_idx is not None  # see `adapt`
-    padding = torch.eq(arguments[0], module.padding_idx)[..., None]
-    return torch.where(padding, embedded.detach(), embedded)
 
 
 @torch.no_grad()
