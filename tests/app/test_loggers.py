@@ -1,6 +1,7 @@
 """What is logged: read back from the files that the loggers wrote."""
 
 import json
+import os
 import socket
 
 import pandas as pd
@@ -194,6 +195,17 @@ def test_a_failure_in_the_middle_ends_the_log_and_not_the_run(offline, tmp_path,
 def test_the_mode(told, mode, expected, offline, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", told)
     assert chosen_mode(mode) == expected
+
+
+@pytest.mark.parametrize("spelling, mode", [("", None), ("Offline", None), (" offline", None), ("never", "offline")])
+def test_w_and_b_itself_begins_with_the_chosen_mode(spelling, mode, offline, monkeypatch, tmp_path):
+    """W&B reads the variable too, and only when nothing of it runs yet."""
+    monkeypatch.setenv("WANDB_MODE", spelling)
+    wandb.teardown()
+    with WandbLog(tmp_path, "mine", {}, mode=mode) as log:
+        assert log.run.settings.mode == "offline"
+        log.lightning.log_metrics({"x": 1.0})
+    assert len(runs_of(tmp_path)[0]) == 1 and os.environ["WANDB_MODE"] == spelling
 
 
 def test_an_unknown_mode_of_the_environment_is_a_sentence(offline, monkeypatch):

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,8 @@ def _begun(mode: str, about: dict[str, Any]) -> Any:
         quiet = wandb.Settings(
             silent=True, console="off", init_timeout=BEGIN_SECONDS, finish_timeout=END_SECONDS, login_timeout=1
         )
-        return wandb.init(**about, mode=mode, settings=quiet)
+        with _mode_in_environment(mode):
+            return wandb.init(**about, mode=mode, settings=quiet)
 
     reason = "no key: wandb login" if mode == "online" and not logged_in() else None
     if mode == "online" and reason is None:
@@ -186,6 +188,19 @@ def _begun(mode: str, about: dict[str, Any]) -> Any:
         return begin("disabled")
     logger.info("Weights & Biases: %s run in %s", mode, Path(run.dir).parent)
     return run
+
+
+@contextmanager
+def _mode_in_environment(mode: str) -> Iterator[None]:
+    """W&B reads WANDB_MODE by itself, and takes fewer spellings than `chosen_mode`: it sees the chosen mode there."""
+    before = os.environ.get("WANDB_MODE")
+    os.environ["WANDB_MODE"] = mode
+    try:
+        yield
+    finally:
+        del os.environ["WANDB_MODE"]
+        if before is not None:
+            os.environ["WANDB_MODE"] = before
 
 
 def _of_wandb(error: Exception) -> bool:
