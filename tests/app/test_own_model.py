@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import re
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_breast_cancer
 
 from fimo.app.errors import EXPECTED, sentence
+from fimo.errors import UserError
 
 
 class Code:
@@ -80,8 +82,7 @@ NO_WEIGHTS = " is neither safetensors nor a torch state dict without code "
             "model._target_=nowhere.Net",
             NOT_IMPORTED + "'nowhere.Net' (No module named 'nowhere'): put its file (my_model.py",
         ),
-        ("model._target_=own_networks.Net", NOT_IMPORTED + "'own_networks.Net' ("),
-        ("model._target_=bad_syntax.Net", NOT_IMPORTED + "'bad_syntax.Net' (invalid syntax"),
+        ("model._target_=bad_syntax.Net", NOT_IMPORTED + "'bad_syntax.Net': bad_syntax can't be imported (SyntaxError"),
         (
             "model._target_=own_networks",
             "model._target_ must name a class or a function, found 'own_networks', a module",
@@ -145,3 +146,34 @@ def test_what_does_not_fit_is_said_in_a_sentence(overrides, text, folder, tmp_pa
     assert told.startswith(text.replace("{}", str(folder))) and "\n" not in told
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.nc"))  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    "target, text",
+    [
+        (
+            "nowhere.Net",
+            r" \(No module named 'nowhere'\): put its file \(my_model.py in the example\) into the working",
+        ),
+        ("own_networks.Skipp", r": own_networks \(.*own_networks.py\) has no Skipp; did you mean Skip\?$"),
+        ("own_networks.zzz", r": own_networks \(.*own_networks.py\) has no zzz; it has Skip, .*\.$"),
+        ("own_networks.Skip.forwards", r": own_networks.Skip has no forwards; did you mean forward\?$"),
+        ("raises_at_once.Net", r": raises_at_once can't be imported \(ValueError: never\); mend it, or install"),
+        ("needs_more.Net", r": needs_more can't be imported \(ModuleNotFoundError: No module named 'nowhere'\); mend"),
+        ("a_package.needs_more.Net", r": a_package.needs_more can't be imported \(ModuleNotFoundError: .*'nowhere'"),
+        ("a_package.nowhere.Net", r": a_package \(.*__init__.py\) has no nowhere; it has no class and no function\.$"),
+        ("my_model.", ": it must be names with dots between them.$"),
+    ],
+)
+def test_what_is_wrong_with_a_target_that_is_not_imported(target, text, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "raises_at_once.py").write_text("raise ValueError('never')\n")
+    (tmp_path / "a_package").mkdir()
+    (tmp_path / "a_package" / "__init__.py").touch()
+    for file in ("needs_more.py", "a_package/needs_more.py"):
+        (tmp_path / file).write_text("import nowhere\n")
+    with pytest.raises(UserError) as refused:
+        make_run("model=own", f"model._target_={target}")
+    told = str(refused.value)
+    assert re.match(re.escape(f"{NOT_IMPORTED}{target!r}") + text, told)
+    assert ("working directory" in told) == (target == "nowhere.Net")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fimo.errors import UserError, short
+from fimo.errors import UserError, short, some_of
 
 # `further.gold`: every run begins at the final model, or as the final model began; or one run, and its tangents. The
 # last is the same with an optimiser whose tangents do not stand for leaving out.
@@ -64,11 +66,46 @@ def imported(key: str, target: str, what: str, example: str) -> Any:
     try:
         return get_object(target)
     except Exception as reason:  # importing a file of the user's may raise anything
-        raise UserError(
-            f"{key} must name {what} that can be imported, as in {example}, found {target!r} "
-            f"({short(reason.__cause__ or reason)}): put its file ({example.partition('.')[0]}.py in the example) into "
-            "the working directory, install it, or add its folder to PYTHONPATH."
-        ) from reason
+        named = f"{key} must name {what} that can be imported, as in {example}, found {target!r}"
+        raise UserError(f"{named}{_not_imported(target, reason.__cause__ or reason, example)}") from reason
+
+
+def _not_imported(target: str, reason: BaseException, example: str) -> str:
+    """The end of a sentence: what is wrong with a target that can't be imported, and what to do."""
+    parts = target.split(".")
+    if "" in parts:
+        return ": it must be names with dots between them."
+    known = max((n for n in range(1, len(parts)) if ".".join(parts[:n]) in sys.modules), default=0)
+    if known == 0:
+        if not isinstance(reason, ModuleNotFoundError) or reason.name != parts[0]:
+            return _raised(parts[0], reason)
+        return (
+            f" ({short(reason)}): put its file ({example.partition('.')[0]}.py in the example) into the working "
+            "directory, install it, or add its folder to PYTHONPATH."
+        )
+    holder: Any = sys.modules[".".join(parts[:known])]
+    while known < len(parts) - 1 and hasattr(holder, parts[known]):
+        holder, known = getattr(holder, parts[known]), known + 1
+    inner = ".".join(parts[: known + 1])
+    nameless = isinstance(reason, ModuleNotFoundError) and reason.name == inner
+    if inspect.ismodule(holder) and not nameless:  # a module of a package, which is there
+        return _raised(inner, reason)
+    return f": {_without_name(holder, '.'.join(parts[:known]), parts[known])}"
+
+
+def _raised(module: str, reason: BaseException) -> str:
+    why = f"{type(reason).__name__}: {short(reason)}"
+    return f": {module} can't be imported ({why}); mend it, or install what it needs."
+
+
+def _without_name(holder: Any, title: str, name: str) -> str:
+    """That a module or class has no such name, and which it has."""
+    public = [key for key, value in getattr(holder, "__dict__", {}).items() if key[0] != "_" and callable(value)]
+    file = f" ({holder.__file__})" if getattr(holder, "__file__", None) else ""
+    if near := get_close_matches(name, public, n=1):
+        return f"{title}{file} has no {name}; did you mean {near[0]}?"
+    own = [key for key in public if getattr(getattr(holder, key), "__module__", None) == title]
+    return f"{title}{file} has no {name}; it has {some_of(own or public) or 'no class and no function'}."
 
 
 def require_arguments(thing: Any, target: str, given: Mapping[str, Any], advice: str) -> None:
