@@ -7,9 +7,11 @@ import os
 import re
 import traceback
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fimo.errors import UserError, short
@@ -75,6 +77,11 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return _of_the_system(error)
     if unknown := re.match(r"Could not override '([^']+)'", text):
+        if others := _choices_with(unknown[1]):
+            more = (
+                "which isn't chosen: choose it" if len(others) == 1 else "none of which is chosen: choose one of them"
+            )
+            return f"{unknown[1]} is a setting of {', '.join(others)}, {more}, or leave the setting out."
         own = f" A method of your own is +{unknown[1]}=…." if re.fullmatch(r"method\.\w+\._target_", unknown[1]) else ""
         return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups.{own}"
     if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):
@@ -86,6 +93,28 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, OverrideParseException):
         return f"The option {error.override} can't be read: {quoted_form(error.override)}."
     return text
+
+
+def _choices_with(key: str) -> list[str]:
+    """The choices of the config's groups that have a setting, as `data=csv`."""
+    chosen = OmegaConf.load(CONFIG_DIR / "config.yaml").defaults
+    groups = [group for entry in chosen if OmegaConf.is_dict(entry) for group in entry if (CONFIG_DIR / group).is_dir()]
+    files = [path for group in groups for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
+    return [f"{path.parent.name}={path.stem}" for path in files if _has(_placed(path), key.split("."))]
+
+
+def _placed(path: Path) -> Any:
+    """What a file of a group has, at its place in the config."""
+    package = re.match(r"# @package (\S+)", path.read_text())
+    node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    place = package[1] if package else path.parent.name
+    for name in [] if place == "_global_" else reversed(place.split(".")):
+        node = {name: node}
+    return node
+
+
+def _has(node: Any, names: list[str]) -> bool:
+    return not names or (isinstance(node, dict) and names[0] in node and _has(node[names[0]], names[1:]))
 
 
 def quoted_form(option: str) -> str:
