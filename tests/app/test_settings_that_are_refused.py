@@ -46,6 +46,34 @@ def test_settings_that_no_run_can_have(override, text):
     assert re.search(text.replace("|", r"\|"), sentence(raised.value))
 
 
+@pytest.mark.parametrize(
+    "overrides, text",
+    [
+        ("+foo=1", "The config has no setting 'foo'; it has data, device, facts, final, further, "),
+        ("+sead=1", r"The config has no setting 'sead'; .*\. Did you mean seed\?$"),
+        ("+folder=here +fold=1 name=${folder}", "The config has no setting 'fold'; "),
+        (
+            "data.tested=[7,12] data.test_count=5",
+            "data.test_count must not be given beside the list data.tested, whose examples are all evaluated, found 5: "
+            "leave one of them out.",
+        ),
+    ],
+)
+def test_settings_that_nothing_reads(overrides, text):
+    with pytest.raises(UserError) as refused:
+        make_run(*overrides.split())
+    assert re.match(text, str(refused.value))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    ["+folder=here name=${folder}", "+here.name=x name=a-${here.name}", "data.tested=[7,12] data.test_count=null"],
+)
+def test_settings_that_are_read(overrides):
+    """What another setting is made of, and what says nothing else."""
+    assert make_run(*overrides.split())
+
+
 def test_a_group_without_a_choice():
     done = subprocess.run([sys.executable, "-m", "fimo", "train", "data=null"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: A group of the config needs the name of a choice")

@@ -137,10 +137,10 @@ def test_byte_pairs_and_a_tokenizer_of_ones_own(folder):
 
 
 def test_facts():
-    made = data(Facts(stones=10, sentences=2, questions=12)).load()
+    made = data(Facts(stones=10, sentences=2, questions=12), test_size=0.2).load()
     assert len(made.train) == 60 and made.test.targets.shape[:2] == (12, 2)
     assert len(set(made.columns["fact"])) == 30
-    again = data(Facts(stones=10, sentences=2, questions=12)).load()
+    again = data(Facts(stones=10, sentences=2, questions=12), test_size=0.2).load()
     assert torch.equal(made.train.inputs["input_ids"], again.train.inputs["input_ids"])
     for row in range(12):  # the answer is what two training sentences say of the same stone, in other words
         text = made.display("test", row)

@@ -92,14 +92,14 @@ def test_a_run(tmp_path):
 
 class TestTested:
     def test_positions_in_their_order(self):
-        chosen = make_run(*QUICK, "data.tested=[7,2]", "size=smoke").dataset
+        chosen = make_run(QUICK[0], QUICK[2], "data.tested=[7,2]", "size=smoke").dataset
         assert chosen.test.index.tolist() == [7, 2]
         assert torch.equal(chosen.test.inputs, chosen.test_all.inputs[[7, 2]])
 
     @pytest.mark.parametrize("tested", ["[89]", "[-1]", "[2,2]", "[]", "first", "[a]"])
     def test_what_is_refused(self, tested):
         with pytest.raises(UserError, match=r"data.tested must (be positions|name test examples from 0 to 88)"):
-            make_run(*QUICK, f"data.tested={tested}", "size=smoke").dataset  # noqa: B018
+            make_run(QUICK[0], QUICK[2], f"data.tested={tested}", "size=smoke").dataset  # noqa: B018
 
     def test_regression_has_no_mistakes(self, tmp_path):
         with pytest.raises(UserError, match="misclassified needs an objective of classes or labels, found S"):

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from fimo.app import multirun
 from fimo.app.errors import CONFIG_DIR
 from fimo.app.settings import ANYWAY, FURTHER, RETRAINING, TANGENT, method_names, optimizer_name
 from fimo.errors import Unavailable, UserError
@@ -80,6 +81,7 @@ def check_values(cfg: DictConfig) -> None:
             f"{'' if isinstance(cfg.name, str) else f': as text it is written {TEXT.format(cfg.name)}'}."
         )
     _check_keys(cfg)
+    _check_tested(cfg)
     for key, choices in CHOICES.items():
         if (value := OmegaConf.select(cfg, key)) not in choices:
             listed = ", ".join(choice or "null" for choice in choices)
@@ -93,11 +95,26 @@ def check_values(cfg: DictConfig) -> None:
 
 def _check_keys(cfg: DictConfig) -> None:
     """Nothing reads a key that these groups do not have: `+further.leaveout=drop` is a slip, not a setting."""
+    if others := sorted({str(key) for key in cfg} - set(_top_keys())):
+        text = OmegaConf.to_yaml(cfg)  # in which interpolations stand as they were written
+        if unread := [key for key in others if not re.search(rf"\$\{{[^}}]*\b{re.escape(key)}\b", text)]:
+            near = get_close_matches(unread[0], _top_keys(), n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise UserError(f"The config has no setting {unread[0]!r}; it has {', '.join(_top_keys())}.{hint}")
     for group, known in _known_keys().items():
         for key in sorted(set(cfg[group]) - set(known)):
             near = get_close_matches(str(key), known, n=1)
             hint = f" Did you mean {group}.{near[0]}?" if near else ""
             raise UserError(f"{group} has no setting {key!r}; it has {', '.join(sorted(known))}.{hint}")
+
+
+@cache
+def _top_keys() -> list[str]:
+    """The groups and scalars of the config; `papers_rows` comes with the paper's data, and `hydra` is Hydra's own."""
+    primary = OmegaConf.load(CONFIG_DIR / "config.yaml")
+    groups = {str(group) for entry in primary.defaults if OmegaConf.is_dict(entry) for group in entry}
+    scopes = {group for group in groups if " " not in group} - {"experiment", "size"}
+    return sorted({str(key) for key in primary} - {"defaults"} | scopes | {"papers_rows"})
 
 
 @cache
@@ -167,6 +184,17 @@ def _check_tokenizer(cfg: DictConfig) -> None:
         raise UserError(
             "data.tokenizer must be given where model.name is: a pretrained network knows the words of its own "
             "tokenizer only."
+        )
+
+
+def _check_tested(cfg: DictConfig) -> None:
+    """A list of test examples is not cut, so that a count beside it says nothing."""
+    if not OmegaConf.is_list(OmegaConf.select(cfg, "data.tested")) or cfg.data.test_count is None:
+        return
+    if any(re.match(r"\+{0,2}data\.test_count=", option) for option in multirun.overrides()):
+        raise UserError(
+            f"data.test_count must not be given beside the list data.tested, whose examples are all evaluated, found "
+            f"{cfg.data.test_count}: leave one of them out."
         )
 
 

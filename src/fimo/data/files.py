@@ -14,6 +14,7 @@ import yaml
 from fimo.data.columns import DROP, ColumnReader
 from fimo.data.table_files import Format, Sheet
 from fimo.data.tables import Table, cell_text
+from fimo.data.text_files import require_used
 from fimo.errors import UserError
 
 if TYPE_CHECKING:
@@ -106,12 +107,14 @@ class TableFile:
         import pandas as pd
 
         form = Format(self.separator, self.decimal, self.encoding, self.missing)
-        sheet = form.read(data_dir / self.file)
+        paths = [data_dir / file for file in (self.file, self.test_file) if file is not None]
+        require_used(vars(form), *paths)
+        sheet = form.read(paths[0])
         if self.test_file is None:
             return sheet, None
         if self.split_column is not None:
             raise UserError("data.source.test_file and data.source.split_column both name the test split: choose one.")
-        path = data_dir / self.test_file
+        path = paths[1]
         test = form.read(path)
         if set(test.table) != set(sheet.table):
             different = sorted(set(test.table) ^ set(sheet.table))

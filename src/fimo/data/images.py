@@ -13,7 +13,7 @@ from fimo.data.base import Choice, Data, DataInfo, RowNames
 from fimo.data.classes import require_known_classes
 from fimo.data.descriptions import PictureDescriptions
 from fimo.data.image_sources import Images, ImageSplit
-from fimo.data.splits import random_split
+from fimo.data.splits import random_split, require_no_draw
 from fimo.errors import UserError
 from fimo.rows import Rows
 
@@ -93,6 +93,7 @@ class ImageData(Choice):
 
     def _splits(self, images: Images) -> tuple[ImageSplit, ImageSplit]:
         if images.test is not None:
+            require_no_draw(self)
             return images.train, images.test
         labels = images.train.labels
         classes = labels if self.stratify else None

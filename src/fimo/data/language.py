@@ -13,7 +13,7 @@ from fimo.data.base import Choice, Data, DataInfo, RowNames
 from fimo.data.line_tokens import TOO_LONG, LineTokenisation, TokenRow, paired
 from fimo.data.line_vocabularies import UNKNOWN, build_line_vocabulary, pretrained_lines
 from fimo.data.lines import Lines, LineSource
-from fimo.data.splits import random_split
+from fimo.data.splits import random_split, require_no_draw
 from fimo.descriptions import Sentence, Token
 from fimo.errors import UserError
 from fimo.rows import Rows
@@ -70,6 +70,8 @@ class LanguageData(Choice):
             if self.packed:  # a running text stays one: its end is the test
                 index, others = np.split(np.arange(len(train)), [len(index)])
             train, test = train.at(index), train.at(others)
+        else:
+            require_no_draw(self)
         if self.too_long == "split" and (train.prompt or test.other) is not None:
             raise UserError(
                 "A part of a split line has no prompt and no other answer: data.source.prompt and data.source.other "

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fimo.data.text_files import JSON_LINES, decoded, ending
+from fimo.data.text_files import JSON_LINES, PARQUET, decoded, ending, require_used
 from fimo.errors import UserError, short
 
 # Sentences of a row at most: one, or a pair.
@@ -124,7 +124,8 @@ def read_cells(path: Path, header: bool, encoding: str = "utf-8", same_fields: b
         UserError: where the file can't be read, naming the first line that is something else.
     """
     kind = ending(path)
-    if kind == ".parquet":
+    require_used({"encoding": encoding}, path)
+    if kind == PARQUET:
         return _parquet(path)
     text = decoded(path, encoding)
     if kind in JSON_LINES:

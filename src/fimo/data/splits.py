@@ -6,6 +6,27 @@ import numpy as np
 
 from fimo.errors import UserError, short
 
+# Settings of a split at random, and the values that they have where nobody gives them.
+USUAL: dict[str, object] = {"test_size": 0.2, "random_state": 0, "stratify": False}
+
+
+def require_no_draw(data: object) -> None:
+    """Refuse settings of a split at random, for data that come with a test split.
+
+    Args:
+        data: a kind of data, with the settings that it has of these.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    for key, usual in USUAL.items():
+        if (value := getattr(data, key, usual)) != usual:
+            raise UserError(
+                f"data.{key} must be {str(usual).lower()}, as it is by itself, where the data come with a test split "
+                f"(data.source.test_file, data.source.split_column, a folder test) and none is drawn, found "
+                f"{str(value).lower()}: leave it out, or what names the test split."
+            )
+
 
 def random_split(
     rows: int, test_size: float, random_state: int, classes: np.ndarray | None = None

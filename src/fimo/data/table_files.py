@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fimo.data.text_files import COMPRESSED, JSON_LINES, decoded, ending
+from fimo.data.text_files import COMPRESSED, JSON_LINES, PARQUET, decoded, ending
 from fimo.errors import UserError, short
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TEXT, PARQUET = (".csv", ".tsv", ".txt"), ".parquet"
+TEXT = (".csv", ".tsv", ".txt")
 # In this order where a line of names has equally many of them.
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # A number in a file with decimal commas: 1,5 and 1.234,5 and 1.234, but no date, no version and no 0.125.

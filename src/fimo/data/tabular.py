@@ -15,7 +15,7 @@ from fimo.data.classes import class_numbers, require_known_classes
 from fimo.data.descriptions import TableDescriptions
 from fimo.data.duplicates import log_duplicates
 from fimo.data.features import Features, scaled
-from fimo.data.splits import random_split
+from fimo.data.splits import random_split, require_no_draw
 from fimo.data.tables import Table, cell_text
 from fimo.errors import UserError
 from fimo.rows import Rows, map_inputs
@@ -99,6 +99,7 @@ class TabularData(Choice):
             if self.stratify and (self.task != "classification" or classes is None):
                 raise UserError(f"data.stratify=true is for data.task=classification, found {self.task}.")
             return random_split(len(table.inputs), self.test_size, self.random_state, classes)
+        require_no_draw(self)
         return np.flatnonzero(~table.in_test), np.flatnonzero(table.in_test)
 
     def _targets(self, table: Table, train: np.ndarray) -> tuple[torch.Tensor, tuple[str, ...] | None]:

@@ -12,7 +12,7 @@ from fimo.data.base import Choice, Data, DataInfo, RowNames
 from fimo.data.classes import require_known_classes
 from fimo.data.corpus import Corpus, Sentences
 from fimo.data.descriptions import SentenceDescriptions
-from fimo.data.splits import random_split
+from fimo.data.splits import random_split, require_no_draw
 from fimo.data.tokens import build_vocabulary, pretrained_tokenisation
 from fimo.errors import UserError
 
@@ -83,6 +83,7 @@ class TextData(Choice):
 
     def _splits(self, corpus: Corpus) -> tuple[Sentences, Sentences]:
         if corpus.test is not None:
+            require_no_draw(self)
             return corpus.train, corpus.test
         every = corpus.train
         if self.stratify and not corpus.classes:

@@ -8,7 +8,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fimo.errors import UserError, short
@@ -31,12 +31,38 @@ _UNPACK: dict[str, Callable[[bytes], bytes]] = {
 }
 _BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError)
 COMPRESSED = tuple(_UNPACK)
-JSON_LINES = (".jsonl", ".ndjson")
+JSON_LINES, PARQUET = (".jsonl", ".ndjson"), ".parquet"
+# Settings of files of text: the value that says nothing, and the endings of files that have no use for others.
+UNUSED: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "separator": (None, (*JSON_LINES, PARQUET)),
+    "decimal": (None, (*JSON_LINES, PARQUET)),
+    "encoding": ("utf-8", (PARQUET,)),
+}
 
 
 def ending(path: Path) -> str:
     """The ending that says what is in a file, in lower case: `.csv` of `table.csv` and of `table.csv.gz`."""
     return (path.with_suffix("") if path.suffix.lower() in COMPRESSED else path).suffix.lower()
+
+
+def require_used(settings: Mapping[str, object], *paths: Path) -> None:
+    """Refuse settings of `data.source` that say how text is written, where no file has a use for them.
+
+    Args:
+        settings: by name; those that are none of text pass.
+        paths: of all files that are read with them.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    endings = {ending(path) for path in paths}
+    for key in [key for key in UNUSED if key in settings]:
+        usual, unused = UNUSED[key]
+        if settings[key] != usual and endings <= set(unused):
+            raise UserError(
+                f"data.source.{key} must be {usual or 'null'} for {paths[0]}, a file without a use for it, found "
+                f"{settings[key]!r}: leave it out."
+            )
 
 
 def decoded(path: Path, encoding: str = "utf-8") -> str:
