@@ -189,6 +189,25 @@ def test_one_left_out_example_is_refused_before_the_work(choice, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and ".lock" not in path.name]
 
 
+@pytest.mark.parametrize(
+    "command, option, text",
+    [
+        ("run", "further.evaluate_every=[1,9999]", r"further.evaluate_every must list steps from 1 to \d+ .*\[9999\]"),
+        ("rank", "further.evaluate_every=[1,9999]", r"further.evaluate_every must list steps from 1 to \d+ .*\[9999\]"),
+        (
+            "verify",
+            "further.evaluate_every=[1,9999]",
+            r"further.evaluate_every must list steps from 1 to \d+ .*\[9999\]",
+        ),
+        ("rank", "rank.amounts=[9999]", r"rank.amounts.* must be a list of epochs .* found \[9999\]"),
+    ],
+)
+def test_steps_that_are_never_reached_are_refused_before_the_work(command, option, text, tmp_path):
+    with pytest.raises(fimo.UserError, match=text):
+        app(tmp_path, *FEW, option, name=command)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and ".lock" not in path.name]
+
+
 def test_one_left_out_example_has_scores_and_effects_but_no_comparison():
     question = problem(left_out=(3,))
     scores = fimo.attribute(question, "grad_dot")

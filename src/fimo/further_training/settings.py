@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,9 +13,19 @@ from fimo.errors import UserError
 from fimo.further_training.leave_out import SCHEMES
 from fimo.further_training.optimizer_factory import BoundOptimizer, OptimizerFactory, bind
 from fimo.problem import Problem
+from fimo.rows import Rows
 
 # What batch normalisation does with its statistics: it keeps those of the final model, or takes those of each batch.
 BATCH_NORM = ("frozen", "updated")
+
+
+class TrainedOn(Protocol):
+    """What has the rows that steps are made of: a problem, or data for which there is no final model yet."""
+
+    @property
+    def train(self) -> Rows:
+        """All training rows."""
+        ...
 
 
 @dataclass(frozen=True, init=False)
@@ -167,11 +177,11 @@ class FurtherTraining:
         """The optimizer of some parameters, which may be stacked over runs."""
         return self.optimizer(parameters)
 
-    def steps_per_epoch(self, problem: Problem) -> int:
+    def steps_per_epoch(self, problem: TrainedOn) -> int:
         """Batches in an epoch of the full run."""
         return -(-len(problem.train) // self.batch_size)
 
-    def evaluation_steps(self, problem: Problem) -> list[int]:
+    def evaluation_steps(self, problem: TrainedOn) -> list[int]:
         """The steps after which the test losses are taken, ascending.
 
         Raises:

@@ -63,6 +63,7 @@ def untrained_network(run: RunSpecification) -> nn.Module:
     torch.manual_seed(run.final.seed)  # nothing is drawn before the network: its randomness is part of the recipe
     network = ready(run.network(data), for_rows(run.objective, data.train), data.train, data.outputs)
     chosen_names(network, run.parameters, data.train)  # what can't be θ is refused before anything is trained
+    run.training.evaluation_steps(data)  # and so are steps that further training never comes to
     return network
 
 

@@ -42,6 +42,7 @@ def ranked(run: Run) -> tuple[Path, dict[str, str]]:
     """The results folder of a ranking, which is made where it isn't there; and what failed."""
     seconds: dict[str, float] = {}
     require_top(run.ranked.top, len(run.dataset.train))
+    run.ranked.steps(run.training, run.dataset)  # refuses amounts that there are not
     with timed(seconds, "train"):
         train(run)
     with timed(seconds, "rank"):

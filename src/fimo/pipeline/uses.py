@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fimo.comparison.removal import HARMFUL, HELPFUL
 from fimo.errors import UserError
-from fimo.further_training.settings import FurtherTraining
+from fimo.further_training.settings import FurtherTraining, TrainedOn
 from fimo.problem import Problem
 
 # Test examples whose rankings are verified where nothing else is asked for.
@@ -26,7 +26,7 @@ class RankSettings:
     top: int = 20
     amounts: Sequence[float] | None = None
 
-    def steps(self, training: FurtherTraining, problem: Problem) -> list[int]:
+    def steps(self, training: FurtherTraining, problem: TrainedOn) -> list[int]:
         """The steps of further training that these amounts are, ascending.
 
         Args:
