@@ -126,7 +126,8 @@ def test_labels_are_numbered_as_everywhere(labels, numbers, classes, load):
 
 BAD = {
     "names": ("a.tsv", "text\tmood\n" + tabs(TEXTS, ["0", "1"] * 6), (), "The first line of .* names columns .text"),
-    "label in front": ("a.tsv", tabs(LABELS, TEXTS), (), "labels in .* must have classes, found 12 different"),
+    "label in front": ("a.tsv", tabs(LABELS, TEXTS), (),
+                       "must have classes, found 12 different.*, or name the column of labels by data.source.lab"),
     "four columns": ("a.tsv", tabs(TEXTS, TEXTS, TEXTS, LABELS), (), "the columns 0, 1, 2, 3: name the sentences by"),
     "no such column": ("a.jsonl", JSON, ("data.source.text=body",), "text must name columns of .*'body': it has text"),
     "not JSON": ("a.jsonl", JSON + "\n{", NAMED, "an object of JSON in every line, found Expecting .* in line 13"),

@@ -21,7 +21,9 @@ MANY, SHARE_OF_WORDS, SHARE_OF_NUMBERS = 20, 0.5, 0.25
 NAMED = 5
 
 
-def class_numbers(labels: np.ndarray | Sequence[object], what: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def class_numbers(
+    labels: np.ndarray | Sequence[object], what: str, other: str = "another target"
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Numbers of classes, and their names.
 
     Whole numbers (also as 1.0, or as text) are classes in their numeric order, everything else in the order of the
@@ -30,6 +32,7 @@ def class_numbers(labels: np.ndarray | Sequence[object], what: str) -> tuple[np.
     Args:
         labels: `[row]`, numbers, booleans or text.
         what: has these labels, for errors: `The target 'y'`.
+        other: what else may have them, for errors.
 
     Returns:
         Class numbers `[row]`, int64, and the names of the classes in their order.
@@ -44,7 +47,7 @@ def class_numbers(labels: np.ndarray | Sequence[object], what: str) -> tuple[np.
     if values.dtype.kind == "f" and (values != np.round(values)).any():
         raise UserError(
             f"{what} must have classes, found the number {values[values != np.round(values)][0]:g}: choose "
-            "data.task=regression, or another target."
+            f"data.task=regression, or {other}."
         )
     if values.dtype.kind == "f":
         values = values.astype("int64")
@@ -56,7 +59,7 @@ def class_numbers(labels: np.ndarray | Sequence[object], what: str) -> tuple[np.
     if len(names) == len(values) > 2 or len(names) > max(MANY, share * len(values)):
         raise UserError(
             f"{what} must have classes, found {len(names)} different labels in {len(values)} rows (such as "
-            f"{names[0]!r}): choose data.task=regression for numbers, or another target."
+            f"{names[0]!r}): choose data.task=regression for numbers, or {other}."
         )
     if distinct.dtype.kind in "iu" and not np.array_equal(distinct, np.arange(len(distinct))):
         more = ", …" if len(names) > NAMED else ""

@@ -10,6 +10,8 @@ from fimo.data.classes import class_numbers
 from fimo.errors import UserError
 
 TASKS = ("classification", "multilabel", "regression")
+# Where labels are looked for by themselves, and what names another place.
+OTHER = "name the column of labels by data.source.label (without it the last one)"
 TRUTH = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 
@@ -112,7 +114,7 @@ class Corpus:
                     f"data.task=classification needs one column of labels, found {', '.join(self.labels)}: choose "
                     "data.task=multilabel for labels of 0 and 1, or data.task=regression for numbers."
                 )
-            numbers, classes = class_numbers(texts[:, 0], f"The labels in {where}")
+            numbers, classes = class_numbers(texts[:, 0], f"The labels in {where}", OTHER)
             return replace(self, classes=classes, train=replace(self.train, labels=numbers))
         read = TRUTH.get if task == "multilabel" else _number
         values = [[read(text.strip().lower()) for text in row] for row in texts]
