@@ -110,6 +110,16 @@ class TestClasses:
         assert ("its classes are matched by name: " in caplog.text) == (order != [0, 1, 2])
 
     @pytest.mark.parametrize(
+        "classes, logged", [(("bad", "good", "odd"), True), (("0", "1", "2"), False), (None, False)]
+    )
+    def test_which_class_a_label_without_a_name_is_taken_for(self, classes, logged, tmp_path, caplog):
+        caplog.set_level("INFO", "fimo")
+        saved(tmp_path)
+        SequenceClassifier(12, 3, str(tmp_path), classes)
+        note = "are taken in the order of the data's classes: LABEL_0 is 'bad', LABEL_1 is 'good', LABEL_2 is 'odd' ("
+        assert (note in caplog.text) == logged == ("have no names" in caplog.text)
+
+    @pytest.mark.parametrize(
         "settings, classes, task, sentence",
         [
             (

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from fimo import hub
-from fimo.errors import UserError, short
+from fimo.errors import UserError, short, some_of
 from fimo.models.model_kinds import require_kind
 
 logger = logging.getLogger(__name__)
@@ -210,6 +210,10 @@ def class_order(config: Any, name: str, outputs: int, classes: Sequence[str] | N
                 logger.info("%s: its classes are matched by name: %s", name, _listed(theirs))
             return order
     unnamed = all(label in (f"LABEL_{number}", str(number)) for number, label in enumerate(theirs))
+    if unnamed and ours != list(map(str, range(outputs))):
+        taken = [f"{label} is {own!r}" for label, own in zip(theirs, ours, strict=True)]
+        note = "%s: its labels have no names and are taken in the order of the data's classes: %s (id2label names them)"
+        logger.info(note, name, some_of(taken))
     if unnamed or ours == list(map(str, range(outputs))):
         return list(range(outputs))
     raise UserError(
