@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from configs import app
+from configs import app, make_run
 
 from fimo.errors import UserError
 
@@ -168,7 +168,7 @@ WRONG = [
         "rank.amounts=[7]",
         r"amounts \(rank.amounts\) must be a list of epochs.*at most 2, found \[7\]",
     ),
-    ("rank", "rank.amounts=2", "rank.amounts must be a list of numbers above 0"),
+    ("rank", "rank.amounts=-2", "rank.amounts must be a list of numbers above 0, as in .*, or one number, found -2"),
     (
         "verify",
         "verify.shares=[0.0001]",
@@ -192,6 +192,11 @@ WRONG = [
         "verify.ranking must be a results folder of rank or a CSV file, found nowhere",
     ),
 ]
+
+
+def test_one_number_stands_for_a_list_of_one():
+    one, listed = (make_run(f"verify.shares={share}", f"rank.amounts={n}") for share, n in ((0.05, 2), ([0.05], [2])))
+    assert (one.removed, one.ranked) == (listed.removed, listed.ranked) and one.ranked.amounts == [2]
 
 
 @pytest.mark.parametrize("command, option, message", WRONG, ids=[option for _, option, _ in WRONG])

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fimo.app import multirun
 from fimo.app.errors import CONFIG_DIR
-from fimo.app.settings import ANYWAY, FURTHER, RETRAINING, TANGENT, method_names, optimizer_name
+from fimo.app.settings import ANYWAY, FURTHER, RETRAINING, TANGENT, method_names, optimizer_name, several
 from fimo.errors import Unavailable, UserError
 
 # A test holds these against the rooms that they belong to, which would take seconds to import.
@@ -59,7 +59,7 @@ WHOLE: dict[str, tuple[int, object]] = {
 }
 # Whole numbers are 64 bits; more threads than this are no machine's; real numbers have to fit single precision.
 MOST, MOST_THREADS, LARGEST = 2**63 - 1, 4096, 3.4e38
-# Lists of numbers above 0, and what else is allowed.
+# Numbers above 0, one or a list of them, and what else is allowed.
 NUMBERS = {"rank.amounts": None, "verify.shares": ...}
 TEXT = "'name=\"{}\"'"  # for the shell
 POSITIVE = ("times.lr", "times.damping", "final.lr", "final.clip", "optimizer.lr", "further.clip")
@@ -151,10 +151,12 @@ def _check_numbers(cfg: DictConfig) -> None:
             raise UserError(f"{key} must be a number {bound} 0{more}, found {value!r}.")
     for key, other in NUMBERS.items():
         value = OmegaConf.select(cfg, key)
-        numbers = list(value) if OmegaConf.is_list(value) else []
+        numbers = several(value) or []
         if value != other and not (numbers and all(type(n) in (int, float) and 0 < n <= LARGEST for n in numbers)):
             example = "[0.01,0.05]" if other is ... else "[1,10], or null"
-            raise UserError(f"{key} must be a list of numbers above 0, as in {example}, found {value!r}.")
+            raise UserError(
+                f"{key} must be a list of numbers above 0, as in {example}, or one number, found {value!r}."
+            )
     tests = cfg.verify.tests
     if tests is not None and any(type(n) is not int for n in (tests if OmegaConf.is_list(tests) else [tests])):
         raise UserError(

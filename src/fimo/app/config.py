@@ -22,7 +22,7 @@ from fimo.app.errors import CONFIG_DIR
 from fimo.app.fingerprints import fingerprints_of
 from fimo.app.methods import methods_of, unrolled_rows
 from fimo.app.objective import measurement_of, objective_of
-from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, imported, optimizer_name, plain, require_arguments
+from fimo.app.settings import ANYWAY, TANGENT, TANGENTS, imported, optimizer_name, plain, require_arguments, several
 from fimo.data.base import Data
 from fimo.devices import device_named
 from fimo.dtypes import DTYPES
@@ -73,8 +73,8 @@ def run_of(cfg: DictConfig) -> Run:
         output_dir=Path(cfg.paths.output_dir),
         results_dir=Path(cfg.paths.results_dir),
         make_fingerprints=partial(fingerprints_of, settings, methods, data),
-        ranked=RankSettings(cfg.rank.top, settings["rank"]["amounts"]),
-        removed=RemovalSettings(**settings["verify"]),
+        ranked=RankSettings(cfg.rank.top, several(settings["rank"]["amounts"])),
+        removed=RemovalSettings(**{**settings["verify"], "shares": several(cfg.verify.shares)}),
         unrolled_limits=CurvatureLimits(unrolled_rows(cfg), cfg.facts.dual_bytes, cfg.facts.curvature),
         settings=settings,
         size=cfg.facts.size,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from fimo.errors import UserError, short, some_of
 
@@ -131,6 +131,15 @@ def require_arguments(thing: Any, target: str, given: Mapping[str, Any], advice:
 def as_named_now(method: Mapping[str, Any]) -> dict[str, Any]:
     """A method's settings with the Gauss–Newton matrix, which was `gauss_newton` once, by its name."""
     return {key: "exact" if (key, value) == ("curvature", "gauss_newton") else value for key, value in method.items()}
+
+
+def several(value: Any) -> list[Any] | None:
+    """A list of what a setting has, which may be one number.
+
+    Args:
+        value: a number, a list, or None.
+    """
+    return value if value is None else list(value) if isinstance(value, (list, ListConfig)) else [value]
 
 
 def without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
