@@ -8,6 +8,7 @@ import time
 
 import pytest
 from configs import make_run
+from hydra.errors import HydraException
 
 from fimo.app.errors import sentence
 from fimo.app.main import guarded
@@ -30,6 +31,12 @@ from fimo.errors import UserError
         ("rank.amounts=[.inf]", "rank.amounts must be a list of numbers above 0"),
         ("name=3", """found 3: as text it is written 'name="3"'"""),
         ("data.left_out=true", "data.left_out must hold integers, found True"),
+        ("data.left_out=[[1,2],[]]", "data.left_out must hold one row or more in each group, found an empty group"),
+        ("data.left_out={a:[1,2],b:[]}", "data.left_out must hold one row or more in each group, found an empty group"),
+        (
+            "data.random_state=99999999999",
+            "data.random_state must be a whole number from 0 to 4294967295, found 999999",
+        ),
         ("data.left_out={random:5,share:.nan}", "needs a share above 0 and below 1"),
         ("data.left_out={random:5,share:.inf}", "needs a share above 0 and below 1"),
         (
@@ -42,8 +49,17 @@ from fimo.errors import UserError
 )
 def test_settings_that_no_run_can_have(override, text):
     with pytest.raises(UserError) as raised:
-        make_run("data.test_count=3", override).dataset  # noqa: B018  (rows are read when they are needed)
+        make_run("data.test_count=3", *override.split()).dataset  # noqa: B018  (rows are read when they are needed)
     assert re.search(text.replace("|", r"\|"), sentence(raised.value))
+
+
+def test_a_setting_that_a_method_has_not():
+    with pytest.raises(HydraException) as refused:
+        make_run("method=trak", "+method.trak.curvature=sampled")
+    assert sentence(refused.value) == (
+        "method.trak: fimo.preconditioners.random_projection.RandomProjection can't be made with these settings: it "
+        "has no curvature but label, projection, ridge, projections, seed, phi; leave curvature out."
+    )
 
 
 @pytest.mark.parametrize(

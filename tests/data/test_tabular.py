@@ -133,7 +133,7 @@ def test_left_out_as_count_list_and_file(tmp_path):
         (11, "found 11"),
         ([1.5], "data.left_out must hold integers, found 1.5"),
         (1.5, "data.left_out must hold integers, found 1.5"),
-        ([], "data.left_out must hold integers, found 'none'"),
+        ([], "data.left_out must hold integers, found nothing"),
         (None, "data.left_out must hold integers, found None"),
         ("nowhere.json", "readable file of row numbers or groups, found 'nowhere.json'"),
     ],
@@ -151,7 +151,7 @@ def test_bad_left_out(wanted, text):
         ("[true]", "must hold integers, found True"),
         ("3\nx7\n", "must hold integers, found 'x7'"),
         ("--5", "must hold integers, found '--5'"),
-        ("", "must hold integers, found 'none'"),
+        ("", "must hold integers, found nothing"),
     ],
 )
 def test_bad_left_out_file(content, text, tmp_path):

@@ -145,6 +145,12 @@ def test_bad_files(name, content, overrides, text, load):
     assert "\n" not in str(error.value)
 
 
+def test_a_length_without_room_for_a_token(load):
+    with pytest.raises(UserError, match="data.max_length must be more than the 2 special tokens of each row, found 2"):
+        load("a.tsv", SINGLE, "data.max_length=2")
+    assert load("a.tsv", SINGLE, "data.max_length=3").train.inputs["input_ids"].shape[1] == 3
+
+
 @pytest.mark.parametrize(
     "task, text",
     [

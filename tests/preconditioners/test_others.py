@@ -184,6 +184,10 @@ class TestRandomProjection:
             attribute(problem(), RandomProjection("TRAK", 40))
         attribute(problem(), RandomProjection("TRAK", 40, ridge=Damping(0.01, "mean_eigenvalue")))
 
+    def test_a_projection_that_does_not_fit_into_memory(self):
+        with pytest.raises(UserError, match="kernels of projection size 1{20}, .*: choose a smaller projection"):
+            attribute(problem(), RandomProjection("TRAK", int("1" * 20)))
+
     @pytest.mark.parametrize("distinct, size", [(10, 8), (3, 2), (1, 1)])
     def test_the_automatic_size_follows_the_rank(self, distinct, size):
         """Few distinct rows: the scores are those of the size that fits, to the bit, and a note says so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import re
 import traceback
@@ -11,6 +12,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -154,8 +156,20 @@ def _not_made(error: InstantiationException, cause: BaseException) -> str:
     if isinstance(cause, UserError):
         return f"{key}: {cause}"
     target = re.search(r"target '([^']+)'", str(error))
+    if target and (wrong := _unknown_setting(target[1], cause)):
+        return f"{key}: {target[1]} can't be made with these settings: {wrong}."
     reason = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(".")
     return f"{key}: {target[1] if target else 'its _target_'} can't be made with these settings ({reason})."
+
+
+def _unknown_setting(target: str, cause: BaseException) -> str | None:
+    """That a class or function has no such argument, and which it has; None where something else is wrong."""
+    name = re.escape(target.rpartition(".")[2])
+    own = rf"{name}(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'"
+    if not isinstance(cause, TypeError) or not (unknown := re.match(own, str(cause))):
+        return None
+    taken = [key for key in inspect.signature(get_object(target)).parameters if key != unknown[1]]
+    return f"it has no {unknown[1]} but {', '.join(taken) or 'no settings'}; leave {unknown[1]} out"
 
 
 def _missing_choice(text: str) -> str:

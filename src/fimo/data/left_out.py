@@ -62,11 +62,13 @@ def _integers(values: Sequence[Any] | Mapping[str, Any], where: str) -> Any:
         return [_integers(_group(group, where), where) for group in values]
     wrong = [value for value in values if not isinstance(value, int) or isinstance(value, bool)]
     if wrong or not values:
-        raise UserError(f"{where} must hold integers, found {wrong[0] if wrong else 'none'!r}.")
+        raise UserError(f"{where} must hold integers, found {repr(wrong[0]) if wrong else 'nothing'}.")
     return list(values)
 
 
 def _group(group: Any, where: str) -> Sequence[Any]:
+    if isinstance(group, Sequence) and not group:
+        raise UserError(f"{where} must hold one row or more in each group, found an empty group: leave it out.")
     if not isinstance(group, Sequence) or isinstance(group, str):
         raise UserError(f"{where} must hold a list of integers for each group, found {group!r}.")
     return group

@@ -10,6 +10,10 @@ from fimo.errors import UserError, short
 USUAL: dict[str, object] = {"test_size": 0.2, "random_state": 0, "stratify": False}
 
 
+# Seeds of scikit-learn have 32 bits.
+LARGEST_STATE = 2**32 - 1
+
+
 def require_no_draw(data: object) -> None:
     """Refuse settings of a split at random, for data that come with a test split.
 
@@ -48,6 +52,10 @@ def random_split(
     """
     from sklearn.model_selection import train_test_split
 
+    if not 0 <= random_state <= LARGEST_STATE:
+        raise UserError(
+            f"data.random_state must be a whole number from 0 to {LARGEST_STATE}, found {random_state}: choose another."
+        )
     if classes is not None:
         values, counts = np.unique(classes, return_counts=True)
         if counts.min() < 2:

@@ -41,6 +41,15 @@ class Tokenisation:
     pad: int
     size: int
 
+    def _require_room(self, text: str, special: int) -> None:
+        """Refuse a length at which special tokens leave no place for a sentence that has tokens."""
+        longest = (self.tokenizer.truncation or {}).get("max_length")
+        if longest is not None and longest <= special and self.tokenizer.encode(text, add_special_tokens=False).ids:
+            raise UserError(
+                f"data.max_length must be more than the {special} special tokens of each row, found {longest}: raise "
+                "it."
+            )
+
     def rows(self, sentences: Sentences, index: np.ndarray) -> Rows:
         """Sentences as rows: `input_ids` and `attention_mask`, `[row, place]`, int64, padded at their end.
 
@@ -61,6 +70,7 @@ class Tokenisation:
         encoded = self.tokenizer.encode_batch(texts)
         for row, encoding in enumerate(encoded):
             if len(encoding.ids) == sum(encoding.special_tokens_mask):
+                self._require_room(sentences.text[row], len(encoding.ids))
                 name = f"position {index[row]}" if sentences.names is None else sentences.names[row]
                 raise UserError(
                     f"Every sentence must have a token, found none in {name} ({sentences.text[row][:40]!r}): remove "

@@ -13,7 +13,7 @@ from torch import Tensor
 from fimo.errors import MethodFailed
 from fimo.gradients import DenseGradients, GradientSource
 from fimo.gradients.cotangents import of_output
-from fimo.memory import DUAL_BYTES
+from fimo.memory import DUAL_BYTES, available_memory, free_memory
 from fimo.preconditioners.base import Preconditioner
 from fimo.preconditioners.damping import Damping
 from fimo.preconditioners.projections import Projection, SparseSigns, projection_of
@@ -140,6 +140,7 @@ class RandomProjection(Preconditioner):
                 f"{self.label} without projection needs a kernel of {needed / 2**30:.1f} GiB for {parameters} "
                 "parameters: choose a projection."
             )
+        self._require_memory(size, problem)
         shape = (size or parameters,) * 2
         seeds = [seed_of(self.seed, number) for number in range(self.projections)]
         projections = [projection_of(parameters, size, seed) for seed in seeds]
@@ -153,6 +154,16 @@ class RandomProjection(Preconditioner):
         return [
             self._damped(projection, kernel, source) for projection, kernel in zip(projections, kernels, strict=True)
         ]
+
+    def _require_memory(self, size: int | None, problem: Problem) -> None:
+        """Refuse a size whose kernels alone are more than the memory that there is."""
+        needed = self.projections * (size or 0) ** 2 * torch.float64.itemsize
+        free = free_memory(problem.device) if problem.device.type == "cuda" else available_memory()
+        if needed > free:
+            raise MethodFailed(
+                f"{self.label} needs {needed / 2**30:.3g} GiB for the kernels of projection size {size}, more than the "
+                f"{free / 2**30:.3g} GiB that are free: choose a smaller projection."
+            )
 
     def _damped(self, projection: Projection, kernel: Tensor, source: GradientSource) -> Kernel:
         ridge = 0.0
