@@ -239,4 +239,6 @@ def write_results(folder: Path, files: Mapping[str, bytes], run: Mapping[str, An
         temporary.unlink(missing_ok=True)
     for name, content in files.items():
         write(folder / name, content)
-    write(folder / RUN, json.dumps({**run, "files": sorted(files)}, indent=1, ensure_ascii=False).encode() + b"\n")
+    digests = {name: bytes_digest(content) for name, content in sorted(files.items())}
+    record = {**run, "files": sorted(files), "sha256": digests}
+    write(folder / RUN, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")

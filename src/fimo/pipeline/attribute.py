@@ -17,7 +17,7 @@ from fimo.memory import peak_memory
 from fimo.pipeline import addresses, formats
 from fimo.pipeline.artifacts import FAILURE, RANKED, SCORES, Artifact
 from fimo.pipeline.failures import require_scores
-from fimo.pipeline.groups_file import write_groups
+from fimo.pipeline.groups_file import renew_groups, write_groups
 from fimo.pipeline.methods import Scored
 from fimo.pipeline.run import Run
 from fimo.pipeline.scorers import AnyMethod
@@ -109,6 +109,7 @@ def _of_all(run: Run, file: MethodFile, address: Callable[[str], Artifact]) -> A
             with artifact.lock(file.name):
                 if artifact.has(file.name):
                     logger.info("%s: %s found in %s", method.label, file.what, artifact.folder)
+                    renew_groups(artifact, run)
                     done.scores[method.label] = file.from_dataset(formats.read_dataset(artifact.path(file.name)))
                 else:
                     try:

@@ -41,6 +41,8 @@ def final_problem(run: RunSpecification) -> Problem:
         network = untrained_network(run)
         if artifact.has(MODEL):
             load_weights(network, formats.read_weights(artifact.path(MODEL)), artifact.folder)
+            if not artifact.has(METRICS):  # removed, because it was damaged
+                artifact.write(METRICS, json.dumps(_metrics(run, network), indent=1).encode())
         else:
             _make(run, network, artifact)
     return _problem(run, network, _evaluated(run, network))
@@ -93,14 +95,18 @@ def _make(run: RunSpecification, network: nn.Module, artifact: Artifact) -> None
     else:
         logger.info("final model: training, %d epochs", final.epochs)
         about = _train(run, network)
-    by_split = {
-        split: metrics(network, run.objective, rows) for split, rows in (("train", data.train), ("test", data.test_all))
-    }
+    by_split = _metrics(run, network)
     seconds = round(time.perf_counter() - start, 2)
     artifact.write(METRICS, json.dumps({**by_split, **about}, indent=1).encode(), seconds=seconds)
     artifact.write(MODEL, formats.from_weights(network.state_dict()), seconds=seconds)
     on_test = ", ".join(f"{name} {value:.4g}" for name, value in by_split["test"].items())
     logger.info("final model: test %s (%.0f s), in %s", on_test, seconds, artifact.folder)
+
+
+def _metrics(run: RunSpecification, network: nn.Module) -> dict[str, dict[str, float]]:
+    """Of both splits."""
+    splits = {"train": run.dataset.train, "test": run.dataset.test_all}
+    return {split: metrics(network, run.objective, rows) for split, rows in splits.items()}
 
 
 def _train(run: RunSpecification, network: nn.Module) -> dict[str, Any]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from fimo.groups import Groups
 from fimo.pipeline.artifacts import GROUPS, Artifact
+from fimo.pipeline.files import bytes_digest, digest
+from fimo.pipeline.specification import RunSpecification
+
+logger = logging.getLogger(__name__)
 
 
 def groups_json(groups: Groups, index: Tensor, names: Sequence[str] | None = None) -> bytes | None:
@@ -28,7 +33,7 @@ def groups_json(groups: Groups, index: Tensor, names: Sequence[str] | None = Non
 
 
 def write_groups(artifact: Artifact, groups: Groups, index: Tensor) -> None:
-    """Write the file beside scores or seeds, once.
+    """Write the file beside scores or seeds, where it is not there as it is to be.
 
     Args:
         artifact: where these lie.
@@ -38,5 +43,18 @@ def write_groups(artifact: Artifact, groups: Groups, index: Tensor) -> None:
     content = groups_json(groups, index)
     if content is not None:
         with artifact.lock(GROUPS):
-            if not artifact.has(GROUPS):
+            if not artifact.has(GROUPS) or digest(artifact.folder / GROUPS) != bytes_digest(content):
                 artifact.write(GROUPS, content)
+
+
+def renew_groups(artifact: Artifact, run: RunSpecification) -> None:
+    """Write the file again where it is not as it was written: nothing is computed for it.
+
+    Args:
+        artifact: where scores or seeds lie, with or without groups.
+        run: whose groups they are.
+    """
+    written = artifact.entry(GROUPS).get("sha256")
+    if written is not None and digest(artifact.folder / GROUPS) != written:
+        logger.info("%s is not as it was written: it is written again", artifact.folder / GROUPS)
+        write_groups(artifact, run.dataset.left_out, run.dataset.train.index)

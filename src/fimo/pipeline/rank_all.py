@@ -50,7 +50,7 @@ def ranked(run: Run) -> tuple[Path, dict[str, str]]:
     with results.reserved(run, inputs := _inputs(run)) as folder:
         record = results.complete(folder)
         if record is not None and record.get("failed", {}) == done.failed:
-            logger.info("ranking: found in %s", folder)
+            results.log_found("ranking", folder)
         else:
             _write(run, folder, inputs, done, seconds)
     return folder, done.failed

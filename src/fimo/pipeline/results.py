@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from fimo.pipeline import addresses, artifacts, files
 from fimo.pipeline.attribute import Attribution
@@ -66,9 +67,30 @@ def finished(run: Run, folder: Path) -> dict[str, Any] | None:
 
 
 def complete(folder: Path) -> dict[str, Any] | None:
-    """What `run.json` of a results folder says where all of its files are there, else None."""
+    """What `run.json` of a results folder says where all of its files are there as they were written, else None."""
     record = artifacts.read_run(folder)
-    return record if record and all((folder / name).is_file() for name in record["files"]) else None
+    if not record or not all((folder / name).is_file() for name in record["files"]):
+        return None
+    written = record.get("sha256", {})  # which folders of older versions don't have
+    if changed := [name for name, known in written.items() if files.digest(folder / name) != known]:
+        logger.info("%s is not as it was written in %s: the folder is written again", changed[0], folder)
+        return None
+    return record
+
+
+def log_found(what: str, folder: Path) -> None:
+    """Say where finished results are; the list of all runs gets them again where it has lost them.
+
+    Args:
+        what: they are, as `comparison`.
+        folder: of the results.
+    """
+    logger.info("%s: found in %s", what, folder)
+    index = folder.parent / artifacts.INDEX
+    if not index.is_file() or f"({folder.name}/)" not in unquote(index.read_text(errors="replace")):
+        from fimo.pipeline.record import write_index  # all that tables need
+
+        write_index(folder.parent)
 
 
 def read(folder: Path) -> Comparison:
@@ -136,7 +158,7 @@ def compared(
         record = finished(run, folder)
         # A method that failed then may have scores now.
         if record is not None and record.get("failed", {}) == done.failed and not anew:
-            logger.info("comparison: found in %s", folder)
+            log_found("comparison", folder)
             return folder, record["diverged"]
         from fimo.pipeline.results_files import compare_and_write  # drawing, which found results don't need
 

@@ -22,6 +22,7 @@ from fimo.pipeline import addresses
 from fimo.pipeline.artifacts import METRICS, MODEL, SCORES, seed_file
 from fimo.pipeline.attribute import Scores
 from fimo.pipeline.failures import failure_notes
+from fimo.pipeline.groups_file import renew_groups
 from fimo.pipeline.run import Run
 from fimo.pipeline.scorers import selected
 from fimo.pipeline.seed_files import missing_seeds
@@ -32,7 +33,8 @@ logger = logging.getLogger(__name__)
 def train(run: Run) -> None:
     """Stage 1, the final model."""
     artifact = addresses.final_model(run)
-    if artifact.has(MODEL):
+    if artifact.has(MODEL) and artifact.has(METRICS):
+        artifact.path(METRICS)  # refuses one that was changed
         logger.info("final model: found in %s", artifact.folder)
     else:
         run.problem  # noqa: B018  (made when it is first needed)
@@ -56,6 +58,7 @@ def further_train(run: Run, lightning_logger: Any = None, callbacks: Iterable[An
     logger.info(
         "further training: %d of %d seeds found in %s", len(wanted) - len(missing), len(wanted), artifact.folder
     )
+    renew_groups(artifact, run)
     while missing:
         from fimo.pipeline.seeds import compute_seeds  # Lightning, which finished seeds don't need
 

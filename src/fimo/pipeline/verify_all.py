@@ -65,7 +65,7 @@ def verified(run: Run) -> tuple[Path, list[str], dict[str, str]]:
     with SeedFiles(grouped) as files, results.reserved(run, inputs := _inputs(every_row, grouped)) as folder:
         record = results.finished(run, folder)
         if record is not None and record.get("failed", {}) == done.failed:
-            logger.info("verification: found in %s", folder)
+            results.log_found("verification", folder)
             diverged = record["diverged"]
         else:
             losses = _losses(grouped, files)
