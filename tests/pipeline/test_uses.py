@@ -115,6 +115,22 @@ def test_a_ranking_of_another_measurement_is_refused(verified):
         app(verified, *options, name="verify")
 
 
+OTHER_TRAINING = [
+    ("further.epochs=3", r"scores of Unrolled-GN for other further training \(SGD .*, \d+ steps\) than is measured"),
+    ("optimizer.lr=0.5", r"for other further training \(SGD \(lr=.*\) than is measured \(SGD \(lr=0.5\), batches of"),
+    ("data.batch_size=7", r"batches of 7, \d+ steps\): rank the rows with the further training that is measured"),
+]
+
+
+@pytest.mark.parametrize("option, message", OTHER_TRAINING, ids=[option for option, _ in OTHER_TRAINING])
+def test_a_ranking_for_other_further_training_is_refused(verified, option, message):
+    """Also where all else is the same: the scores of Unrolled-GN are a prediction of this training alone."""
+    folder = verified / "results" / "ranks"
+    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", option)
+    with pytest.raises(UserError, match=message):
+        app(verified, *options, name="verify")
+
+
 def test_a_ranking_that_changes_where_it_lies_is_verified_anew(verified, tmp_path):
     table = pd.read_csv(verified / "results" / "ranks" / "ranking.csv").query("method == 'CG'")
     options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={tmp_path}/a.csv")

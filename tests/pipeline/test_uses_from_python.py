@@ -58,6 +58,21 @@ def test_from_python():
             fimo.verify(asked, results, training)
 
 
+@pytest.mark.parametrize("changed", [{"lr": 0.5}, {"momentum": 0.9}, {"epochs": 4}, {"batch_size": 8}], ids=str)
+def test_a_ranking_for_other_further_training_is_refused(changed):
+    settings = {"lr": 0.05, "epochs": 3, "batch_size": 16}
+    training = fimo.FurtherTraining(torch.optim.SGD, **settings)
+    ranking = fimo.rank(problem(), ["grad_dot", "unrolled_gn"], training, top=12)
+    other = fimo.FurtherTraining(torch.optim.SGD, **{**settings, **changed})
+    shares = {"tests": 1, "shares": (0.1,), "seeds": 1, "random": 2}
+    with pytest.raises(UserError, match=r"ranking has scores of Unrolled-GN for other further training \(SGD \(lr="):
+        fimo.verify(problem(), ranking, other, **shares)
+    independent = replace(ranking, rows=ranking.rows.query("method == 'Grad-Dot'"))
+    assert fimo.verify(problem(), independent, other, **shares).agreement["method"].tolist() == ["Grad-Dot"]
+    same = fimo.FurtherTraining(torch.optim.SGD, **settings, momentum=0)
+    assert len(fimo.verify(problem(), ranking, same, **shares).agreement) == 2
+
+
 def test_the_harmful_end_from_python():
     """The rows that leave are the last of each ranking; of a stored ranking they are the same."""
     asked, training = problem(), fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=3, batch_size=16)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
 
 from fimo.api.addresses import problem_config
 from fimo.api.arguments import (
@@ -29,7 +30,7 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.groups import Groups
 from fimo.pipeline.artifacts import short_hash
 from fimo.pipeline.failures import failure_notes, require_scores
-from fimo.pipeline.ranking_files import scores_of_ranking
+from fimo.pipeline.ranking_files import checked, require_same_training, scores_of_ranking
 from fimo.pipeline.results_tables import ranking_rows, value_rows
 from fimo.pipeline.scorers import AnyMethod, Scorer
 from fimo.pipeline.uses import RankSettings, RemovalSettings
@@ -57,12 +58,14 @@ class Ranking:
             rows have weights, if it is left out.
         mean: `method,step,train,score`, the mean score over the test examples.
         model: a hash of the final model, objective, measurement and rows that it belongs to.
+        training: optimizer and batches of the further training that was given, for people; None where none was.
     """
 
     rows: pd.DataFrame
     self_influence: pd.DataFrame
     mean: pd.DataFrame
     model: str
+    training: str | None = None
 
 
 @torch.enable_grad()
@@ -107,7 +110,7 @@ def rank(
         lambda method, placed: method.rank(placed, top, training),
     )
     tables = ranking_rows(rankings), value_rows(rankings, SELF), value_rows(rankings, MEAN)
-    return Ranking(*tables, short_hash(problem_config(problem)))
+    return Ranking(*tables, short_hash(problem_config(problem)), None if training is None else training.described)
 
 
 class Verification(removal.Verification):
@@ -157,7 +160,8 @@ def verify(
     Raises:
         UserError: for an argument of another type, a share that is less than a row, all rows or more than the ranking
             keeps, a test example that is not there, fewer than two random groups, and a ranking of another final
-            model, objective or measurement, or of other rows; `MethodFailed` where no method can be applied.
+            model, θ, objective or measurement, of other rows, or by methods that follow other further training;
+            `MethodFailed` where no method can be applied.
     """
     require_problem("verify", problem)
     if not isinstance(methods, Ranking):
@@ -172,10 +176,10 @@ def verify(
     if isinstance(methods, Ranking):
         if methods.model != short_hash(problem_config(problem)):
             raise UserError(
-                "The ranking belongs to another final model, objective or measurement, or to other rows: call "
-                "fimo.rank with this problem."
+                "The ranking belongs to another final model, objective or measurement, or to other rows or parameters "
+                "(θ): call fimo.rank with this problem."
             )
-        scores = scores_of_ranking(methods.rows, watched, max(sizes.values()), "The ranking", end)
+        scores = _of_ranking(methods, watched, training, max(sizes.values()), end)
     else:
         every_row = attribute(all_left_out(watched), methods, training, device)
         scores = {label: last_step(score) for label, score in every_row.items()}
@@ -190,6 +194,17 @@ def verify(
     losses = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
     verified = removal.verification(scores, removed, losses, end)
     return Verification(verified.table, verified.agreement, end)
+
+
+def _of_ranking(
+    ranking: Ranking, problem: Problem, training: FurtherTraining, most: int, end: str
+) -> dict[str, xr.DataArray]:
+    """The scores that a ranking keeps, where they are of this further training."""
+    table = checked(ranking.rows, what := "The ranking")
+    stepwise = table.loc[table["step"].notna(), "method"].unique() if "step" in table else []
+    ranked = {label: ranking.training for label in stepwise if ranking.training is not None}
+    require_same_training(table, ranked, training, problem, what)
+    return scores_of_ranking(table, problem, most, what, end)
 
 
 def _settings(tests: Any, shares: Any, random: Any, end: str) -> RemovalSettings:

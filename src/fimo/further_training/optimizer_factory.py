@@ -17,6 +17,9 @@ from fimo.errors import UserError, short
 # chunk share its parameter tensors.
 OptimizerFactory = Callable[[list[Tensor]], torch.optim.Optimizer]
 
+# Options of torch's optimizers that choose an implementation, not what a step is.
+HOW_FAST = ("fused", "foreach", "capturable", "differentiable")
+
 
 @dataclass(frozen=True)
 class BoundOptimizer:
@@ -38,6 +41,13 @@ class BoundOptimizer:
     def name(self) -> str:
         """The name of the optimizer's class, such as `SGD`."""
         return self.make.__name__ if self._is_class else type(self._of_one_number()).__name__
+
+    @property
+    def described(self) -> str:
+        """Class and options for people, `SGD (lr=0.01)`, equal for all that step alike: without what is 0 or off."""
+        defaults = self._of_one_number().defaults
+        options = {key: value for key, value in defaults.items() if value and key not in HOW_FAST}
+        return f"{self.name} ({', '.join(f'{key}={value}' for key, value in options.items())})"
 
     def check(self) -> None:
         """Refuse what makes no optimizer.

@@ -173,6 +173,11 @@ class FurtherTraining:
         """The name of the optimizer's class, such as `SGD`."""
         return self.optimizer.name
 
+    @property
+    def described(self) -> str:
+        """Optimizer and batches for people: what a method that follows further training knows, but for its amount."""
+        return f"{self.optimizer.described}, batches of {self.batch_size}"
+
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """The optimizer of some parameters, which may be stacked over runs."""
         return self.optimizer(parameters)

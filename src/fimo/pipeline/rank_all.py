@@ -57,9 +57,14 @@ def ranked(run: Run) -> tuple[Path, dict[str, str]]:
 
 
 def _inputs(run: Run) -> dict[str, Any]:
-    """What determines the results: the rankings of all methods."""
-    ranked = {method.label: addresses.ranking_of(run, name).hash for name, method in run.methods.items()}
-    return {"layout": addresses.RESULTS_LAYOUT, "final": addresses.final_model(run).hash, "rankings": ranked}
+    """What determines the results: the rankings of all methods, and the further training that they are of."""
+    ranked = {method.label: addresses.ranking_of(run, name) for name, method in run.methods.items()}
+    return {
+        "layout": addresses.RESULTS_LAYOUT,
+        "final": addresses.final_model(run).hash,
+        "rankings": {label: ranking.hash for label, ranking in ranked.items()},
+        "trainings": {label: run.training.described for label, own in ranked.items() if "training" in own.config},
+    }
 
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:

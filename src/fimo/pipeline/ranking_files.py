@@ -12,6 +12,7 @@ import xarray as xr
 
 from fimo.comparison.removal import HELPFUL
 from fimo.errors import UserError, short
+from fimo.further_training.settings import FurtherTraining
 from fimo.pipeline import addresses
 from fimo.pipeline.artifacts import RANKING, digest, read_run
 from fimo.pipeline.run import Run
@@ -26,9 +27,7 @@ def scores_of_ranking(
     """Scores of the rows that a ranking keeps, by each of its methods; NaN for the others.
 
     Args:
-        table: `test,train,score`, with `method` and `step` where there are several (of several steps the last is
-            taken), and `rank` where it holds both ends of longer rankings. Without `method` its name is that of the
-            file.
+        table: see `checked`.
         problem: whose test examples are wanted, and whose training rows these are.
         most: rows of the largest group that the ranking has to name.
         what: the ranking is, for errors.
@@ -38,10 +37,9 @@ def scores_of_ranking(
         `[test, left_out]` of all training rows, by label.
 
     Raises:
-        UserError: where a column is missing or holds no numbers, a row stands twice, or the ranking has other rows,
-            other test examples or too few of the most helpful rows.
+        UserError: where a row stands twice, or the ranking has other rows, other test examples or too few of the most
+            helpful rows.
     """
-    table = _checked(table, what)
     tests, index = problem.test.index.tolist(), pd.Index(problem.train.index.tolist())
     scores = {}
     for label, rows in table.groupby("method", sort=False):
@@ -83,8 +81,18 @@ def _values(own: pd.DataFrame, index: pd.Index, wanted: tuple[int, str], what: s
     return values
 
 
-def _checked(table: pd.DataFrame, what: str) -> pd.DataFrame:
-    """A ranking with the columns that it needs, as numbers, and with `method`."""
+def checked(table: pd.DataFrame, what: str) -> pd.DataFrame:
+    """A ranking with the columns that it needs, as numbers, and with `method`.
+
+    Args:
+        table: `test,train,score`, with `method` and `step` where there are several (of several steps the last is
+            taken), and `rank` where it holds both ends of longer rankings. Without `method` its name is that of the
+            file.
+        what: the ranking is, for errors.
+
+    Raises:
+        UserError: where a column is missing or holds no numbers.
+    """
     if missing := [column for column in COLUMNS if column not in table]:
         raise UserError(f"{what} must have the columns {', '.join(COLUMNS)}, found no {missing[0]}.")
     for column in (*COLUMNS, *(column for column in ("rank", "step") if column in table)):
@@ -93,6 +101,36 @@ def _checked(table: pd.DataFrame, what: str) -> pd.DataFrame:
             raise UserError(f"{column} in {what} must be numbers, found {table.loc[wrong, column].iloc[0]!r}.")
         table = table.assign(**{column: numbers})
     return table if "method" in table else table.assign(method=Path(what).stem)
+
+
+def require_same_training(
+    table: pd.DataFrame, ranked: Mapping[str, str], training: FurtherTraining, problem: Problem, what: str
+) -> None:
+    """Refuse scores that predict other further training than is measured, of methods that depend on it.
+
+    Args:
+        table: see `checked`, with `step` of the methods that know the amount of further training.
+        ranked: `FurtherTraining.described` of what the scores are of, by label; missing where nothing is known of it.
+        training: what is measured.
+        problem: whose training rows make its steps.
+        what: the ranking is, for errors.
+
+    Raises:
+        UserError: naming both.
+    """
+    last = training.evaluation_steps(problem)[-1]
+    for label, rows in table.groupby("method", sort=False):
+        own, measured = [], []
+        if (described := ranked.get(str(label))) is not None:
+            own, measured = [described], [training.described]
+        if "step" in rows and rows["step"].notna().any():
+            own, measured = [*own, f"{rows['step'].max():.0f} steps"], [*measured, f"{last} steps"]
+        if own != measured:
+            raise UserError(
+                f"{what} has scores of {label} for other further training ({', '.join(own)}) than is measured "
+                f"({', '.join(measured)}): rank the rows with the further training that is measured, or verify only "
+                "methods that do not depend on it."
+            )
 
 
 def ranking_file(path: Path) -> Path:
@@ -132,8 +170,8 @@ def stored_ranking(run: Run, path: Path, problem: Problem, most: int) -> dict[st
         most: see `scores_of_ranking`.
 
     Raises:
-        UserError: where it can't be read, belongs to another final model or to another measurement, or as
-            `scores_of_ranking`.
+        UserError: where it can't be read, belongs to another final model or to another measurement, or as `checked`,
+            `require_same_training` and `scores_of_ranking`.
     """
     file = ranking_file(path)
     if record := read_run(file.parent) if file.name == RANKING else None:
@@ -142,6 +180,8 @@ def stored_ranking(run: Run, path: Path, problem: Problem, most: int) -> dict[st
         table = pd.read_csv(file)
     except (ValueError, OSError) as reason:  # pandas' own are ValueErrors
         raise UserError(f"{path} can't be read as CSV ({short(reason)}).") from reason
+    table, ranked = checked(table, str(path)), (record or {"inputs": {}})["inputs"].get("trainings", {})
+    require_same_training(table, ranked, run.training, problem, str(path))
     return scores_of_ranking(table, problem, most, str(path), run.removed.end)
 
 
