@@ -115,6 +115,14 @@ def test_a_ranking_of_another_measurement_is_refused(verified):
         app(verified, *options, name="verify")
 
 
+def test_a_ranking_by_other_parameters_is_refused(verified):
+    folder = verified / "results" / "ranks"
+    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}")
+    with pytest.raises(UserError, match=r"other parameters \(θ: all\), and this run's are .*: give both the same"):
+        app(verified, *options, "parameters=last_layer", name="verify")
+    assert app(verified, *options, "parameters=['*']", "name=by_pattern", name="verify") == 0
+
+
 OTHER_TRAINING = [
     ("further.epochs=3", r"scores of Unrolled-GN for other further training \(SGD .*, \d+ steps\) than is measured"),
     ("optimizer.lr=0.5", r"for other further training \(SGD \(lr=.*\) than is measured \(SGD \(lr=0.5\), batches of"),
@@ -224,7 +232,7 @@ def test_one_sentence_for_what_can_not_be(verified, command, option, message):
 def test_rankings_that_do_not_fit(verified, tmp_path):
     folder = verified / "results" / "ranks"
     other = (*RUN, "seed=1", f"verify.ranking={folder}", "verify.shares=[0.01]", "verify.tests=2")
-    with pytest.raises(UserError, match="ranks the rows of another final model"):
+    with pytest.raises(UserError, match="ranks the rows of another final model, of other data or by another loss"):
         app(verified, *other, name="verify")
     with pytest.raises(UserError, match=r"must name as many helpful rows as leave together, \d+ .*found 8 by Grad-Dot"):
         app(verified, *RUN, f"verify.ranking={folder}", "verify.shares=[0.5]", "verify.tests=2", name="verify")
@@ -234,6 +242,9 @@ def test_rankings_that_do_not_fit(verified, tmp_path):
         ("test,train,score\n0,1,1\n", "must name as many helpful rows as leave together"),
         ("test,train,score\n0,1,1\n0,1,2\n", "must have one score for each training row, found two of row 1"),
         ("test,train,score\n0,1,x\n", "score in .* must be numbers, found 'x'"),
+        ("test,train,score\n0,1,1\n0,2,\n", "score in .* must be finite numbers, found nan in row 2 below the header"),
+        ("test,train,score\n0,1,-inf\n0,2,nan\n", "found -inf in row 1 below the header and in 2 rows in all: leave"),
+        ("test,train,score\n0,,1\n", "train in .* must be finite numbers, found nan in row 1"),
         ("", "can't be read as CSV"),
         ("test,train,score\n5,1,1\n", "must rank rows for test example 0, found none"),
     ):

@@ -46,8 +46,9 @@ def test_from_python():
     with pytest.raises(UserError, match="belongs to another final model, objective or measurement, or to other rows"):
         fimo.verify(problem(1), ranking, training, **shares)
     others = replace(asked, test=replace(asked.test, inputs=asked.test.inputs.flip(0)))  # under the same numbers
-    for changed in (others, replace(asked, measurement=fimo.margin)):
-        with pytest.raises(UserError, match="belongs to another final model, objective or measurement, or to other"):
+    last_layer = fimo.Problem(asked.network, asked.objective, asked.train, asked.test, [0], parameters="last_layer")
+    for changed in (others, replace(asked, measurement=fimo.margin), last_layer):
+        with pytest.raises(UserError, match=r"objective or measurement, or to other rows or parameters \(θ\): call"):
             fimo.verify(changed, ranking, training, **shares)
     with pytest.raises(UserError, match="raise rank.top, or lower verify.shares"):
         fimo.verify(asked, ranking, training, shares=(0.5,), tests=1)

@@ -11,10 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from fimo.comparison.removal import HELPFUL
-from fimo.errors import UserError, short
+from fimo.errors import UserError, short, some_of
 from fimo.further_training.settings import FurtherTraining
 from fimo.pipeline import addresses
 from fimo.pipeline.artifacts import RANKING, digest, read_run
+from fimo.pipeline.record import theta_record
 from fimo.pipeline.run import Run
 from fimo.problem import Problem
 
@@ -99,6 +100,13 @@ def checked(table: pd.DataFrame, what: str) -> pd.DataFrame:
         numbers = pd.to_numeric(table[column], errors="coerce")
         if (wrong := numbers.isna() & table[column].notna()).any():
             raise UserError(f"{column} in {what} must be numbers, found {table.loc[wrong, column].iloc[0]!r}.")
+        if column in COLUMNS and not (finite := np.isfinite(numbers)).all():
+            place = int(np.flatnonzero(~finite)[0])
+            raise UserError(
+                f"{column} in {what} must be finite numbers, found {numbers.iloc[place]} in row {place + 1} below the "
+                f"header and in {int((~finite).sum())} row{'s' if (~finite).sum() > 1 else ''} in all: leave rows "
+                "without a score out of the ranking."
+            )
         table = table.assign(**{column: numbers})
     return table if "method" in table else table.assign(method=Path(what).stem)
 
@@ -190,8 +198,14 @@ def _require_same(run: Run, path: Path, record: Mapping[str, Any]) -> None:
     model = addresses.final_model(run).hash
     if (ranked := record["inputs"].get("final")) != model:
         raise UserError(
-            f"{path} ranks the rows of another final model ({ranked}; this run's is {model}): rank this one with the "
-            "same options."
+            f"{path} ranks the rows of another final model, of other data or by another loss ({ranked}; this run's is "
+            f"{model}): rank the rows with the options of this run."
+        )
+    of_ranking, of_run = _theta(record.get("parameters")), _theta(theta_record(run))
+    if of_ranking != of_run:
+        raise UserError(
+            f"{path} ranks rows by their effect through other parameters (θ: {some_of(of_ranking)}), and this "
+            f"run's are {some_of(of_run)}: give both the same parameters."
         )
     watched, own = (settings.get("measurement") or {} for settings in (record["config"], run.settings))
     if watched != own:
@@ -200,3 +214,8 @@ def _require_same(run: Run, path: Path, record: Mapping[str, Any]) -> None:
             f"{path} ranks rows by what they do to {ranked}, and this run measures {wanted}: give both the same "
             "measurement."
         )
+
+
+def _theta(record: Mapping[str, Any] | None) -> list[str]:
+    """The names of the parameters that a run takes as θ, which different choices may have in common."""
+    return record["names"] if record and record["count"] < record["of"] else ["all"]
