@@ -100,59 +100,6 @@ def test_a_stored_ranking_is_verified(verified):
     pd.testing.assert_frame_equal(stored, anew)
 
 
-def test_the_harmful_end_of_a_ranking_names_no_helpful_rows(verified):
-    """With 8 rows at each end there are 16, but the ninth most helpful one is not among them."""
-    folder = verified / "results" / "ranks"
-    options = (*RUN, "verify.shares=[0.02]", "verify.tests=2", "verify.random=3", f"verify.ranking={folder}")
-    with pytest.raises(UserError, match="must name as many helpful rows as leave together, 9 .*found 8"):
-        app(verified, *options, name="verify")
-
-
-def test_a_ranking_of_another_measurement_is_refused(verified):
-    folder = verified / "results" / "ranks"
-    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", "measurement=margin")
-    with pytest.raises(UserError, match="ranks rows by what they do to the loss, and this run measures .*margin"):
-        app(verified, *options, name="verify")
-
-
-def test_a_ranking_by_other_parameters_is_refused(verified):
-    folder = verified / "results" / "ranks"
-    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}")
-    with pytest.raises(UserError, match=r"other parameters \(θ: all\), and this run's are .*: give both the same"):
-        app(verified, *options, "parameters=last_layer", name="verify")
-    assert app(verified, *options, "parameters=['*']", "name=by_pattern", name="verify") == 0
-
-
-OTHER_TRAINING = [
-    ("further.epochs=3", r"scores of Unrolled-GN for other further training \(SGD .*, \d+ steps\) than is measured"),
-    ("optimizer.lr=0.5", r"for other further training \(SGD \(lr=.*\) than is measured \(SGD \(lr=0.5\), batches of"),
-    ("data.batch_size=7", r"batches of 7, \d+ steps\): rank the rows with the further training that is measured"),
-]
-
-
-@pytest.mark.parametrize("option, message", OTHER_TRAINING, ids=[option for option, _ in OTHER_TRAINING])
-def test_a_ranking_for_other_further_training_is_refused(verified, option, message):
-    """Also where all else is the same: the scores of Unrolled-GN are a prediction of this training alone."""
-    folder = verified / "results" / "ranks"
-    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", option)
-    with pytest.raises(UserError, match=message):
-        app(verified, *options, name="verify")
-
-
-def test_a_ranking_that_changes_where_it_lies_is_verified_anew(verified, tmp_path):
-    table = pd.read_csv(verified / "results" / "ranks" / "ranking.csv").query("method == 'CG'")
-    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={tmp_path}/a.csv")
-    predicted = []
-    for factor in (1, 10):
-        table.assign(score=factor * table["score"]).drop(columns="method").to_csv(tmp_path / "a.csv", index=False)
-        results = set((verified / "results").iterdir())
-        assert app(verified, *options, "name=mine", name="verify") == 0
-        (folder,) = set((verified / "results").iterdir()) - results - {verified / "results" / "index.md"}
-        predicted.append(pd.read_csv(folder / "removal.csv").query("method == 'a'")["predicted"])
-    assert len(predicted[0]) == 2
-    np.testing.assert_allclose(predicted[1], 10 * predicted[0])
-
-
 def test_labels_that_were_made_wrong(tmp_path):
     """Every detector's numbers are those of its file, against a loop over pairs; `flipped.csv` says which are wrong."""
     few = ("experiment=breast_cancer", "data.flip=0.05", "data.test_count=6", "method=[grad_dot,embedding]")
@@ -227,28 +174,3 @@ def test_one_number_stands_for_a_list_of_one():
 def test_one_sentence_for_what_can_not_be(verified, command, option, message):
     with pytest.raises(UserError, match=message):
         app(verified, *RUN, option, name=command)
-
-
-def test_rankings_that_do_not_fit(verified, tmp_path):
-    folder = verified / "results" / "ranks"
-    other = (*RUN, "seed=1", f"verify.ranking={folder}", "verify.shares=[0.01]", "verify.tests=2")
-    with pytest.raises(UserError, match="ranks the rows of another final model, of other data or by another loss"):
-        app(verified, *other, name="verify")
-    with pytest.raises(UserError, match=r"must name as many helpful rows as leave together, \d+ .*found 8 by Grad-Dot"):
-        app(verified, *RUN, f"verify.ranking={folder}", "verify.shares=[0.5]", "verify.tests=2", name="verify")
-    for table, message in (
-        ("test,train\n0,1\n", "must have the columns test, train, score, found no score"),
-        ("test,train,score\n0,100000,1\n", "belongs to other training rows: it names row 100000"),
-        ("test,train,score\n0,1,1\n", "must name as many helpful rows as leave together"),
-        ("test,train,score\n0,1,1\n0,1,2\n", "must have one score for each training row, found two of row 1"),
-        ("test,train,score\n0,1,x\n", "score in .* must be numbers, found 'x'"),
-        ("test,train,score\n0,1,1\n0,2,\n", "score in .* must be finite numbers, found nan in row 2 below the header"),
-        ("test,train,score\n0,1,-inf\n0,2,nan\n", "found -inf in row 1 below the header and in 2 rows in all: leave"),
-        ("test,train,score\n0,,1\n", "train in .* must be finite numbers, found nan in row 1"),
-        ("", "can't be read as CSV"),
-        ("test,train,score\n5,1,1\n", "must rank rows for test example 0, found none"),
-    ):
-        path = tmp_path / "mine.csv"
-        path.write_text(table)
-        with pytest.raises(UserError, match=message):
-            app(verified, *RUN, f"verify.ranking={path}", "verify.shares=[0.01]", "verify.tests=2", name="verify")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from fimo.errors import Unavailable, UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.optimizers import derivative_of
 from fimo.pipeline.run import Run
+from fimo.pipeline.scorers import AnyMethod
 from fimo.pipeline.specification import CurvatureLimits, Execution, FinalTrainingSettings, Seeds
 from fimo.pipeline.uses import RankSettings, RemovalSettings
 
@@ -56,6 +57,7 @@ def run_of(cfg: DictConfig) -> Run:
     network = _network(cfg)
     data = data_of(cfg)
     further, settings = cfg.further, plain(cfg)
+    removal = {**settings["verify"], "shares": several(settings["verify"]["shares"])}
     return Run(
         name=multirun.run_name(cfg),
         data=data,
@@ -74,7 +76,7 @@ def run_of(cfg: DictConfig) -> Run:
         results_dir=Path(cfg.paths.results_dir),
         make_fingerprints=partial(fingerprints_of, settings, methods, data),
         ranked=RankSettings(cfg.rank.top, several(settings["rank"]["amounts"])),
-        removed=RemovalSettings(**{**settings["verify"], "shares": several(cfg.verify.shares)}),
+        removed=RemovalSettings(**removal, methods=_chosen_labels(methods)),
         unrolled_limits=CurvatureLimits(unrolled_rows(cfg), cfg.facts.dual_bytes, cfg.facts.curvature),
         settings=settings,
         size=cfg.facts.size,
@@ -82,6 +84,11 @@ def run_of(cfg: DictConfig) -> Run:
         overrides=multirun.overrides(),
         open_log=_open_log(cfg),
     )
+
+
+def _chosen_labels(methods: Mapping[str, AnyMethod]) -> list[str] | None:
+    """The labels of the methods where they are chosen for this job, and are not those of every run."""
+    return [method.label for method in methods.values()] if multirun.chooses("method") else None
 
 
 def device_of(cfg: DictConfig) -> torch.device:

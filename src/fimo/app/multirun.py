@@ -60,6 +60,15 @@ def run_name(cfg: DictConfig) -> str:
     return "-".join([str(cfg.name), *(part.replace("/", "_") for part in parts)])
 
 
+def chooses(group: str) -> bool:
+    """Whether this job's command line, or the multirun that it belongs to, chooses a group's config.
+
+    Args:
+        group: of configs, such as `method`.
+    """
+    return any(override.lstrip("+").partition("=")[0] == group for override in overrides())
+
+
 def overrides() -> tuple[str, ...]:
     """The options of this job's command line, without paths and names."""
     if not HydraConfig.initialized():

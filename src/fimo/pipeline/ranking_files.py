@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from fimo.pipeline.artifacts import RANKING, digest, read_run
 from fimo.pipeline.record import theta_record
 from fimo.pipeline.run import Run
 from fimo.problem import Problem
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("test", "train", "score")
 
@@ -188,9 +191,24 @@ def stored_ranking(run: Run, path: Path, problem: Problem, most: int) -> dict[st
         table = pd.read_csv(file)
     except (ValueError, OSError) as reason:  # pandas' own are ValueErrors
         raise UserError(f"{path} can't be read as CSV ({short(reason)}).") from reason
+    table = _chosen(table, run.removed.methods, str(path))
     table, ranked = checked(table, str(path)), (record or {"inputs": {}})["inputs"].get("trainings", {})
     require_same_training(table, ranked, run.training, problem, str(path))
     return scores_of_ranking(table, problem, most, str(path), run.removed.end)
+
+
+def _chosen(table: pd.DataFrame, labels: Sequence[str] | None, what: str) -> pd.DataFrame:
+    """The rows of the chosen methods; all where none was chosen, or where the ranking names no method."""
+    if labels is None or "method" not in table:
+        logger.info("verify.ranking: the methods are those of %s", what)
+        return table
+    known = table["method"].astype(str).unique().tolist()
+    if missing := [label for label in labels if label not in known]:
+        raise UserError(
+            f"{what} has no scores of {missing[0]}, and method= chooses it: the ranking has {some_of(known)}; choose "
+            "among these, or leave method= out to verify all."
+        )
+    return table[table["method"].astype(str).isin(labels)]
 
 
 def _require_same(run: Run, path: Path, record: Mapping[str, Any]) -> None:

@@ -62,6 +62,7 @@ class RemovalSettings:
         ranking: that exists, a results folder of `rank` or a CSV file; None for the methods' own scores.
         end: of the rankings, `helpful` or `harmful`.
         leave_out: the scheme; None for that of further training, with `mask` in place of `every_step`.
+        methods: labels of those methods of the ranking that are wanted; None for all that it has.
 
     Raises:
         UserError: for another end.
@@ -74,6 +75,7 @@ class RemovalSettings:
     ranking: str | None = None
     end: str = HELPFUL
     leave_out: str | None = None
+    methods: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.end not in (HELPFUL, HARMFUL):

@@ -98,6 +98,7 @@ def _inputs(every_row: Run, grouped: Run) -> dict[str, Any]:
     scored = {method.label: addresses.scores(every_row, name).hash for name, method in every_row.methods.items()}
     if every_row.removed.ranking is not None:
         scored = {"ranking": ranking_digest(Path(every_row.removed.ranking))}
+        scored |= {label: "chosen" for label in every_row.removed.methods or ()}
     seeds = list(grouped.seeds.all)
     further = addresses.further_training(grouped).hash
     return {"layout": addresses.RESULTS_LAYOUT, "removal": scored, "further": further, "seeds": seeds}
