@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from fimo.errors import UserError
+from fimo.errors import UserError, short
 from fimo.models.adapters import with_adapters
 from fimo.models.attention_masks import CAUSAL_FORMS, mask_form, positions
 from fimo.models.decoder_layers import write_out
@@ -19,6 +19,10 @@ from fimo.models.pretrained import new_model, pretrained_model, require_words
 from fimo.rows import Inputs
 
 EXAMPLE = "(gpt2, llama, qwen2, gpt_neox, gemma, opt, …) of a new decoder"
+
+# Tokens at which a model is looked at, and units of the last place of its largest logit that count as rounding.
+LOOKED_AT = 6
+ROUNDING = 16
 
 
 class CausalLM(nn.Module):
@@ -39,7 +43,8 @@ class CausalLM(nn.Module):
         model: one that is there already, in place of `name` and `config`; it is copied.
 
     Raises:
-        UserError: where there is no such decoder, or it doesn't fit the vocabulary.
+        UserError: where there is no such decoder, it doesn't fit the vocabulary, or it is no causal model, see
+            `require_causal`.
     """
 
     pretrained = True  # `name` names files that belong to what this network is
@@ -55,6 +60,8 @@ class CausalLM(nn.Module):
     ) -> None:
         super().__init__()
         if model is not None:
+            if not isinstance(getattr(model, "config", None), PreTrainedConfig) or not isinstance(model, nn.Module):
+                raise _no_causal_model(model, "a folder or a name on the hub is given as name=")
             self.model = copy.deepcopy(model)
         elif name is None:
             words = max(inputs or 0, int((config or {}).get("vocab_size") or 0))
@@ -63,6 +70,7 @@ class CausalLM(nn.Module):
             self.model = pretrained_model(name, AutoModelForCausalLM)
         if name is not None and inputs is not None:
             require_words(self.model, name, inputs)
+        require_causal(self.model)
         write_out(self.model)
         if adapters is not None:
             self.model = with_adapters(self.model, adapters)
@@ -102,3 +110,44 @@ class CausalLM(nn.Module):
 def _logits_at_tokens(output: Any, mask: Tensor) -> Tensor:
     """Logits at tokens, and zeros at padding, of which no two forms of a mask need agree."""
     return torch.where(mask[..., None].bool(), output.logits, 0.0)
+
+
+@torch.no_grad()
+def require_causal(model: PreTrainedModel) -> None:
+    """Refuse a model that has no logits for the next token, or that sees the token that it predicts.
+
+    It is looked at on a few tokens, of which the last is changed: that must not matter before it.
+
+    Args:
+        model: of the transformers library.
+
+    Raises:
+        UserError: saying what it does in their place.
+    """
+    places, training = min(LOOKED_AT, positions(model)), [module.training for module in model.modules()]
+    try:
+        words = int(model.config.vocab_size)
+        tokens = (1 + torch.arange(places, device=model.device) % (words - 1)).repeat(2, 1)
+        tokens[1, -1] = 0
+        logits = model.eval()(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
+    except Exception as reason:  # of any kind of model, which may want other inputs
+        advice = f"this one does not give logits of tokens and a mask alone ({short(reason)})"
+        raise _no_causal_model(model, advice) from reason
+    finally:
+        for module, before in zip(model.modules(), training, strict=True):
+            module.training = before
+    if logits.shape[:-1] != tokens.shape:
+        raise _no_causal_model(model, f"the logits of this one are of shape {list(logits.shape)}")
+    changes, rounding = (logits[1] - logits[0])[:-1].abs(), ROUNDING * torch.finfo(logits.dtype).eps
+    if bool((changes > rounding * logits.abs().max()).any()):
+        raise _no_causal_model(
+            model, "the logits of this one change with a later token, so that it sees the token that it predicts"
+        )
+
+
+def _no_causal_model(model: object, reason: str) -> UserError:
+    return UserError(
+        "model must be a causal language model of the transformers library, with a head that gives logits for the next "
+        f"token at every place of a row, such as what AutoModelForCausalLM loads, found a {type(model).__name__}: "
+        f"{reason}."
+    )
