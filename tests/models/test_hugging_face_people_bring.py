@@ -10,7 +10,7 @@ from transformers import (
 
 import fimo
 from fimo.data.corpus import Sentences
-from fimo.data.tokens import build_vocabulary, pretrained_tokenisation
+from fimo.data.tokens import _positions, build_vocabulary, pretrained_tokenisation
 from fimo.errors import UserError
 from fimo.models.attention_masks import added_to_logits, as_it_is, by_kind_of_layer
 from fimo.models.encoder import Encoder, SequenceClassifier
@@ -192,11 +192,25 @@ class TestTokenizers:
     def test_they_cut_where_they_say(self, settings, ids, tmp_path):
         assert self.tokens(self.saved(tmp_path, **settings)).inputs["input_ids"].tolist() == [ids]
 
-    def test_the_network_says_how_long_sentences_may_be(self, tmp_path, caplog):
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"model_type": "roberta", "max_position_embeddings": 6, "pad_token_id": 1},
+            {"model_type": "llama", "max_position_embeddings": 4},
+            {"model_type": "gpt2", "n_positions": 4},
+            {"model_type": "gptj", "n_positions": 4},
+        ],
+        ids=str,
+    )
+    def test_the_network_says_how_long_sentences_may_be(self, settings, tmp_path, caplog):
         caplog.set_level("INFO", "fimo")
-        AutoConfig.for_model("roberta", max_position_embeddings=6, pad_token_id=1).save_pretrained(tmp_path)
+        AutoConfig.for_model(**settings).save_pretrained(tmp_path)
         assert self.tokens(self.saved(tmp_path)).inputs["input_ids"].shape == (1, 4)
         assert "sentences are cut to the 4 tokens that" in caplog.text
+
+    def test_a_network_of_an_unknown_type_says_it_by_the_usual_name(self, tmp_path):
+        (tmp_path / "config.json").write_text('{"model_type": "own", "max_position_embeddings": 4}')
+        assert _positions(tmp_path) == 4
 
     @pytest.mark.parametrize("settings, pad", [({"pad_token": "[PAD]"}, 0), ({"eos_token": "[SEP]"}, 3), ({}, 0)])
     def test_padding_needs_no_token_of_its_own(self, settings, pad, tmp_path):

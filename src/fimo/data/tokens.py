@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 COUNT_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+# Tokens of a row where a network says of no number of positions.
+NO_BOUND = 10**9
 PAD, UNKNOWN, FIRST, LAST = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
@@ -166,12 +169,20 @@ def _has_tokenizer(folder: Path) -> bool:
 def _positions(folder: Path) -> int:
     """How many tokens the network beside a tokenizer has positions for, as its config says; no bound where it has none.
 
-    Some types (RoBERTa) count from behind the padding token's number.
+    Types call it by several names (GPT-2 `n_positions`), which the library translates. Some types (RoBERTa) count from
+    behind the padding token's number.
     """
-    path = folder / "config.json"
-    config = json.loads(path.read_text()) if path.is_file() else {}
-    behind = config.get("model_type") in COUNT_FROM_PADDING
-    return int(config.get("max_position_embeddings") or 10**9) - behind * (int(config.get("pad_token_id") or 0) + 1)
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        return NO_BOUND
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, OSError, TypeError, KeyError):  # of a type that the library does not know
+        config = SimpleNamespace(**json.loads((folder / "config.json").read_text()))
+    behind = getattr(config, "model_type", None) in COUNT_FROM_PADDING
+    positions = int(getattr(config, "max_position_embeddings", None) or NO_BOUND)
+    return positions - behind * (int(getattr(config, "pad_token_id", None) or 0) + 1)
 
 
 def build_vocabulary(sentences: Sequence[str], max_length: int) -> Tokenisation:

@@ -100,8 +100,8 @@ class CausalLM(nn.Module):
         mask = given["attention_mask"].flatten(0, -2) if "attention_mask" in given else torch.ones_like(tokens)
         if shape[-1] > (longest := positions(self.model)):
             raise UserError(
-                f"Sequences have up to {shape[-1]} tokens, and the network has positions for {longest}: lower "
-                "data.max_length."
+                f"Sequences have up to {shape[-1]} tokens, and the network has positions for {longest}: cut the rows "
+                "to so many tokens (of a data set that a command reads, data.max_length does it)."
             )
         output = self.model(input_ids=tokens, attention_mask=self.mask_form(self.model, mask), **self._options(mask))
         return output.logits.unflatten(0, shape[:-1])
