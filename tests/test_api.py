@@ -65,6 +65,15 @@ def test_the_three_calls(problem, training):
     assert comparison.figure("one").axes[0].lines
 
 
+@pytest.mark.parametrize("method", ["unrolled_gn", "matched_gn"])
+def test_clipping_that_a_method_neglects_is_noted(problem, training, method):
+    clipped = fimo.FurtherTraining(torch.optim.SGD, lr=0.05, epochs=3, batch_size=16, clip=0.5)
+    for followed, notes in ((training, 0), (clipped, 1)):
+        (score,) = fimo.attribute(problem, method, followed).values()
+        assert sum("clips gradients to the norm 0.5" in note for note in score.attrs["notes"]) == notes
+    assert not any("clips" in note for note in fimo.attribute(problem, "cg", clipped)["CG"].attrs["notes"])
+
+
 def test_the_callers_network_is_untouched(network, training):
     network.train()
     network[0].weight.requires_grad_(False)

@@ -134,3 +134,10 @@ def test_the_dual_needs_no_preconditioner():
 def test_a_preconditioner_that_is_not_known():
     with pytest.raises(UserError, match="preconditioner of CG must be none or ekfac, found 'jacobi'"):
         ConjugateGradients("CG", HALF, preconditioner="jacobi")
+
+
+@pytest.mark.parametrize("name, limit, noted", [("ekfac", 2**30, True), ("ekfac", 0, False), ("none", 2**30, False)])
+def test_a_preconditioner_without_effect_is_noted(name, limit, noted):
+    method = ConjugateGradients("CG", HALF, preconditioner=name, dual_bytes=limit)
+    attribute(problem("classification"), method)
+    assert ("the preconditioner ekfac had no effect" in " ".join(method.notes.values())) == noted

@@ -177,6 +177,7 @@ def _method(settings: Mapping[str, Any], method: AnyMethod) -> dict[str, Any]:
             "epochs": further["epochs"],
             "evaluate_every": further["evaluate_every"],
             "curvature_rows": settings["facts"]["unrolled_rows"],
+            **({} if further["clip"] is None else {"clip": further["clip"]}),  # of which a note speaks
         }
     return {**config, "method_versions": versions}
 

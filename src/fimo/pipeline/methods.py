@@ -133,6 +133,12 @@ class Method:
             raise MethodFailed(f"{self.label} gives no number for any test example: {reason}.")
         if self.trajectory:
             method.note("path", f"gradients are taken along a full run of further training, that of seed {seed}")
+        if self.follows_training and training is not None and training.clip is not None:
+            method.note(
+                "clip",
+                f"further training clips gradients to the norm {training.clip:g}, and its recursion on a quadratic "
+                "model knows of no clipping",
+            )
         if problem.dtype != self.dtype:
             own, wanted = (str(dtype).removeprefix("torch.") for dtype in (problem.dtype, self.dtype))
             method.note("precision", f"gradients in {own}, since the network does not take {wanted}")

@@ -93,8 +93,15 @@ class ConjugateGradients(Preconditioner):
         self.factored = self.curvature.source.factored
         self.value = self.damping.of_curvature(self.curvature.source, self.diagnostics, damping_root(self.kind))
         self.approximate: LayerwiseInverse | None = None
-        if self.curvature.primal and self.preconditioner == "ekfac":
-            self.approximate = LayerwiseInverse.of(problem, self.curvature.primal, self.value, self.metric_settings)
+        if self.preconditioner == "ekfac":
+            if self.curvature.primal:
+                self.approximate = LayerwiseInverse.of(problem, self.curvature.primal, self.value, self.metric_settings)
+            else:
+                self.note(
+                    "preconditioner",
+                    "the preconditioner ekfac had no effect, since the Gram matrix of the dual fits into memory "
+                    "(dual_bytes), where none is needed",
+                )
         if self.curvature.narrow:
             self.note("path", self.curvature.path)
         self.diagnostics |= {"path": self.curvature.path, "residuals": [], "iterations": 0}
