@@ -75,3 +75,27 @@ def test_scores_that_are_missing_are_said(problem, training, caplog):
         compared = fimo.compare({"mine": missing}, gold)
     assert "scores of mine have no number for some left-out examples at 1 of the test examples" in caplog.text
     assert set(compared.curves["n_test"]) == {5}
+
+
+def test_labelled_scores_in_another_order_are_put_in_order(problem, training):
+    gold, scores = fimo.further_train(problem, training, seeds=1), fimo.attribute(problem, "grad_dot")
+    other = scores["Grad-Dot"].isel(left_out=[3, 0, 5, 1, 4, 2], test=slice(None, None, -1)).drop_attrs()
+    expected = fimo.compare(scores, gold).curves
+    assert fimo.compare({"Grad-Dot": other}, gold).curves.equals(expected)
+
+
+def test_scores_of_another_model_or_training_are_refused(problem, training):
+    gold, network = fimo.further_train(problem, training, seeds=1), nn.Linear(5, 2)
+    same = problem.train, problem.test, problem.left_out
+    for other in (
+        fimo.Problem(network, fimo.CrossEntropy(), *same),
+        fimo.Problem(problem.network, fimo.CrossEntropy(), *same, parameters=["bias"]),
+        replace(problem, train=replace(problem.train, targets=1 - problem.train.targets)),
+    ):
+        with pytest.raises(fimo.UserError, match=r"must be of the same final model, the same parameters \(θ\) and the"):
+            fimo.compare(fimo.attribute(other, "grad_dot"), gold)
+    faster = fimo.FurtherTraining(torch.optim.SGD, lr=0.5, epochs=2, batch_size=16)
+    scores = fimo.attribute(problem, ["grad_dot", "unrolled_gn"], faster)
+    with pytest.raises(fimo.UserError, match=r"of Unrolled-GN .* same further training, found SGD \(lr=0.5\), batches"):
+        fimo.compare(scores, gold)
+    assert len(fimo.compare({"Grad-Dot": scores["Grad-Dot"]}, gold).curves)

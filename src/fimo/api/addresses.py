@@ -15,7 +15,7 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import Objective
 from fimo.models.own_objective import own_part, without_forms
 from fimo.pipeline import formats
-from fimo.pipeline.artifacts import Artifact, bytes_digest
+from fimo.pipeline.artifacts import Artifact, bytes_digest, short_hash
 from fimo.pipeline.content import Contents
 from fimo.pipeline.own_code import own_code
 from fimo.problem import Problem
@@ -42,6 +42,15 @@ def problem_config(problem: Problem) -> dict[str, Any]:
         "test": _rows_digest(problem.test),
         "behaviour": repr(behaviour(problem)),
     }
+
+
+def problem_address(problem: Problem) -> str:
+    """A hash of the final model, its θ and the rows, by which scores and a gold standard know that they are of one.
+
+    Args:
+        problem: the question; what is left out and what is measured don't matter.
+    """
+    return short_hash({**model_config(problem), "test": _rows_digest(problem.test), "parameters": list(problem.theta)})
 
 
 def further_training_artifact(problem: Problem, training: FurtherTraining, folder: Path) -> Artifact:

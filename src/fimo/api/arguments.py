@@ -15,8 +15,10 @@ import torch
 import xarray as xr
 from torch import nn
 
+from fimo.api.addresses import problem_address
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
+from fimo.pipeline.scorers import AXES, selected
 from fimo.preconditioners.base import Preconditioner
 from fimo.problem import Problem
 
@@ -30,8 +32,9 @@ CALLS = {
     "verify": "problem, methods, training",
     "compare": "scores, gold",
 }
-# Attributes of results: the groups that are left out, and what is watched at test examples.
-GROUPS, WATCHED = "groups", "watched"
+# Attributes of results: the groups that are left out, what is watched at test examples, the hash of the final model and
+# its rows, and the further training, of a gold standard and of scores that follow it.
+GROUPS, WATCHED, PROBLEM, TRAINING = "groups", "watched", "problem", "training"
 # What `methods` is not, though it can be gone through.
 NUMBERS = (torch.Tensor, np.ndarray, xr.DataArray, bytes)
 RESULTS = (Mapping, pd.DataFrame)
@@ -89,12 +92,15 @@ def require_methods(stage: str, methods: object) -> None:
         raise _wrong(stage, "methods", 'names or objects, as in ["cg", "trak"]', methods)
 
 
-def require_losses_and_scores(scores: object, gold: object) -> None:
+def require_losses_and_scores(scores: object, gold: object) -> dict[str, xr.DataArray]:
     """Refuse what `fimo.compare` can't hold against each other.
 
     Args:
         scores: what was given for the scores.
         gold: what was given for the gold standard.
+
+    Returns:
+        The scores by label, with the gold standard's examples in its order.
 
     Raises:
         UserError: where it is something else.
@@ -122,12 +128,35 @@ def require_losses_and_scores(scores: object, gold: object) -> None:
     if len(twice := left_out[left_out.duplicated()]):
         raise UserError(f"What is compared must be left out once each, found training row {twice[0]} twice.")
     for label, score in scores.items():
-        for axis in ("test", "left_out"):
-            if score[axis].values.tolist() != gold[axis].values.tolist():
-                raise UserError(f"The scores of {label} and the gold standard must be about the same {axis} examples.")
-        for key, what in ((GROUPS, "leave out the same groups"), (WATCHED, "watch the same measurement")):
-            if "notes" in score.attrs and score.attrs.get(key) != gold.attrs.get(key):  # others say nothing of it
-                raise UserError(f"The scores of {label} and the gold standard must {what}: they are of two problems.")
+        _require_same_problem(label, score, gold)
+    return {label: _in_order(label, score, gold) for label, score in scores.items()}
+
+
+def _in_order(label: str, score: xr.DataArray, gold: xr.Dataset) -> xr.DataArray:
+    """Scores of the same examples as the gold standard's, in its order; axes without labels are in it."""
+    wanted = {axis: gold[axis].values.tolist() for axis in AXES if axis in score.coords}
+    return selected(score, wanted, f"The scores of {label}")
+
+
+def _require_same_problem(label: str, score: xr.DataArray, gold: xr.Dataset) -> None:
+    """Refuse scores of other examples than the gold standard's, and those that say that they are of another problem."""
+    what = f"The scores of {label} and the gold standard must"
+    for axis in AXES:
+        if sorted(score[axis].values.tolist()) != sorted(gold[axis].values.tolist()):
+            raise UserError(f"{what} be about the same {axis} examples.")
+    for key, shared in ((GROUPS, "leave out the same groups"), (WATCHED, "watch the same measurement")):
+        if "notes" in score.attrs and score.attrs.get(key) != gold.attrs.get(key):  # others say nothing of it
+            raise UserError(f"{what} {shared}: they are of two problems.")
+    both = {
+        key: (score.attrs[key], gold.attrs[key]) for key in (PROBLEM, TRAINING) if key in {*score.attrs} & {*gold.attrs}
+    }
+    for key, (own, measured) in both.items():
+        if own != measured:
+            shared = "final model, the same parameters (θ) and the same rows" if key == PROBLEM else "further training"
+            raise UserError(
+                f"{what} be of the same {shared}, found {own} and {measured}: call fimo.attribute and "
+                "fimo.further_train with one problem and one training."
+            )
 
 
 def about(problem: Problem) -> dict[str, str]:
@@ -137,11 +166,23 @@ def about(problem: Problem) -> dict[str, str]:
         problem: the question.
 
     Returns:
-        Attributes: the rows of each group, and the measurement, where it has these.
+        Attributes: a hash of the final model and its rows; the rows of each group, and the measurement, where it has
+        these.
     """
     groups = problem.left_out.described(problem.train.index)
     of_groups = {} if groups is None else {GROUPS: json.dumps([group["rows"] for group in groups])}
-    return of_groups | ({} if problem.measurement is None else {WATCHED: repr(problem.measurement)})
+    watched = {} if problem.measurement is None else {WATCHED: repr(problem.measurement)}
+    return {PROBLEM: problem_address(problem)} | of_groups | watched
+
+
+def of_training(training: FurtherTraining | None, values: xr.DataArray | xr.Dataset) -> dict[str, str]:
+    """What results that depend on further training say of it.
+
+    Args:
+        training: that was given, or None.
+        values: the results, which have an axis for the amount where they depend on it.
+    """
+    return {} if training is None or "step" not in values.dims else {TRAINING: training.described}
 
 
 def seed_list(seeds: Any) -> list[int]:

@@ -17,6 +17,7 @@ from fimo.api.addresses import further_training_artifact
 from fimo.api.arguments import (
     about,
     folder_path,
+    of_training,
     require_losses_and_scores,
     require_methods,
     require_problem,
@@ -96,7 +97,7 @@ def further_train(
                     with artifact.lock(seed_file(seed)):
                         artifact.write(seed_file(seed), formats.from_dataset(computed), **elapsed.record())
     gold = xr.concat([losses[seed] for seed in wanted], "seed", join="exact").assign_coords(seed=wanted)
-    return gold.assign_attrs(about(problem))
+    return gold.assign_attrs(about(problem) | of_training(training, gold))
 
 
 @torch.enable_grad()
@@ -123,14 +124,14 @@ def attribute(
         is missing, and a warning of the log says why.
 
     Raises:
-        UserError: for an argument of another type, an unknown method and two of one label; `MethodFailed` where no
-            method can be applied.
+        UserError: for an argument of another type, an unknown method, two of one label; `MethodFailed` where all fail.
     """
     require_problem("attribute", problem)
     require_methods("attribute", methods)
     require_training("attribute", training, optional=True)
     chosen = methods_of(methods, training, problem)
-    return of_each(chosen, problem, device, lambda method, placed: method.scores(placed, training))
+    scores = of_each(chosen, problem, device, lambda method, placed: method.scores(placed, training))
+    return {label: score.assign_attrs(of_training(training, score)) for label, score in scores.items()}
 
 
 def methods_of(methods: Any, training: FurtherTraining | None, problem: Problem) -> list[AnyMethod]:
@@ -226,17 +227,17 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
     """Hold scores against the gold standard.
 
     Args:
-        scores: by label, as `attribute` gives them.
+        scores: by label, as `attribute` gives them; examples are held together by their labels.
         gold: as `further_train` gives it.
 
     Returns:
         The tables, see `Comparison`.
 
     Raises:
-        UserError: for an argument of another type, scores of other examples, groups, measurements or steps than the
-            gold standard's, fewer than two left-out examples, and where the full runs of all seeds diverged.
+        UserError: for an argument of another type, scores of other examples, groups, measurements, steps, models or
+            training than the gold standard's, fewer than two left-out examples, and where all full runs diverged.
     """
-    require_losses_and_scores(scores, gold)
+    scores = require_losses_and_scores(scores, gold)
     seeds = [gold.isel(seed=number, drop=True) for number in range(gold.sizes["seed"])]
     for label, score in scores.items():
         if "step" in score.dims:
@@ -246,5 +247,4 @@ def compare(scores: Mapping[str, xr.DataArray], gold: xr.Dataset) -> Comparison:
             "No seed can be compared: all full runs of further training left the finite numbers. A smaller learning "
             "rate may help."
         )
-    compared = tables.compare(scores, seeds)
-    return Comparison(compared.curves, compared.seeds, compared.reliability, gold.attrs.get("watched"))
+    return Comparison(**vars(tables.compare(scores, seeds)), watched=gold.attrs.get("watched"))
