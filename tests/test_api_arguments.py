@@ -72,11 +72,12 @@ def test_what_stands_in_the_wrong_place_is_named(call, message):
 
 
 VALUES = [
-    ("further_train(p, t, seeds=None)", "seeds must be a number of seeds, .*found None"),
+    ("further_train(p, t, seeds=None)", "seeds must be a number of seeds .*found None"),
     ("further_train(p, t, seeds='3')", "seeds must be .*found '3'"),
     ("further_train(p, t, seeds=2.5)", "seeds must be .*found 2.5"),
     ("further_train(p, t, seeds=[1, 1])", r"seeds must be .*found \[1, 1\]"),
     ("further_train(p, t, folder=3)", "folder must be the path of a folder, or None for none, found an int 3"),
+    ("further_train(p, t, seeds=0)", "seeds must be a number of seeds of at least 1, or a list of .*, found 0"),
     ("verify(p, 'cg', t, seeds=True)", "seeds must be .*found True"),
     ("verify(p, 'cg', t, folder=t)", "folder must be .*, found a fimo.FurtherTraining"),
     ("verify(p, 'cg', t, shares='x')", "shares must be shares of the training rows, .*found x"),

@@ -113,8 +113,8 @@ class Groups:
             The groups.
 
         Raises:
-            UserError: for what is no row number, rows that there are not, a group that is empty, names a row twice or
-                is all rows.
+            UserError: for what is no row number, rows that there are not, a row that is named twice, by itself or in a
+                group, and a group that is empty or all rows.
         """
         if isinstance(left_out, Groups):
             return left_out
@@ -131,7 +131,10 @@ class Groups:
                 names = ", ".join(map(repr, left_out)) or "none"
                 raise UserError(f"left_out must have groups, each with a name of its own, found {names}.")
             return cls._named({str(name): _numbers(group, rows, str(name)) for name, group in left_out.items()}, rows)
-        return cls(_numbers(left_out, rows)[:, None])
+        single = _numbers(left_out, rows)
+        if twice := _twice(single.tolist()):
+            raise UserError(f"left_out must name each training row once, found {twice[0]} twice.")
+        return cls(single[:, None])
 
     @classmethod
     def _named(cls, groups: Mapping[str, Tensor], rows: int) -> Groups:
@@ -144,11 +147,15 @@ class Groups:
 
 
 def _check_group(name: str, members: Sequence[int], rows: int) -> None:
-    if len(set(members)) < len(members):
-        twice = next(row for row in members if members.count(row) > 1)
-        raise UserError(f"left_out must name each training row of {name} once, found {twice} twice.")
+    if twice := _twice(members):
+        raise UserError(f"left_out must name each training row of {name} once, found {twice[0]} twice.")
     if len(members) == rows:
         raise UserError(f"left_out must leave some training rows, found all {rows} of them in '{name}'.")
+
+
+def _twice(members: Sequence[int]) -> list[int]:
+    """The rows that are named more than once."""
+    return [] if len(set(members)) == len(members) else [row for row in members if members.count(row) > 1]
 
 
 def _is_list(value: Any) -> bool:

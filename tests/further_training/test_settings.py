@@ -71,10 +71,10 @@ def test_a_function_may_make_the_optimizer():
         ({"evaluate_every": 0}, "evaluate_every of further training must be None, a whole number above 0, .* found 0"),
         ({"evaluate_every": {"every": 2}}, r"found \{'every': 2\}"),
         ({"evaluate_every": "3"}, "found '3'"),
-        ({"batch_norm": "updated"}, "further.batch_norm=updated needs further.leave_out=drop, found 'every_step'"),
+        ({"batch_norm": "updated"}, "leave_out='drop' .further.leave_out=drop.*, found 'every_step'"),
         (
             {"tangents": True, "leave_out": "mask"},
-            "gold=tangent needs further.leave_out=every_step, found mask",
+            "leave_out=.every_step. .further.leave_out=every_step.*, found mask",
         ),
     ],
 )

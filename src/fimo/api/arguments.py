@@ -199,7 +199,10 @@ def seed_list(seeds: Any) -> list[int]:
     else:
         wanted = [int(seed) for seed in values]
     if wanted is None or len(set(wanted)) < len(wanted) or min(wanted) < 0:
-        raise UserError(f"seeds must be a number of seeds, or different whole numbers of at least 0, found {seeds!r}.")
+        raise UserError(
+            "seeds must be a number of seeds of at least 1, or a list of different whole numbers of at least 0, found "
+            f"{seeds!r}."
+        )
     return wanted
 
 

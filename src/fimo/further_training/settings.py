@@ -138,8 +138,8 @@ class FurtherTraining:
                 "every_step": "the example has no batch of its own",
             }
             raise UserError(
-                f"further.batch_norm=updated needs further.leave_out=drop, found {self.leave_out!r}, where "
-                f"{why[self.leave_out]}."
+                f"batch_norm='updated' needs leave_out='drop' (further.leave_out=drop), found {self.leave_out!r}, "
+                f"where {why[self.leave_out]}."
             )
 
     def _check_evaluated(self) -> None:
@@ -165,7 +165,8 @@ class FurtherTraining:
         ):
             if value != needed:
                 raise UserError(
-                    f"further.gold=tangent needs further.{key}={needed or 'null'}, found {value}, since {why}."
+                    f"tangents (further.gold=tangent) need {key}={needed!r} (further.{key}={needed or 'null'}), found "
+                    f"{value}, since {why}."
                 )
 
     @property
