@@ -23,6 +23,8 @@ from fimo.views import Tile, View, Views
 
 # Raise it when numbers change.
 VERSION = 1
+# Rows at each end of a ranking where nothing else is asked for.
+TOP = 20
 # Of a ranking's dataset: the row at each rank; means over test examples; what a row does to itself.
 ROW, SCORE, MEAN, SELF = "row", "score", "mean", "self_influence"
 
@@ -89,12 +91,14 @@ def require_top(top: object, rows: int) -> int:
     """How many rows are kept at each end.
 
     Args:
-        top: what was asked for.
+        top: what was asked for; None for 20, or all rows where there are fewer.
         rows: training rows.
 
     Raises:
         UserError: where it is no number from 1 to all rows.
     """
+    if top is None:
+        return min(TOP, rows)
     if not isinstance(top, (int, np.integer)) or isinstance(top, bool) or not 1 <= top <= rows:
         raise UserError(f"top (rank.top) must be a whole number from 1 to {rows} (the training rows), found {top!r}.")
     return int(top)

@@ -52,6 +52,15 @@ def test_a_ranking_is_found_again(ranked, caplog):
     assert (ranked / "results" / "ranks" / "run.json").stat().st_mtime_ns == before
 
 
+def test_of_few_rows_all_are_ranked(tmp_path):
+    few = (*RUN[:1], "method=[grad_dot]", "data.train_rows=12", "data.test_count=2", "data.left_out=2")
+    assert app(tmp_path, *few, "name=few", name="rank") == 0
+    ranking = pd.read_csv(tmp_path / "results" / "few" / "ranking.csv")
+    assert ranking.groupby("test")["train"].nunique().tolist() == [12, 12]
+    with pytest.raises(UserError, match=r"top \(rank.top\) must be a whole number from 1 to 12 .*, found 20"):
+        app(tmp_path, *few, "rank.top=20", name="rank")
+
+
 @pytest.mark.parametrize("left_out", ["[1,4]", "{random: 3, share: 0.1}"])
 def test_a_ranking_does_not_depend_on_what_is_left_out(ranked, caplog, left_out):
     options = ("rank.top=8", "rank.amounts=[1,2]", f"data.left_out={left_out}", f"name=other{len(left_out)}")

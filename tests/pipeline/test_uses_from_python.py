@@ -127,3 +127,12 @@ def test_fewer_test_examples_than_are_verified_otherwise():
     for asked, tests in ((few, [2, 4]), (problem(), [0, 1, 2, 3, 4])):
         verified = fimo.verify(asked, "grad_dot", training, shares=(0.05,), seeds=1, random=2)
         assert verified.table.query("method == 'Grad-Dot'")["test"].tolist() == tests
+
+
+def test_of_few_rows_all_are_ranked():
+    rows = problem().train.keep(torch.arange(12)), problem().test
+    few = fimo.Problem(problem().network, fimo.CrossEntropy(), *rows)
+    ranking = fimo.rank(few, "grad_dot").rows
+    assert sorted(ranking.query("test == 0")["train"]) == list(range(12))
+    with pytest.raises(UserError, match=r"top \(rank.top\) must be a whole number from 1 to 12 .*, found 20"):
+        fimo.rank(few, "grad_dot", top=20)

@@ -73,7 +73,7 @@ def rank(
     problem: Problem,
     methods: AnyMethods,
     training: FurtherTraining | None = None,
-    top: int = 20,
+    top: int | None = None,
     amounts: Sequence[float] | None = None,
     device: str | torch.device = "auto",
 ) -> Ranking:
@@ -85,7 +85,7 @@ def rank(
         problem: the final model, its objective and its rows; what it leaves out does not matter.
         methods: see `fimo.attribute`.
         training: the further training that the scores are to predict, for methods that depend on it.
-        top: rows that are kept at each end of a ranking.
+        top: rows that are kept at each end of a ranking; None for 20, or all where there are fewer.
         amounts: of further training, in epochs, for methods that depend on it; None for the last evaluated.
         device: to compute on; `auto` takes a GPU where torch can use one.
 
@@ -100,7 +100,7 @@ def rank(
     require_methods("rank", methods)
     require_training("rank", training, optional=True)
     amounts = amount_list(amounts)
-    require_top(top, len(problem.train))
+    top = require_top(top, len(problem.train))
     if training is not None:
         training = replace(training, evaluate_every=RankSettings(top, amounts).steps(training, problem))
     rankings = of_each(

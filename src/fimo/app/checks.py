@@ -193,7 +193,7 @@ def _check_tested(cfg: DictConfig) -> None:
     """A list of test examples is not cut, so that a count beside it says nothing."""
     if not OmegaConf.is_list(OmegaConf.select(cfg, "data.tested")) or cfg.data.test_count is None:
         return
-    if any(re.match(r"\+{0,2}data\.test_count=", option) for option in multirun.overrides()):
+    if multirun.chooses("data.test_count"):
         raise UserError(
             f"data.test_count must not be given beside the list data.tested, whose examples are all evaluated, found "
             f"{cfg.data.test_count}: leave one of them out."

@@ -33,6 +33,7 @@ from fimo.pipeline.run import Run
 from fimo.pipeline.scorers import AnyMethod
 from fimo.pipeline.specification import CurvatureLimits, Execution, FinalTrainingSettings, Seeds
 from fimo.pipeline.uses import RankSettings, RemovalSettings
+from fimo.ranking import TOP
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -75,7 +76,7 @@ def run_of(cfg: DictConfig) -> Run:
         output_dir=Path(cfg.paths.output_dir),
         results_dir=Path(cfg.paths.results_dir),
         make_fingerprints=partial(fingerprints_of, settings, methods, data),
-        ranked=RankSettings(cfg.rank.top, several(settings["rank"]["amounts"])),
+        ranked=RankSettings(_top(cfg), several(settings["rank"]["amounts"])),
         removed=RemovalSettings(**removal, methods=_chosen_labels(methods)),
         unrolled_limits=CurvatureLimits(unrolled_rows(cfg), cfg.facts.dual_bytes, cfg.facts.curvature),
         settings=settings,
@@ -89,6 +90,11 @@ def run_of(cfg: DictConfig) -> Run:
 def _chosen_labels(methods: Mapping[str, AnyMethod]) -> list[str] | None:
     """The labels of the methods where they are chosen for this job, and are not those of every run."""
     return [method.label for method in methods.values()] if multirun.chooses("method") else None
+
+
+def _top(cfg: DictConfig) -> int | None:
+    """What was chosen; None where it is the default, of which there may be fewer training rows."""
+    return cfg.rank.top if multirun.chooses("rank.top") or cfg.rank.top != TOP else None
 
 
 def device_of(cfg: DictConfig) -> torch.device:

@@ -60,13 +60,13 @@ def run_name(cfg: DictConfig) -> str:
     return "-".join([str(cfg.name), *(part.replace("/", "_") for part in parts)])
 
 
-def chooses(group: str) -> bool:
-    """Whether this job's command line, or the multirun that it belongs to, chooses a group's config.
+def chooses(key: str) -> bool:
+    """Whether this job's command line, or the multirun that it belongs to, chooses a key's value or a group's config.
 
     Args:
-        group: of configs, such as `method`.
+        key: such as `rank.top`, or a group such as `method`.
     """
-    return any(override.lstrip("+").partition("=")[0] == group for override in overrides())
+    return any(override.lstrip("+").partition("=")[0] == key for override in overrides())
 
 
 def overrides() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.specification import RunSpecification
-from fimo.ranking import VERSION
+from fimo.ranking import TOP, VERSION
 
 # Raised when the files of a results folder change: folders of an older layout are not taken for finished then.
 RESULTS_LAYOUT = 4
@@ -48,7 +48,7 @@ def ranking_of(run: RunSpecification, method: str) -> Artifact:
     scored, chosen, ranked = scores(run, method), run.methods[method], run.ranked
     config = {key: value for key, value in scored.config.items() if key not in LEFT_OUT}
     amounts = {"amounts": ranked.amounts and list(ranked.amounts)} if chosen.follows_training else {}
-    config["ranking"] = {"top": ranked.top, "version": VERSION, **amounts}
+    config["ranking"] = {"top": TOP if ranked.top is None else ranked.top, "version": VERSION, **amounts}
     return replace(scored, kind="ranking", config=config)
 
 

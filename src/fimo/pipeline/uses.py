@@ -19,11 +19,11 @@ class RankSettings:
     """What a ranking keeps.
 
     Attributes:
-        top: rows at each end of the ranking of a test example.
+        top: rows at each end of the ranking of a test example; None for 20, or all where there are fewer.
         amounts: of further training, in epochs, that methods which know it are asked for; None for the last evaluated.
     """
 
-    top: int = 20
+    top: int | None = None
     amounts: Sequence[float] | None = None
 
     def steps(self, training: FurtherTraining, problem: TrainedOn) -> list[int]:
