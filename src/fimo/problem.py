@@ -91,6 +91,9 @@ class Problem:
         examples = alike(
             train=rows_for(network, objective, train, "train"), test=rows_for(network, objective, test, "test")
         )
+        if require_rows := getattr(network, "require_rows", None):  # a language model's
+            for name, rows in examples.items():
+                require_rows(rows, name)
         objective = for_rows(objective, examples["train"])
         if made_anew := network not in ACCEPTED:
             network = accepted(ready(copy_of(network), objective, examples["train"]))

@@ -16,7 +16,7 @@ from fimo.models.adapters import with_adapters
 from fimo.models.attention_masks import CAUSAL_FORMS, mask_form, positions
 from fimo.models.decoder_layers import write_out
 from fimo.models.pretrained import new_model, pretrained_model, require_words
-from fimo.rows import Inputs
+from fimo.rows import Inputs, Rows
 
 EXAMPLE = "(gpt2, llama, qwen2, gpt_neox, gemma, opt, …) of a new decoder"
 
@@ -81,6 +81,25 @@ class CausalLM(nn.Module):
         """What the model takes beside tokens and mask: a token's position is the number of tokens before it."""
         positions = {"position_ids": (mask.cumsum(-1) - 1).clamp(min=0)} if self.takes_positions else {}
         return {"use_cache": False, **positions}
+
+    def require_rows(self, rows: Rows, name: str) -> None:
+        """Refuse rows that are padding alone: what the model gives there says nothing.
+
+        Args:
+            rows: token numbers, with their mask perhaps.
+            name: of their split, `train` or `test`.
+
+        Raises:
+            UserError: naming the first such row.
+        """
+        inputs = rows.inputs
+        if isinstance(inputs, Mapping) and "attention_mask" in inputs:
+            empty = ~inputs["attention_mask"].flatten(1).bool().any(1)
+            if bool(empty.any()):
+                raise UserError(
+                    f"Every row must have a token, found none in row {int(rows.index[empty.nonzero()[0, 0]])} of "
+                    f"{name}, where attention_mask is 0 at all places: remove this row, or give it the mask of its tokens."
+                )
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits `[row, …, place, word]` from `input_ids` and `attention_mask`, each `[row, …, place]`.
