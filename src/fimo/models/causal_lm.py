@@ -98,7 +98,8 @@ class CausalLM(nn.Module):
             if bool(empty.any()):
                 raise UserError(
                     f"Every row must have a token, found none in row {int(rows.index[empty.nonzero()[0, 0]])} of "
-                    f"{name}, where attention_mask is 0 at all places: remove this row, or give it the mask of its tokens."
+                    f"{name}, where attention_mask is 0 at all places: remove this row, or give it the "
+                    "mask of its tokens."
                 )
 
     def forward(self, inputs: Inputs) -> Tensor:
