@@ -183,3 +183,13 @@ def test_a_module_in_two_places():
     network.right = copy.deepcopy(network.left)
     network.right.weight, network.right.bias = network.left.weight, network.left.bias
     assert question(network).size == 5 * 3 + 3 + 6 * 2 + 2
+
+
+@pytest.mark.parametrize(("dtype", "lines"), [(torch.bfloat16, 2), (torch.float32, 0)])
+def test_rounding_to_half_precision_is_said(dtype, lines, caplog):
+    """Of training rows and of test examples; integers and numbers that fit are not rounded."""
+    question(Network().to(dtype))
+    assert sum("rounded to bfloat16, the precision of the network" in text for text in caplog.messages) == lines
+    caplog.clear()
+    question(Network().to(dtype), INPUTS.sign())
+    assert "rounded" not in caplog.text

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fimo.dtypes import log_rounding
 from fimo.errors import UserError
 from fimo.models.equal_by_parts import EqualByParts
 from fimo.models.objective import Objective
@@ -231,7 +232,10 @@ def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str)
     if isinstance(examples, Rows):
         return examples
     first = next(network.parameters())
-    rows = Rows.of(examples, name).to(first.device, first.dtype)
+    given = Rows.of(examples, name)
+    inputs = [given.inputs] if isinstance(given.inputs, Tensor) else given.inputs.values()
+    log_rounding([given.plain.targets, *inputs], first.dtype, name)
+    rows = given.to(first.device, first.dtype)
     if name == "test" and rows.weights is not None:
         raise UserError(
             "test must be inputs and targets, found a third part, which would be weights: they say how often a row "
