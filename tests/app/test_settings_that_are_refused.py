@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from configs import make_run
@@ -96,8 +97,14 @@ def test_a_group_without_a_choice():
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.6])
-def test_an_interruption_while_a_command_is_imported(seconds):
-    process = subprocess.Popen([sys.executable, "-m", "fimo", "train"], stderr=subprocess.PIPE, text=True)
+def test_an_interruption_while_a_command_is_imported(seconds, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fimo", "train"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # which a shell's background ignores
+    )
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
