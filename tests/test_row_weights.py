@@ -37,10 +37,11 @@ def weighted(one, weights):
 def repeated(one):
     """The problem with each training row as often as it counts, and which of these rows are left out.
 
-    A left-out row that doesn't count has no copy: another one stands in its place.
+    A left-out row that doesn't count has no copy: a second copy of row 3 stands in its place.
     """
     index = torch.repeat_interleave(torch.arange(23), torch.tensor(COUNTS))
-    copies = [int((index == row).nonzero()[0]) if COUNTS[row] else 0 for row in LEFT_OUT]
+    sources = [(row, 0) if COUNTS[row] else (3, 1) for row in LEFT_OUT]
+    copies = [int((index == row).nonzero()[nth]) for row, nth in sources]
     rows = one.train.keep(index)
     return replace(one, train=replace(rows, index=torch.arange(len(rows))), left_out=torch.tensor(copies))
 
