@@ -1,5 +1,6 @@
 import gc
 import importlib.metadata
+import logging
 import os
 import pkgutil
 import shutil
@@ -12,6 +13,9 @@ import pytest
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 import fimo  # noqa: F401  (first: see fimo/compat.py)
+
+# As a command leaves it: pytest looks into such a logger only where it is one before the test begins.
+logging.getLogger("fimo").propagate = False
 
 # Lightning reads what all installed packages say of themselves for every trainer: a fifth of a small seed's time.
 importlib.metadata.entry_points = cache(importlib.metadata.entry_points)

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from functools import partial
+from unittest import mock
 
 import pytest
 from configs import make_run
 from hydra.errors import HydraException
 
+from fimo.app import cli
 from fimo.app.errors import sentence
 from fimo.app.main import guarded
 from fimo.errors import UserError
@@ -112,7 +114,17 @@ def test_an_interruption_while_a_command_is_imported(seconds, tmp_path):
     assert process.returncode in (130, -signal.SIGINT)  # the latter before Python itself has started
 
 
-def test_an_error_that_came_of_an_interruption(capsys):
+def while_imported(function):
+    """What the command `fimo train` does where its module ends like this."""
+    with (
+        mock.patch("sys.argv", ["fimo", "train"]),
+        mock.patch("fimo.app.cli.import_module", side_effect=lambda name: function()),
+    ):
+        cli.main()
+
+
+@pytest.mark.parametrize("call", [guarded, while_imported])
+def test_an_error_that_came_of_an_interruption(call, capsys):
     def imported():
         try:
             raise KeyboardInterrupt
@@ -120,7 +132,7 @@ def test_an_error_that_came_of_an_interruption(capsys):
             raise UserError("") from reason
 
     with pytest.raises(SystemExit) as ended:
-        guarded(imported)
+        call(imported)
     assert ended.value.code == 130 and "interrupted: what is finished is kept" in capsys.readouterr().err
 
 

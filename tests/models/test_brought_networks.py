@@ -145,7 +145,6 @@ class Mean(nn.Module):
 def test_sequences_are_not_cut_where_padding_counts(caplog):
     """A score must not depend on which examples lie beside it in a block."""
     caplog.set_level(logging.INFO, "fimo")
-    logging.getLogger("fimo").propagate = True
     one = text_problem(Mean)
     assert one.train.lengths is None and one.test.lengths is None
     assert "sequences keep all of their padding" in caplog.text

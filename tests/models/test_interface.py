@@ -129,7 +129,6 @@ WRAPPERS = {
 @pytest.mark.parametrize("kind", WRAPPERS)
 def test_wrappers_are_taken_off_with_a_word(kind, caplog):
     caplog.set_level(logging.INFO, "fimo")
-    logging.getLogger("fimo").propagate = True
     wrapped = WRAPPERS[kind](Network())
     one = question(wrapped)
     assert list(one.parameters) == ["first.weight", "first.bias", "head.weight", "head.bias"]

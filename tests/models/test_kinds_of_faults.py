@@ -148,7 +148,6 @@ RIGHT = {
 @pytest.fixture
 def log(caplog, monkeypatch):
     monkeypatch.setattr(vmapping, "_warned", set())  # of other tests
-    monkeypatch.setattr(logging.getLogger("fimo"), "propagate", True)
     caplog.set_level(logging.INFO, "fimo")
     return caplog
 

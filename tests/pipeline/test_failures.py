@@ -1,7 +1,6 @@
 """One method's failure is its own; numbers that can't be are refused before the work."""
 
 import json
-import logging
 from dataclasses import replace
 
 import pandas as pd
@@ -123,8 +122,7 @@ def test_an_eigendecomposition_of_what_is_not_finite():
         fimo.attribute(question, "exact_gn")
 
 
-def test_from_python_the_others_are_returned_with_a_warning(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("fimo"), "propagate", True)
+def test_from_python_the_others_are_returned_with_a_warning(caplog):
     question = replace(problem(), network=NoLayers(5, 1).double().eval())
     scores = fimo.attribute(question, ["ekfac", "grad_dot"])
     assert list(scores) == ["Grad-Dot"]

@@ -42,8 +42,17 @@ def main() -> None:
     sys.argv = [f"fimo {name}" if name in WITH_PARSER else name, *sys.argv[2:]]
     try:
         import_module(f"fimo.commands.{name}").main()
-    except KeyboardInterrupt:  # before the command itself looks for one
-        interrupted()
+    except (KeyboardInterrupt, Exception) as error:
+        if not is_interruption(error):
+            raise
+        interrupted()  # before the command itself looks for one
+
+
+def is_interruption(error: BaseException | None) -> bool:
+    """Whether an error is an interruption or came of one, which some libraries catch while they are imported."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def interrupted() -> NoReturn:

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from fimo.app.checks import check_values
-from fimo.app.cli import interrupted
+from fimo.app.cli import interrupted, is_interruption
 from fimo.app.errors import CONFIG_DIR, EXPECTED, sentence
 from fimo.app.multirun import ExitCode
 from fimo.app.settings import with_home
@@ -154,16 +154,9 @@ def guarded(function: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         interrupted()
     except Exception as error:
-        if _is_interruption(error):
+        if is_interruption(error):
             interrupted()
         stop(error)
-
-
-def _is_interruption(error: BaseException | None) -> bool:
-    """Whether an error came of an interruption, which some libraries catch while they are imported."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def stop(error: Exception) -> None:
