@@ -138,7 +138,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
         products: Iterable[Vectors] = [view.products]
     else:
         rows, order = rows.sorted_by_length
-        source = GradientSource(at_rows, P.factored, block_bytes)
+        source = at_other if at_rows is at_others else GradientSource(at_rows, P.factored, block_bytes)
         blocks = source.joined_blocks(rows, of_rows, PRODUCT_BLOCKS * block_bytes)
         products = (for_products(matrix @ phi(g), len(others)) for g in blocks)
     first, at_most = 0, _rows_of_products(view, block_bytes)

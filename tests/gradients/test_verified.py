@@ -58,6 +58,13 @@ VARIANTS = {
 FOUND_AT_THE_FIRST_ROWS = (BehindAGate, Patched)
 
 
+@pytest.fixture
+def together(monkeypatch):
+    """Rows go through all networks together, and none by `vmap`."""
+    monkeypatch.setattr("fimo.gradients.source.vmap_takes", lambda *them: False)
+
+
+@pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_every_method_is_right_whatever_the_first_rows_are_like(kind, caplog, monkeypatch):
     monkeypatch.setattr(verified, "_warned", set())  # of other tests
@@ -96,6 +103,7 @@ def test_other_parameters_can_take_other_ways():
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-10 * float(abs(theirs).max()))
 
 
+@pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("kind", [kind for kind in VARIANTS if VARIANTS[kind] and kind not in FOUND_AT_THE_FIRST_ROWS])
 def test_a_source_by_itself_gives_no_wrong_factors(kind):
     one = with_classes(kind)
@@ -146,6 +154,7 @@ def test_first_rows_without_a_gradient_prove_nothing():
         np.testing.assert_allclose(scores, reference.scores(one, METHODS[label].matrix(one)), rtol=1e-10, atol=1e-16)
 
 
+@pytest.mark.usefixtures("together")
 def test_rows_are_verified_once_in_a_computation(monkeypatch):
     one, looks = problem("classification"), []
     once = verified.Computation.verify_once
@@ -177,6 +186,7 @@ def scaled(scale):
     return cotangents
 
 
+@pytest.mark.usefixtures("together")
 def test_rows_of_small_gradients_count_like_all_others():
     """A row's place in a layer is found out by what its own gradient is, not by how large those of others are."""
     one = with_classes(LastTwo)

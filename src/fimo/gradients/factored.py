@@ -21,6 +21,7 @@ from fimo.gradients.network import NetworkGradients
 from fimo.gradients.passes import layer_passes, recorded_calls
 from fimo.gradients.sequences import LinearSequenceGradients
 from fimo.gradients.tied import TiedGradients
+from fimo.gradients.vmapped import vmapped_passes
 from fimo.problem import Problem
 from fimo.rows import Inputs, Rows
 
@@ -35,12 +36,14 @@ class Factorisation:
         extra_bytes: memory that one row's gradients take beyond the activations of a backward pass.
         tied: by the names of heads, that of the embedding whose weight each shares and that of the weight in θ; both
             are among the layers.
+        vmapped: whether the layers are passed through by `vmap` over rows.
     """
 
     layers: Mapping[str, type[Layer]]
     others: tuple[str, ...]
     extra_bytes: int = 0
     tied: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    vmapped: bool = False
 
     def restricted(self, names: Collection[str]) -> Factorisation:
         """That of some parameters, all of a layer's or none."""
@@ -58,7 +61,6 @@ def layer_gradients(
     rows: Rows,
     factorisation: Factorisation,
     cotangents: Cotangents = of_loss,
-    in_numbers: bool = False,
 ) -> NetworkGradients:
     """The same as `per_example_gradients`, in factors where the factorisation says so.
 
@@ -67,7 +69,6 @@ def layer_gradients(
         rows: the examples.
         factorisation: of the problem's network.
         cotangents: of the scalars that are differentiated, the loss by default.
-        in_numbers: whether the factors are also held against autograd's gradients of the parameters, in numbers.
 
     Returns:
         Row after row; where an example has several scalars they follow each other.
@@ -78,7 +79,8 @@ def layer_gradients(
     dense = [per_example_gradients(problem, rows, cotangents, factorisation.others)] if factorisation.others else []
     if not factorisation.layers:
         return NetworkGradients(tuple(dense))
-    passes = layer_passes(problem, rows, factorisation.layers, cotangents, in_numbers)
+    make = vmapped_passes if factorisation.vmapped else layer_passes
+    passes = make(problem, rows, factorisation.layers, cotangents)
     parts: dict[str, Any] = {one.name: one.gradients() for one in passes}
     for head, (embedding, weight) in factorisation.tied.items():
         parts[embedding] = TiedGradients.of_both(weight, parts[embedding], parts.pop(head))

@@ -15,7 +15,9 @@ from fimo.gradients.cotangents import Cotangents, of_fisher, of_loss
 from fimo.gradients.dense import per_example_gradients
 from fimo.gradients.factored import Factorisation, factorisation_of, layer_gradients
 from fimo.gradients.footprint import activation_bytes
+from fimo.gradients.passes import layer_passes
 from fimo.gradients.verified import FactorsDiffer, agreed, warn_of_dense_gradients
+from fimo.gradients.vmapped import vmap_takes
 from fimo.memory import BLOCK_BYTES
 from fimo.problem import Problem
 from fimo.rows import Rows
@@ -193,13 +195,14 @@ def factorisation_for(problem: Problem) -> Factorisation | None:
     """
     few = problem.train.keep(slice(0, 2))
     factorisation = factorisation_of(problem.network, few.inputs)
+    if factorisation is None or not factorisation.layers:
+        return factorisation
     try:
-        if factorisation is not None:
-            layer_gradients(problem, few, factorisation, in_numbers=True)
+        passes = layer_passes(problem, few, factorisation.layers, in_numbers=True)
     except FactorsDiffer as reason:  # the forms are not mixed yet: nothing has been computed
         warn_of_dense_gradients(problem.network, reason)
         return None
-    return factorisation
+    return replace(factorisation, vmapped=vmap_takes(problem, few, passes))
 
 
 def mean_squares(problem: Problem, blocks: Iterable[Gradients]) -> dict[str, float]:

@@ -8,7 +8,7 @@ takes fewer multiplications.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,11 +21,11 @@ from fimo.gradients.layers import Layer
 from fimo.gradients.passes import LayerPass, layer_passes, recorded_calls
 from fimo.gradients.source import row_blocks
 from fimo.gradients.verified import FactorsDiffer, warn_of_dense_gradients
+from fimo.gradients.vmapped import vmap_takes, vmapped_passes
 from fimo.memory import BLOCK_BYTES, CACHE_BYTES
 from fimo.preconditioners.kronecker_bases import LayerBasis
 from fimo.preconditioners.layer_covariances import LinearLayer, inputs_by_place, outputs_by_place
 from fimo.problem import Problem
-from fimo.rows import Rows
 
 Bases = Mapping[str, LayerBasis]
 
@@ -52,9 +52,10 @@ def corrected_eigenvalues(
     few, eigenvalues = problem.train.keep(slice(0, 2)), {}
     if not rescaled and (layers := layers_by_themselves(problem.network, few.inputs, bases)):
         try:
-            layer_passes(problem, few, layers, root, in_numbers=True)
+            passes = layer_passes(problem, few, layers, root, in_numbers=True)
+            make = vmapped_passes if vmap_takes(problem, few, passes, root) else layer_passes
             blocks = row_blocks(problem.train, max(1, BLOCK_BYTES // _row_bytes(problem, layers, source.scalars(root))))
-            eigenvalues = _of_passes(problem, blocks, bases, layers, root)
+            eigenvalues = _of_passes((make(problem, block, layers, root) for block in blocks), problem, bases, layers)
         except FactorsDiffer as reason:
             if source.factored:  # nor can its gradients be: all of the computation begins anew
                 raise
@@ -64,12 +65,12 @@ def corrected_eigenvalues(
 
 
 def _of_passes(
-    problem: Problem, blocks: Iterable[Rows], bases: Bases, layers: Mapping[str, type[Layer]], root: Cotangents
+    passes: Iterable[Sequence[LayerPass]], problem: Problem, bases: Bases, layers: Collection[str]
 ) -> dict[str, Tensor]:
     """From what goes into the layers and comes back to their outputs, without any gradient of a parameter."""
     totals = {path: bases[path].left.new_zeros(len(bases[path].left), len(bases[path].right)) for path in layers}
-    for block in blocks:
-        for part in layer_passes(problem, block, layers, root):
+    for parts in passes:
+        for part in parts:
             totals[part.name] += _squares(part, bases[part.name])
     return {path: total / len(problem.train) for path, total in totals.items()}
 
