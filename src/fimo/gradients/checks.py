@@ -15,7 +15,8 @@ held against autograd's gradients (`require_right_sums`), and for each block of 
 Of a row with several cotangents z_k is a random combination. With δ(z)_k = Σ_j M_kj z_j the difference of both sides is
 Σ_j (w_j − w_k) M_kj z_j, which for random weights, but for a set of measure zero, vanishes only where M_kj z_j does for
 every other row j: where no row has a part in another one's gradients. One backward pass to the layers' outputs is
-needed beside those that make the gradients.
+needed beside those that make the gradients. Rows that go through the network by `vmap` (`fimo.gradients.vmapped`) are
+their own by construction, and don't need the last of the three.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.overrides import TorchFunctionMode
 
-from fimo.errors import UserError
 from fimo.gradients.checks import TOLERANCE, TOLERANCE_OTHERWISE
 from fimo.gradients.cotangents import Cotangents, of_loss
 from fimo.gradients.layers import Layer
@@ -36,7 +35,7 @@ class NotVmapped(Exception):
 def vmapped_passes(
     problem: Problem, rows: Rows, layers: Mapping[str, type[Layer]], cotangents: Cotangents = of_loss
 ) -> list[LayerPass]:
-    """The same as `layer_passes`, by `vmap`; where that fails for these rows, as `layer_passes` makes them.
+    """The same as `layer_passes`, by `vmap`; where that fails for these rows, they go through the network together.
 
     Args:
         problem: network and objective; `vmap_takes` its layers.
@@ -53,9 +52,9 @@ def vmapped_passes(
     try:
         return _passes(problem, rows, layers, cotangents)
     except Exception as error:  # a network of the user's may raise anything where it meets no plain tensor
-        if isinstance(error, UserError) or is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
-    return layer_passes(problem, rows, layers, cotangents)
+    return layer_passes(problem, rows, layers, cotangents)  # which says what else is wrong
 
 
 def vmap_takes(problem: Problem, rows: Rows, passes: Sequence[LayerPass], cotangents: Cotangents = of_loss) -> bool:
