@@ -98,6 +98,13 @@ def finished(finished_run, tmp_path):
 
 
 @pytest.fixture
+def together(monkeypatch):
+    """Rows go through all networks together, and none by `vmap`."""
+    for module in ("gradients.source", "preconditioners.corrected_eigenvalues"):
+        monkeypatch.setattr(f"fimo.{module}.vmap_takes", lambda *them: False)
+
+
+@pytest.fixture
 def seeds_computed(monkeypatch):
     """The seeds that further training computes, as they come."""
     from fimo.pipeline import seeds

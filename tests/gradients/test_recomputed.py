@@ -93,9 +93,9 @@ def test_scores_do_not_depend_on_what_is_held(question, name, block, monkeypatch
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max())
 
 
-def test_factors_are_verified_group_by_group(monkeypatch):
+@pytest.mark.usefixtures("together")
+def test_factors_are_verified_group_by_group():
     """A layer whose factors are wrong for some row is not missed because others were looked at before."""
-    monkeypatch.setattr("fimo.gradients.source.vmap_takes", lambda *them: False)
     question = problem("classification", "mlp")
     source = GradientSource(question)
     token = verified._computation.set(verified.Computation())

@@ -58,12 +58,6 @@ VARIANTS = {
 FOUND_AT_THE_FIRST_ROWS = (BehindAGate, Patched)
 
 
-@pytest.fixture
-def together(monkeypatch):
-    """Rows go through all networks together, and none by `vmap`."""
-    monkeypatch.setattr("fimo.gradients.source.vmap_takes", lambda *them: False)
-
-
 @pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_every_method_is_right_whatever_the_first_rows_are_like(kind, caplog, monkeypatch):

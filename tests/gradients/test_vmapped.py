@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from brought_networks import Checkpointed, Network, question
-from problems import NETWORKS, Sentences, problem, text_problem
+from problems import Sentences, problem, text_problem
 from torch import nn
 from varied_networks import BehindABranch, Sorted, with_classes
 
@@ -30,7 +30,7 @@ class Positions(nn.Module):
         return self.head((hidden * mask).sum(1) / mask.sum(1))
 
 
-APART = [name for name in NETWORKS if name not in ("tied", "vmap-shy")]
+APART = ("mlp", "linear", "convolutional", "transformer", "dropout", "two dropouts", "transposed", "in-place")
 TAKEN = {
     **{name: partial(problem, "classification", name) for name in APART},
     "sentences": lambda: text_problem(Sentences),
@@ -157,12 +157,10 @@ def test_memory_that_ran_out_is_said(monkeypatch):
         GradientSource(problem("classification"))
 
 
-def test_scores_are_those_of_all_rows_together(monkeypatch):
-    """In every bit: both ways multiply the same numbers."""
+def test_scores_are_those_of_all_rows_together(request):
     make = {"mlp": lambda: problem("classification"), "sentences": lambda: text_problem(Sentences)}
     vmapped_scores = [fimo.attribute(one(), ["grad_dot", "ekfac"]) for one in make.values()]
-    monkeypatch.setattr("fimo.gradients.source.vmap_takes", lambda *them: False)
-    monkeypatch.setattr("fimo.preconditioners.corrected_eigenvalues.vmap_takes", lambda *them: False)
+    request.getfixturevalue("together")
     for one, scores in zip(make.values(), vmapped_scores, strict=True):
         for name, expected in fimo.attribute(one(), ["grad_dot", "ekfac"]).items():
             torch.testing.assert_close(

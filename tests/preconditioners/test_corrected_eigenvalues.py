@@ -45,6 +45,7 @@ def test_they_are_those_of_the_true_gradients(name, cache_bytes, block_bytes, ki
     require_those_of_true_gradients(found, question, bases, kind)
 
 
+@pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("network", [BehindABranch, Skips, Sorted, Twice])
 def test_gradients_are_taken_as_they_are_where_a_layer_has_not_its_own_rows(network, caplog, monkeypatch):
     monkeypatch.setattr(verified, "_warned", set())  # of other tests
@@ -138,6 +139,7 @@ class Packed(nn.Module):
         return self.head(torch.tanh(self.inner(tokens[order])[order.argsort()]).unflatten(0, (rows, 2)).sum(1))
 
 
+@pytest.mark.usefixtures("together")
 def test_a_block_that_was_found_wrong_is_not_taken_for_right_afterwards(caplog, monkeypatch):
     """Left-out and test rows are too few to show it: only the fit to all training rows does."""
     monkeypatch.setattr(verified, "_warned", set())
