@@ -41,7 +41,11 @@ def command(tmp_path, *overrides, app=RUN, **environment):
             "method=[grad_dot,nope]",
             "method=nope is not a choice: expected one of bm25, cg, datainf, ekfac, e",
         ),
-        ("further.epoch=3", "further.epoch is not a config key or group"),
+        (
+            "further.epoch=3",
+            "further.epoch is not a config key or group: `--cfg job` prints all keys, `--help` all groups. Did you "
+            "mean further.epochs?",
+        ),
         pytest.param(
             "+sweep=damping", "+sweep=… needs -m in front of it: a single run sweeps nothing.", marks=pytest.mark.slow
         ),

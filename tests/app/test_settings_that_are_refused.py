@@ -76,6 +76,11 @@ def test_a_setting_that_a_method_has_not():
             "data.test_count must not be given beside the list data.tested, whose examples are all evaluated, found 5: "
             "leave one of them out.",
         ),
+        (
+            f"final.checkpoint={__file__} final.epochs=7",
+            "final.epochs must not be given beside final.checkpoint, whose model is taken as it is and not trained, "
+            "found 7: leave one of them out.",
+        ),
     ],
 )
 def test_settings_that_nothing_reads(overrides, text):

@@ -61,6 +61,8 @@ WHOLE: dict[str, tuple[int, object]] = {
 MOST, MOST_THREADS, LARGEST = 2**63 - 1, 4096, 3.4e38
 # Numbers above 0, one or a list of them, and what else is allowed.
 NUMBERS = {"rank.amounts": None, "verify.shares": ...}
+# Keys at the top that nobody sets: Hydra's own, and the rows that come with the paper's data.
+INTERNAL = ("hydra", "papers_rows")
 TEXT = "'name=\"{}\"'"  # for the shell
 POSITIVE = ("times.lr", "times.damping", "final.lr", "final.clip", "optimizer.lr", "further.clip")
 OPTIONAL = ("final.clip", "further.clip")
@@ -98,9 +100,10 @@ def _check_keys(cfg: DictConfig) -> None:
     if others := sorted({str(key) for key in cfg} - set(_top_keys())):
         text = OmegaConf.to_yaml(cfg)  # in which interpolations stand as they were written
         if unread := [key for key in others if not re.search(rf"\$\{{[^}}]*\b{re.escape(key)}\b", text)]:
-            near = get_close_matches(unread[0], _top_keys(), n=1)
+            near = get_close_matches(unread[0], set(_top_keys()) - set(INTERNAL), n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise UserError(f"The config has no setting {unread[0]!r}; it has {', '.join(_top_keys())}.{hint}")
+            public = [key for key in _top_keys() if key not in INTERNAL]
+            raise UserError(f"The config has no setting {unread[0]!r}; it has {', '.join(public)}.{hint}")
     for group, known in _known_keys().items():
         for key in sorted(set(cfg[group]) - set(known)):
             near = get_close_matches(str(key), known, n=1)
@@ -110,11 +113,11 @@ def _check_keys(cfg: DictConfig) -> None:
 
 @cache
 def _top_keys() -> list[str]:
-    """The groups and scalars of the config; `papers_rows` comes with the paper's data, and `hydra` is Hydra's own."""
+    """The groups and scalars of the config."""
     primary = OmegaConf.load(CONFIG_DIR / "config.yaml")
     groups = {str(group) for entry in primary.defaults if OmegaConf.is_dict(entry) for group in entry}
     scopes = {group for group in groups if " " not in group} - {"experiment", "size"}
-    return sorted({str(key) for key in primary} - {"defaults"} | scopes | {"papers_rows"})
+    return sorted({str(key) for key in primary} - {"defaults"} | scopes | set(INTERNAL))
 
 
 @cache
@@ -205,6 +208,12 @@ def _check_files(cfg: DictConfig) -> None:
     checkpoint = cfg.final.checkpoint
     if checkpoint is not None and not Path(str(checkpoint)).exists():
         raise UserError(f"final.checkpoint must be a file of weights, found nothing at {checkpoint}.")
+    for key in cfg.final if checkpoint is not None else ():
+        if key != "checkpoint" and multirun.chooses(f"final.{key}"):
+            raise UserError(
+                f"final.{key} must not be given beside final.checkpoint, whose model is taken as it is and not "
+                f"trained, found {cfg.final[key]}: leave one of them out."
+            )
 
 
 def _check_retraining(cfg: DictConfig) -> None:

@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import traceback
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def sentence(error: Exception) -> str | None:
             )
             return f"{unknown[1]} is a setting of {', '.join(others)}, {more}, or leave the setting out."
         own = f" A method of your own is +{unknown[1]}=…." if re.fullmatch(r"method\.\w+\._target_", unknown[1]) else ""
-        return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups.{own}"
+        near = get_close_matches(unknown[1], {".".join(key) for path in _files() for key in _keys(_placed(path))}, n=1)
+        hint = f" Did you mean {near[0]}?" if near and not own else own
+        return f"{unknown[1]} is not a config key or group: `--cfg job` prints all keys, `--help` all groups.{hint}"
     if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", text):
         return (
             f"{several[1]}={several[2]} gives several values: with -m there is one job for each (run.py and the "
@@ -99,10 +102,17 @@ def sentence(error: Exception) -> str | None:
 
 def _choices_with(key: str) -> list[str]:
     """The choices of the config's groups that have a setting, as `data=csv`."""
+    return [f"{path.parent.name}={path.stem}" for path in _files()[1:] if tuple(key.split(".")) in _keys(_placed(path))]
+
+
+def _files() -> list[Path]:
+    """The config itself, and the choices of its groups."""
     chosen = OmegaConf.load(CONFIG_DIR / "config.yaml").defaults
     groups = [group for entry in chosen if OmegaConf.is_dict(entry) for group in entry if (CONFIG_DIR / group).is_dir()]
-    files = [path for group in groups for path in sorted((CONFIG_DIR / group).glob("*.yaml"))]
-    return [f"{path.parent.name}={path.stem}" for path in files if _has(_placed(path), key.split("."))]
+    return [
+        CONFIG_DIR / "config.yaml",
+        *(path for group in groups for path in sorted((CONFIG_DIR / group).glob("*.yaml"))),
+    ]
 
 
 def _placed(path: Path) -> Any:
@@ -110,13 +120,16 @@ def _placed(path: Path) -> Any:
     package = re.match(r"# @package (\S+)", path.read_text())
     node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     place = package[1] if package else path.parent.name
-    for name in [] if place == "_global_" else reversed(place.split(".")):
+    for name in [] if place == "_global_" or path.parent == CONFIG_DIR else reversed(place.split(".")):
         node = {name: node}
     return node
 
 
-def _has(node: Any, names: list[str]) -> bool:
-    return not names or (isinstance(node, dict) and names[0] in node and _has(node[names[0]], names[1:]))
+def _keys(node: Any) -> set[tuple[str, ...]]:
+    """Names of what stands in a config, and in what stands there."""
+    if not isinstance(node, dict):
+        return set()
+    return {(str(name), *inner) for name, part in node.items() for inner in ((), *_keys(part))}
 
 
 def quoted_form(option: str) -> str:
