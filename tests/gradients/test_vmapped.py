@@ -100,6 +100,22 @@ class Slow(Network):
         return self.head(torch.tanh(self.first(torch.renorm(inputs, 2, 0, 100.0))))
 
 
+class Halves(Network):
+    """A layer computes in half precision, and its inputs are in single precision."""
+
+    def forward(self, inputs):
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = self.first(inputs)
+        return self.head(torch.tanh(hidden.float()))
+
+
+def test_a_layer_of_another_precision_has_gradients_as_they_are():
+    one = question(Halves().eval())
+    source = GradientSource(one)
+    assert not source.factored
+    assert fimo.attribute(one, ["grad_dot", "ekfac"])["EK-FAC"].notnull().all()
+
+
 NOT_TAKEN = [Recomputed, Halved, Watched, Constant, Slow]
 
 

@@ -177,9 +177,13 @@ def _tied(network: nn.Module, owners: Counter[int]) -> dict[str, str]:
 
 
 def _possible(module: nn.Module, calls: Sequence[tuple[Tensor, Tensor]], rows: int) -> list[type[Layer]]:
-    """The kinds that a module can be taken as; none unless it is called once, with an input for each row."""
+    """The kinds that a module can be taken as; none unless it is called once, with an input for each row.
+
+    Under autocast a module may compute in another precision than that of its inputs.
+    """
     if len(calls) != 1:
         return []
     inputs, outputs = calls[0]
-    fits = len(inputs) == rows and inputs.dim() >= 2 and outputs.requires_grad
+    one_precision = not inputs.is_floating_point() or inputs.dtype == outputs.dtype
+    fits = len(inputs) == rows and inputs.dim() >= 2 and outputs.requires_grad and one_precision
     return [kind for kind in kinds_of(module) if kind.takes(inputs)] if fits else []
