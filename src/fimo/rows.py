@@ -25,13 +25,20 @@ def map_inputs(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     Args:
         function: of a tensor.
         inputs: the tensor, or the mapping of tensors, that a network takes.
-
-    Returns:
-        Inputs of the same form.
     """
     if isinstance(inputs, Tensor):
         return function(inputs)
     return {name: function(tensor) for name, tensor in inputs.items()}
+
+
+def by_name(inputs: Inputs, single: str = "inputs") -> Mapping[str, Tensor]:
+    """Inputs as a mapping of tensors.
+
+    Args:
+        inputs: the tensor, or the mapping of tensors, that a network takes.
+        single: the name that a tensor gets that is not in a mapping.
+    """
+    return {single: inputs} if isinstance(inputs, Tensor) else inputs
 
 
 def is_positional(inputs: Inputs) -> bool:
@@ -41,7 +48,7 @@ def is_positional(inputs: Inputs) -> bool:
 
 def rows_of(inputs: Inputs) -> int:
     """Number of rows."""
-    return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
+    return len(next(iter(by_name(inputs).values())))
 
 
 @dataclass(frozen=True)
@@ -69,15 +76,14 @@ class Rows:
     target_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        parts = [self.inputs] if isinstance(self.inputs, Tensor) else list(self.inputs.values())
         others = (self.targets, self.index) if self.lengths is None else (self.targets, self.index, self.lengths)
-        counts = [len(part) for part in (*parts, *others)]
+        counts = [len(part) for part in (*by_name(self.inputs).values(), *others)]
         if len(set(counts)) > 1:
             raise UserError(f"Inputs, targets and index of rows must be equally many, found {counts}.")
 
     def __repr__(self) -> str:
-        parts = {"inputs": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
-        shapes = (f"{name} {[*part.shape]}" for name, part in {**parts, "targets": self.targets}.items())
+        parts = {**by_name(self.inputs), "targets": self.targets}
+        shapes = (f"{name} {[*part.shape]}" for name, part in parts.items())
         return f"Rows({', '.join(shapes)})"
 
     def __len__(self) -> int:
@@ -150,9 +156,8 @@ class Rows:
             The rows, themselves where they are all and no sequences.
         """
         n = len(self)
-        if count is not None and count < n:
-            return self.keep(torch.arange(count) * n // count).sorted_by_length[0]
-        return self.sorted_by_length[0]
+        rows = self if count is None or count >= n else self.keep(torch.arange(count) * n // count)
+        return rows.sorted_by_length[0]
 
     @cached_property
     def sorted_by_length(self) -> tuple[Rows, Tensor]:
@@ -174,7 +179,7 @@ class Rows:
                 return mine is theirs
             return mine.dtype == theirs.dtype and mine.device == theirs.device and torch.equal(mine, theirs)
 
-        mine, theirs = (r.inputs if isinstance(r.inputs, Mapping) else {"": r.inputs} for r in (self, other))
+        mine, theirs = (by_name(rows.inputs, "") for rows in (self, other))
         tensors = [(getattr(self, name), getattr(other, name)) for name in ("targets", "index", "lengths")]
         alike = mine.keys() == theirs.keys() and self.target_shape == other.target_shape
         return alike and all(same(*pair) for pair in [*tensors, *((mine[key], theirs[key]) for key in mine)])
@@ -232,8 +237,7 @@ class Rows:
             inputs = as_tensor(inputs, f"the inputs of {name}")
         targets = as_tensor(targets, f"the targets of {name}")
         targets = targets if targets.is_floating_point() else targets.to(torch.int64)
-        parts = inputs if isinstance(inputs, Mapping) else {"inputs": inputs}
-        counts = {key: len(part) for key, part in {**parts, "targets": targets}.items()}
+        counts = {key: len(part) for key, part in {**by_name(inputs), "targets": targets}.items()}
         if len(set(counts.values())) > 1 or not len(targets):
             listed = ", ".join(f"{count} {key}" for key, count in counts.items())
             raise UserError(f"{name} must have as many inputs as targets and at least one, found {listed}.")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fimo.baselines.places import TOKENS, first_sequence, own_places
 from fimo.errors import MethodFailed, UserError
 from fimo.problem import Problem
-from fimo.rows import Rows
+from fimo.rows import Rows, by_name
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class BM25:
 
     def _texts(self, rows: Rows, padding: Sequence[int]) -> list[np.ndarray]:
         """The tokens of each row, `[word]`."""
-        tokens = rows.inputs if isinstance(rows.inputs, Tensor) else rows.inputs.get(TOKENS)
+        tokens = by_name(rows.inputs, TOKENS).get(TOKENS)
         if tokens is None or tokens.dim() != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool:
             raise MethodFailed(
                 f"{self.label} needs texts: inputs with {TOKENS}, or whole numbers [row, place], found {rows}: choose "

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fimo.rows import Inputs, Rows, map_inputs
+from fimo.rows import Inputs, Rows, by_name, map_inputs
 
 # What libraries of transformers call token numbers, and the mask that is 0 at padding.
 TOKENS, MASK = "input_ids", "attention_mask"
@@ -23,7 +23,7 @@ def own_places(inputs: Inputs, lengths: Tensor | None) -> Tensor | None:
     Returns:
         `[row, place]`, true at a row's own places; None where nothing says which these are.
     """
-    tensors = {"": inputs} if isinstance(inputs, Tensor) else inputs
+    tensors = by_name(inputs, "")
     if MASK in tensors and tensors[MASK].dim() == 2:
         return tensors[MASK] != 0
     if lengths is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fimo.data.base import Choice, Data, DataInfo, RowNames
 from fimo.errors import UserError
-from fimo.rows import Rows
+from fimo.rows import Rows, by_name
 
 # What the targets of each task are.
 EXPECTED = {
@@ -84,7 +84,7 @@ class OwnData(Choice):
         """SHA-256 of all that the function returned, which results depend on."""
         content = hashlib.sha256()
         for rows, names in self.splits:
-            inputs = {"": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
+            inputs = by_name(rows.inputs, "")
             for key, tensor in {**inputs, "targets": rows.targets}.items():
                 content.update(f"{key} {tensor.dtype} {list(tensor.shape)} {names}\n".encode())
                 content.update(tensor.contiguous().numpy().tobytes())
@@ -136,7 +136,7 @@ class OwnData(Choice):
 
 def _width(rows: Rows) -> int:
     """What a network's first layer is as wide as: features or channels, or numbers of tokens."""
-    first = rows.inputs if isinstance(rows.inputs, Tensor) else next(iter(rows.inputs.values()))
+    first = next(iter(by_name(rows.inputs).values()))
     if first.is_floating_point():
         return int(first.shape[1]) if first.dim() > 1 else 1
     return int(first.max()) + 1
@@ -144,7 +144,7 @@ def _width(rows: Rows) -> int:
 
 def _display(rows: Rows, row: int, label: str | None) -> str | np.ndarray:
     """An example as people read it: an image, or the first numbers of each input, and the targets."""
-    inputs = {"inputs": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
+    inputs = by_name(rows.inputs)
     parts = {**inputs, "targets": rows.plain.targets}
     first = next(iter(inputs.values()))[row]
     if len(inputs) == 1 and first.is_floating_point() and first.dim() == 3 and len(first) in (1, 3):

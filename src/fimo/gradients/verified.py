@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fimo.errors import UserError
 from fimo.gradients.cotangents import Cotangents
 from fimo.models.objective import Objective
-from fimo.rows import Rows
+from fimo.rows import Rows, by_name
 
 if TYPE_CHECKING:
     from fimo.gradients.factored import Factorisation
@@ -67,7 +67,7 @@ class Computation:
             rows: the examples.
             verify: raises where factors aren't right for them.
         """
-        inputs = [rows.inputs] if isinstance(rows.inputs, Tensor) else list(rows.inputs.values())
+        inputs = by_name(rows.inputs).values()
         places = set(zip(*map(_places, (*inputs, rows.targets)), strict=True))
         before, objects = self.verified.setdefault(network, {}), tuple(map(id, scalars))
         if any(places <= known for (names, of), known in before.items() if set(layers) <= set(names) and of == objects):

@@ -16,7 +16,7 @@ from fimo.models.adapters import with_adapters
 from fimo.models.attention_masks import CAUSAL_FORMS, mask_form, positions
 from fimo.models.decoder_layers import write_out
 from fimo.models.pretrained import new_model, pretrained_model, require_words
-from fimo.rows import Inputs, Rows
+from fimo.rows import Inputs, Rows, by_name
 
 EXAMPLE = "(gpt2, llama, qwen2, gpt_neox, gemma, opt, …) of a new decoder"
 
@@ -114,7 +114,7 @@ class CausalLM(nn.Module):
         Raises:
             UserError: for sequences that are longer than the model's positions.
         """
-        given = {"input_ids": inputs} if isinstance(inputs, Tensor) else inputs
+        given = by_name(inputs, "input_ids")
         shape = given["input_ids"].shape
         tokens = given["input_ids"].flatten(0, -2)
         mask = given["attention_mask"].flatten(0, -2) if "attention_mask" in given else torch.ones_like(tokens)

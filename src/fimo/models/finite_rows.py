@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from fimo.errors import UserError
 from fimo.models.function_of_rows import outputs_at, spread
 from fimo.models.objective import Objective
-from fimo.rows import Rows
+from fimo.rows import Rows, by_name
 
 # So many of them are looked at.
 FEW = 64
 
 
 def _parts(rows: Rows) -> dict[str, Tensor]:
-    inputs = {"inputs": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
-    return {**inputs, "targets": rows.plain.targets}
+    return {**by_name(rows.inputs), "targets": rows.plain.targets}
 
 
 def rows_not_finite(rows: Rows) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from fimo.models.frozen_modules import Look, Mode, as_held, calls_of, frozen_out
 from fimo.models.function_of_rows import rows_that_fit
 from fimo.models.parameter_choice import theta_of
 from fimo.models.stored_outputs import INPUT, Output, Piece, StoredOutputs, with_stored_outputs
-from fimo.rows import Inputs, Rows
+from fimo.rows import Inputs, Rows, by_name
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def _stored(look: Look) -> tuple[StoredOutputs | None, str]:
         return None, "depends on θ, on chance, or on the mode"
     if sum(_work(look.network.get_submodule(path)) for path in outputs) < LEAST_WORK * _work(look.network):
         return None, "takes little time"
-    proper = {"": look.few.inputs} if isinstance(look.few.inputs, Tensor) else look.few.inputs
+    proper = by_name(look.few.inputs, "")
     sequences = look.few.lengths is not None
     inputs = {n: Piece(INPUT + n, tuple(t.shape[1:]), t.dtype, sequences) for n, t in proper.items()}
     everything = StoredOutputs(inputs, outputs, sequences)
@@ -228,6 +228,6 @@ def _recorded(network: nn.Module, rows: Rows, stored: StoredOutputs) -> Rows | N
                         return None
                     held = as_held(piece, leaf, stored.sequences)
                     parts.setdefault(piece.key, []).append(held)
-    proper = {"": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
+    proper = by_name(rows.inputs, "")
     inputs = {piece.key: proper[name] for name, piece in stored.inputs.items() if piece.held}
     return replace(rows, inputs=inputs | {key: torch.cat(some) for key, some in parts.items()})

@@ -14,7 +14,7 @@ from fimo.models.equal_by_parts import EqualByParts
 from fimo.models.objective import Objective
 from fimo.models.own_objective import OwnObjective
 from fimo.row_weights import by_row, unpacked
-from fimo.rows import Rows
+from fimo.rows import Rows, by_name
 
 
 class Weighted(EqualByParts, Objective):
@@ -187,8 +187,8 @@ def _lengths_of_targets(rows: Rows) -> frozenset[int]:
 
 def _sizes(rows: Rows) -> dict[str, list[int]]:
     """Of one row's inputs, those that are real numbers: tokens may be padded to any length."""
-    inputs = {"inputs": rows.inputs} if isinstance(rows.inputs, Tensor) else rows.inputs
-    return {name: list(part.shape[1:]) for name, part in inputs.items() if part.is_floating_point()}
+    inputs = by_name(rows.inputs).items()
+    return {name: list(part.shape[1:]) for name, part in inputs if part.is_floating_point()}
 
 
 def alike(**splits: Rows) -> dict[str, Rows]:
@@ -233,8 +233,7 @@ def rows_for(network: nn.Module, objective: Objective, examples: Any, name: str)
         return examples
     first = next(network.parameters())
     given = Rows.of(examples, name)
-    inputs = [given.inputs] if isinstance(given.inputs, Tensor) else given.inputs.values()
-    log_rounding([given.plain.targets, *inputs], first.dtype, name)
+    log_rounding([given.plain.targets, *by_name(given.inputs).values()], first.dtype, name)
     rows = given.to(first.device, first.dtype)
     if name == "test" and rows.weights is not None:
         raise UserError(
