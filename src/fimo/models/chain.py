@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.module import _has_any_global_hook
 
-from fimo.models.in_place import activated_, masked_
+from fimo.models.in_place import activated_, masked_, with_run_axis
 from fimo.models.sparse import sparse_linear
 from fimo.rows import Inputs
 
@@ -135,9 +135,6 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
-        *parts, relu = inputs
-        # What all runs share has the axis too, so that those of several `vmap`s stand in one order.
-        rows, weight, bias = (
-            part[None] if dim is None else part.movedim(dim, 0) for part, dim in zip(parts, in_dims[:-1], strict=True)
-        )
+        *tensors, relu = inputs
+        rows, weight, bias = with_run_axis(tensors, in_dims[:-1])
         return _Linear.apply(rows.expand(info.batch_size, *rows.shape[1:]), weight, bias, relu), 0

@@ -1,6 +1,8 @@
-"""Sums with biases and ReLUs in the memory of what they are taken of, in the custom layers of further training."""
+"""What the custom layers of further training share: sums and ReLUs in the memory of their operands, and `vmap`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -34,3 +36,20 @@ def masked_(gradient: Tensor, outputs: Tensor | None) -> Tensor:
     if outputs is None:
         return gradient
     return torch.ops.aten.threshold_backward.grad_input(gradient, outputs, 0, grad_input=gradient)
+
+
+def with_run_axis(tensors: Sequence[Tensor], axes: Sequence[int | None]) -> list[Tensor]:
+    """Tensors as one layer for all runs takes them, in the rule of a layer for `vmap`.
+
+    What all runs share has the axis too, so that the axes of several `vmap`s stand in one order.
+
+    Args:
+        tensors: of the layer.
+        axes: where each of them has the axis of the runs; None where all runs share it.
+
+    Returns:
+        Each with the axis `run` in front, of size 1 where all runs share it.
+    """
+    return [
+        tensor[None] if axis is None else tensor.movedim(axis, 0) for tensor, axis in zip(tensors, axes, strict=True)
+    ]

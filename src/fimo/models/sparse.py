@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from fimo.models.in_place import activated_, masked_
+from fimo.models.in_place import activated_, masked_, with_run_axis
 
 # Rows that the runs of an ensemble don't share are added one entry at a time up to so many entries.
 FEW_ENTRIES = 4096
@@ -82,11 +82,8 @@ class _SparseLinear(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
         *tensors, relu = inputs
-        stacked = [
-            tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-            for tensor, dim in zip(tensors, in_dims[:-1], strict=True)
-        ]
-        return _SparseLinear.apply(*stacked, relu), 0
+        runs = [tensor.expand(info.batch_size, *tensor.shape[1:]) for tensor in with_run_axis(tensors, in_dims[:-1])]
+        return _SparseLinear.apply(*runs, relu), 0
 
 
 def _table_gradient(columns: Tensor, values: Tensor, gradient: Tensor, features: int) -> Tensor:
