@@ -129,6 +129,11 @@ def parameter_names(name: str, module: nn.Module) -> tuple[str, str | None]:
     return weight, bias if getattr(module, "bias", None) is not None else None
 
 
+def with_ones(inputs: Tensor) -> Tensor:
+    """Inputs `[…, fan-in]` of a layer with a 1 behind them, the input that a bias has: `[…, fan-in + 1]`."""
+    return functional.pad(inputs, (0, 1), value=1.0)
+
+
 class FactoredGradients(Gradients):
     """Gradients that stay in factors: combinations of them are kept as rows and coefficients."""
 
@@ -176,7 +181,7 @@ class LayerGradients(FactoredGradients, ExplicitGradients, Layer):
 
     def with_bias(self, inputs: Tensor) -> Tensor:
         """Inputs `[…, fan-in]` with the bias's input, which is 1, behind it where there is a bias."""
-        return functional.pad(inputs, (0, int(self.bias is not None)), value=1.0)
+        return inputs if self.bias is None else with_ones(inputs)
 
     @abstractmethod
     def pieces(self, most_bytes: int | None = None) -> Iterator[Tensor]:

@@ -16,6 +16,7 @@ from fimo.errors import MethodFailed
 from fimo.gradients.checks import OPTIONS
 from fimo.gradients.convolution import patches
 from fimo.gradients.cotangents import Cotangents, of_curvature
+from fimo.gradients.layers import with_ones
 from fimo.gradients.passes import recorded_calls
 from fimo.problem import Problem
 
@@ -93,7 +94,7 @@ def inputs_by_place(layer: LinearLayer, inputs: Tensor) -> Tensor:
         places = patches(layer, inputs.reshape(-1, *inputs.shape[-3:])).mT
     else:
         places = torch.atleast_2d(inputs).unsqueeze(1).flatten(1, -2)
-    return torch.cat([places, torch.ones_like(places[..., :1])], -1) if _trains_bias(layer) else places
+    return with_ones(places) if _trains_bias(layer) else places
 
 
 def outputs_by_place(layer: LinearLayer, deltas: Tensor) -> Tensor:
