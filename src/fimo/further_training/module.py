@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,14 +22,15 @@ from fimo.further_training.modes import (
     is_stochastic,
     precomputed,
     require_no_other_state,
-    rng_seeded,
     training_mode,
 )
 from fimo.further_training.order import Order
 from fimo.further_training.settings import FurtherTraining
 from fimo.further_training.tangents import Tangents
 from fimo.groups import NOBODY
+from fimo.models.copies import copy_of
 from fimo.models.function_of_rows import works_in_its_precision
+from fimo.models.training import without_variance
 from fimo.problem import Problem
 from fimo.randomness import seed_of
 
@@ -238,11 +238,10 @@ def check_smallest_batch(problem: Problem, settings: FurtherTraining) -> None:
         UserError: where torch can't normalise it.
     """
     rows = settings.smallest_batch(problem)
-    network = copy.deepcopy(problem.network)  # its statistics change
-    try:
-        with training_mode(network, True, True), rng_seeded(0), torch.no_grad():
-            network(problem.train[slice(0, rows)][0])
-    except ValueError as reason:  # "Expected more than 1 value per channel when training"
+    network = copy_of(problem.network)
+    with training_mode(network, True, True):
+        reason = without_variance(network, problem.train[slice(0, rows)][0])
+    if reason:
         raise UserError(
             f"further.batch_norm=updated needs the variance of every batch, but {len(problem.train)} training rows "
             f"(fewer without what is left out) in batches of {settings.batch_size} make one of {rows} row: choose "

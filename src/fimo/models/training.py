@@ -16,7 +16,7 @@ from fimo.models.copies import copy_of
 from fimo.models.evaluation import metrics
 from fimo.models.fitting import fit
 from fimo.models.objective import Objective
-from fimo.rows import Rows, map_inputs
+from fimo.rows import Inputs, Rows, map_inputs
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -147,6 +147,21 @@ def train_final(module: FinalTraining, rows: Rows, order: Any, epochs: int, devi
     fit(module, epochs, device, loader)
 
 
+def without_variance(network: nn.Module, inputs: Inputs) -> ValueError | None:
+    """Why batch normalisation can't take the statistics of some rows; None where it can, or there is none.
+
+    Args:
+        network: a copy in training mode, whose statistics may change.
+        inputs: of the rows.
+    """
+    try:
+        with torch.random.fork_rng(), torch.no_grad():
+            network(inputs)
+    except ValueError as reason:  # "Expected more than 1 value per channel when training"
+        return reason
+    return None
+
+
 def require_variance(network: nn.Module, rows: Rows, batch_size: int) -> None:
     """Refuse, before the first epoch, a last batch of one row that batch normalisation can't train on.
 
@@ -161,10 +176,8 @@ def require_variance(network: nn.Module, rows: Rows, batch_size: int) -> None:
     if len(rows) % batch_size != 1 and batch_size != 1:
         return
     device = next(network.parameters()).device
-    try:
-        with torch.random.fork_rng(), torch.no_grad():
-            copy_of(network).train()(map_inputs(lambda t: t.to(device), rows[slice(0, 1)][0]))
-    except ValueError as reason:  # "Expected more than 1 value per channel when training"
+    inputs = map_inputs(lambda tensor: tensor.to(device), rows[slice(0, 1)][0])
+    if reason := without_variance(copy_of(network).train(), inputs):
         raise UserError(
             f"Batch normalisation can't train on one row, but {len(rows)} training rows in batches of {batch_size} "
             f"leave a last batch of one: choose another final.batch_size ({short(reason)})."
