@@ -6,8 +6,10 @@ import hashlib
 import importlib.util
 import json
 import logging
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from fimo.errors import Unavailable, UserError, short
 
@@ -168,6 +170,31 @@ def _packaged(name: str) -> Path | None:
     spec = importlib.util.find_spec(PACKAGED.get(name, "")) if name in PACKAGED else None
     folders = spec.submodule_search_locations if spec else None
     return _complete(Path(folders[0]) / "model", name) if folders else None
+
+
+def published_splits(dataset: str, configuration: str | None = None, revision: str | None = None) -> Mapping[str, Any]:
+    """The rows of a data set on the hub, by the name of their split.
+
+    Args:
+        dataset: its name on the hub.
+        configuration: of the data set; None for its only one.
+        revision: a branch, a tag or a commit; None for the newest.
+
+    Raises:
+        Unavailable: with the reason alone, for a sentence that says what to do.
+    """
+    import datasets  # as long to import as all the rest, and needed once
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import HfApi
+
+    try:
+        # A single request first: the library would try again and again where there is no network.
+        HfApi().dataset_info(dataset, revision=revision, timeout=TIMEOUT_SECONDS)
+        logger.info("downloading %s from the Hugging Face hub", dataset)
+        datasets.disable_progress_bars()
+        return datasets.load_dataset(dataset, configuration, revision=revision)
+    except (*network_errors(), DatasetsError, ValueError, KeyError) as reason:
+        raise Unavailable(short(reason)) from reason
 
 
 def quiet() -> None:

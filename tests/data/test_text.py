@@ -107,7 +107,7 @@ class TestHub:
             splits = {"train": train, "validation": validation}
             rows = {name: [{"sentence": s, "label": n, "idx": 0} for s, n in split] for name, split in splits.items()}
             monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda *args, **kwargs: None)
-            monkeypatch.setattr("datasets.load_dataset", lambda *args: rows)
+            monkeypatch.setattr("datasets.load_dataset", lambda *args, **settings: rows)
 
         return serve
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,7 @@ from fimo import hub
 from fimo.data.lines import Lines
 from fimo.data.sentence_files import cell_text, read_cells
 from fimo.data.text_files import JSON_LINES, decoded, ending
-from fimo.errors import Unavailable, UserError
-
-logger = logging.getLogger(__name__)
+from fimo.errors import Unavailable, UserError, short
 
 # Endings of files whose rows have fields.
 WITH_FIELDS = (*JSON_LINES, ".csv", ".tsv", ".parquet")
@@ -153,21 +150,13 @@ class HubLines:
         return {key: cell_text(value) for key, value in row.items()}
 
     def _download(self, names: Mapping[str, str], paths: Mapping[str, Path]) -> None:
-        import datasets  # as long to import as all the rest, and needed once
-        from datasets.exceptions import DatasetsError
-        from huggingface_hub import HfApi
-
         try:
-            # A single request first: the library would try again and again where there is no network.
-            HfApi().dataset_info(self.dataset, revision=self.revision, timeout=hub.TIMEOUT_SECONDS)
-            logger.info("downloading %s from the Hugging Face hub", self.dataset)
-            datasets.disable_progress_bars()
-            published = datasets.load_dataset(self.dataset, self.configuration, revision=self.revision)
+            published = hub.published_splits(self.dataset, self.configuration, self.revision)
             rows = {split: list(published[name]) for split, name in names.items()}
-        except (*hub.network_errors(), DatasetsError, ValueError, KeyError) as reason:
+        except (Unavailable, KeyError) as reason:
             folder = next(iter(paths.values())).parent
             raise Unavailable(
-                f"{self.dataset} could not be had from the Hugging Face hub ({hub.short(reason)}): put its splits as "
+                f"{self.dataset} could not be had from the Hugging Face hub ({short(reason)}): put its splits as "
                 f"{' and '.join(path.name for path in paths.values())} into {folder}, an object of JSON in every line."
             ) from reason
         for split, path in paths.items():

@@ -18,7 +18,7 @@ from fimo import hub
 from fimo.data.classes import class_numbers
 from fimo.data.corpus import Corpus, Sentences
 from fimo.data.sentence_files import Columns, LabelledCells, read_cells
-from fimo.errors import Unavailable, UserError
+from fimo.errors import Unavailable, UserError, short
 
 logger = logging.getLogger(__name__)
 
@@ -149,27 +149,19 @@ class HubSentences:
 
     def _download(self, paths: Mapping[str, Path]) -> None:
         """Download both splits and write both files, or nothing."""
-        import datasets  # as long to import as all the rest, and needed once
-        from datasets.exceptions import DatasetsError
-        from huggingface_hub import HfApi
-
         folder = paths["train"].parent
         try:
-            # A single request first: the library would try again and again where there is no network.
-            HfApi().dataset_info(self.dataset, timeout=hub.TIMEOUT_SECONDS)
-            logger.info("%s is not there: downloading %s from the Hugging Face hub", paths["train"], self.dataset)
-            datasets.disable_progress_bars()
-            published = datasets.load_dataset(self.dataset, self.configuration)
+            published = hub.published_splits(self.dataset, self.configuration)
             rows = {
                 split: [(str(row[HEADER[0]]), str(row[HEADER[1]])) for row in published[name]]
                 for split, name in self.splits.items()
             }
             self._check(rows, self.dataset)
-        except (*hub.network_errors(), DatasetsError, ValueError, KeyError, UserError) as reason:
+        except (UserError, KeyError) as reason:
             names = " and ".join(path.name for path in paths.values())
             raise Unavailable(
                 f"{folder} has no {names}, and {self.dataset} could not be had from the Hugging Face hub "
-                f"({hub.short(reason)}): put the files there (columns sentence and label, separated by a tab), "
+                f"({short(reason)}): put the files there (columns sentence and label, separated by a tab), "
                 "or name the folder that has them by paths.data_dir or FIMO_DATA_DIR."
             ) from reason
         folder.mkdir(parents=True, exist_ok=True)
