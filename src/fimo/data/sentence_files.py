@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fimo.data.text_files import JSON_LINES, PARQUET, decoded, ending, require_used
+from fimo.data.text_files import JSON_LINES, PARQUET, decoded, ending, json_lines, require_used
 from fimo.errors import UserError, short
 
 # Sentences of a row at most: one, or a pair.
@@ -160,16 +159,12 @@ def _quoted(text: str, path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _json_lines(text: str, path: Path, same_fields: bool) -> Cells:
+    try:
+        numbered = list(json_lines(text))
+    except ValueError as reason:
+        raise UserError(f"{path} must be an object of JSON in every line, found {reason}.") from reason
     entries, lines, names = [], [], None
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError as reason:
-            raise UserError(
-                f"{path} must be an object of JSON in every line, found {short(reason)} in line {number}."
-            ) from reason
+    for number, entry in numbered:
         names = names or (list(entry) if isinstance(entry, dict) else [])
         if isinstance(entry, dict) and not same_fields:
             names += [name for name in entry if name not in names]

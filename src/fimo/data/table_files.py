@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import re
 import warnings
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fimo.data.text_files import COMPRESSED, JSON_LINES, PARQUET, decoded, ending
+from fimo.data.text_files import COMPRESSED, JSON_LINES, PARQUET, decoded, ending, json_lines
 from fimo.errors import UserError, short
 
 if TYPE_CHECKING:
@@ -154,13 +153,7 @@ class Format:
         import pandas as pd
 
         entries, lines = [], []
-        for number, line in enumerate(decoded(path, self.encoding).split("\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                entry = json.loads(line)
-            except ValueError as reason:
-                raise ValueError(f"line {number}: {reason}") from reason
+        for number, entry in json_lines(decoded(path, self.encoding)):
             if not isinstance(entry, dict) or any(isinstance(value, (dict, list)) for value in entry.values()):
                 raise ValueError(f"line {number} is no object of numbers, texts and booleans")
             entries.append(entry)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from fimo.errors import UserError, short
 
@@ -94,3 +96,19 @@ def decoded(path: Path, encoding: str = "utf-8") -> str:
             "encoding by data.source.encoding (utf-16 or latin-1, perhaps)."
         ) from reason
     return text.replace("\r\n", "\n")
+
+
+def json_lines(text: str) -> Iterator[tuple[int, Any]]:
+    """The number, from 1, and the value of every line of JSON that isn't blank.
+
+    Raises:
+        ValueError: naming the first line that is no JSON.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError as reason:
+            raise ValueError(f"{short(reason)} in line {number}") from reason
+        yield number, entry
