@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from fimo.comparison.agreement import Array
+from fimo.comparison.amounts import log_spaced
 from fimo.comparison.seed_products import SeedProducts, stacked
 from fimo.comparison.verdicts import claim_row, ends, significantly_positive, unmeasured_row
 from fimo.effect import ADJUSTMENTS, without_diverged
@@ -123,7 +124,8 @@ def claims(
     """
     seeds = without_diverged(seeds)
     weights = _weights(seeds[0].sizes["test"], random), _weights(len(seeds), random)
-    curves, n_test = _curves(scores, seeds, _log_spaced(_epochs(seeds)), *weights)
+    epochs = _epochs(seeds)
+    curves, n_test = _curves(scores, seeds, epochs[log_spaced(epochs, STEPS)], *weights)
     return pd.DataFrame([_row(claim, curves, n_test, len(seeds)) for claim in CLAIMS])
 
 
@@ -150,7 +152,7 @@ def adam_claim(sgd: Run, adam: Run, random: np.random.Generator) -> pd.DataFrame
     tests, curves = _weights(len(common["test"]), random), []
     for run, each in zip((sgd, adam), (one, two), strict=True):
         own = {label: run[0][label] for label in labels}, [losses.sel(common) for losses in each]
-        curves.append(_curves(*own, _log_spaced(epochs), tests, _weights(len(each), random)))
+        curves.append(_curves(*own, epochs[log_spaced(epochs, STEPS)], tests, _weights(len(each), random)))
     n_test, n_seeds = min(count for _, count in curves), min(len(one), len(two))
     return pd.DataFrame([_row(ADAM, curves[1][0] - curves[0][0], n_test, n_seeds)])
 
@@ -173,11 +175,6 @@ def _weights(count: int, random: np.random.Generator) -> Array:
 
 def _epochs(seeds: Sequence[xr.Dataset]) -> Array:
     return seeds[0]["epoch"].values.round(9)
-
-
-def _log_spaced(epochs: Array) -> Array:
-    wanted = epochs if len(epochs) <= STEPS else np.geomspace(epochs[0], epochs[-1], STEPS)
-    return np.unique([epochs[np.abs(epochs - amount).argmin()] for amount in wanted])
 
 
 def _curves(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fimo.comparison.amounts import log_spaced
 from fimo.comparison.removal import RANDOM_ROWS
 from fimo.comparison.tables import MEASURES
 from fimo.effect import ADJUSTMENTS
@@ -47,10 +48,7 @@ def choose_steps(epochs: np.ndarray, scores: Mapping[str, xr.DataArray]) -> np.n
     one = next(iter(scores.values()))
     cells = one.sizes["test"] * one.sizes["left_out"]
     count = int(np.clip(ARRAY_BYTES // (4 * cells * stepped), 2, MOST_AMOUNTS))
-    if len(epochs) <= count:
-        return np.arange(len(epochs))
-    wanted = np.geomspace(max(epochs[0], 1e-9), epochs[-1], count)
-    return np.unique([np.abs(epochs - amount).argmin() for amount in wanted])
+    return log_spaced(epochs, count)
 
 
 def payload(page: Page, end: int = 10) -> dict[str, Any]:
