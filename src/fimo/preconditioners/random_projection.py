@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fimo.errors import MethodFailed
 from fimo.gradients import DenseGradients, GradientSource
+from fimo.gradients.base import Prepared
 from fimo.gradients.cotangents import of_output
 from fimo.memory import DUAL_BYTES, available_memory, free_memory
 from fimo.preconditioners.base import Preconditioner
@@ -21,6 +22,7 @@ from fimo.preconditioners.settings import require_instance, require_whole
 from fimo.problem import Problem
 from fimo.randomness import seed_of
 
+Featured = Prepared[list[Tensor]]  # gradients, and Sᵀg for each projection
 # The paper's sizes: the first below so many training rows, the second from there on.
 SIZES, MANY_ROWS = (512, 2048), 4096
 
@@ -34,10 +36,10 @@ class Projected:
         solved: (SᵀJᵀJS/n + λI)⁻¹ Sᵀg of these, likewise.
     """
 
-    features: Callable[[DenseGradients], list[Tensor]]
+    features: Callable[[DenseGradients | Featured], list[Tensor]]
     solved: list[Tensor]
 
-    def inner(self, gradients: DenseGradients) -> Tensor:
+    def inner(self, gradients: DenseGradients | Featured) -> Tensor:
         """Inner products, mean over the projections, `[row of self, row of gradients]`."""
         features = self.features(gradients)
         return torch.stack([solved @ f.T for solved, f in zip(self.solved, features, strict=True)]).mean(0)
@@ -100,7 +102,6 @@ class RandomProjection(Preconditioner):
         self.projections = require_whole(f"projections of {label}", projections)
         self.ridge = None if ridge is None else require_instance(Damping, f"ridge of {label}", ridge)
         self.seed = require_whole(f"seed of {label}", seed, least=0)
-        self._last: tuple[DenseGradients, list[Tensor]] | None = None
 
     def fit(self, problem: Problem) -> Self:
         """The kernels of all projections, factored.
@@ -186,18 +187,22 @@ class RandomProjection(Preconditioner):
         pairs = zip(self.features(gradients), self.factors, strict=True)
         return Projected(self.features, [torch.cholesky_solve(f.T, factor).T for f, (_, factor) in pairs])
 
-    def quadratic_form(self, gradients: DenseGradients) -> Tensor:
+    def for_both(self, gradients: DenseGradients) -> Featured:
+        """The gradients, and Sᵀg for each projection: both products begin there."""
+        return Prepared(gradients, self.features(gradients))
+
+    def quadratic_form(self, gradients: DenseGradients | Featured) -> Tensor:
         """The mean over the projections of ‖L⁻¹ Sᵀg‖², LLᵀ = SᵀJᵀJS/n + λI, `[row]`."""
         pairs = zip(self.features(gradients), self.factors, strict=True)
         solved = (torch.linalg.solve_triangular(factor, f.T, upper=False) for f, (_, factor) in pairs)
         return torch.stack([columns.square().sum(0) for columns in solved]).mean(0)
 
-    def features(self, gradients: DenseGradients) -> list[Tensor]:
-        """Sᵀg for each projection, `[row, size]`; of the same gradients asked for again they are there."""
-        if self._last is None or self._last[0] is not gradients:
-            rows = gradients.flat()
-            self._last = gradients, [projection(rows) for projection, _ in self.factors]
-        return self._last[1]
+    def features(self, gradients: DenseGradients | Featured) -> list[Tensor]:
+        """Sᵀg for each projection, `[row, size]`."""
+        if isinstance(gradients, Prepared):
+            return gradients.made
+        rows = gradients.flat()
+        return [projection(rows) for projection, _ in self.factors]
 
 
 def automatic_size(n: int, parameters: int) -> int:
