@@ -8,7 +8,7 @@ has columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -153,7 +153,6 @@ class DualSystem(LinearSystem):
     gradients: Gradients
     projected: Tensor  # A g, [n·rank, column]
     squares: Tensor  # g·g, [column]
-    _last: list[tuple[Tensor, int, Tensor]] = field(default_factory=list, repr=False)
 
     @property
     def rhs(self) -> Tensor:
@@ -198,13 +197,8 @@ class DualSystem(LinearSystem):
         return (gram @ vectors[:-1]).addcmul_(projected, vectors[-1])
 
     def _image(self, vectors: Tensor) -> Tensor:
-        """A times vectors; the last is kept, since solvers ask for a product and an inner product with the same."""
-        for seen, version, image in self._last:
-            if seen is vectors and vectors._version == version:
-                return image
-        image = torch.addmm(self.projected * vectors[-1], self.dual.gram, vectors[:-1])
-        self._last[:] = [(vectors, vectors._version, image)]
-        return image
+        """A times vectors."""
+        return torch.addmm(self.projected * vectors[-1], self.dual.gram, vectors[:-1])
 
     def _add(self, total: Tensor, product: Tensor, batch: Tensor | None, factor: float) -> Tensor:
         """Add factor times the mean over the batch to the coordinates w."""
@@ -220,8 +214,26 @@ class DualSystem(LinearSystem):
             left: coordinates, `[n·rank + 1, column]`.
             right: coordinates of the same shape.
         """
+        return self._inner(left, right, self._image(right))
+
+    def damped(self, vectors: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+        """(G + λI) v of vectors v, and vᵀ(G + λI) v of each, with A v made once for both.
+
+        Args:
+            vectors: v, `[n·rank + 1, column]`.
+            damping: λ.
+
+        Returns:
+            The products, `[n·rank + 1, column]`, and `[column]`.
+        """
+        image = self._image(vectors)
+        products = self._add(torch.zeros_like(vectors), image, None, 1.0) + damping * vectors
+        return products, self._inner(products, vectors, image)
+
+    def _inner(self, left: Tensor, right: Tensor, image: Tensor) -> Tensor:
+        """`inner`, where the image is A times the vectors on the right."""
         w, a = right[:-1], right[-1]
-        upper = (left[:-1] * self._image(right)).sum(0)
+        upper = (left[:-1] * image).sum(0)
         return upper + left[-1] * ((self.projected * w).sum(0) + self.squares * a)
 
     def to_gradients(self, coordinates: Tensor) -> Vectors:

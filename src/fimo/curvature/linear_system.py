@@ -47,6 +47,19 @@ class LinearSystem(ABC):
     def to_gradients(self, coordinates: Tensor) -> Vectors:
         """Out of coordinates."""
 
+    def damped(self, vectors: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+        """(C + λI) v of vectors v, and vᵀ(C + λI) v of each.
+
+        Args:
+            vectors: v, `[coordinate, column]`.
+            damping: λ.
+
+        Returns:
+            The products, `[coordinate, column]`, and `[column]`.
+        """
+        products = self.matvec(vectors) + damping * vectors
+        return products, self.inner(products, vectors)
+
     def norms(self, vectors: Tensor) -> Tensor:
         """Euclidean norms in the space of the parameters, `[column]`."""
         return self.inner(vectors, vectors).clamp(min=0).sqrt()  # rounding can make a square a little negative

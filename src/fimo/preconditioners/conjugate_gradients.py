@@ -117,7 +117,7 @@ class ConjugateGradients(Preconditioner):
         for _ in range(ROUNDS):
             correction, taken = self._solve(system, residual, norms, self.max_iterations - iterations)
             solution, iterations = solution + correction, iterations + taken
-            residual = residual - self._damped(system, correction)
+            residual = residual - (system.matvec(correction) + self.value * correction)
             relative = system.norms(residual) / norms.clamp(min=torch.finfo(norms.dtype).tiny)
             if iterations == self.max_iterations or not (relative > self.tolerance).any():
                 break
@@ -165,9 +165,6 @@ class ConjugateGradients(Preconditioner):
         z = self.approximate(residual)
         return z, square, system.inner(residual, z)
 
-    def _damped(self, system: LinearSystem, vectors: Tensor) -> Tensor:
-        return system.matvec(vectors) + self.value * vectors
-
     def _solve(self, system: LinearSystem, residual: Tensor, norms: Tensor, limit: int) -> tuple[Tensor, int]:
         """The solution of (G + λI) x = residual, and how many steps it took; finished columns take no part."""
         solution = torch.zeros_like(residual)
@@ -182,8 +179,8 @@ class ConjugateGradients(Preconditioner):
                 x, r, direction, decrease = x[:, keep], r[:, keep], direction[:, keep], decrease[keep]
             if len(active) == 0 or iteration == limit:
                 break
-            image = self._damped(some, direction)
-            step = decrease / some.inner(image, direction)
+            image, squares = some.damped(direction, self.value)
+            step = decrease / squares
             x, r, previous = x + step * direction, r - step * image, decrease
             z, square, decrease = self._preconditioned(some, r)
             direction = z + (decrease / previous) * direction
