@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,22 +126,30 @@ class Curvature:
 
     Attributes:
         source: gradients in the form that `system` takes.
-        system: from gradients to the linear system that is solved for them.
-        primal: the products where the system is primal; None where it is dual.
-        dtype: of the solver's arithmetic.
-        dual: the factor whose system it is; None where it is primal.
+        form: the factor, where its Gram fits into memory, or else the products.
     """
 
     source: GradientSource
-    system: Callable[..., LinearSystem]
-    primal: PrimalCurvature | None = None
-    dtype: torch.dtype = torch.float64
-    dual: GaussNewtonFactor | None = None
+    form: GaussNewtonFactor | PrimalCurvature
+
+    def system(self, gradients: Any) -> LinearSystem:
+        """The linear system that is solved for `gradients`."""
+        return self.form.system(gradients)
+
+    @property
+    def dual(self) -> GaussNewtonFactor | None:
+        """The factor whose system it is; None where the system is primal."""
+        return self.form if isinstance(self.form, GaussNewtonFactor) else None
+
+    @property
+    def primal(self) -> PrimalCurvature | None:
+        """The products whose system it is; None where the system is dual."""
+        return self.form if isinstance(self.form, PrimalCurvature) else None
 
     @property
     def narrow(self) -> bool:
         """Whether it is a dual that fits in float32 only."""
-        return self.primal is None and self.dtype == torch.float32
+        return self.dual is not None and self.dual.gram.dtype == torch.float32
 
     @property
     def path(self) -> str:
@@ -169,11 +178,9 @@ def curvature(
         source = GradientSource(problem, coordinates=coordinates)
         for dtype in (torch.float64, torch.float32):
             if gram_bytes(source, dtype, root) <= dual_bytes:
-                dual = GaussNewtonFactor.of(source, dtype, root, dual_bytes)
-                return Curvature(source, dual.system, dtype=dtype, dual=dual)
-    primal = PrimalCurvature(metric.rescaled(problem) if metric else problem, kind)
+                return Curvature(source, GaussNewtonFactor.of(source, dtype, root, dual_bytes))
     source = GradientSource(problem, factored=False, coordinates=coordinates)
-    return Curvature(source, primal.system, primal, problem.dtype)
+    return Curvature(source, PrimalCurvature(metric.rescaled(problem) if metric else problem, kind))
 
 
 def ritz_values(curvature: PrimalCurvature, steps: int = 30, seed: int = 0) -> Tensor:
