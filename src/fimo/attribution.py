@@ -13,7 +13,7 @@ from torch import Tensor
 from fimo.compat import differentiable_attention
 from fimo.errors import UserError
 from fimo.gradients import Vectors
-from fimo.gradients.combinations import for_products
+from fimo.gradients.base import for_products
 from fimo.gradients.cotangents import OfMeasurement, of_loss
 from fimo.gradients.source import GradientSource
 from fimo.gradients.verified import factors_or_dense

@@ -7,7 +7,8 @@ from problems import problem, text_problem
 
 from fimo.attribution import attribute
 from fimo.gradients import GradientSource, combinations, layers
-from fimo.gradients.combinations import PartlyWritten, for_products
+from fimo.gradients.base import for_products
+from fimo.gradients.combinations import PartlyWritten
 from fimo.gradients.cotangents import of_loss
 from fimo.gradients.recomputed import RecomputedGradients
 from fimo.preconditioners.damping import Damping

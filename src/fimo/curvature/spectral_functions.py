@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fimo.curvature.spectrum import Spectrum
-from fimo.gradients.base import Gradients, Prepared
+from fimo.gradients.base import Gradients, LazyVectors, Prepared
 from fimo.memory import BLOCK_BYTES
 from fimo.problem import Parameters, Problem
 
@@ -86,25 +86,37 @@ def _of_all_functions(slopes: Tensor, own: Tensor, theirs: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Filtered:
+class Filtered(LazyVectors):
     """Functions of G times gradients, which are multiplied out only against other gradients.
 
-    Others are taken to the eigenvectors of G, until they are more than these are with all functions: from then on these
-    are taken back from there, where that takes no more memory than the eigenvectors.
+    Others are taken to the eigenvectors of G. Where they are more than these are with all functions, these are taken
+    back from there in their place, if that takes no more memory than the eigenvectors.
+
+    Attributes:
+        functions: f.
+        gradients: g.
+        others: how many other gradients they are multiplied with in all, where that is known.
     """
 
     functions: SpectralFunctions
     gradients: Gradients
-    _met: list[int] = field(default_factory=list, repr=False)  # other gradients, by call
+    others: int = 0
+
+    def for_products(self, count: int) -> Filtered:
+        """The same, for so many other gradients.
+
+        Args:
+            count: of the others.
+        """
+        return replace(self, others=count)
 
     def inner(self, gradients: Any) -> Tensor:
         """Inner products with other gradients, `[…, row of self, row of gradients]`."""
         spectrum, outside = self.functions.spectrum, self.functions.outside.to(self._slopes)[..., None]
         others = spectrum.prepared(gradients)
         plain, theirs = outside * self.gradients.inner(others.gradients).double(), others.made
-        self._met.append(theirs.shape[1])
         count = len(self._slopes) * self._own.shape[1]
-        if count <= min(sum(self._met) - 1, len(spectrum.vectors)):
+        if count < self.others and count <= len(spectrum.vectors):
             return plain + (self._taken_back @ theirs).reshape(plain.shape)
         return plain + _of_all_functions(self._slopes, self._own, spectrum.vectors.T @ theirs).reshape(plain.shape)
 

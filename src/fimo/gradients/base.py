@@ -23,6 +23,31 @@ class Vectors(Protocol):
         ...
 
 
+class LazyVectors(Vectors, ABC):
+    """Vectors of which products have several forms; the cheapest depends on how many gradients they are taken with."""
+
+    @abstractmethod
+    def for_products(self, count: int) -> Vectors:
+        """The same vectors, for products with so many gradients in all, the same but for rounding.
+
+        Args:
+            count: of the gradients that they are going to be multiplied with.
+        """
+
+
+def for_products(vectors: Vectors, count: int) -> Vectors:
+    """The same vectors in the form in which products with so many gradients take the fewest operations.
+
+    Args:
+        vectors: of any form.
+        count: of the gradients that they are going to be multiplied with.
+
+    Returns:
+        Vectors with the same products, but for rounding.
+    """
+    return vectors.for_products(count) if isinstance(vectors, LazyVectors) else vectors
+
+
 class LinearCombination(Vectors, Protocol):
     """Linear combinations of gradients, which can be added."""
 

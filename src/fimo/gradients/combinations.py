@@ -13,13 +13,13 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from fimo.gradients.base import Coefficients, ExplicitGradients, Gradients, Vectors, coefficients_of
+from fimo.gradients.base import Coefficients, ExplicitGradients, Gradients, LazyVectors, coefficients_of
 from fimo.gradients.dense import DenseGradients
 from fimo.memory import WRITTEN_BYTES
 
 
 @dataclass(frozen=True)
-class Combination:
+class Combination(LazyVectors):
     """Sum of linear combinations of gradients, kept as rows and coefficients.
 
     Attributes:
@@ -31,6 +31,14 @@ class Combination:
     def inner(self, gradients: Gradients) -> Tensor:
         """Inner products over all parameters, `[row of self, row of gradients]`."""
         return torch.stack([_weighted([rows], by, [gradients]) for rows, by in self.terms]).sum(0)
+
+    def for_products(self, count: int) -> Combination | PartlyWritten:
+        """Written out, layer by layer, where that is cheaper and fits into memory.
+
+        Args:
+            count: of the gradients that they are going to be multiplied with.
+        """
+        return _partly_written(self, count)
 
     def __add__(self, other: Combination | Gradients) -> Combination:
         """Row by row."""
@@ -61,19 +69,8 @@ class PartlyWritten:
         return torch.stack(parts).sum(0)
 
 
-def for_products(vectors: Vectors, count: int) -> Vectors:
-    """The same vectors in the form in which products with so many gradients take the fewest operations.
-
-    Args:
-        vectors: of any form; a `Combination` is written out, layer by layer, where that is cheaper and fits into
-            memory.
-        count: of the gradients that they are going to be multiplied with.
-
-    Returns:
-        Vectors with the same products, but for rounding.
-    """
-    if not isinstance(vectors, Combination):
-        return vectors
+def _partly_written(vectors: Combination, count: int) -> Combination | PartlyWritten:
+    """Vectors with those layers written out whose products are cheaper so, as many as fit into memory."""
     terms = [(rows.by_layer(), by) for rows, by in vectors.terms]
     if len({len(layers) for layers, _ in terms}) > 1:  # some are made anew, parameter group by parameter group
         return vectors
