@@ -69,7 +69,8 @@ def jvp_over_training_set(
         except NotImplementedError as reason:
             raise MethodFailed(
                 f"The drift of the network {type(problem.network).__name__} can't be estimated: torch has no forward "
-                f"derivative for a part of it ({short(reason)}); choose moved=none."
+                f"derivative for a part of it ({short(reason)}). Choose a method whose gradients aren't moved: "
+                "unrolled_gn for unrolled_gn_moved, and in a command method.<name>.moved=none for any other."
             ) from reason
         vectors = cotangents(problem.objective, outputs, targets).flatten(1, -2)
         products.append((tangents.flatten(1)[:, None, :] @ vectors).squeeze(1))
