@@ -6,20 +6,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fimo import models
 from fimo.api.behaviour import behaviour
 from fimo.further_training import VERSION
 from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import Objective
-from fimo.models.own_objective import own_part, without_forms
+from fimo.models.own_objective import given_by_caller, own_part
 from fimo.pipeline import formats
 from fimo.pipeline.artifacts import Artifact, bytes_digest, short_hash
 from fimo.pipeline.content import Contents
 from fimo.pipeline.own_code import own_code
 from fimo.problem import Problem
-from fimo.rows import Rows
+from fimo.rows import Rows, by_name
 
 
 def model_config(problem: Problem) -> dict[str, Any]:
@@ -74,11 +72,10 @@ def further_training_artifact(problem: Problem, training: FurtherTraining, folde
 
 def _loss_config(objective: Objective) -> dict[str, Any]:
     """What a loss or a measurement is, and what it holds."""
-    given = without_forms(objective)
+    given = given_by_caller(objective)
     return {"class": type(given).__qualname__, "code": own_code(own_part(given)), "holds": Contents().digest(given)}
 
 
 def _rows_digest(rows: Rows) -> str:
-    inputs: Any = {"inputs": rows.inputs} if isinstance(rows.inputs, torch.Tensor) else rows.inputs
-    tensors = {**{f"inputs.{name}": tensor for name, tensor in inputs.items()}, "targets": rows.targets}
+    tensors = {**{f"inputs.{name}": part for name, part in by_name(rows.inputs).items()}, "targets": rows.targets}
     return bytes_digest(formats.from_weights({**tensors, "index": rows.index}))
