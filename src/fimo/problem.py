@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from fimo.groups import Groups
 from fimo.models.copies import ACCEPTED, accepted, copied, copy_of
-from fimo.models.frozen_part import Mode, precomputed
+from fimo.models.frozen_part import Mode, with_frozen_part_stored
 from fimo.models.function_of_rows import half_alone, same_when_cut, works_in_its_precision
 from fimo.models.interface import cast
 from fimo.models.objective import Objective
@@ -205,7 +205,7 @@ class Problem:
         Args:
             mode: puts the network into it, and back into eval mode.
         """
-        made = precomputed(self.network, self.train, self.test, mode) if self.part else None
+        made = with_frozen_part_stored(self.network, self.train, self.test, mode) if self.part else None
         if made is None:
             return self
         network, train, test = made

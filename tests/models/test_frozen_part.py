@@ -11,7 +11,7 @@ from models.test_encoder import CONFIGS
 from problems import NETWORKS, Sentences, problem, text_problem
 
 import fimo
-from fimo.further_training.modes import precomputed as for_training
+from fimo.further_training.modes import precomputed_for_training
 from fimo.models import frozen_part
 from fimo.models.encoder import Encoder
 from fimo.models.stored_outputs import INPUT, OUTPUT, stored_bytes
@@ -96,7 +96,7 @@ def test_the_gold_standard_is_the_plain_loops(network):
 @pytest.mark.parametrize("scheme", ["mask", "every_step"])
 def test_dropout_in_the_frozen_part_is_drawn_in_every_step(scheme):
     question = problem("classification", "Random", rows=17, left_out=(0, 9, 15), parameters=["head.*"])
-    stored = for_training(question, False, None)
+    stored = precomputed_for_training(question, False, None)
     assert list(stored.train.inputs) == [OUTPUT + "body.0"] and list(question.precomputed.train.inputs)[0].endswith(
         "norm.0"
     )
@@ -160,9 +160,9 @@ def test_inputs_that_matter_beside_stored_outputs_are_held(form):
 
 def test_it_is_stored_within_a_budget_alone_and_not_where_statistics_change(monkeypatch, caplog):
     question = problem("classification", "convolutional", parameters="last_layer")
-    assert for_training(question, False, torch.bfloat16) is question
-    assert for_training(question, True, None) is question
-    assert for_training(question, False, None) is not question
+    assert precomputed_for_training(question, False, torch.bfloat16) is question
+    assert precomputed_for_training(question, True, None) is question
+    assert precomputed_for_training(question, False, None) is not question
     usual = sweep(question, optimizer=OPTIMIZERS["adam"])[0]
     monkeypatch.setattr(frozen_part, "STORED_OUTPUT_BYTES", 27 * 12 * 8 - 1)
     question = problem("classification", "convolutional", parameters="last_layer")
@@ -188,4 +188,4 @@ def test_what_takes_little_time_is_not_stored(choice, stored, caplog):
 
 def test_all_parameters_are_no_reason_to_look():
     question = problem("classification")
-    assert question.precomputed is question and for_training(question, False, None) is question
+    assert question.precomputed is question and precomputed_for_training(question, False, None) is question

@@ -9,13 +9,13 @@ from problems import problem
 from torch import nn
 
 import fimo
-from fimo.models.evaluation import outputs_at
+from fimo.models.evaluation import all_outputs
 from fimo.pipeline.predicted_classes import class_outputs, predicted_classes, predicted_tokens
 
 
 def test_the_likeliest_class_and_the_label():
     examples = problem("classification", "mlp")
-    sentences = predicted_classes(examples.test, outputs_at(examples.network, examples.test), "abcdefgh")
+    sentences = predicted_classes(examples.test, all_outputs(examples.network, examples.test), "abcdefgh")
     assert list(sentences) == examples.test.index.tolist()
     for place, sentence in enumerate(sentences.values()):
         outputs = examples.network(examples.test.inputs[place : place + 1])[0].detach().double().numpy()
@@ -25,7 +25,7 @@ def test_the_likeliest_class_and_the_label():
         other = f"{start}; the label is {'abcdefgh'[label]}, with {shares[label]:.2g}."
         assert sentence == (same if label == shares.argmax() else other)
     assert len({sentence.endswith("does the label.") for sentence in sentences.values()}) == 2  # both kinds
-    assert "says 1" in " ".join(predicted_classes(examples.test, outputs_at(examples.network, examples.test)).values())
+    assert "says 1" in " ".join(predicted_classes(examples.test, all_outputs(examples.network, examples.test)).values())
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fimo import hub
 from fimo.data.lines import Lines
-from fimo.data.sentence_files import cell_text, read_cells
+from fimo.data.sentence_files import field_text, read_cells
 from fimo.data.text_files import JSON_LINES, decoded, ending
 from fimo.errors import Unavailable, UserError, short
 
@@ -147,7 +147,7 @@ class HubLines:
                     f"The field {key} of {self.dataset} must be text, found a {type(row[key]).__name__}: write the "
                     "texts into a file of JSON lines, and take data=text_lines."
                 )
-        return {key: cell_text(value) for key, value in row.items()}
+        return {key: field_text(value) for key, value in row.items()}
 
     def _download(self, names: Mapping[str, str], paths: Mapping[str, Path]) -> None:
         try:

@@ -176,7 +176,7 @@ def _json_lines(text: str, path: Path, same_fields: bool) -> Cells:
         entries.append(entry)
         lines.append(number)
     names = names or []
-    return Cells([[cell_text(entry.get(name)) for name in names] for entry in entries], lines, names)
+    return Cells([[field_text(entry.get(name)) for name in names] for entry in entries], lines, names)
 
 
 def _parquet(path: Path) -> Cells:
@@ -188,11 +188,11 @@ def _parquet(path: Path) -> Cells:
     except (ValueError, OSError, pyarrow.ArrowException) as reason:
         raise UserError(f"{path} can't be read as a Parquet table ({short(reason)}).") from reason
     columns: Sequence[list[object]] = [table[name].tolist() for name in table]
-    rows = [[cell_text(value) for value in row] for row in zip(*columns, strict=True)]
+    rows = [[field_text(value) for value in row] for row in zip(*columns, strict=True)]
     return Cells(rows, list(range(len(rows))), [str(name) for name in table], "row")
 
 
-def cell_text(value: object) -> str:
+def field_text(value: object) -> str:
     """A field as text; nothing where it has no value.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 
 from fimo.further_training.ensemble import Chunk, Ensemble
 from fimo.further_training.leave_out import FULL_RUN
-from fimo.further_training.modes import is_stochastic, precomputed
+from fimo.further_training.modes import is_stochastic, precomputed_for_training
 from fimo.further_training.module import LockstepBatches, randomness
 from fimo.further_training.settings import FurtherTraining
 from fimo.problem import Parameters, Problem
@@ -28,7 +28,7 @@ def full_run(problem: Problem, settings: FurtherTraining, seed: int) -> Iterator
         steps leave both as they are.
     """
     updated, alone = settings.batch_norm == "updated", FULL_RUN
-    problem = precomputed(problem.to(dtype=settings.dtype), updated, settings.autocast)
+    problem = precomputed_for_training(problem.to(dtype=settings.dtype), updated, settings.autocast)
     evaluation_steps = settings.evaluation_steps(problem)
     ensemble = Ensemble(problem, torch.zeros(1), settings.optimizer, 1, settings.clip, updated, settings.autocast)
     epochs, random = repeat(LockstepBatches(problem, settings, [seed], alone)), is_stochastic(problem)

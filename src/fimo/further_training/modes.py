@@ -68,7 +68,7 @@ def training_mode(network: nn.Module, training: bool, batch_statistics: bool = F
         network.eval()
 
 
-def precomputed(problem: Problem, batch_statistics: bool, autocast: torch.dtype | None) -> Problem:
+def precomputed_for_training(problem: Problem, batch_statistics: bool, autocast: torch.dtype | None) -> Problem:
     """The problem with what is frozen and lies below θ computed once per row, where runs don't change it.
 
     Args:

@@ -20,7 +20,7 @@ from fimo.further_training.leave_out import SCHEMES, Batch, full_and
 from fimo.further_training.modes import (
     differs_in_training,
     is_stochastic,
-    precomputed,
+    precomputed_for_training,
     require_no_other_state,
     training_mode,
 )
@@ -63,7 +63,7 @@ class FurtherTrainingModule(pl.LightningModule):
                 "(float32 or float64)."
             )
         require_no_other_state(self.problem)
-        self.problem = precomputed(self.problem, settings.batch_norm == "updated", settings.autocast)
+        self.problem = precomputed_for_training(self.problem, settings.batch_norm == "updated", settings.autocast)
         self.random = is_stochastic(self.problem)
         if self.random and len(self.seeds) > 1:
             raise UserError(

@@ -42,7 +42,7 @@ def outputs_by_block(network: nn.Module, rows: Rows) -> Iterator[tuple[Tensor, T
         yield at(block), targets[block].cpu()
 
 
-def outputs_at(network: nn.Module, rows: Rows) -> Tensor:
+def all_outputs(network: nn.Module, rows: Rows) -> Tensor:
     """Outputs of a network in eval mode, all of them: for networks with a few outputs a row.
 
     Args:

@@ -42,7 +42,7 @@ AGREED = {torch.float64: 1e-12, torch.float32: 1e-5}
 _logged: set[tuple[Any, ...]] = set()
 
 
-def precomputed(
+def with_frozen_part_stored(
     network: nn.Module, train: Rows, test: Rows, mode: Mode | None = None
 ) -> tuple[nn.Module, Rows, Rows] | None:
     """A network and its rows, with the outputs of what is frozen and lies below θ among the inputs of the rows.

@@ -100,7 +100,7 @@ def _like(outputs: Tensor, tensor: Tensor) -> Tensor:
     return tensor.to(outputs) if tensor.is_floating_point() else tensor.to(outputs.device)
 
 
-def without_forms(objective: Objective) -> Any:
+def given_by_caller(objective: Objective) -> Any:
     """What a caller gave for an objective: an `Objective`, a function, or an object with a loss."""
     given: Any = objective
     while isinstance(given, Objective) and hasattr(given, "given"):  # a caller's, that of rows with weights
@@ -112,7 +112,7 @@ def own_part(given: Any) -> Any:
     """The class, or the function of a caller's, in which a loss is written.
 
     Args:
-        given: see `without_forms`.
+        given: see `given_by_caller`.
     """
     given = given.func if isinstance(given, partial) else given
     return given if hasattr(given, "__qualname__") else type(given)

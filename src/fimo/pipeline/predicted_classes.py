@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from fimo.models.evaluation import outputs_at, outputs_by_block
+from fimo.models.evaluation import all_outputs, outputs_by_block
 from fimo.models.next_token import first_sequence
 from fimo.models.objective import Objective
 from fimo.models.token_labels import next_labels
@@ -22,7 +22,7 @@ def class_outputs(network: nn.Module, rows: Rows) -> Tensor | None:
         rows: the examples.
     """
     targets = rows.plain.targets
-    return None if targets.is_floating_point() or targets.ndim > 1 else outputs_at(network, rows)
+    return None if targets.is_floating_point() or targets.ndim > 1 else all_outputs(network, rows)
 
 
 def predicted_classes(rows: Rows, outputs: Tensor | None, names: Sequence[str] | None = None) -> dict[int, str]:

@@ -106,10 +106,10 @@ def rows_cell(pairs: Sequence[tuple[int, float]], examples: Examples) -> str:
         pairs: positions of rows, and scores.
         examples: of the run.
     """
-    return ", ".join(f"{cell_text(examples.label('train', row))}: {score:.2g}" for row, score in pairs) or "–"
+    return ", ".join(f"{markdown_cell(examples.label('train', row))}: {score:.2g}" for row, score in pairs) or "–"
 
 
-def cell_text(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Text within a cell of a table in Markdown."""
     return text.replace("|", r"\|")
 
@@ -135,7 +135,7 @@ def described(rows: Iterable[int], examples: Examples) -> list[str]:
     """
     texts = {row: examples.describe("train", row) for row in sorted(rows)}
     listed = {row: text for row, text in texts.items() if isinstance(text, str)}
-    lines = [f"- **{cell_text(examples.label('train', row))}** {text}" for row, text in listed.items()]
+    lines = [f"- **{markdown_cell(examples.label('train', row))}** {text}" for row, text in listed.items()]
     return ["", *lines] if lines else []
 
 
