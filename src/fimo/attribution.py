@@ -25,7 +25,6 @@ from fimo.views import Tile, View, Views
 # Raise it when numbers change.
 VERSION = 1
 
-
 Result = TypeVar("Result")
 
 
@@ -127,7 +126,7 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
     Yields:
         Tiles that cover all scores, each once.
     """
-    P, phi, n = view.P, view.P.phi, len(view.at_train.train)
+    P, phi = view.P, view.P.phi
     test = view.at_test, view.at_test.test, OfMeasurement(view.at_test.watched)
     left_out = view.at_train, view.at_train.train.keep(view.at_train.left_out.rows), of_loss
     matrix, one, other = (P, left_out, test) if view.from_left_out else (P.T, test, left_out)
@@ -148,8 +147,8 @@ def tiles(view: View, block_bytes: int = BLOCK_BYTES, own: bool = False) -> Iter
         begin = count = 0
         for g in map(phi, at_other.joined_blocks(others, of_others, together, at_most)):
             g = P.for_both(g) if own and first == 0 else g
-            scores = P_g.inner(g) / n
-            influence = _by_matrix(P.quadratic_form(g) / n) if own and first == 0 else None
+            scores = _scores(P_g.inner(g), view)
+            influence = _by_matrix(_scores(P.quadratic_form(g), view)) if own and first == 0 else None
             count, width = scores.shape[-2:]
             ours, theirs = order[first : first + count], other_order[begin : (begin := begin + width)]
             scores = scores.reshape(-1, count, width)
@@ -176,13 +175,18 @@ def self_influence(view: View, most_rows: int, block_bytes: int = BLOCK_BYTES) -
     for g in at_train.blocks(by_length, of_loss, _rows_of_products(view, block_bytes)):
         some = order[begin : (begin := begin + len(g))]
         if view.at_one_place:
-            influence = P.quadratic_form(P.phi(g)) / len(train)
+            products = P.quadratic_form(P.phi(g))
         else:
             own = at_test(train.keep(some))
-            products = (P @ P.phi(g)).inner(P.phi(own)) if view.products is None else view.products.inner(own)[some]
-            influence = products.diagonal(dim1=-2, dim2=-1) / len(train)
-        parts.append(_by_matrix(influence))
+            pairs = (P @ P.phi(g)).inner(P.phi(own)) if view.products is None else view.products.inner(own)[some]
+            products = pairs.diagonal(dim1=-2, dim2=-1)
+        parts.append(_by_matrix(_scores(products, view)))
     return torch.cat(parts, dim=-1)[:, order.argsort()]
+
+
+def _scores(products: Tensor, view: View) -> Tensor:
+    """Scores of products φ(g_j)ᵀ P φ(g_i), of any shape: the sign and the 1/n of every method."""
+    return products / len(view.at_train.train)
 
 
 def _rows_of_products(view: View, block_bytes: int) -> int:
