@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from folktables import ACSDataSource, ACSIncome, state_list
 from folktables.acs import adult_filter
+
+# The Census Bureau's numbers of states, which folktables has in no public place: `state_list` has their names alone.
 from folktables.load_acs import _STATE_CODES as CODES
 
 from fimo.data.download import fetch

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+# torch has public functions that register hooks for all modules, and none that tells whether there are some.
 from torch.nn.modules.module import _has_any_global_hook
 
 from fimo.models.in_place import activated_, masked_, with_run_axis

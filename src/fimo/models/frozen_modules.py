@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+# torch has no public name for it; it knows the outputs of the transformers library, which are registered there.
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from fimo.models.function_of_rows import largest_gap, spread

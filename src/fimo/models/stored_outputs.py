@@ -9,6 +9,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+
+# See `fimo.models.frozen_modules`.
 from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from fimo.models.copies import copy_of
