@@ -15,7 +15,7 @@ from fimo.models.token_labels import have_forms_of_tokens, next_labels, predicte
 from fimo.rows import NO_LOSS
 
 
-def losses_by_place(outputs: Tensor, targets: Tensor) -> Tensor:
+def token_losses(outputs: Tensor, targets: Tensor) -> Tensor:
     """−log p of the token that each place predicts.
 
     Args:
@@ -70,7 +70,7 @@ class NextToken(Objective):
             ℓ, `[row]`, in nats per token.
         """
         outputs, targets = first_sequence(outputs, targets)
-        return losses_by_place(outputs, targets).sum(-1) / predicted_tokens(targets)
+        return token_losses(outputs, targets).sum(-1) / predicted_tokens(targets)
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(softmax(f) − e_x)/T at places that predict one of the row's T tokens x, 0 elsewhere.
@@ -137,7 +137,7 @@ class NextToken(Objective):
         outputs, targets = first_sequence(outputs, targets)
         losses = torch.full(targets.shape, torch.nan, dtype=outputs.dtype, device=outputs.device)
         predicted = next_labels(outputs, targets)[:, :-1] != NO_LOSS
-        behind = losses_by_place(outputs, targets)[:, :-1]
+        behind = token_losses(outputs, targets)[:, :-1]
         losses[:, 1 : 1 + behind.shape[1]] = torch.where(predicted, behind, torch.nan)
         return losses
 

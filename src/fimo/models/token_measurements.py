@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from fimo.errors import UserError
-from fimo.models.next_token import first_sequence, losses_by_place
+from fimo.models.next_token import first_sequence, token_losses
 from fimo.models.token_labels import have_forms_of_tokens
 
 
@@ -23,7 +23,7 @@ def completion(outputs: Tensor, targets: Tensor) -> Tensor:
         UserError: for outputs that are no logits of tokens.
     """
     require_tokens("completion", outputs, targets)
-    return losses_by_place(*first_sequence(outputs, targets)).sum(-1)
+    return token_losses(*first_sequence(outputs, targets)).sum(-1)
 
 
 def contrast(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def contrast(outputs: Tensor, targets: Tensor) -> Tensor:
             f"{list(targets.shape)}: name the field of the other answer by data.source.other, or, from Python, give "
             "test inputs and labels [row, 2, place]."
         )
-    of_own, of_other = losses_by_place(outputs, targets).sum(-1).unbind(1)
+    of_own, of_other = token_losses(outputs, targets).sum(-1).unbind(1)
     return of_own - of_other
 
 
