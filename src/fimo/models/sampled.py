@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fimo.models.equal_by_parts import EqualByParts
+from fimo.models.carrying import Carrying
 from fimo.models.objective import Objective
 from fimo.models.predictive import Predictive
 from fimo.models.weighted import Weighted
 from fimo.rows import Rows
 
 
-class Sampled(EqualByParts, Objective):
+class Sampled(Carrying):
     """ℓ, whose curvature in the outputs is the mean of rrᵀ over the columns r of k draws (see `models/predictive.py`).
 
     The draws stand behind each row's targets, as weights do, so that the curvature is the same one in every pass over
@@ -29,68 +29,17 @@ class Sampled(EqualByParts, Objective):
     """
 
     def __init__(self, given: Objective, draws: Predictive, shape: tuple[int, ...], drawn: tuple[int, ...]) -> None:
-        self.given, self.draws, self.shape, self.drawn = given, draws, shape, drawn
-        self.real_targets, self.output_axes = given.real_targets, given.output_axes
-
-    def __repr__(self) -> str:
-        return repr(self.given)
+        super().__init__(given, shape)
+        self.draws, self.drawn = draws, drawn
 
     def _parts(self) -> tuple[Any, ...]:
         return self.given, self.draws, self.shape, self.drawn
 
     def _split(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets as the objective inside takes them, and draws `[row, sample, …]`."""
+        """Targets as ℓ takes them, and draws `[row, sample, …]`."""
         own = torch.Size(self.shape).numel()
         plain, drawn = targets[:, :own], targets[:, own:]
         return plain.reshape(len(targets), *self.shape), drawn.reshape(len(targets), *self.drawn)
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """ℓ, at the rows' own targets.
-
-        Args:
-            outputs: of the network, `[row, output]`.
-            targets: with draws, `[row, …]`.
-
-        Returns:
-            `[row]`.
-        """
-        return self.given.loss(outputs, self._split(targets)[0])
-
-    def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The output function of ℓ.
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: with draws, `[row, …]`.
-
-        Returns:
-            `[row, scalar]`.
-        """
-        return self.given.output(outputs, self._split(targets)[0])
-
-    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """∂ℓ/∂f, at the rows' own targets.
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: with draws, `[row, …]`.
-
-        Returns:
-            `[row, output]`.
-        """
-        return self.given.gradient(outputs, self._split(targets)[0])
-
-    def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """∂ℓ/∂f, at the rows' own targets.
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: with draws, `[row, …]`.
-
-        Returns:
-            `[row, output, 1]`.
-        """
-        return self.given.fisher_root(outputs, self._split(targets)[0])
 
     def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """R = (r_1, …, r_k)/√k of the k draws: E[RRᵀ] is the curvature of ℓ.

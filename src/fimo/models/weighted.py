@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from fimo.dtypes import log_rounding
 from fimo.errors import UserError
-from fimo.models.equal_by_parts import EqualByParts
+from fimo.models.carrying import Carrying
 from fimo.models.objective import Objective
 from fimo.models.own_objective import OwnObjective
 from fimo.row_weights import by_row, unpacked
 from fimo.rows import Rows, by_name
 
 
-class Weighted(EqualByParts, Objective):
+class Weighted(Carrying):
     """w_i ℓ_i, for targets that have each row's weight w_i behind them (see `Rows.weighted_by`).
 
     A row of weight 2 is the row twice, in all that is a sum over rows: the loss and its gradient have the factor w, a
@@ -30,19 +30,16 @@ class Weighted(EqualByParts, Objective):
     """
 
     def __init__(self, given: Objective, shape: tuple[int, ...], counted: bool = True) -> None:
-        self.given, self.shape, self.counted = given, shape, counted
-        self.positive_hessian, self.real_targets = given.positive_hessian, given.real_targets
-        self.output_axes, self.metrics_are_means = given.output_axes, given.metrics_are_means
-        self.usual_curvature, self.has_token_losses = given.usual_curvature, given.has_token_losses
-
-    def __repr__(self) -> str:
-        return repr(self.given)
+        super().__init__(given, shape)
+        self.counted = counted
+        self.positive_hessian, self.usual_curvature = given.positive_hessian, given.usual_curvature
+        self.metrics_are_means, self.has_token_losses = given.metrics_are_means, given.has_token_losses
 
     def _parts(self) -> tuple[Any, ...]:
         return self.given, self.shape, self.counted
 
     def _split(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets as the objective inside takes them, and weights `[row]`."""
+        """Targets as ℓ takes them, and weights `[row]`."""
         plain, weights = unpacked(targets, self.shape)
         return plain, weights if self.counted else torch.ones_like(weights)
 
@@ -74,18 +71,6 @@ class Weighted(EqualByParts, Objective):
         plain, weights = self._split(targets)
         return _for_each_row(self.given.gradient(outputs, plain), weights)
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """Measures of a model's quality, in which each row counts once.
-
-        Args:
-            outputs: of the network, `[row, output]`.
-            targets: with weights, `[row, …]`.
-
-        Returns:
-            Each measure by its name, over all rows.
-        """
-        return self.given.metrics(outputs, self._split(targets)[0])
-
     def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """√w times the output function: Jᵀ diag(w) J is then the Gauss–Newton matrix that TRAK projects.
 
@@ -98,15 +83,6 @@ class Weighted(EqualByParts, Objective):
         """
         plain, weights = self._split(targets)
         return self.given.output(outputs, plain) * weights.to(outputs.dtype).sqrt()[:, None]
-
-    def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Those of ℓ.
-
-        Args:
-            outputs: of the network, `[row, output]`.
-            targets: with weights, `[row, …]`.
-        """
-        return self.given.token_losses(outputs, self._split(targets)[0])
 
     def curvature_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """√w times a root of the curvature of ℓ.
@@ -134,26 +110,8 @@ class Weighted(EqualByParts, Objective):
         plain, weights = self._split(targets)
         return _for_each_row(self.given.fisher_root(outputs, plain), weights.sqrt())
 
-    def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
-        """What a reader of scores has to know of the curvature of ℓ.
-
-        Args:
-            outputs: f at some rows, `[row, output]`.
-            targets: with weights, `[row, …]`.
-        """
-        return self.given.curvature_note(outputs, self._split(targets)[0])
-
-    def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
-        """Refuse targets that ℓ would take for others.
-
-        Args:
-            outputs: of the network at some rows, `[row, output]`.
-            targets: with weights, of all rows.
-
-        Raises:
-            UserError: naming their form, and that of the outputs.
-        """
-        self.given.require_targets(outputs, self._split(targets)[0])
+    # Said again, since what a class with a loss of its own inherits is forgotten (see `Objective`).
+    curvature_note = Carrying.curvature_note
 
 
 def _for_each_row(values: Tensor, factors: Tensor) -> Tensor:
