@@ -110,13 +110,10 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
     }
     outputs, calls = recorded_calls(network, candidates, inputs)
     layers: dict[str, type[Layer]] = {}
-    extra = 0
     for name, module in candidates.items():
-        for kind in _possible(module, calls[name], len(outputs)):
-            if kind.is_cheaper(module, *calls[name][0]):
-                layers[name] = kind
-                extra += kind.extra_bytes(module, *calls[name][0])
-                break
+        possible = _possible(module, calls[name], len(outputs))
+        if cheaper := [kind for kind in possible if kind.is_cheaper(module, *calls[name][0])]:
+            layers[name] = cheaper[0]
     names, tied = {id(parameter): name for name, parameter in network.named_parameters()}, {}
     for head, embedding in pairs.items():
         if layers.get(head) is LinearSequenceGradients and layers.get(embedding) is EmbeddingGradients:
@@ -128,6 +125,7 @@ def factorisation_of(network: nn.Module, inputs: Inputs) -> Factorisation | None
     others = {name: p for name, p in theta.items() if id(p) not in own}
     if 2 * sum(p.numel() for p in others.values()) > sum(p.numel() for p in theta.values()):
         return None
+    extra = sum(kind.extra_bytes(candidates[name], *calls[name][0]) for name, kind in layers.items())
     return Factorisation(layers, tuple(others), extra + sum(p.nbytes for p in others.values()), tied)
 
 

@@ -50,6 +50,9 @@ class Recipe:
     cotangents: Cotangents
     factors: Tensor | None = None
 
+    def __len__(self) -> int:
+        return len(self.rows) * self.source.scalars(self.cotangents, self.rows)
+
     def pieces(self, group: Group) -> Iterator[Gradients]:
         """The gradients with respect to a group of parameters, as many at a time as fit into memory."""
         made = self.source.blocks(self.rows, self.cotangents, group.at_most, group.names)
@@ -75,7 +78,7 @@ class RecomputedGradients(FactoredGradients):
     groups: tuple[Group, ...]
 
     def __len__(self) -> int:
-        return sum(len(one.rows) * one.source.scalars(one.cotangents, one.rows) for one in self.recipes)
+        return sum(map(len, self.recipes))
 
     @classmethod
     def of(cls, source: GradientSource, rows: Rows, cotangents: Cotangents, most_bytes: int) -> RecomputedGradients:
@@ -90,7 +93,8 @@ class RecomputedGradients(FactoredGradients):
         Returns:
             Row after row; where an example has several scalars they follow each other.
         """
-        count = len(rows) * source.scalars(cotangents, rows)
+        recipe = Recipe(source, rows, cotangents)
+        count = len(recipe)
         groups: list[list[str]] = []
         sizes: list[int] = []
         for names, size in source.gradient_bytes(rows, cotangents):
@@ -101,7 +105,7 @@ class RecomputedGradients(FactoredGradients):
             sizes[-1] += size
         fits = [None if size * count <= most_bytes else max(1, most_bytes // size) for size in sizes]
         return cls(
-            (Recipe(source, rows, cotangents),),
+            (recipe,),
             tuple(Group(tuple(names), at_most) for names, at_most in zip(groups, fits, strict=True)),
         )
 
@@ -176,8 +180,7 @@ class RecomputedGradients(FactoredGradients):
         """Each row times its factor, `[row]`."""
         recipes, start = [], 0
         for recipe in self.recipes:
-            count = len(recipe.rows) * recipe.source.scalars(recipe.cotangents, recipe.rows)
-            some = factors[start : (start := start + count)]
+            some = factors[start : (start := start + len(recipe))]
             recipes.append(replace(recipe, factors=some if recipe.factors is None else some * recipe.factors))
         return replace(self, recipes=tuple(recipes))
 
