@@ -69,19 +69,17 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _write(run: Run, folder: Path, inputs: dict[str, Any], done: Attribution, seconds: dict[str, float]) -> None:
     from fimo.pipeline.flipped_file import flipped_file
-    from fimo.pipeline.record import method_notes, method_record, model_notes, run_record, write_index
+    from fimo.pipeline.record import method_notes, method_records, model_notes, run_record, write_index
     from fimo.pipeline.results_page import ranking_page
     from fimo.pipeline.results_tables import csv, largest_first, named, ranking_rows, value_rows
     from fimo.pipeline.wrong_labels import detection, row_losses
     from fimo.report.ranking import detection_markdown
 
     data, rankings = run.dataset, done.scores
+    stored = {method.label: addresses.ranking_of(run, name) for name, method in run.methods.items()}
+    methods = method_records(stored, done.failed, RANKED)
     notes = [*model_notes(run), *failure_notes(done.failed)]
-    methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
-    for name, method in run.methods.items():
-        if method.label in rankings:
-            methods[method.label] = method_record(addresses.ranking_of(run, name), RANKED)
-            notes += method_notes(method.label, methods[method.label])
+    notes += [note for label, one in methods.items() for note in method_notes(label, one)]
     record = run_record(run, inputs, methods, seconds, failed=done.failed)
     ranking, own = named(ranking_rows(rankings), data), named(value_rows(rankings, SELF), data)
     splits = {"train": run.problem.train, "test": run.problem.test}

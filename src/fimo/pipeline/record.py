@@ -88,6 +88,20 @@ def method_record(artifact: Artifact, name: str = artifacts.SCORES) -> dict[str,
     return {key: value for key, value in artifact.entry(name).items() if key not in about_the_file}
 
 
+def method_records(
+    stored: Mapping[str, Artifact], failed: Mapping[str, str], name: str = artifacts.SCORES
+) -> dict[str, dict[str, Any]]:
+    """What there is to say of each method, by label: why it failed, or see `method_record`.
+
+    Args:
+        stored: the artifact of each method of a run, by label, in the order in which they were chosen.
+        failed: why a method gave nothing, by label; of a ranking from elsewhere they are no methods of the run.
+        name: of the file.
+    """
+    reasons = {label: {"failed": reason} for label, reason in failed.items()}
+    return {label: reasons.get(label) or method_record(artifact, name) for label, artifact in stored.items()} | reasons
+
+
 def method_notes(label: str, record: Mapping[str, Any]) -> list[str]:
     """What stands under a table of a method: its notes, as sentences.
 

@@ -22,7 +22,7 @@ from fimo.pipeline.failures import failure_notes
 from fimo.pipeline.figures import figures
 from fimo.pipeline.flipped_file import flipped_file
 from fimo.pipeline.groups_file import groups_json
-from fimo.pipeline.record import method_record, model_notes, run_record, write_index
+from fimo.pipeline.record import method_records, model_notes, run_record, write_index
 from fimo.pipeline.results_page import report_page
 from fimo.pipeline.results_tables import csv, effect_rows, examples_of, named, score_rows
 from fimo.pipeline.run import Run
@@ -64,12 +64,8 @@ def compare_and_write(
         verdicts = pd.concat([papers, own_claims(scores, seeds, comparison.reliability)], ignore_index=True)
     examples = examples_of(run.dataset)
     diverged = diverged_runs(losses, partial(examples.label, "train"))
-    methods = {
-        method.label: {"failed": failed[method.label]}
-        if method.label in failed
-        else method_record(addresses.scores(run, name))
-        for name, method in run.methods.items()
-    }
+    stored = {method.label: addresses.scores(run, name) for name, method in run.methods.items()}
+    methods = method_records(stored, failed)
     more = {"compared": list(losses), "diverged": diverged, "failed": failed}
     record = run_record(run, addresses.inputs(run), methods, seconds, **more)
     notes = _notes(run, failed, diverged)

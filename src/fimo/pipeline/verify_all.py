@@ -114,7 +114,7 @@ def _write(
     seconds: dict[str, float],
 ) -> None:
     from fimo.pipeline.figures import GOLD_NAMES
-    from fimo.pipeline.record import method_notes, method_record, model_notes, run_record, write_index
+    from fimo.pipeline.record import method_notes, method_records, model_notes, run_record, write_index
     from fimo.pipeline.results_page import removal_page
     from fimo.pipeline.results_tables import csv, examples_of, named
     from fimo.report.figures import figure_files
@@ -127,11 +127,9 @@ def _write(
     count = len(compared)
     measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
     notes.append(f"Measured: {measured}, {run.training.epochs} epochs, left out by `{run.training.leave_out}`.")
-    methods: dict[str, Any] = {label: {"failed": reason} for label, reason in done.failed.items()}
-    for name, method in run.methods.items():
-        if method.label not in done.failed and run.removed.ranking is None:
-            methods[method.label] = method_record(addresses.scores(every_row, name))
-            notes += method_notes(method.label, methods[method.label])
+    stored = {method.label: addresses.scores(every_row, name) for name, method in run.methods.items()}
+    methods = method_records(stored if run.removed.ranking is None else {}, done.failed)
+    notes += [note for label, one in methods.items() for note in method_notes(label, one)]
     more = {"compared": list(compared), "diverged": diverged, "failed": done.failed}
     record = run_record(run, inputs, methods, seconds, **more)
     removal = named(tables.table, run.dataset)
