@@ -6,7 +6,8 @@ import pytest
 from configs import make_run
 
 from fimo.descriptions import Group, Picture, Sentence, TableRow
-from fimo.pipeline.results_page import describe, label
+from fimo.pipeline.results_page import describe
+from fimo.pipeline.results_tables import examples_of
 
 
 @pytest.fixture
@@ -88,6 +89,6 @@ def test_groups_are_described_by_their_first_rows():
     assert isinstance(described, Group) and described.size == 5
     assert [name.split()[0] for name, _ in described.first] == ["1", "2", "3"]
     assert described.first[1][1] == data.description("train", 2)
-    assert label(data)("train", 0) == data.left_out.names[0]
-    assert label(data)("test", 3).startswith("3 (row ")
+    assert examples_of(data).label("train", 0) == data.left_out.names[0]
+    assert examples_of(data).label("test", 3).startswith("3 (row ")
     assert isinstance(describe(data)("test", 3), TableRow)

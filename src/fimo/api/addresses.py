@@ -13,8 +13,9 @@ from fimo.further_training.settings import FurtherTraining
 from fimo.models.objective import Objective
 from fimo.models.own_objective import given_by_caller, own_part
 from fimo.pipeline import formats
-from fimo.pipeline.artifacts import Artifact, bytes_digest, short_hash
+from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.content import Contents
+from fimo.pipeline.files import bytes_digest, short_hash
 from fimo.pipeline.own_code import own_code
 from fimo.problem import Problem
 from fimo.rows import Rows, by_name

@@ -28,8 +28,8 @@ from fimo.effect import last_step
 from fimo.errors import UserError
 from fimo.further_training.settings import FurtherTraining
 from fimo.groups import Groups
-from fimo.pipeline.artifacts import short_hash
 from fimo.pipeline.failures import failure_notes, require_scores
+from fimo.pipeline.files import short_hash
 from fimo.pipeline.ranking_files import checked, require_same_training, scores_of_ranking
 from fimo.pipeline.results_tables import ranking_rows, value_rows
 from fimo.pipeline.scorers import AnyMethod, Scorer

@@ -18,7 +18,7 @@ from fimo.errors import MethodFailed, Unavailable, UserError
 from fimo.paper.damping_grid import damped_scores
 from fimo.pipeline import artifacts, results
 from fimo.pipeline.attribute import Scores, read_scores
-from fimo.pipeline.figures import measured
+from fimo.pipeline.figures import measured, seeds_of
 from fimo.pipeline.rank_all import ranked
 from fimo.pipeline.run import Run
 from fimo.pipeline.run_all import run_all
@@ -85,7 +85,7 @@ class Panel:
         if "compared" not in self.record:  # a ranking, for which nothing was trained on
             return f"n = {len(self.run.dataset.train):,}{size}"
         if (self.folder / artifacts.CURVES).is_file():
-            return f"{measured(self.run, self.comparison)}{size}"
+            return f"{measured(self.run, seeds_of(self.comparison))}{size}"
         return f"{self.run.training.optimizer_name}, {len(self.record['compared'])} seeds{size}"
 
     @cached_property

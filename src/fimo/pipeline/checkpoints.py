@@ -14,7 +14,7 @@ import torch
 from fimo import hub
 from fimo.errors import UserError, short
 from fimo.pipeline import formats
-from fimo.pipeline.artifacts import digest, short_hash
+from fimo.pipeline.files import digest, short_hash
 
 logger = logging.getLogger(__name__)
 

@@ -32,19 +32,33 @@ def figures(run: RunSpecification, comparison: Comparison) -> Mapping[str, Figur
         run: for titles and axes.
         comparison: its tables.
     """
-    title = f"{folder_name(run.name)}: {GOLD_NAMES[run.gold]} with {measured(run, comparison)}"
+    title = f"{folder_name(run.name)}: {gold_in_words(run, seeds_of(comparison))}"
     return {
         "curves": curves_figure(comparison, title, AMOUNT_LABELS[run.gold], run.watched),
         "seeds": seeds_figure(comparison, title, run.watched),
     }
 
 
-def measured(run: RunSpecification, comparison: Comparison) -> str:
-    """What the gold standard is: `SGD, 3 seeds`.
+def measured(run: RunSpecification, seeds: int) -> str:
+    """What the gold standard is made of: `SGD, 3 seeds`.
 
     Args:
         run: the run.
-        comparison: its tables.
+        seeds: that are compared.
     """
-    n_seeds = int(comparison.curves["n_seeds"].iloc[0])
-    return f"{run.training.optimizer_name}, {n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    return f"{run.training.optimizer_name}, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def gold_in_words(run: RunSpecification, seeds: int) -> str:
+    """What the gold standard is: `further training with SGD, 3 seeds`.
+
+    Args:
+        run: the run.
+        seeds: that are compared.
+    """
+    return f"{GOLD_NAMES[run.gold]} with {measured(run, seeds)}"
+
+
+def seeds_of(comparison: Comparison) -> int:
+    """How many seeds the tables of a comparison are made of."""
+    return int(comparison.curves["n_seeds"].iloc[0])

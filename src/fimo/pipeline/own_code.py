@@ -6,8 +6,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from fimo.pipeline.artifacts import digest, short_hash
 from fimo.pipeline.content import Contents
+from fimo.pipeline.files import digest, short_hash
 
 # Packages whose code has no part in an address: ours and torch's have versions.
 VERSIONED = ("builtins", "abc", "typing", "torch", "fimo", "collections")

@@ -15,7 +15,8 @@ from fimo.comparison.removal import HELPFUL
 from fimo.errors import UserError, short, some_of
 from fimo.further_training.settings import FurtherTraining
 from fimo.pipeline import addresses
-from fimo.pipeline.artifacts import RANKING, digest, read_run
+from fimo.pipeline.artifacts import RANKING, read_run
+from fimo.pipeline.files import digest
 from fimo.pipeline.record import theta_record
 from fimo.pipeline.run import Run
 from fimo.problem import Problem

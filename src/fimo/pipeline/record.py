@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from fimo.models.parameter_choice import ALL
-from fimo.pipeline import artifacts
+from fimo.pipeline import artifacts, files
 from fimo.pipeline.artifacts import Artifact
 from fimo.pipeline.run import Run
 from fimo.report.index import RunEntry, index_markdown
@@ -127,8 +127,8 @@ def _commit() -> str | None:
 
 def write_index(results_dir: Path) -> None:
     """Write `index.md`, the list of all finished runs in a folder of results."""
-    with artifacts.lock_at(results_dir / ".index.lock"):
-        artifacts.write(results_dir / artifacts.INDEX, index_markdown(_finished_runs(results_dir)).encode())
+    with files.lock_at(results_dir / ".index.lock"):
+        files.write(results_dir / artifacts.INDEX, index_markdown(_finished_runs(results_dir)).encode())
 
 
 def _finished_runs(results_dir: Path) -> list[RunEntry]:

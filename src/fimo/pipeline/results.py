@@ -36,7 +36,7 @@ def folder_of(run: Run, inputs: Mapping[str, Any] | None = None) -> Path:
     previous = artifacts.read_run(folder)
     if previous is None or previous.get("inputs") == own:
         return folder
-    return folder.with_name(f"{folder.name}-{artifacts.short_hash(own)}")
+    return folder.with_name(f"{folder.name}-{files.short_hash(own)}")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from fimo.descriptions import Description, Group
 from fimo.effect import gold_standard, without_diverged
 from fimo.errors import UserError
 from fimo.pipeline import artifacts
-from fimo.pipeline.figures import AMOUNT_LABELS, GOLD_NAMES, measured
+from fimo.pipeline.figures import AMOUNT_LABELS, gold_in_words, seeds_of
 from fimo.pipeline.predicted_classes import class_outputs, predictions
 from fimo.pipeline.results_tables import examples_of, single_rows
 from fimo.pipeline.run import Run
@@ -58,7 +58,7 @@ def report_page(
     effects = xr.concat([gold_standard(seeds, int(place), "full") for place in places], "step", coords=["epoch"])
     page = Page(
         kind=RUN,
-        subtitle=subtitle(run, measured(run, comparison)),
+        subtitle=subtitle(run, seeds_of(comparison)),
         curves=comparison.curves,
         ceiling=comparison.reliability,
         scores=scores,
@@ -124,9 +124,7 @@ def removal_page(
     Returns:
         See `report_page`.
     """
-    count = len(record["compared"])
-    how = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
-    examples = tables.table["test"].nunique()
+    how, examples = gold_in_words(run, len(record["compared"])), tables.table["test"].nunique()
     tests = f"{examples} test example{'s' if examples > 1 else ''}"
     without = f"without the rows that rankings hold most {tables.end}"
     page = Page(
@@ -148,7 +146,7 @@ def _every_page(
         outputs = class_outputs(run.problem.network, run.problem.test)
         as_rows = {
             "describe": describe(run.dataset),
-            "label": label(run.dataset),
+            "label": examples_of(run.dataset).label,
             "predicted": {"test": predictions(run, run.problem.test, outputs)},
             "flipped": right_labels(run.dataset) if run.dataset.left_out.names is None else {},
         }
@@ -182,16 +180,16 @@ def right_labels(data: Data) -> dict[int, str]:
     return {row: class_name(number, data.classes) for row, number in labels}
 
 
-def subtitle(run: Run, how: str) -> str:
+def subtitle(run: Run, seeds: int) -> str:
     """What was run in a line: `further training with SGD, 3 seeds; 50 test examples, 60 rows left out (diabetes)`.
 
     Args:
         run: the run.
-        how: the gold standard, as `SGD, 3 seeds`.
+        seeds: that are compared.
     """
     what = "rows" if run.dataset.left_out.names is None else "groups"
     counts = f"{len(run.examples['test'])} test examples, {len(run.dataset.left_out)} {what} left out"
-    return f"{GOLD_NAMES[run.gold]} with {how}; {counts}; data {run.data_name}, size {run.size}"
+    return f"{gold_in_words(run, seeds)}; {counts}; data {run.data_name}, size {run.size}"
 
 
 def describe(data: Data) -> Callable[[str, int], Description]:
@@ -209,12 +207,3 @@ def describe(data: Data) -> Callable[[str, int], Description]:
         return Group(len(rows), [(row_label("train", row), data.description("train", row)) for row in rows[:MEMBERS]])
 
     return of
-
-
-def label(data: Data) -> Callable[[str, int], str]:
-    """What people call an example: `17 (line 812)`, or a group's name.
-
-    Args:
-        data: whose rows they are.
-    """
-    return examples_of(data).label

@@ -9,7 +9,7 @@ import xarray as xr
 
 from fimo.errors import UserError, short
 from fimo.pipeline import formats
-from fimo.pipeline.artifacts import digest
+from fimo.pipeline.files import digest
 from fimo.pipeline.scorers import AXES
 from fimo.problem import Problem
 

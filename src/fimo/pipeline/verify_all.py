@@ -113,7 +113,7 @@ def _write(
     compared: Sequence[int],
     seconds: dict[str, float],
 ) -> None:
-    from fimo.pipeline.figures import GOLD_NAMES
+    from fimo.pipeline.figures import gold_in_words
     from fimo.pipeline.record import method_notes, method_records, model_notes, run_record, write_index
     from fimo.pipeline.results_page import removal_page
     from fimo.pipeline.results_tables import csv, examples_of, named
@@ -124,9 +124,8 @@ def _write(
     what = run.watched or "loss"
     notes = [*model_notes(run), *failure_notes(done.failed)]
     notes += [f"Runs that diverged are left out: {some_of(diverged, '; ')}."] if diverged else []
-    count = len(compared)
-    measured = f"{GOLD_NAMES[run.gold]} with {run.training.optimizer_name}, {count} seed{'s' if count > 1 else ''}"
-    notes.append(f"Measured: {measured}, {run.training.epochs} epochs, left out by `{run.training.leave_out}`.")
+    how = gold_in_words(run, len(compared))
+    notes.append(f"Measured: {how}, {run.training.epochs} epochs, left out by `{run.training.leave_out}`.")
     stored = {method.label: addresses.scores(every_row, name) for name, method in run.methods.items()}
     methods = method_records(stored if run.removed.ranking is None else {}, done.failed)
     notes += [note for label, one in methods.items() for note in method_notes(label, one)]
@@ -135,7 +134,7 @@ def _write(
     removal = named(tables.table, run.dataset)
     examples = examples_of(run.dataset)
     page, too_large = removal_page(run, tables, verdicts(tables, tables.best, examples, what), record, notes)
-    figure = removal_figure(tables, f"{folder_name(run.name)}: {measured}", what)
+    figure = removal_figure(tables, f"{folder_name(run.name)}: {how}", what)
     text = removal_markdown(tables, examples, [*notes, *too_large], what)
     files = {
         artifacts.REMOVAL: csv(removal),
