@@ -43,91 +43,33 @@ class Carrying(Objective):
         """Targets as ℓ takes them, and what they carry, `[row, …]` each."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Objective`.
-
-        Args:
-            outputs: of the network, `[row, output]`.
-            targets: with what they carry, `[row, …]`.
-
-        Returns:
-            ℓ at the rows' own targets, `[row]`.
-        """
+        """See `Objective.loss`: ℓ at the rows' own targets, `[row]`."""
         return self.given.loss(outputs, self._split(targets)[0])
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Objective`.
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: with what they carry, `[row, …]`.
-
-        Returns:
-            ∂ℓ/∂f at the rows' own targets, `[row, output]`.
-        """
+        """See `Objective.gradient`: ∂ℓ/∂f at the rows' own targets, `[row, output]`."""
         return self.given.gradient(outputs, self._split(targets)[0])
 
     def fisher_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Objective`.
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: with what they carry, `[row, …]`.
-
-        Returns:
-            ∂ℓ/∂f at the rows' own targets, `[row, output, 1]`.
-        """
+        """See `Objective.fisher_root`: ∂ℓ/∂f at the rows' own targets, `[row, output, 1]`."""
         return self.given.fisher_root(outputs, self._split(targets)[0])
 
     def output(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Objective`.
-
-        Args:
-            outputs: f, `[row, output]`.
-            targets: with what they carry, `[row, …]`.
-
-        Returns:
-            The output function of ℓ, `[row, scalar]`.
-        """
+        """See `Objective.output`: the output function of ℓ, `[row, scalar]`."""
         return self.given.output(outputs, self._split(targets)[0])
 
     def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        """See `Objective`: each row counts once.
-
-        Args:
-            outputs: of the network, `[row, output]`.
-            targets: with what they carry, `[row, …]`.
-
-        Returns:
-            Each measure by its name, over all rows.
-        """
+        """See `Objective.metrics`: those of ℓ, in which each row counts once."""
         return self.given.metrics(outputs, self._split(targets)[0])
 
     def token_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """See `Objective`.
-
-        Args:
-            outputs: of the network, `[row, output]`.
-            targets: with what they carry, `[row, …]`.
-        """
+        """See `Objective.token_losses`: those of ℓ, `[row, token]`."""
         return self.given.token_losses(outputs, self._split(targets)[0])
 
     def curvature_note(self, outputs: Tensor, targets: Tensor) -> str | None:
-        """See `Objective`.
-
-        Args:
-            outputs: f at some rows, `[row, output]`.
-            targets: with what they carry, `[row, …]`.
-        """
+        """See `Objective.curvature_note`: that of ℓ."""
         return self.given.curvature_note(outputs, self._split(targets)[0])
 
     def require_targets(self, outputs: Tensor, targets: Tensor) -> None:
-        """See `Objective`.
-
-        Args:
-            outputs: of the network at some rows, `[row, output]`.
-            targets: with what they carry, of all rows.
-
-        Raises:
-            UserError: naming their form, and that of the outputs.
-        """
+        """See `Objective.require_targets`: what ℓ refuses."""
         self.given.require_targets(outputs, self._split(targets)[0])
