@@ -22,6 +22,8 @@ look_up_once()
 DATA = os.environ.get("FIMO_DATA_DIR")
 # The experiment, the test and the left-out examples of a run of two seconds.
 QUICK = ("experiment=diabetes", "data.test_count=6", "data.left_out=8")
+# All rows of a table, for rankings of them; the method is the last.
+RANKED = ("experiment=breast_cancer", "data.train_rows=null", "data.test_count=6", "method=[grad_dot,cg,unrolled_gn]")
 needs_data = pytest.mark.skipif(DATA is None, reason="FIMO_DATA_DIR is not set")
 
 

@@ -97,6 +97,17 @@ def finished(finished_run, tmp_path):
     return shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
 
 
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory, drawing):
+    """The outputs and results of `rank` with `configs.RANKED`, its page drawn."""
+    from configs import RANKED, app
+
+    folder = tmp_path_factory.mktemp("ranked")
+    with drawing():
+        assert app(folder, *RANKED, "rank.top=8", "rank.amounts=[1,2]", "name=ranks", name="rank") == 0
+    return folder
+
+
 @pytest.fixture
 def together(monkeypatch):
     """Rows go through all networks together, and none by `vmap`."""

@@ -5,39 +5,29 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from configs import app
+from configs import RANKED, app
 
 from fimo.errors import UserError
-
-RUN = ("experiment=breast_cancer", "data.train_rows=null", "data.test_count=6", "method=[grad_dot,cg,unrolled_gn]")
-
-
-@pytest.fixture(scope="module")
-def ranked(tmp_path_factory, drawing):
-    folder = tmp_path_factory.mktemp("ranked")
-    with drawing():
-        assert app(folder, *RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks", name="rank") == 0
-    return folder
 
 
 def test_the_harmful_end_of_a_ranking_names_no_helpful_rows(ranked):
     """With 8 rows at each end there are 16, but the ninth most helpful one is not among them."""
     folder = ranked / "results" / "ranks"
-    options = (*RUN, "verify.shares=[0.02]", "verify.tests=2", "verify.random=3", f"verify.ranking={folder}")
+    options = (*RANKED, "verify.shares=[0.02]", "verify.tests=2", "verify.random=3", f"verify.ranking={folder}")
     with pytest.raises(UserError, match="must name as many helpful rows as leave together, 9 .*found 8"):
         app(ranked, *options, name="verify")
 
 
 def test_a_ranking_of_another_measurement_is_refused(ranked):
     folder = ranked / "results" / "ranks"
-    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", "measurement=margin")
+    options = (*RANKED, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", "measurement=margin")
     with pytest.raises(UserError, match="ranks rows by what they do to the loss, and this run measures .*margin"):
         app(ranked, *options, name="verify")
 
 
 def test_only_the_chosen_methods_of_a_ranking_are_verified(ranked, caplog):
     folder = ranked / "results" / "ranks"
-    options = (*RUN[:-1], "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={folder}")
+    options = (*RANKED[:-1], "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={folder}")
     for method, labels in (("[cg]", {"CG"}), ("[grad_dot,cg]", {"Grad-Dot", "CG"})):
         assert app(ranked, *options, f"method={method}", f"name=only{len(method)}", name="verify") == 0
         removal = pd.read_csv(ranked / "results" / f"only{len(method)}" / "removal.csv")
@@ -53,7 +43,7 @@ def test_only_the_chosen_methods_of_a_ranking_are_verified(ranked, caplog):
 
 def test_a_ranking_by_other_parameters_is_refused(ranked):
     folder = ranked / "results" / "ranks"
-    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}")
+    options = (*RANKED, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}")
     with pytest.raises(UserError, match=r"other parameters \(θ: all\), and this run's are .*: give both the same"):
         app(ranked, *options, "parameters=last_layer", name="verify")
     assert app(ranked, *options, "parameters=['*']", "name=by_pattern", name="verify") == 0
@@ -70,14 +60,14 @@ OTHER_TRAINING = [
 def test_a_ranking_for_other_further_training_is_refused(ranked, option, message):
     """Also where all else is the same: the scores of Unrolled-GN are a prediction of this training alone."""
     folder = ranked / "results" / "ranks"
-    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", option)
+    options = (*RANKED, "verify.shares=[0.01]", "verify.tests=2", f"verify.ranking={folder}", option)
     with pytest.raises(UserError, match=message):
         app(ranked, *options, name="verify")
 
 
 def test_a_ranking_that_changes_where_it_lies_is_verified_anew(ranked, tmp_path):
     table = pd.read_csv(ranked / "results" / "ranks" / "ranking.csv").query("method == 'CG'")
-    options = (*RUN, "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={tmp_path}/a.csv")
+    options = (*RANKED, "verify.shares=[0.01]", "verify.tests=2", "verify.random=2", f"verify.ranking={tmp_path}/a.csv")
     predicted = []
     for factor in (1, 10):
         table.assign(score=factor * table["score"]).drop(columns="method").to_csv(tmp_path / "a.csv", index=False)
@@ -91,11 +81,11 @@ def test_a_ranking_that_changes_where_it_lies_is_verified_anew(ranked, tmp_path)
 
 def test_rankings_that_do_not_fit(ranked, tmp_path):
     folder = ranked / "results" / "ranks"
-    other = (*RUN, "seed=1", f"verify.ranking={folder}", "verify.shares=[0.01]", "verify.tests=2")
+    other = (*RANKED, "seed=1", f"verify.ranking={folder}", "verify.shares=[0.01]", "verify.tests=2")
     with pytest.raises(UserError, match="ranks the rows of another final model, of other data or by another loss"):
         app(ranked, *other, name="verify")
     with pytest.raises(UserError, match=r"must name as many helpful rows as leave together, \d+ .*found 8 by Grad-Dot"):
-        app(ranked, *RUN, f"verify.ranking={folder}", "verify.shares=[0.5]", "verify.tests=2", name="verify")
+        app(ranked, *RANKED, f"verify.ranking={folder}", "verify.shares=[0.5]", "verify.tests=2", name="verify")
     for table, message in (
         ("test,train\n0,1\n", "must have the columns test, train, score, found no score"),
         ("test,train,score\n0,100000,1\n", "belongs to other training rows: it names row 100000"),
@@ -111,4 +101,4 @@ def test_rankings_that_do_not_fit(ranked, tmp_path):
         path = tmp_path / "mine.csv"
         path.write_text(table)
         with pytest.raises(UserError, match=message):
-            app(ranked, *RUN, f"verify.ranking={path}", "verify.shares=[0.01]", "verify.tests=2", name="verify")
+            app(ranked, *RANKED, f"verify.ranking={path}", "verify.shares=[0.01]", "verify.tests=2", name="verify")

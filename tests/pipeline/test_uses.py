@@ -6,20 +6,11 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from configs import app, make_run
+from configs import RANKED, app, make_run
 
 from fimo.errors import UserError
 
-RUN = ("experiment=breast_cancer", "data.train_rows=null", "data.test_count=6", "method=[grad_dot,cg,unrolled_gn]")
-VERIFY = (*RUN, "verify.shares=[0.02,0.1]", "verify.tests=2", "verify.random=3")
-
-
-@pytest.fixture(scope="module")
-def ranked(tmp_path_factory, drawing):
-    folder = tmp_path_factory.mktemp("ranked")
-    with drawing():
-        assert app(folder, *RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks", name="rank") == 0
-    return folder
+VERIFY = (*RANKED, "verify.shares=[0.02,0.1]", "verify.tests=2", "verify.random=3")
 
 
 def test_files_of_a_ranking(ranked):
@@ -44,7 +35,7 @@ def test_files_of_a_ranking(ranked):
 
 
 def test_a_ranking_is_found_again(ranked, caplog):
-    options = (*RUN, "rank.top=8", "rank.amounts=[1,2]", "name=ranks")
+    options = (*RANKED, "rank.top=8", "rank.amounts=[1,2]", "name=ranks")
     before = (ranked / "results" / "ranks" / "run.json").stat().st_mtime_ns
     with caplog.at_level(logging.INFO):
         assert app(ranked, *options, name="rank") == 0
@@ -53,7 +44,7 @@ def test_a_ranking_is_found_again(ranked, caplog):
 
 
 def test_of_few_rows_all_are_ranked(tmp_path):
-    few = (*RUN[:1], "method=[grad_dot]", "data.train_rows=12", "data.test_count=2", "data.left_out=2")
+    few = (*RANKED[:1], "method=[grad_dot]", "data.train_rows=12", "data.test_count=2", "data.left_out=2")
     assert app(tmp_path, *few, "name=few", name="rank") == 0
     ranking = pd.read_csv(tmp_path / "results" / "few" / "ranking.csv")
     assert ranking.groupby("test")["train"].nunique().tolist() == [12, 12]
@@ -65,7 +56,7 @@ def test_of_few_rows_all_are_ranked(tmp_path):
 def test_a_ranking_does_not_depend_on_what_is_left_out(ranked, caplog, left_out):
     options = ("rank.top=8", "rank.amounts=[1,2]", f"data.left_out={left_out}", f"name=other{len(left_out)}")
     with caplog.at_level(logging.INFO):
-        assert app(ranked, *RUN, *options, name="rank") == 0
+        assert app(ranked, *RANKED, *options, name="rank") == 0
     assert "computed" not in caplog.text
     before, after = (ranked / "results" / name / "ranking.csv" for name in ("ranks", f"other{len(left_out)}"))
     assert before.read_bytes() == after.read_bytes()
@@ -182,4 +173,4 @@ def test_one_number_stands_for_a_list_of_one():
 @pytest.mark.parametrize("command, option, message", WRONG, ids=[option for _, option, _ in WRONG])
 def test_one_sentence_for_what_can_not_be(verified, command, option, message):
     with pytest.raises(UserError, match=message):
-        app(verified, *RUN, option, name=command)
+        app(verified, *RANKED, option, name=command)
